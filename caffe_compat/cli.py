@@ -1,0 +1,33 @@
+"""What every tool does around its ``main``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+from caffe_compat.errors import CaffeCompatError
+
+__all__ = ["run"]
+
+
+def run(main: Callable[[list[str] | None], int | None]) -> int:
+    """Call ``main(None)`` (arguments from ``sys.argv``) and turn what it raises into an exit status.
+
+    Returns:
+        What ``main`` returns (None means 0); 2 after a :class:`CaffeCompatError`, printed as one line on stderr; 130
+        after Ctrl-C, as shells do; 0 when the reader of a pipe has gone.
+
+    Any other exception is a mistake in the program and keeps its traceback.
+    """
+    try:
+        return main(None) or 0
+    except CaffeCompatError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

@@ -1,0 +1,116 @@
+"""What every depth function asks of its input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffe_compat.depth.camera import CAMERAS, Camera
+from caffe_compat.errors import DataError, nearest
+
+__all__ = ["FARTHEST_METRES", "NEAREST_METRES", "check_depth", "check_range", "resolve_camera"]
+
+NEAREST_METRES = 0.05
+"""A frame that lies wholly nearer than this is not in metres."""
+FARTHEST_METRES = 20.0
+"""A frame that lies wholly farther than this is not in metres."""
+
+
+def resolve_camera(camera: Camera | str | None) -> Camera:
+    """A camera, also from the name of a preset.
+
+    Raises:
+        DataError: None, an unknown name, or something else.
+    """
+    if isinstance(camera, Camera):
+        return camera
+    if isinstance(camera, str):
+        if camera in CAMERAS:
+            return CAMERAS[camera]
+        raise DataError(
+            f"camera '{camera}': no such preset{nearest(camera, CAMERAS)}; known: {', '.join(sorted(CAMERAS))}"
+        )
+    raise DataError(f"camera is {camera!r}: intrinsics are needed, pass a Camera(fx, fy, cx, cy) or a preset's name")
+
+
+def check_range(low: float, high: float, what: str = "depth") -> None:
+    """Refuse a frame whose valid values, from ``low`` to ``high``, cannot be metres.
+
+    Raises:
+        DataError: all beyond 20 m or all below 5 cm.
+    """
+    if low > FARTHEST_METRES or high < NEAREST_METRES:
+        raise DataError(
+            f"{what}: all valid values lie between {low:g} and {high:g}, which cannot be metres (expected some "
+            f"between {NEAREST_METRES} and {FARTHEST_METRES:g}); divide by the file's units per metre"
+        )
+
+
+def check_depth(depth: Any, missing: Any = None) -> tuple[Tensor, Tensor | None]:
+    """Depth as a floating tensor [H, W] or [N, H, W] and its missing mask, or None where nothing is missing.
+
+    Raises:
+        DataError: see :func:`caffe_compat.depth.hha`.
+    """
+    values = _as_tensor(depth, "depth")
+    if values.ndim not in (2, 3) or 0 in values.shape:
+        raise DataError(f"depth has shape {tuple(values.shape)}, expected H x W or N x H x W")
+    if not values.is_floating_point():
+        raise DataError(
+            f"depth is {values.dtype}, a sensor's raw units; expected floating point metres: divide by the file's "
+            "units per metre (1000 for millimetres)"
+        )
+    hidden = None
+    if missing is not None:
+        hidden = _as_tensor(missing, "missing")
+        if hidden.shape != values.shape or hidden.dtype != torch.bool:
+            raise DataError(
+                f"missing is {hidden.dtype} of shape {tuple(hidden.shape)}, expected bool of depth's shape "
+                f"{tuple(values.shape)}"
+            )
+        hidden = hidden.to(values.device)
+    for index, frame in enumerate(values if values.ndim == 3 else [values]):
+        mask = hidden if hidden is None or values.ndim == 2 else hidden[index]
+        _check_frame(frame, mask, f"depth[{index}]" if values.ndim == 3 else "depth")
+    return values, hidden if hidden is not None and bool(hidden.any()) else None
+
+
+def _check_frame(frame: Tensor, hidden: Tensor | None, what: str) -> None:
+    low, high = (float(value) for value in torch.aminmax(frame))
+    if not np.isfinite(low + high):
+        bad = int((~frame.isfinite()).sum())
+        raise DataError(f"{what}: {bad} of {frame.numel()} values are NaN or infinite; complete() fills unknown pixels")
+    if low < 0:
+        raise DataError(f"{what}: smallest value is {low:g} m, depth cannot be negative")
+    if high == 0 or (hidden is not None and bool(hidden.all())):
+        raise DataError(f"{what}: all {frame.numel()} pixels are missing")
+    if low == 0:
+        holes = frame == 0
+        count = int((holes if hidden is None else holes & ~hidden).sum())
+        if count:
+            raise DataError(
+                f"{what}: {count} of {frame.numel()} pixels have no depth (0); fill them with complete() and pass "
+                "them as missing, or pass missing=(depth == 0) for what the Matlab code makes of holes"
+            )
+        low = float(frame[~holes].min())
+    check_range(low, high, what)
+
+
+def _as_tensor(value: Any, what: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, np.ndarray):
+        if (
+            value.dtype.byteorder not in ("=", "|")
+            or any(stride < 0 for stride in value.strides)
+            or not value.flags.writeable
+        ):
+            value = np.array(value, dtype=value.dtype.newbyteorder("="))
+        try:
+            return torch.from_numpy(value)
+        except TypeError as error:
+            raise DataError(f"{what} has dtype {value.dtype}: {error}") from error
+    raise DataError(f"{what} is a {type(value).__name__}, expected a NumPy array or a torch tensor")

@@ -1,0 +1,72 @@
+"""Disparity images, and stereo disparity to depth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from caffe_compat.depth.checks import check_depth
+from caffe_compat.errors import DataError
+
+__all__ = ["depth_from_disparity", "disparity", "encode_disparity", "round_to_uint8"]
+
+DISPARITY_SCALE = 31000.0
+"""Disparity channel = 31000 / depth in centimetres, as in the original."""
+
+
+def round_to_uint8(values: Tensor) -> Tensor:
+    """Matlab's ``uint8``: halves go up (nothing here is below -0.5), then 0..255."""
+    return (values + 0.5).floor_().clamp_(0, 255).to(torch.uint8)
+
+
+def encode_disparity(centimetres: Tensor) -> Tensor:
+    """uint8 disparity of depth in centimetres; nearer than a metre counts as a metre."""
+    return round_to_uint8(DISPARITY_SCALE / centimetres.clamp_min(100.0))
+
+
+def disparity(depth: Any, missing: Any = None) -> Any:
+    """The disparity image, the paper's simpler alternative to HHA: one channel, three times.
+
+    It saturates at 255 nearer than 1.22 m and is 31 at 10 m.
+
+    Args:
+        depth: [H, W] or [N, H, W], floating point metres, holes filled; NumPy array or torch tensor.
+        missing: bool, shape of ``depth``; zeros in ``depth`` are accepted only under it and become 255.
+
+    Returns:
+        uint8 [H, W, 3] or [N, H, W, 3], of the kind and on the device of ``depth``.
+
+    Raises:
+        DataError: wrong unit, size or type; NaN; no valid pixel.
+    """
+    values, _ = check_depth(depth, missing)
+    image = encode_disparity(values.double() * 100)[..., None].repeat_interleave(3, dim=-1)
+    return image.numpy() if isinstance(depth, np.ndarray) else image
+
+
+def depth_from_disparity(pixels: ArrayLike, focal: float, baseline: float, offset: float = 0.0) -> np.ndarray:
+    """Depth of a rectified stereo pair: ``focal * baseline / (disparity + offset)``.
+
+    Args:
+        pixels: disparity in pixels, [H, W]; not finite or not positive after the offset means unknown.
+        focal: focal length in pixels.
+        baseline: distance of the two cameras in metres.
+        offset: difference of the principal points, ``cx_right - cx_left`` (Middlebury's ``doffs``).
+
+    Returns:
+        float64 [H, W] metres, 0 where unknown.
+
+    Raises:
+        DataError: a focal length or baseline that is not positive, or no known pixel.
+    """
+    if not (focal > 0 and baseline > 0):
+        raise DataError(f"stereo: focal length {focal} px and baseline {baseline} m, expected positive numbers")
+    shifted = np.asarray(pixels, dtype=np.float64) + offset
+    known = np.isfinite(shifted) & (shifted > 0)
+    if not known.any():
+        raise DataError(f"stereo: none of {known.size} pixels has a known disparity")
+    return np.where(known, focal * baseline / np.where(known, shifted, 1.0), 0.0)

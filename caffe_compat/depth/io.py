@@ -1,0 +1,299 @@
+"""Depth and HHA files."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, PngImagePlugin
+
+from caffe_compat.depth.checks import FARTHEST_METRES, NEAREST_METRES
+from caffe_compat.errors import DataError
+from caffe_compat.files import atomic_write, open_existing
+
+__all__ = [
+    "ENCODINGS",
+    "DepthFormat",
+    "detect_units",
+    "read_color",
+    "read_depth",
+    "read_encoded",
+    "read_parameters",
+    "read_raw",
+    "write_color",
+    "write_depth",
+    "write_encoded",
+]
+
+ENCODINGS = ("plain", "sun", "nyud2_raw")
+TEXT_KEY = "caffe_compat.depth"
+"""Keyword of the png text chunk that keeps the parameters."""
+SUN_FARTHEST = 8.0
+NYUD2_FARTHEST = 10.0
+NYUD2_LOWEST_CODE = 600
+USUAL_UNITS = (1000.0, 4000.0, 5000.0, 10000.0)
+_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow and NumPy raise
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthFormat:
+    """How the numbers of a depth file become metres.
+
+    Args:
+        units_per_metre: 1000 for millimetres, 1 for metres; not used by ``nyud2_raw``.  None asks
+            :func:`detect_units`, which refuses unless there is but one answer.
+        encoding: ``plain``; ``sun``: SUN RGB-D's rotated bits, clamped to 8 m; ``nyud2_raw``: the Kinect's
+            disparity codes with bytes swapped, as NYUD2's raw pgm files have them, clamped to 10 m.
+        invalid: codes without a measurement (in 8- and 16-bit files; 65535 is a saturated sensor).
+    """
+
+    units_per_metre: float | None = None
+    encoding: Literal["plain", "sun", "nyud2_raw"] = "plain"
+    invalid: tuple[int, ...] = (0, 65535)
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ENCODINGS:
+            raise DataError(f"depth encoding '{self.encoding}': expected one of {', '.join(ENCODINGS)}")
+        if self.units_per_metre is not None and not (np.isfinite(self.units_per_metre) and self.units_per_metre > 0):
+            raise DataError(f"units per metre is {self.units_per_metre}, expected a positive number such as 1000")
+
+
+def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
+    """The numbers of a one-channel png, pgm, tiff or npy file as they are: [H, W].
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: not such a file, truncated, or more than one channel.
+    """
+    with open_existing(path, "depth") as stream:
+        content = stream.read()
+    if content[:2] == b"P5":
+        return _parse_pgm(content, path)
+    try:
+        if content[:6] == b"\x93NUMPY":
+            values = np.load(io.BytesIO(content), allow_pickle=False)
+        else:
+            with Image.open(io.BytesIO(content)) as image:
+                if image.mode == "P":
+                    raise DataError(
+                        f"{os.fspath(path)}: a palette image (colours, not numbers), expected one-channel depth"
+                    )
+                values = np.asarray(image)
+    except _UNREADABLE as error:
+        raise DataError(
+            f"{os.fspath(path)}: cannot be read as depth (png, pgm, tiff or npy): {_short(error)}"
+        ) from error
+    if values.ndim != 2 or values.dtype.kind not in "uif":
+        raise DataError(
+            f"{os.fspath(path)}: {values.dtype} of shape {values.shape}, expected one channel of numbers [H, W]"
+        )
+    return values
+
+
+def read_depth(path: str | os.PathLike[str], form: DepthFormat) -> np.ndarray:
+    """Depth in metres, float64 [H, W], 0 where nothing was measured.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: it cannot be read, its unit is unknown, or every pixel is missing.
+    """
+    raw = read_raw(path)
+    try:
+        depth = _decode(raw, form)
+    except DataError as error:
+        raise DataError(f"{os.fspath(path)}: {error}") from error
+    valid = depth > 0
+    if not valid.any():
+        raise DataError(f"{os.fspath(path)}: all {depth.size} pixels are missing")
+    low, high = float(depth[valid].min()), float(depth.max())
+    if low > FARTHEST_METRES or high < NEAREST_METRES:
+        raise DataError(
+            f"{os.fspath(path)}: with {form.units_per_metre:g} units per metre all depth lies between {low:g} and "
+            f"{high:g} m, which is the wrong unit; {_choices(raw[valid])}"
+        )
+    return depth
+
+
+def detect_units(raw: np.ndarray) -> float:
+    """Units per metre of a depth map, if only one usual answer makes an indoor scene of it.
+
+    Depth of 0.4 to 10 m (5th to 95th percentile) counts as one; millimetres and tenths of millimetres overlap in it, so
+    this mostly says which choices there are.
+
+    Args:
+        raw: [H, W]; zeros are skipped.  Floating point is only ever taken for metres.
+
+    Raises:
+        DataError: none or several; the message lists what each would mean.
+    """
+    known = raw[np.isfinite(raw) & (raw > 0)]
+    if not known.size:
+        raise DataError(f"depth: all {raw.size} pixels are missing")
+    low, high = (float(value) for value in np.percentile(known, (5, 95)))
+    units = (1.0,) if raw.dtype.kind == "f" else USUAL_UNITS
+    possible = [unit for unit in units if low / unit >= 0.4 and high / unit <= 10]
+    if len(possible) != 1:
+        raise DataError(f"the unit of depth cannot be told from its values; {_choices(known)}")
+    return possible[0]
+
+
+def _choices(known: np.ndarray) -> str:
+    low, high = float(known.min()), float(known.max())
+    meanings = ", ".join(f"{unit:g} ({low / unit:.3g} to {high / unit:.3g} m)" for unit in (1.0, *USUAL_UNITS))
+    return f"pass units_per_metre (--units-per-metre), one of: {meanings}"
+
+
+def _decode(raw: np.ndarray, form: DepthFormat) -> np.ndarray:
+    if form.encoding == "nyud2_raw":
+        codes = _uint16(raw, form).byteswap().astype(np.float64)
+        with np.errstate(divide="ignore"):
+            metres = np.clip(351.3 / (1092.5 - codes), 0, NYUD2_FARTHEST)
+        return np.where((codes < NYUD2_LOWEST_CODE) | (codes > 1092), 0.0, metres)
+    unknown = ~np.isfinite(raw)
+    if raw.dtype.kind != "f":
+        unknown |= np.isin(raw, form.invalid)
+    if form.encoding == "sun":
+        bits = _uint16(raw, form)
+        raw = (bits >> 3) | (bits << 13)
+    units = form.units_per_metre or detect_units(np.where(unknown, 0, raw).astype(raw.dtype))
+    metres = np.where(unknown, 0, raw).astype(np.float64) / units
+    if (metres < 0).any():
+        raise DataError(f"smallest value is {metres.min():g} m, depth cannot be negative")
+    return np.minimum(metres, SUN_FARTHEST) if form.encoding == "sun" else metres
+
+
+def _uint16(raw: np.ndarray, form: DepthFormat) -> np.ndarray:
+    if raw.dtype != np.uint16:
+        raise DataError(f"{raw.dtype} values, but the encoding '{form.encoding}' is 16-bit")
+    return raw
+
+
+def _parse_pgm(content: bytes, path: object) -> np.ndarray:
+    """Binary pgm with its numbers unscaled (Pillow stretches them to the full range)."""
+    header = re.match(rb"P5(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s", content)
+    if header is None:
+        raise DataError(f"{path}: broken pgm header")
+    width, height, largest = (int(part) for part in header.groups())
+    if not (0 < width <= 65536 and 0 < height <= 65536 and 0 < largest <= 65535):
+        raise DataError(f"{path}: pgm header says {width} x {height}, largest value {largest}")
+    kind = np.dtype(">u2") if largest > 255 else np.dtype("u1")
+    body = content[header.end() :]
+    if len(body) < width * height * kind.itemsize:
+        raise DataError(f"{path}: truncated, {len(body)} of {width * height * kind.itemsize} bytes of pixels")
+    values = np.frombuffer(body, kind, width * height).reshape(height, width)
+    return values.astype(kind.newbyteorder("="))
+
+
+def read_color(path: str | os.PathLike[str]) -> np.ndarray:
+    """A colour image as uint8 [H, W, 3], RGB.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: not an image, or truncated.
+    """
+    with open_existing(path, "colour image") as stream:
+        try:
+            with Image.open(stream) as image:
+                return np.array(image.convert("RGB"))
+        except _UNREADABLE as error:
+            raise DataError(f"{os.fspath(path)}: cannot be read as an image: {_short(error)}") from error
+
+
+def write_color(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write uint8 [H, W, 3] RGB as png."""
+    _write_png(path, Image.fromarray(image), {})
+
+
+def write_depth(path: str | os.PathLike[str], depth: np.ndarray, units_per_metre: float = 1000.0) -> None:
+    """Write metres [H, W] as a 16-bit png; 0 stays 0.
+
+    Raises:
+        DataError: a depth that does not fit 16 bits.
+    """
+    codes = np.rint(np.asarray(depth, np.float64) * units_per_metre)
+    if not np.isfinite(codes).all() or codes.min() < 0 or codes.max() > 65534:
+        raise DataError(
+            f"{os.fspath(path)}: depth up to {np.max(depth):g} m does not fit 16 bits at {units_per_metre:g} per metre"
+        )
+    _write_png(path, Image.fromarray(codes.astype(np.uint16)), {})
+
+
+def write_encoded(path: str | os.PathLike[str], image: np.ndarray, parameters: Mapping[str, Any]) -> None:
+    """Write an HHA or disparity image as the Matlab code wrote it: R disparity, G height, B angle.
+
+    ``cv2.imread`` therefore gives angle, height, disparity.  ``parameters`` (anything JSON can hold) go into a text
+    chunk of the png, so that files made with other settings are noticed.
+
+    Raises:
+        DataError: not uint8 [H, W, 3].
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise DataError(f"{os.fspath(path)}: {image.dtype} of shape {image.shape}, expected uint8 H x W x 3")
+    _write_png(path, Image.fromarray(image), {TEXT_KEY: json.dumps(dict(parameters), sort_keys=True)})
+
+
+def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The parameters an HHA or disparity png was made with, without decoding it; None if it does not say.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: not a png, or its parameters are garbled.
+    """
+    with open_existing(path, "HHA image") as stream:
+        try:
+            with Image.open(stream) as image:
+                text = image.info.get(TEXT_KEY)
+            parameters = None if text is None else json.loads(text)
+        except _UNREADABLE as error:
+            raise DataError(f"{os.fspath(path)}: cannot be read as an HHA png: {_short(error)}") from error
+    if parameters is not None and not isinstance(parameters, dict):
+        raise DataError(f"{os.fspath(path)}: text chunk '{TEXT_KEY}' holds no parameters")
+    return parameters
+
+
+def read_encoded(path: str | os.PathLike[str], expected: Mapping[str, Any] | None = None) -> np.ndarray:
+    """An HHA or disparity png as uint8 [H, W, 3] in the order disparity, height, angle.
+
+    Args:
+        path: the file.
+        expected: parameters (any subset) that it must have been made with.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: not an 8-bit RGB image, or made with other parameters, naming the first that differs.
+    """
+    if expected:
+        found = read_parameters(path)
+        if found is None:
+            raise DataError(f"{os.fspath(path)}: does not say with which parameters it was made")
+        for name, value in json.loads(json.dumps(dict(expected))).items():
+            if found.get(name) != value:
+                raise DataError(f"{os.fspath(path)}: made with {name} = {found.get(name)!r}, expected {value!r}")
+    with open_existing(path, "HHA image") as stream:
+        try:
+            with Image.open(stream) as image:
+                if image.mode != "RGB":
+                    raise DataError(f"{os.fspath(path)}: mode {image.mode}, expected 8-bit RGB")
+                return np.array(image)
+        except _UNREADABLE as error:
+            raise DataError(f"{os.fspath(path)}: cannot be read as an image: {_short(error)}") from error
+
+
+def _write_png(path: str | os.PathLike[str], image: Image.Image, texts: Mapping[str, str]) -> None:
+    chunks = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        chunks.add_text(key, text)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as stream:
+        image.save(stream, format="PNG", pnginfo=chunks, compress_level=4)
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,61 @@
+"""What each Caffe layer means.
+
+One family a file, in one order: what a layer reads, what shapes it makes, what it computes, how it is exported.
+"""
+
+from importlib import import_module
+
+from caffe_compat.layers.base import (
+    Layer,
+    LossLayer,
+    NeuronLayer,
+    OnnxGraph,
+    Shape,
+    count,
+    layer_class,
+    register,
+    registered,
+)
+from caffe_compat.layers.fillers import Filler
+from caffe_compat.layers.params import Params, Section, Window
+
+__all__ = [
+    "Filler",
+    "Layer",
+    "LossLayer",
+    "NeuronLayer",
+    "OnnxGraph",
+    "Params",
+    "Section",
+    "Shape",
+    "Window",
+    "count",
+    "layer_class",
+    "register",
+    "registered",
+]
+
+FAMILIES = (
+    "activation",
+    "arithmetic",
+    "convolution",
+    "data",
+    "detection",
+    "hypercolumn",
+    "inputs",
+    "linear",
+    "losses",
+    "metrics",
+    "normalization",
+    "pooling",
+    "python",
+    "recurrent",
+    "scaling",
+    "selection",
+    "shaping",
+    "softmax",
+    "transfer",
+)
+
+for _family in FAMILIES:
+    import_module(f"caffe_compat.layers.{_family}")

@@ -1,0 +1,280 @@
+"""What every layer is: parameters read, shapes known, numbers computed, ONNX nodes written.
+
+A layer family is one file; in it every layer has its four facets in this order.  To add a layer, write the class,
+decorate it with ``@register`` and give it a case in the layer tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffe_compat.errors import ExportError, LayerError, NetError, ShapeError, nearest
+from caffe_compat.layers.fillers import Filler
+from caffe_compat.layers.params import Params
+
+__all__ = ["Layer", "LossLayer", "NeuronLayer", "OnnxGraph", "Shape", "count", "layer_class", "register", "registered"]
+
+Shape = tuple[int, ...]
+UNLIMITED = 1 << 30
+
+_registry: dict[str, Callable[..., Layer]] = {}
+_L = TypeVar("_L", bound="type[Layer]")
+
+
+class OnnxGraph(Protocol):
+    """What a layer may ask of the ONNX graph that it writes itself into.
+
+    Blobs are named by strings: the names passed to :meth:`Layer.to_onnx` and those returned here.
+    """
+
+    opset: int
+
+    def node(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
+        """Append a node that writes the blobs ``outputs``; an attribute that is ``None`` is left out."""
+
+    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """Append a node with one output and return the fresh name of that output."""
+        ...
+
+    def constant(self, value: np.ndarray | float | int | Sequence[int], dtype: Any = None) -> str:
+        """A constant (Python ints become int64, floats float32); equal constants share one initializer."""
+        ...
+
+    def parameter(self, layer: Layer, index: int) -> str:
+        """The initializer that holds blob ``index`` of the layer (shared parameters are stored once)."""
+        ...
+
+    def shape(self, blob: str) -> tuple[int | None, ...]:
+        """Shape of a bottom; ``None`` for an axis whose size is only known at run time."""
+        ...
+
+    def static_shape(self, blob: str, why: str) -> Shape:
+        """The same, or an ExportError that names ``why`` if an axis is dynamic."""
+        ...
+
+
+class Layer(nn.Module):
+    """Base of all layers.
+
+    A subclass sets the class attributes, reads all its parameters in ``__init__`` (calling ``super().__init__(params,
+    bottoms)`` first, then ``self.add_blob`` for each learnable blob), and implements ``top_shapes``, ``forward`` and
+    ``to_onnx``.
+
+    Attributes:
+        name, layer_phase: of the layer.
+        may_overwrite: set by the net where the bottom may be overwritten (in place, producer does not need it).
+    """
+
+    caffe_type: ClassVar[str]
+    bottom_count: ClassVar[tuple[int, int]] = (1, 1)  #: smallest and largest number of bottoms
+    top_count: ClassVar[tuple[int, int]] = (1, 1)  #: smallest and largest number of tops
+    equal_counts: ClassVar[bool] = False  #: as many tops as bottoms
+    in_place: ClassVar[bool] = False  #: whether a top may be its bottom
+    auto_top: ClassVar[bool] = False  #: missing tops are added by the net (loss layers)
+    default_loss_weight: ClassVar[float] = 0.0
+    aliases: ClassVar[bool] = False  #: the top shares memory with the bottom
+    keeps_top: ClassVar[bool] = True  #: backward needs the top, or the top may be the bottom: do not overwrite it
+    no_gradient: ClassVar[tuple[int, ...] | None] = None  #: bottoms whose gradient Caffe refuses; None: none refused
+    unforced: ClassVar[tuple[int, ...]] = ()  #: bottoms that force_backward leaves alone
+    onnx_reason: ClassVar[str] = ""  #: why there is no ONNX form, for the support table; "" if there is one
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__()
+        self.params = params
+        self.name, self.layer_phase = params.name, params.phase
+        self.may_overwrite = False
+        self._blob_shapes: list[Shape] = []
+        self._blob_owners: list[nn.Parameter] = []
+        self._fillers: list[Filler | None] = []
+        self._check_counts(len(bottoms))
+
+    # -- blobs ------------------------------------------------------------------------------------------------
+
+    def add_blob(self, shape: Sequence[int], filler: Filler | None = None, learnable: bool = True) -> int:
+        """Append a blob (registered as ``weight``, ``bias``, ``blob2``, ...) and return its index.
+
+        The blob is filled when the net knows that no weights will replace it; without a filler it starts at zero.
+        """
+        if any(dim < 0 for dim in shape) or count(shape) > 2**31 - 1:
+            raise self.shape_error(f"a blob of shape {list(shape)} cannot be, expected less than 2^31 elements")
+        index = len(self._blob_owners)
+        parameter = nn.Parameter(torch.empty(tuple(shape)), requires_grad=learnable)
+        self.register_parameter(("weight", "bias")[index] if index < 2 else f"blob{index}", parameter)
+        self._blob_owners.append(parameter)
+        self._blob_shapes.append(tuple(shape))
+        self._fillers.append(filler)
+        return index
+
+    @property
+    def blobs(self) -> list[nn.Parameter]:
+        """The learnable blobs in Caffe's order; a shared one is its owner's parameter."""
+        return self._blob_owners
+
+    @property
+    def blob_shapes(self) -> list[Shape]:
+        """Their shapes as this layer sees them (a shared blob may have another shape at its owner)."""
+        return self._blob_shapes
+
+    def blob(self, index: int) -> Tensor:
+        """Blob ``index`` in this layer's own shape."""
+        owner, shape = self._blob_owners[index], self._blob_shapes[index]
+        return owner if owner.shape == shape else owner.view(shape)
+
+    def replace_blob(self, index: int, owner: nn.Parameter) -> None:
+        """Let blob ``index`` be another parameter of the same count (sharing, or weights read from a file)."""
+        name = [name for name, value in self._parameters.items() if value is self._blob_owners[index]]
+        for found in name[:1]:
+            self._parameters[found] = owner
+        self._blob_owners[index] = owner
+
+    def fill(self, skip: frozenset[int] = frozenset()) -> None:
+        """Fill the blobs with their fillers, except those in ``skip`` (weights will replace them)."""
+        for index, filler in enumerate(self._fillers):
+            if index in skip:
+                continue
+            try:
+                (filler or Filler()).fill_(self._blob_owners[index].data)
+            except ValueError as error:
+                raise self.error(f"blob {index}: {error}") from error
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Layer:
+        """Keep the list of blobs in step when torch replaces parameters (``.to``, ``.double``)."""
+        names = {id(value): name for name, value in self._parameters.items()}
+        order = [names.get(id(owner)) for owner in self._blob_owners]
+        super()._apply(fn, recurse)
+        for index, name in enumerate(order):
+            if name is not None:
+                self._blob_owners[index] = self._parameters[name]  # type: ignore[assignment]
+        return self
+
+    def replaces_gradient(self, index: int, bottoms: Sequence[Shape]) -> bool:
+        """Whether Caffe's backward pass overwrites the diff of blob ``index`` where others add to it.
+
+        Args:
+            bottoms: shapes of the bottoms of this pass.
+        """
+        return False
+
+    # -- errors -----------------------------------------------------------------------------------------------
+
+    def error(self, reason: str) -> LayerError:
+        """An error that names this layer."""
+        return self.params.error(reason)
+
+    def shape_error(self, reason: str) -> ShapeError:
+        """A shape error that names this layer."""
+        return self.params.shape_error(reason)
+
+    def export_error(self, reason: str) -> ExportError:
+        """An ONNX error that names this layer."""
+        return ExportError(f"layer '{self.name}' ({self.params.type}): {reason}")
+
+    def require(self, met: bool, reason: str) -> None:
+        """Raise a ShapeError with ``reason`` unless ``met``."""
+        if not met:
+            raise self.shape_error(reason)
+
+    def _check_counts(self, bottoms: int) -> None:
+        tops = len(self.params.tops)
+        for have, (low, high), verb, noun in (
+            (bottoms, self.bottom_count, "takes", "bottom"),
+            (max(tops, self.top_count[0]) if self.auto_top else tops, self.top_count, "produces", "top"),
+        ):
+            if low <= have <= high:
+                continue
+            if low == high:
+                wanted = f"{low}"
+            else:
+                wanted = f"at least {low}" if have < low else f"at most {high}"
+            raise self.error(f"{verb} {wanted} {noun} blob(s), the prototxt gives {have}")
+        if self.equal_counts and bottoms != tops:
+            raise self.error(f"produces one top blob for each bottom blob, the prototxt gives {bottoms} and {tops}")
+        if not self.in_place and self.params.in_place:
+            raise self.error(f"cannot be computed in place: top '{self.params.tops[0]}' is also its bottom")
+
+    # -- the four facets --------------------------------------------------------------------------------------
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Shapes of the tops for given bottoms: Caffe's Reshape, with its refusals.
+
+        Raises:
+            ShapeError: the layer cannot take these bottoms.
+        """
+        raise NotImplementedError
+
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Compute the tops."""
+        raise NotImplementedError
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Write ONNX nodes that compute ``tops`` from ``bottoms``."""
+        raise self.export_error(self.onnx_reason or "has no ONNX form")
+
+
+class NeuronLayer(Layer):
+    """One bottom, one top of the same shape, element by element; may be computed in place."""
+
+    in_place = True
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shape of the bottom."""
+        return [tuple(bottoms[0])]
+
+
+class LossLayer(Layer):
+    """Prediction and label to one number; its top is added if missing and its loss weight is 1 by default."""
+
+    bottom_count = (2, 2)
+    auto_top = True
+    default_loss_weight = 1.0
+    unforced = (1,)
+    onnx_reason = "a loss is for training; export the deploy net instead"
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar."""
+        self.require(
+            bool(bottoms[0]) and bool(bottoms[1]) and bottoms[0][0] == bottoms[1][0],
+            f"the data and label should have the same number: bottoms are {list(bottoms[0])} and {list(bottoms[1])}",
+        )
+        return [()]
+
+
+def count(shape: Sequence[int], start: int = 0, end: int | None = None) -> int:
+    """Number of elements in axes ``start`` to ``end`` of a shape."""
+    result = 1
+    for dim in shape[start:end]:
+        result *= dim
+    return result
+
+
+def register(cls: _L) -> _L:
+    """Class decorator: make a layer known under its ``caffe_type``."""
+    if cls.caffe_type in _registry:
+        raise NetError(f"layer type '{cls.caffe_type}' is registered already")
+    _registry[cls.caffe_type] = cls
+    return cls
+
+
+def registered() -> dict[str, Callable[..., Layer]]:
+    """All layer types by name, sorted."""
+    return dict(sorted(_registry.items()))
+
+
+def layer_class(params: Params) -> Callable[..., Layer]:
+    """The class for a layer.
+
+    Raises:
+        LayerError: unknown type; names the nearest known one.
+    """
+    known = _registry.get(params.type)
+    if known is None:
+        raise params.error(
+            f"unknown layer type '{params.type}'{nearest(params.type, _registry)}; "
+            f"known types: {', '.join(sorted(_registry))}"
+        )
+    return known

@@ -1,0 +1,109 @@
+"""ImageData: labelled images named by a list."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from caffe_compat.errors import CaffeCompatError
+from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.data.images import planes, read_image
+from caffe_compat.layers.data.lists import read_image_list
+from caffe_compat.layers.data.source import DataLayer, Order
+from caffe_compat.layers.data.transformer import Transformer
+from caffe_compat.layers.params import Params, Section
+
+__all__ = ["ImageData", "ignore_transform_fields"]
+
+
+def ignore_transform_fields(params: Params, section: Section, *names: str) -> None:
+    """Accept fields that Caffe's data layers have had no use for since ``transform_param`` exists, with a warning."""
+    found = [name for name in names if section.has(name)]
+    if found:
+        logging.getLogger(__name__).warning(
+            "layer '%s' (%s): %s.%s is ignored, as in Caffe; its place is transform_param",
+            params.name,
+            params.type,
+            section.field,
+            ", ".join(found),
+        )
+
+
+@register
+class ImageData(DataLayer):
+    """Batches of images and their labels.
+
+    Tops: (batch, channels, height, width) in BGR, and (batch).  Without ``new_height``, ``new_width`` or ``crop_size``
+    all images of a batch must have one size.  ``data_param.prefetch`` says how many batches are read ahead.
+    """
+
+    caffe_type = "ImageData"
+    top_count = (2, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms, int(params.section("data_param").prefetch))
+        section = params.section("image_data_param")
+        ignore_transform_fields(params, section, "scale", "mean_file", "crop_size", "mirror")
+        self.source, self.size = str(section.source), self.batch_size(section)
+        self.new_size = (int(section.new_height), int(section.new_width))
+        if bool(self.new_size[0]) != bool(self.new_size[1]):
+            raise self.error(
+                f"new_height and new_width are {self.new_size[0]} and {self.new_size[1]}, expected both or none"
+            )
+        self.color, self.shuffle = bool(section.is_color), bool(section.shuffle)
+        self.transformer = Transformer(params)
+        self.images = read_image_list(self.source, section.root_folder)
+        self.rand_skip = int(section.rand_skip)
+        self.reseeded()
+        first = self._load(self.order[self.skip])
+        self.shapes = [(self.size, *self._shape(first, self.order[self.skip])), (self.size,)]
+
+    def reseeded(self) -> None:
+        """Shuffle, and skip at the start, with the new seed."""
+        self.order = Order(len(self.images), self.shuffle, self.seed)
+        skip = int(np.random.default_rng((self.seed, 2)).integers(self.rand_skip)) if self.rand_skip else 0
+        if skip >= len(self.images):
+            raise self.error(f"rand_skip {self.rand_skip} is too much for a list of {len(self.images)} images")
+        self.skip = skip
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``: images and labels."""
+        random = self.random(number)
+        data: np.ndarray | None = None
+        labels = np.empty(self.size, np.float32)
+        for item, index in enumerate(self.records(number, self.size)):
+            record = self.order[index + self.skip]
+            channels = self._load(record)
+            shape = self._shape(channels, record)
+            if data is None:
+                data = np.empty((self.size, *shape), np.float32)
+            if data.shape[1:] != shape:
+                image = self.images[record]
+                raise self.data_error(
+                    f"{self.source}, line {image.line}: {image.path} is {shape[2]}x{shape[1]}, the first image of the "
+                    f"batch {data.shape[3]}x{data.shape[2]}; use batch_size 1, new_height and new_width, or crop_size"
+                )
+            self.transformer(channels, data[item], random)
+            labels[item] = self.images[record].label
+        assert data is not None
+        return (data, labels)
+
+    def _load(self, record: int) -> list[np.ndarray]:
+        image = self.images[record]
+        try:
+            pixels = read_image(image.path, self.color)
+        except CaffeCompatError as error:
+            raise self.data_error(f"{self.source}, line {image.line}: {error}") from error
+        if self.new_size[0]:
+            pixels = cv2.resize(pixels, (self.new_size[1], self.new_size[0]), interpolation=cv2.INTER_LINEAR)
+        return planes(pixels)
+
+    def _shape(self, channels: Sequence[np.ndarray], record: int) -> Shape:
+        try:
+            return self.transformer.shape(len(channels), *channels[0].shape)
+        except CaffeCompatError as error:
+            image = self.images[record]
+            raise self.data_error(f"{self.source}, line {image.line}: {image.path}: {error}") from error

@@ -1,0 +1,170 @@
+"""Pairs of images of one scene in two modalities, for supervision transfer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import cv2
+import numpy as np
+
+from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.data.images import planes, read_image
+from caffe_compat.layers.data.lists import Pair, read_pair_list
+from caffe_compat.layers.data.source import DataLayer, Order
+from caffe_compat.layers.params import Params, Section
+
+__all__ = ["PairedImageData"]
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """What is random for one pair; the fractions are in [0, 1)."""
+
+    mirror: bool
+    y: float
+    x: float
+
+
+@register
+class PairedImageData(DataLayer):
+    """Two batches of images that belong together, such as colour and HHA, or a frame and its optical flow.
+
+    A layer of this package, not of Caffe.  Tops: two blobs (batch, 3, height, width), BGR, ``(pixel - mean) * scale``.
+    Both images of a pair go through the same steps: resize (``new_height`` and ``new_width``, or ``short_side``),
+    cut at the bottom and at the right to a ``multiple_of``, crop (random in TRAIN, centred in TEST), mirror (TRAIN
+    only).  Where ``negate_x_channel`` names the channel of the second image that holds horizontal flow, mirroring
+    replaces its values v by 256 - v.  In TRAIN ``shuffle`` reorders the pairs for every epoch; in TEST they come in
+    order.  ``mean_value`` is for the first image, and for the second too unless ``mean_value_1`` is given: one mean for
+    all modalities is what the released supervision transfer code subtracts.
+    """
+
+    caffe_type = "PairedImageData"
+    top_count = (2, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        section = params.section("paired_image_data_param")
+        seed = int(section.seed)
+        super().__init__(params, bottoms, int(section.prefetch), None if seed < 0 else seed)
+        self.source = str(section.source)
+        self.size = self.batch_size(section)
+        self.pairs = read_pair_list(self.source, section.root_folder)
+        self.train_phase = params.phase == "TRAIN"
+        self.shuffle = bool(section.shuffle) and self.train_phase
+        self.mirror = bool(section.mirror) and self.train_phase
+        self.order = Order(len(self.pairs), self.shuffle, self.seed)
+        self.scale = np.float32(section.scale)
+        self.means = self._read_means(section)
+        self.negate_x_channel = int(section.negate_x_channel)
+        self.resize_to, self.short_side, self.crop, self.multiple = self._read_geometry(section)
+        if not -1 <= self.negate_x_channel <= 2:
+            raise self.error(f"negate_x_channel is {self.negate_x_channel}, expected 0, 1, 2 or -1 for none")
+        first = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
+        self.shapes = [(self.size, *image.shape) for image in first]
+
+    def _read_means(self, section: Section) -> list[np.ndarray]:
+        first, second = list(section.mean_value), list(section.mean_value_1)
+        for name, values in (("mean_value", first), ("mean_value_1", second)):
+            if len(values) not in (0, 1, 3):
+                raise self.error(f"{name} has {len(values)} entries, expected 1 or 3 (blue, green, red)")
+        return [np.broadcast_to(np.float32(mean or [0]), 3) for mean in (first, second or first)]
+
+    def _read_geometry(self, section: Section) -> tuple[tuple[int, int] | None, int, tuple[int, int] | None, int]:
+        resize = (int(section.new_height), int(section.new_width))
+        crop = (int(section.crop_height), int(section.crop_width))
+        for (height, width), names in ((resize, "new_height and new_width"), (crop, "crop_height and crop_width")):
+            if bool(height) != bool(width):
+                raise self.error(f"{names} are {height} and {width}, expected both or none")
+        if resize[0] and section.short_side:
+            raise self.error("has new_height and short_side, expected one of them")
+        if section.multiple_of < 1:
+            raise self.error(f"multiple_of is {section.multiple_of}, expected a positive number")
+        short_side, multiple = int(section.short_side), int(section.multiple_of)
+        return resize if resize[0] else None, short_side, crop if crop[0] else None, multiple
+
+    def reseeded(self) -> None:
+        """Shuffle with the new seed."""
+        self.order = Order(len(self.pairs), self.shuffle, self.seed)
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``: the first images and the second images, (batch, 3, height, width) each."""
+        random = self.random(number)
+        batch: tuple[np.ndarray, np.ndarray] | None = None
+        start: Pair | None = None
+        for item, record in enumerate(self.records(number, self.size)):
+            pair = self.pairs[self.order[record]]
+            mirror, y, x = random.random(3)
+            images = self._load(pair, _Draw(self.mirror and mirror < 0.5, y, x))
+            if batch is None or start is None:
+                start, shape = pair, (self.size, *images[0].shape)
+                batch = (np.empty(shape, np.float32), np.empty(shape, np.float32))
+            if images[0].shape != batch[0].shape[1:]:
+                self._refuse_sizes(start, pair, batch[0].shape[2:], images[0].shape[1:])
+            batch[0][item], batch[1][item] = images
+        assert batch is not None
+        return batch
+
+    def _refuse_sizes(self, start: Pair, pair: Pair, want: Sequence[int], have: Sequence[int]) -> NoReturn:
+        raise self.data_error(
+            f"{self.source}, lines {start.line} and {pair.line}: images of one batch have different sizes after "
+            f"resizing and cropping, {want[1]}x{want[0]} ({start.first}) and {have[1]}x{have[0]} ({pair.first}); use "
+            "batch_size 1, new_height and new_width, or crop_height and crop_width"
+        )
+
+    def _load(self, pair: Pair, draw: _Draw) -> tuple[np.ndarray, np.ndarray]:
+        """Both images of a pair, float32 (3, height, width)."""
+        where = f"{self.source}, line {pair.line}"
+        try:
+            first, second = read_image(pair.first), read_image(pair.second)
+        except CaffeCompatError as error:
+            raise self.data_error(f"{where}: {error}") from error
+        if first.shape != second.shape:
+            sizes = [
+                f"{image.shape[1]}x{image.shape[0]} ({name})"
+                for image, name in ((first, pair.first), (second, pair.second))
+            ]
+            raise self.data_error(f"{where}: the images of the pair have different sizes, {sizes[0]} and {sizes[1]}")
+        try:
+            resized = [self._resize(first), self._resize(second)]
+            cut = self._window(*resized[0].shape[:2], draw)
+            return self._finish(resized[0][cut], 0, draw), self._finish(resized[1][cut], 1, draw)
+        except DataError as error:
+            raise self.data_error(f"{where}: {pair.first}: {error}") from error
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        if self.resize_to:
+            return cv2.resize(image, (self.resize_to[1], self.resize_to[0]), interpolation=cv2.INTER_LINEAR)
+        if not self.short_side:
+            return image
+        factor = self.short_side / min(image.shape[:2])  # as in Fast R-CNN's image pyramid
+        return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+
+    def _window(self, height: int, width: int, draw: _Draw) -> tuple[slice, slice]:
+        """Rows and columns that are kept of the resized images."""
+        height, width = height // self.multiple * self.multiple, width // self.multiple * self.multiple
+        wanted = self.crop or (height, width)
+        if height < max(wanted[0], 1) or width < max(wanted[1], 1):
+            raise DataError(
+                f"is {width}x{height} after resizing to multiples of {self.multiple}, too small for a crop of "
+                f"{wanted[1]}x{wanted[0]}"
+            )
+        free = (height - wanted[0], width - wanted[1])
+        if self.train_phase:
+            top, left = int(draw.y * (free[0] + 1)), int(draw.x * (free[1] + 1))
+        else:
+            top, left = free[0] // 2, free[1] // 2
+        return slice(top, top + wanted[0]), slice(left, left + wanted[1])
+
+    def _finish(self, image: np.ndarray, which: int, draw: _Draw) -> np.ndarray:
+        result = np.empty((3, *image.shape[:2]), np.float32)
+        for channel, plane in enumerate(planes(image)):
+            if draw.mirror:
+                plane = plane[:, ::-1]
+            if draw.mirror and which == 1 and channel == self.negate_x_channel:
+                plane = np.subtract(256, plane, dtype=np.float32)
+            np.subtract(plane, self.means[which][channel], out=result[channel], dtype=np.float32)
+        if self.scale != 1:
+            result *= self.scale
+        return result

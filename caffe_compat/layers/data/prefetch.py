@@ -1,0 +1,55 @@
+"""Reading batches ahead of their use."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+__all__ = ["Prefetcher"]
+
+T = TypeVar("T")
+
+
+class Prefetcher(Generic[T]):
+    """Calls ``read(n)`` for the batches that come next while the last one is in use.
+
+    Because batch ``n`` depends on nothing but ``n``, threads may read several at once and in any order; the caller gets
+    them in the order it asks for.  What ``read`` raises is raised by :meth:`take` of that batch.  The threads end when
+    the prefetcher is closed, garbage collected, or the program ends.
+
+    Args:
+        read: makes batch ``n``; called from several threads.
+        depth: how many batches to read ahead; 0 reads each when it is asked for.
+    """
+
+    def __init__(self, read: Callable[[int], T], depth: int) -> None:
+        self._read, self._depth = read, depth
+        self._pending: dict[int, Future[T]] = {}
+        self._pool: ThreadPoolExecutor | None = None
+
+    def take(self, number: int) -> T:
+        """Batch ``number``, waiting for it if need be, while the following ones are being read."""
+        if self._depth == 0:
+            return self._read(number)
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(min(self._depth, os.cpu_count() or 1), thread_name_prefix="caffe_compat")
+            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+        wanted = range(number, number + self._depth + 1)
+        for other in [key for key in self._pending if key not in wanted]:
+            self._pending.pop(other).cancel()
+        for ahead in wanted:
+            if ahead not in self._pending:
+                self._pending[ahead] = self._pool.submit(self._read, ahead)
+        return self._pending.pop(number).result()
+
+    def close(self) -> None:
+        """Forget what was read ahead and end the threads; a later :meth:`take` starts them again."""
+        for future in self._pending.values():
+            future.cancel()
+        self._pending.clear()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None

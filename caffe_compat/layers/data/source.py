@@ -1,0 +1,172 @@
+"""What all layers that read data share: batch ``n`` is a function of the seed and ``n``, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffe_compat.errors import DataError
+from caffe_compat.layers.base import Layer, Shape
+from caffe_compat.layers.data.prefetch import Prefetcher
+from caffe_compat.layers.params import Params, Section
+
+__all__ = ["DataLayer", "Order"]
+
+
+class DataLayer(Layer):
+    """A layer without bottoms whose tops are the next batch.
+
+    A subclass implements :meth:`read`, a pure function of the number of the batch (called from several threads), and
+    sets ``self.shapes``, the shapes of the tops before the first batch.  All that is random in batch ``n`` must come
+    from :meth:`random` or an :class:`Order`; so a net that resumes at batch ``n`` sees what the uninterrupted run saw.
+
+    The batches come as float32 on the device (and in the type) that the net was moved to.
+
+    Attributes:
+        seed: of everything random here.  By default made from torch's seed (``torch.manual_seed``, which a solver sets
+            from ``random_seed``), the layer's name and its phase, so that it does not depend on what else was drawn.
+        shapes: of the tops, as of the last batch.
+    """
+
+    bottom_count = (0, 0)
+    onnx_reason = "it reads training data; export the deploy net instead"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape], prefetch: int = 0, seed: int | None = None) -> None:
+        super().__init__(params, bottoms)
+        self.seed = default_seed(params) if seed is None else seed
+        self.shapes: list[Shape] = []
+        self._position = 0
+        self._rank, self._count = 0, 1
+        self._prefetcher = Prefetcher(self._read_tensors, prefetch)
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+
+    # -- the position -----------------------------------------------------------------------------------------
+
+    @property
+    def position(self) -> int:
+        """Number of batches consumed so far."""
+        return self._position
+
+    def seek(self, batches: int) -> None:
+        """Go on as if ``batches`` batches had been consumed.
+
+        Raises:
+            LayerError: a negative number.
+        """
+        if batches < 0:
+            raise self.error(f"cannot seek to batch {batches}, expected 0 or more")
+        self._position = batches
+
+    def state(self) -> dict[str, int]:
+        """What is needed to go on from here in another process: ``{"seed": ..., "position": ...}``."""
+        return {"seed": self.seed, "position": self._position}
+
+    def load_state(self, state: dict[str, int]) -> None:
+        """Go on from what :meth:`state` returned."""
+        self.seek(int(state["position"]))
+        if int(state["seed"]) != self.seed:
+            self.close()
+            self.seed = int(state["seed"])
+            self.reseeded()
+
+    def reseeded(self) -> None:
+        """Called when ``seed`` was replaced; for layers that keep an :class:`Order`."""
+
+    def split(self, rank: int, count: int) -> None:
+        """Take only every ``count``-th record, from record ``rank`` on: one of several solvers (Data, HDF5Data)."""
+        if not 0 <= rank < count:
+            raise self.error(f"cannot be part {rank} of {count}")
+        self.close()
+        self._rank, self._count = rank, count
+
+    def records(self, number: int, batch_size: int) -> range:
+        """Running numbers of the records of batch ``number``."""
+        first = number * batch_size * self._count + self._rank
+        return range(first, first + batch_size * self._count, self._count)
+
+    def random(self, number: int) -> np.random.Generator:
+        """The generator for what is random within batch ``number``."""
+        return np.random.default_rng((self.seed, 1, number))
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``: one float32 array per top."""
+        raise NotImplementedError
+
+    def _read_tensors(self, number: int) -> tuple[Tensor, ...]:
+        tensors = tuple(torch.from_numpy(array) for array in self.read(number))
+        if self._like.device.type == "cuda":
+            tensors = tuple(tensor.pin_memory() for tensor in tensors)
+        return tensors
+
+    def close(self) -> None:
+        """Stop reading ahead and end the threads; the next forward pass starts them again."""
+        self._prefetcher.close()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shapes of the last batch; before the first, those that the data source announces."""
+        return list(self.shapes)
+
+    def forward(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """The next batch.
+
+        Raises:
+            DataError: what went wrong while the batch was read.
+        """
+        batch = self._prefetcher.take(self._position)
+        self._position += 1
+        self.shapes = [tuple(top.shape) for top in batch]
+        return tuple(top.to(self._like.device, self._like.dtype, non_blocking=True) for top in batch)
+
+    # -- helpers for subclasses -------------------------------------------------------------------------------
+
+    def data_error(self, reason: str) -> DataError:
+        """An error about the data, which names this layer."""
+        return DataError(f"layer '{self.name}' ({self.params.type}): {reason}")
+
+    def batch_size(self, section: Section) -> int:
+        """The field ``batch_size``, which must be positive."""
+        if section.batch_size < 1:
+            raise self.error(f"{section.field}.batch_size is {section.batch_size}, expected a positive number")
+        return int(section.batch_size)
+
+
+class Order:
+    """Which of ``count`` records comes as the ``index``-th, epoch after epoch.
+
+    Shuffled anew for every epoch (Fisher-Yates) from ``(seed, epoch)`` if ``shuffle``, else in file order.
+    """
+
+    def __init__(self, count: int, shuffle: bool, seed: int, stream: int = 0) -> None:
+        self.count, self.shuffle, self._seed, self._stream = count, shuffle, seed, stream
+        self._epochs: dict[int, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def epoch(self, epoch: int) -> np.ndarray:
+        """All record numbers in the order of that epoch."""
+        if not self.shuffle:
+            return np.arange(self.count)
+        with self._lock:
+            if epoch not in self._epochs:
+                for old in [known for known in self._epochs if abs(known - epoch) > 1]:
+                    del self._epochs[old]
+                generator = np.random.default_rng((self._seed, 0, self._stream, epoch))
+                self._epochs[epoch] = generator.permutation(self.count)
+            return self._epochs[epoch]
+
+    def __getitem__(self, index: int) -> int:
+        epoch, offset = divmod(index, self.count)
+        return int(self.epoch(epoch)[offset]) if self.shuffle else offset
+
+
+def default_seed(params: Params) -> int:
+    """A seed from torch's seed, the layer's name and its phase."""
+    text: Any = f"{torch.initial_seed()}/{params.name}/{params.phase}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")

@@ -1,0 +1,114 @@
+"""Caffe's DataTransformer: crop, mirror, subtract the mean, scale.
+
+Source: BVLC Caffe 1.0, ``data_transformer.cpp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffe_compat.errors import DataError, ModelFileError
+from caffe_compat.layers.base import Shape, count
+from caffe_compat.layers.params import Params
+from caffe_compat.proto import caffe_pb2
+from caffe_compat.proto.read import read_message_binary
+
+__all__ = ["Transformer", "read_mean"]
+
+
+class Transformer:
+    """``(pixel - mean) * scale`` for one image, of which a square may be cropped and which may be mirrored.
+
+    Mirroring happens in both phases (as in Caffe, also in TEST); the crop is random in TRAIN and centred in TEST.
+    The mean of a ``mean_file`` is the one at the place of the pixel before cropping and mirroring.
+    """
+
+    def __init__(self, params: Params) -> None:
+        section = params.section("transform_param")
+        self.train_phase = params.phase == "TRAIN"
+        self.scale = np.float32(section.scale)
+        self.mirror = bool(section.mirror)
+        self.crop = int(section.crop_size)
+        self.force_color, self.force_gray = bool(section.force_color), bool(section.force_gray)
+        self.mean_file = str(section.mean_file) if section.has("mean_file") else ""
+        self.mean_values = np.float32(section.mean_value)
+        if self.mean_file and self.mean_values.size:
+            raise params.error(f"has mean_file ({self.mean_file}) and mean_value, expected one of them")
+        self.mean = read_mean(self.mean_file) if self.mean_file else None
+
+    def shape(self, channels: int, height: int, width: int) -> Shape:
+        """Shape of what becomes of an image of that size.
+
+        Raises:
+            DataError: the mean or the crop does not fit the image.
+        """
+        if self.mean is not None and self.mean.shape != (channels, height, width):
+            raise DataError(
+                f"mean file {self.mean_file} is for images of {_size(*self.mean.shape)}, this one has "
+                f"{_size(channels, height, width)}"
+            )
+        if self.mean_values.size not in (0, 1, channels):
+            raise DataError(
+                f"has {channels} channel(s), but there are {self.mean_values.size} mean_value entries, expected 1 or "
+                "one per channel"
+            )
+        if self.crop > min(height, width):
+            raise DataError(f"is {width}x{height}, smaller than crop_size {self.crop}")
+        return (channels, self.crop or height, self.crop or width)
+
+    def __call__(
+        self, channels: Sequence[np.ndarray] | np.ndarray, out: np.ndarray, random: np.random.Generator
+    ) -> None:
+        """Transform an image.
+
+        Args:
+            channels: its planes (height, width), of any type.
+            out: float32 array of the :meth:`shape` that follows; written.
+            random: where mirroring and, in TRAIN, the place of the crop are drawn from, in this order.
+        """
+        mirrored = self.mirror and bool(random.integers(2))
+        height, width = channels[0].shape
+        top = left = 0
+        if self.crop and self.train_phase:
+            top, left = int(random.integers(height - self.crop + 1)), int(random.integers(width - self.crop + 1))
+        elif self.crop:
+            top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        window = (slice(top, top + out.shape[1]), slice(left, left + out.shape[2]))
+        for channel, plane in enumerate(channels):
+            target = out[channel][:, ::-1] if mirrored else out[channel]
+            if self.mean is not None:
+                np.subtract(plane[window], self.mean[channel][window], out=target, dtype=np.float32)
+            elif self.mean_values.size:
+                mean = self.mean_values[channel % self.mean_values.size]
+                np.subtract(plane[window], mean, out=target, dtype=np.float32)
+            else:
+                target[...] = plane[window]
+        if self.scale != 1:
+            out *= self.scale
+
+
+def read_mean(path: str) -> np.ndarray:
+    """The mean image of a ``.binaryproto``, float32 (channels, height, width).
+
+    A blob of fewer than four axes counts as if it had ones at the end, as in Caffe: a mean without the leading axis
+    fits no image.
+
+    Raises:
+        MissingFileError: no such file.
+        ModelFileError: it holds no blob.
+    """
+    blob = read_message_binary(path, caffe_pb2.BlobProto)
+    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
+        shape: Shape = (blob.num, blob.channels, blob.height, blob.width)
+    else:
+        shape = tuple(blob.shape.dim)
+    values = np.array(blob.double_data or blob.data, np.float32)
+    if len(shape) > 4 or values.size != count(shape) or values.size == 0:
+        raise ModelFileError(f"{path}: a mean blob of shape {list(shape)} with {values.size} values cannot be used")
+    return values.reshape(shape + (1,) * (4 - len(shape)))[0]
+
+
+def _size(channels: int, height: int, width: int) -> str:
+    return f"{channels} channel(s), height {height} and width {width}"

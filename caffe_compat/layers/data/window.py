@@ -1,0 +1,250 @@
+"""WindowData: windows of images, warped to squares (R-CNN).
+
+Source: BVLC Caffe 1.0, ``window_data_layer.cpp``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.files import open_existing
+from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.data.image import ignore_transform_fields
+from caffe_compat.layers.data.images import decode_image, planes, read_image
+from caffe_compat.layers.data.source import DataLayer
+from caffe_compat.layers.data.transformer import Transformer
+from caffe_compat.layers.params import Params
+
+__all__ = ["Placement", "Window", "WindowData", "place_window", "read_windows"]
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of an image; the box is x1, y1, x2, y2 in pixels from 0, corners included."""
+
+    image: int
+    label: int
+    overlap: float
+    box: Box
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Which part of an image goes where in the square.
+
+    Attributes:
+        box: the part of the image, corners included.
+        size: height and width that it is resized to.
+        top, left: where its corner comes to lie; the rest of the square stays 0.
+    """
+
+    box: Box
+    size: tuple[int, int]
+    top: int
+    left: int
+
+
+def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[Window]]:
+    """Read a window file.
+
+    Returns:
+        Paths of the images (``root`` put before them without a separator), their channels, and all windows.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: it is empty or malformed; names the image.
+    """
+    with open_existing(path) as stream:
+        words = iter(stream.read().decode("utf-8", "surrogateescape").split())
+    images: list[str] = []
+    channels: list[int] = []
+    windows: list[Window] = []
+    mark = next(words, None)
+    if mark is None:
+        raise DataError(f"{path}: the window file is empty")
+    while mark is not None:
+        where = f"{path}, image {len(images)}"
+        try:
+            number, name = int(next(words)), next(words)
+            images.append(root + name)
+            channels.append(int(next(words)))
+            next(words), next(words)  # height and width: nobody asks
+            for _ in range(int(next(words))):
+                label, overlap = int(next(words)), float(next(words))
+                x1, y1, x2, y2 = (int(next(words)) for _ in range(4))
+                windows.append(Window(number, label, overlap, (x1, y1, x2, y2)))
+        except (StopIteration, RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{where}: expected '# number', path, channels, height, width, number of windows, and lines "
+                f"'class overlap x1 y1 x2 y2' ({error or 'the file ends too early'})"
+            ) from error
+        if mark != "#":
+            raise DataError(f"{where}: begins with {mark!r}, expected '#'")
+        mark = next(words, None)
+    wrong = next((window for window in windows if not 0 <= window.image < len(images)), None)
+    if wrong:
+        raise DataError(f"{path}: there is an image number {wrong.image}, expected 0 to {len(images) - 1} in order")
+    return images, channels, windows
+
+
+def place_window(box: Box, image: tuple[int, int], crop: int, pad: int, square: bool, mirrored: bool) -> Placement:
+    """Where a window goes in a square of ``crop`` pixels with ``pad`` pixels of context on every side.
+
+    Args:
+        image: height and width of the image.
+        square: widen the shorter side of the window first.
+        mirrored: swap the margins at the left and at the right.
+    """
+    if pad == 0 and not square:
+        return Placement(box, (crop, crop), 0, 0)
+    context = np.float32(crop) / np.float32(crop - 2 * pad)
+    lows, highs, margins, sizes = [], [], [], []
+    halves = [np.float32(box[2 + axis] - box[axis] + 1) / np.float32(2) for axis in (0, 1)]
+    centres = [np.float32(box[axis]) + halves[axis] for axis in (0, 1)]
+    if square:
+        halves = [max(halves)] * 2
+    for axis in (0, 1):
+        low = _round(centres[axis] - halves[axis] * context)
+        high = _round(centres[axis] + halves[axis] * context)
+        before, after = max(0, -low), max(0, high - image[1 - axis] + 1)
+        scale = np.float32(crop) / np.float32(high - low + 1)
+        lows.append(low + before)
+        highs.append(high - after)
+        sizes.append(_round(np.float32(highs[axis] - lows[axis] + 1) * scale))
+        margins.append((_round(np.float32(before) * scale), _round(np.float32(after) * scale)))
+    left, top = margins[0][1 if mirrored else 0], margins[1][0]
+    size = (min(sizes[1], crop - top), min(sizes[0], crop - left))
+    return Placement((lows[0], lows[1], highs[0], highs[1]), size, top, left)
+
+
+def _round(value: np.float32) -> int:
+    """C's ``round``: half away from zero."""
+    return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
+
+
+@register
+class WindowData(DataLayer):
+    """Batches of warped windows, background first, drawn with replacement.
+
+    Tops: (batch, channels, crop_size, crop_size) in BGR, and the labels (batch).  A window is foreground from
+    ``fg_threshold`` overlap on and background (label 0) below ``bg_threshold``; ``fg_fraction`` of a batch is
+    foreground.  The scale is ``window_data_param.scale``; that of ``transform_param`` is ignored, as in Caffe.
+    """
+
+    caffe_type = "WindowData"
+    top_count = (2, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms, int(params.section("data_param").prefetch))
+        section = params.section("window_data_param")
+        ignore_transform_fields(params, section, "mean_file", "crop_size", "mirror")
+        self.transformer = Transformer(params)
+        self.scale = np.float32(section.scale)
+        self.source, self.size = str(section.source), self.batch_size(section)
+        self.crop, self.pad = self.transformer.crop, int(section.context_pad)
+        if self.crop < 1:
+            raise self.error("transform_param.crop_size is not set, expected a positive number")
+        if self.crop <= 2 * self.pad:
+            raise self.error(f"crop_size is {self.crop}, expected more than twice context_pad ({self.pad})")
+        if section.crop_mode not in ("warp", "square"):
+            raise self.error(f"crop_mode is '{section.crop_mode}', expected 'warp' or 'square'")
+        self.square = section.crop_mode == "square"
+        self.foreground_count = int(np.float32(self.size) * np.float32(section.fg_fraction))
+        self.images, channels, windows = read_windows(self.source, section.root_folder)
+        self._sort(windows, section.fg_threshold, section.bg_threshold)
+        self.means = self._read_means(channels[-1])
+        self._cache: dict[int, bytes] | None = self._read_files() if section.cache_images else None
+        self.shapes = [(self.size, channels[-1], self.crop, self.crop), (self.size,)]
+
+    def _sort(self, windows: Sequence[Window], fg_threshold: float, bg_threshold: float) -> None:
+        """Foreground and background lists."""
+        self.foreground = [window for window in windows if np.float32(window.overlap) >= fg_threshold]
+        self.background = [
+            Window(window.image, 0, 0.0, window.box)
+            for window in windows
+            if np.float32(window.overlap) < min(fg_threshold, bg_threshold)
+        ]
+        for window in self.foreground:
+            if window.label < 1:
+                raise self.data_error(
+                    f"{self.source}: a foreground window of {self.images[window.image]} has class {window.label}, "
+                    "expected a positive number"
+                )
+        counts = (self.size - self.foreground_count, self.foreground_count)
+        for what, found, wanted in zip(
+            ("background", "foreground"), (self.background, self.foreground), counts, strict=True
+        ):
+            if wanted and not found:
+                raise self.data_error(f"{self.source}: there is no {what} window, but a batch takes {wanted}")
+
+    def _read_means(self, channels: int) -> np.ndarray:
+        """The mean of every place of the square, (channels, crop, crop), or (channels, 1, 1)."""
+        values, mean = self.transformer.mean_values, self.transformer.mean
+        if mean is not None:
+            start = (mean.shape[2] - self.crop) // 2  # Caffe takes the offset of the width for both axes
+            cut = mean[:, start : start + self.crop, start : start + self.crop]
+            if start < 0 or cut.shape != (channels, self.crop, self.crop):
+                raise self.error(
+                    f"mean file {self.transformer.mean_file} has the shape {list(mean.shape)}, expected "
+                    f"{channels} channels and at least {self.crop}x{self.crop}"
+                )
+            return cut
+        if values.size not in (0, 1, channels):
+            raise self.error(f"has {values.size} mean_value entries, expected 1 or one per channel ({channels})")
+        return np.broadcast_to(values if values.size else np.zeros(1, np.float32), channels)[:, None, None]
+
+    def _read_files(self) -> dict[int, bytes]:
+        """All image files as they are."""
+        result = {}
+        for index, path in enumerate(self.images):
+            with open_existing(path, f"image named in {self.source}") as stream:
+                result[index] = stream.read()
+        return result
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``: warped windows and labels."""
+        random = self.random(number)
+        data = np.zeros(self.shapes[0], np.float32)
+        labels = np.empty(self.size, np.float32)
+        for item in range(self.size):
+            windows = self.background if item < self.size - self.foreground_count else self.foreground
+            window = windows[int(random.integers(len(windows)))]
+            mirrored = self.transformer.mirror and bool(random.integers(2))
+            self._warp(window, mirrored, data[item])
+            labels[item] = window.label
+        return data, labels
+
+    def _warp(self, window: Window, mirrored: bool, out: np.ndarray) -> None:
+        image = self._image(window.image)
+        height, width = image.shape[:2]
+        place = place_window(window.box, (height, width), self.crop, self.pad, self.square, mirrored)
+        x1, y1, x2, y2 = place.box
+        if not (0 <= x1 <= x2 < width and 0 <= y1 <= y2 < height):
+            raise self.data_error(
+                f"{self.source}: the window {list(window.box)} of {self.images[window.image]} does not lie in the "
+                f"image of {width}x{height}"
+            )
+        if min(place.size) < 1:
+            return
+        part = cv2.resize(image[y1 : y2 + 1, x1 : x2 + 1], place.size[::-1], interpolation=cv2.INTER_LINEAR)
+        rows, columns = slice(place.top, place.top + place.size[0]), slice(place.left, place.left + place.size[1])
+        for channel, plane in enumerate(planes(part)):
+            mean = self.means[channel] if self.means.shape[1] == 1 else self.means[channel, rows, columns]
+            np.subtract(plane[:, ::-1] if mirrored else plane, mean, out=out[channel, rows, columns], dtype=np.float32)
+        if self.scale != 1:
+            out *= self.scale
+
+    def _image(self, index: int) -> np.ndarray:
+        path = self.images[index]
+        try:
+            return decode_image(self._cache[index], path) if self._cache is not None else read_image(path)
+        except CaffeCompatError as error:
+            raise self.data_error(f"{self.source}: {error}") from error

@@ -1,0 +1,113 @@
+"""How Caffe initialises blobs.
+
+Source: BVLC Caffe 1.0, ``filler.hpp``.  Distributions are Caffe's; the random streams are torch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caffe_compat.errors import CaffeCompatError, LayerError, nearest
+
+__all__ = ["CONSTANT_ZERO", "Filler"]
+
+TYPES = ("constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra", "bilinear")
+VARIANCE_NORM = ("FAN_IN", "FAN_OUT", "AVERAGE")
+
+
+@dataclass(frozen=True)
+class Filler:
+    """A ``FillerParameter``.
+
+    fan_in is ``count / shape[0]`` and fan_out ``count / shape[1]`` for every kind of blob, as in Caffe.
+    """
+
+    type: str = "constant"
+    value: float = 0.0
+    min: float = 0.0
+    max: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+    sparse: int = -1
+    variance_norm: str = "FAN_IN"
+
+    @classmethod
+    def from_message(
+        cls, message: Any, error: Callable[[str], CaffeCompatError] | None = None, field: str = "filler"
+    ) -> Filler:
+        """Read a ``FillerParameter``; ``error`` makes the exception for what Caffe refuses."""
+
+        def fail(reason: str) -> CaffeCompatError:
+            return error(f"{field}: {reason}") if error else LayerError("", "", f"{field}: {reason}")
+
+        if message.type not in TYPES:
+            raise fail(f"unknown filler type '{message.type}', expected one of {', '.join(TYPES)}"
+                       + nearest(message.type, TYPES))
+        if message.type == "gaussian" and not message.std > 0:
+            raise fail(f"std is {message.std:g}, expected a positive number")
+        if message.sparse != -1 and message.type != "gaussian":
+            raise fail(f"sparse is for the gaussian filler, not for '{message.type}'")
+        return cls(message.type, message.value, message.min, message.max, message.mean, message.std, message.sparse,
+                   VARIANCE_NORM[message.variance_norm])
+
+    @torch.no_grad()
+    def fill_(self, blob: Tensor) -> Tensor:
+        """Fill ``blob`` in place.
+
+        Raises:
+            ValueError: the blob is empty or its shape does not suit the filler; the caller names the layer.
+        """
+        if blob.numel() == 0:
+            raise ValueError(f"a blob of shape {list(blob.shape)} has nothing to fill")
+        if blob.dim() == 0 and (self.type in ("xavier", "msra", "positive_unitball") or self.sparse >= 0):
+            raise ValueError(f"filler '{self.type}' needs a blob with at least one axis")
+        getattr(self, f"_{self.type}")(blob)
+        return blob
+
+    def _constant(self, blob: Tensor) -> None:
+        blob.fill_(self.value)
+
+    def _uniform(self, blob: Tensor) -> None:
+        blob.uniform_(self.min, self.max)
+
+    def _gaussian(self, blob: Tensor) -> None:
+        blob.normal_(self.mean, self.std)
+        if self.sparse >= 0:
+            keep = self.sparse / blob.shape[0]  # Caffe divides by the number of outputs, whatever its comment says
+            if keep > 1:
+                raise ValueError(f"sparse is {self.sparse}, expected at most shape[0] = {blob.shape[0]}")
+            blob.mul_(torch.empty_like(blob).bernoulli_(keep))
+
+    def _positive_unitball(self, blob: Tensor) -> None:
+        rows = blob.uniform_(0, 1).view(blob.shape[0], -1)
+        rows.div_(rows.sum(1, keepdim=True))
+
+    def _xavier(self, blob: Tensor) -> None:
+        bound = math.sqrt(3 / self._fan(blob))
+        blob.uniform_(-bound, bound)
+
+    def _msra(self, blob: Tensor) -> None:
+        blob.normal_(0, math.sqrt(2 / self._fan(blob)))
+
+    def _bilinear(self, blob: Tensor) -> None:
+        if blob.dim() != 4 or blob.shape[2] != blob.shape[3]:
+            raise ValueError(f"filler 'bilinear' needs a blob of 4 axes with square kernels, not {list(blob.shape)}")
+        size = blob.shape[3]
+        factor = math.ceil(size / 2)
+        centre = (size - 1) / (2 * factor)
+        ramp = 1 - (torch.arange(size, dtype=blob.dtype, device=blob.device) / factor - centre).abs()
+        blob.copy_((ramp[:, None] * ramp).expand_as(blob))
+
+    def _fan(self, blob: Tensor) -> float:
+        fan_in = blob.numel() / blob.shape[0]
+        fan_out = blob.numel() / blob.shape[1] if blob.dim() > 1 else blob.numel()
+        return {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[self.variance_norm]
+
+
+CONSTANT_ZERO = Filler()

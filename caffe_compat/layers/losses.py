@@ -1,0 +1,373 @@
+"""Losses.
+
+Every loss returns its unweighted value; the weight arrives with the incoming gradient.  Labels are numbers that are
+cut towards zero, as C does; a label without a class is refused (BVLC Caffe reads past the end of the blob).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe_compat.layers.base import Layer, LossLayer, Shape, count, register
+from caffe_compat.layers.params import Params
+from caffe_compat.proto import read_blob_proto
+
+__all__ = [
+    "ContrastiveLoss",
+    "EuclideanLoss",
+    "HingeLoss",
+    "InfogainLoss",
+    "MultinomialLogisticLoss",
+    "SigmoidCrossEntropyLoss",
+    "SoftmaxWithLoss",
+]
+
+FLT_MIN = 1.17549435e-38
+LOG_THRESHOLD = 1e-20
+
+
+class _Floor(torch.autograd.Function):
+    """max(x, floor) whose gradient takes no notice of the floor."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, floor: float) -> Tensor:
+        return value.clamp(min=floor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return grad, None
+
+
+def can_look(value: Tensor) -> bool:
+    """Whether values can be looked at now: not on the meta device, while compiling or while a CUDA graph is taken."""
+    if value.device.type == "meta" or torch.compiler.is_compiling() or not value.numel():
+        return False
+    return not (value.is_cuda and torch.cuda.is_current_stream_capturing())
+
+
+def read_indices(layer: Layer, blob: Tensor, end: int, what: str) -> Tensor:
+    """``blob`` cut to whole numbers.
+
+    Raises:
+        LayerError: one of them is outside ``[0, end)``.
+    """
+    indices = blob.detach().long()
+    if can_look(indices):
+        low, high = (int(bound) for bound in torch.stack(torch.aminmax(indices)).tolist())
+        if low < 0 or high >= end:
+            raise layer.error(f"{what} is {low if low < 0 else high}, expected 0 to {end - 1}")
+    return indices
+
+
+def read_labels(layer: Layer, label: Tensor, classes: int, ignore: int | None) -> tuple[Tensor, Tensor | None]:
+    """Labels as class numbers, and where they are not ``ignore`` (``None``: nowhere); ignored ones become 0.
+
+    Raises:
+        LayerError: a label has no class.
+    """
+    what = f"a label in bottom '{layer.params.bottoms[1]}'"
+    if ignore is None:
+        return read_indices(layer, label, classes, what), None
+    whole = label.detach().long()
+    valid = whole != ignore
+    return read_indices(layer, whole * valid, classes, what), valid
+
+
+class Normalizer:
+    """What a loss is divided by: ``loss_param { ignore_label, normalize, normalization }``.
+
+    Args:
+        default: the mode where neither ``normalization`` nor ``normalize`` is set.
+    """
+
+    def __init__(self, params: Params, default: str = "VALID") -> None:
+        section = params.section("loss_param")
+        self.ignore: int | None = section.optional("ignore_label")
+        normalize = section.optional("normalize")
+        self.mode = default if normalize is None else "VALID" if normalize else "BATCH_SIZE"
+        if section.has("normalization"):
+            self.mode = section.enum("normalization")
+
+    def divisor(self, valid: Tensor | None, outer: int, inner: int) -> Tensor | int:
+        """At least 1; ``valid`` is ``None`` where no position is ignored."""
+        if self.mode == "VALID" and valid is not None:
+            return valid.sum().clamp(min=1)
+        return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[self.mode])
+
+
+def legacy_rank(layer: Layer, bottoms: Sequence[Shape]) -> None:
+    """Raise a ShapeError for more than 4 axes: the layer still speaks of num, channels, height and width."""
+    for name, shape in zip(layer.params.bottoms, bottoms, strict=False):
+        layer.require(len(shape) <= 4, f"bottom '{name}' has the shape {list(shape)}, expected at most 4 axes")
+
+
+def _check_labels(layer: Layer, shape: Shape, label: Shape, axis: int) -> None:
+    positions = count(shape, 0, axis) * count(shape, axis + 1)
+    layer.require(
+        positions == count(label),
+        f"expected one label per position, {positions} for {list(shape)} with classes on axis {axis}; bottom "
+        f"'{layer.params.bottoms[1]}' has the shape {list(label)}",
+    )
+
+
+def _on_axis(label: Tensor, shape: Sequence[int], axis: int) -> Tensor:
+    """Labels in the shape of the scores, with one entry on the axis of the classes."""
+    return label.reshape(*shape[:axis], 1, *shape[axis + 1 :])
+
+
+@register
+class SoftmaxWithLoss(LossLayer):
+    """Cross entropy of the softmax along ``axis`` with integer labels.
+
+    The probability is held above FLT_MIN (so the loss is at most 87.3 a position), the gradient is not.  A second top
+    is refused: BVLC Caffe 1.0 declares it but cannot build it.
+    """
+
+    caffe_type = "SoftmaxWithLoss"
+    no_gradient = (1,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.softmax = params.section("softmax_param")
+        self.softmax.ignore("engine")
+        self.softmax.axis("axis", len(bottoms[0]))
+        self.normalizer = Normalizer(params)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar; as many labels as positions."""
+        tops = super().top_shapes(bottoms)
+        _check_labels(self, bottoms[0], bottoms[1], self.softmax.axis("axis", len(bottoms[0])))
+        return tops
+
+    def forward(self, scores: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        """Sum over the positions that are not ignored, divided by the normalizer."""
+        axis = self.softmax.axis("axis", scores.dim())
+        label, valid = read_labels(
+            self, _on_axis(label, scores.shape, axis), scores.shape[axis], self.normalizer.ignore
+        )
+        logs = _Floor.apply(torch.log_softmax(scores, axis).gather(axis, label), math.log(FLT_MIN))
+        if valid is not None:
+            logs = logs.masked_fill(~valid, 0)
+        outer, inner = count(scores.shape, 0, axis), count(scores.shape, axis + 1)
+        return -logs.sum() / self.normalizer.divisor(valid, outer, inner)
+
+
+@register
+class InfogainLoss(LossLayer):
+    """Softmax, then -sum_l H[label, l] log(p_l), with H from the third bottom or from a binaryproto file.
+
+    p is held above 1e-20, the gradient is not.  The second top, if any, is the softmax (without gradient); then both
+    tops need a ``loss_weight``.
+    """
+
+    caffe_type = "InfogainLoss"
+    bottom_count = (2, 3)
+    top_count = (1, 2)
+    no_gradient = (1, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        infogain, loss = params.section("infogain_loss_param"), params.section("loss_param")
+        self.infogain = infogain
+        self.softmax = params.section("softmax_param")
+        self.softmax.ignore("engine", "axis")  # Caffe writes infogain_loss_param.axis over it
+        if loss.has("normalize"):
+            raise self.error("loss_param.normalize is deprecated, expected loss_param.normalization")
+        if len(params.tops) == 2 and not params.description.loss_weights:
+            raise self.error("with two tops both need a loss_weight, expected 2 entries")
+        infogain.axis("axis", len(bottoms[0]))
+        self.normalizer = Normalizer(params)
+        self.register_buffer("matrix", None, persistent=False)
+        source = infogain.optional("source")
+        if len(bottoms) == 2:
+            if not source:
+                raise self.error("infogain_loss_param.source or a third bottom is expected as infogain matrix")
+            self.matrix = torch.from_numpy(np.array(read_blob_proto(source), np.float32))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar, and the shape of the scores for the second top; H has the square of the classes as count."""
+        super().top_shapes(bottoms)
+        axis = self.infogain.axis("axis", len(bottoms[0]))
+        _check_labels(self, bottoms[0], bottoms[1], axis)
+        matrix = tuple(bottoms[2]) if len(bottoms) > 2 else tuple(self.matrix.shape)
+        self.require(
+            count(matrix) == bottoms[0][axis] ** 2,
+            f"the infogain matrix has the shape {list(matrix)}, expected {bottoms[0][axis]} squared values",
+        )
+        return [(), tuple(bottoms[0])][: max(1, len(self.params.tops))]
+
+    def forward(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, ...]:  # type: ignore[override]
+        """Sum over the positions that are not ignored, divided by the normalizer; the softmax."""
+        axis = self.infogain.axis("axis", scores.dim())
+        classes = scores.shape[axis]
+        label, valid = read_labels(self, label.flatten(), classes, self.normalizer.ignore)
+        matrix = (self.matrix if matrix is None else matrix).detach().to(scores).reshape(classes, classes)
+        rows = matrix[label] if valid is None else matrix[label] * valid[:, None]
+        logs = torch.log_softmax(scores, axis)
+        terms = _Floor.apply(logs, math.log(LOG_THRESHOLD)).movedim(axis, -1).reshape(-1, classes) * rows
+        outer, inner = count(scores.shape, 0, axis), count(scores.shape, axis + 1)
+        loss = -terms.sum() / self.normalizer.divisor(valid, outer, inner)
+        return (loss, logs.detach().exp()) if len(self.params.tops) == 2 else (loss,)
+
+
+@register
+class MultinomialLogisticLoss(LossLayer):
+    """-log(p[label]) / N of given probabilities, held above 1e-20; the gradient there is -1e20 / N, not 0."""
+
+    caffe_type = "MultinomialLogisticLoss"
+    no_gradient = (1,)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar; one label per item."""
+        tops = super().top_shapes(bottoms)
+        legacy_rank(self, bottoms)
+        self.require(count(bottoms[1], 1) == 1, f"expected one label per item, bottom 1 is {list(bottoms[1])}")
+        return tops
+
+    def forward(self, probability: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        """Sum over the items, divided by their number."""
+        rows = probability.flatten(1)
+        label, _ = read_labels(self, label.reshape(-1, 1), rows.shape[1], None)
+        return -_Floor.apply(rows.gather(1, label), LOG_THRESHOLD).log().sum() / len(rows)
+
+
+@register
+class HingeLoss(LossLayer):
+    """One against all: max(0, 1 - x) for the label and max(0, 1 + x) for the others, summed (L2: squared) over N."""
+
+    caffe_type = "HingeLoss"
+    no_gradient = (1,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.squared = params.section("hinge_loss_param").enum("norm") == "L2"
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar."""
+        legacy_rank(self, bottoms)
+        return super().top_shapes(bottoms)
+
+    def forward(self, scores: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+        """Only the first N labels are read, as in Caffe."""
+        rows = scores.flatten(1)
+        label, _ = read_labels(self, label.flatten()[: len(rows), None], rows.shape[1], None)
+        margin = F.relu(1 + rows * torch.ones_like(rows).scatter(1, label, -1.0))
+        return (margin.square() if self.squared else margin).sum() / len(rows)
+
+
+@register
+class EuclideanLoss(LossLayer):
+    """Sum of (a - b)^2 over 2N; gradients go to both bottoms."""
+
+    caffe_type = "EuclideanLoss"
+    unforced = ()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar; as many values per item in both bottoms."""
+        tops = super().top_shapes(bottoms)
+        legacy_rank(self, bottoms)
+        self.require(
+            count(bottoms[0], 1) == count(bottoms[1], 1),
+            f"inputs must have the same dimension: bottoms are {list(bottoms[0])} and {list(bottoms[1])}",
+        )
+        return tops
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
+        """One mean squared error."""
+        return F.mse_loss(a, b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
+
+
+@register
+class SigmoidCrossEntropyLoss(LossLayer):
+    """Cross entropy of sigmoids with targets, which may be any numbers.
+
+    Divided by the batch size unless ``normalization`` or ``normalize`` is set.  ``ignore_label`` is compared with the
+    target cut towards zero: 0 ignores everything between -1 and 1.
+    """
+
+    caffe_type = "SigmoidCrossEntropyLoss"
+    no_gradient = (1,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.normalizer = Normalizer(params, "BATCH_SIZE")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar; equal counts."""
+        tops = super().top_shapes(bottoms)
+        self.require(
+            count(bottoms[0]) == count(bottoms[1]),
+            f"inputs must have the same count: bottoms are {list(bottoms[0])} and {list(bottoms[1])}",
+        )
+        return tops
+
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        """Sum over the entries that are not ignored, divided by the normalizer."""
+        target = target.detach().reshape(scores.shape)
+        valid = None if self.normalizer.ignore is None else target.trunc() != self.normalizer.ignore
+        loss = F.binary_cross_entropy_with_logits(scores, target, valid, reduction="sum")
+        return loss / self.normalizer.divisor(valid, scores.shape[0], count(scores.shape, 1))
+
+
+class _ContrastiveLoss(torch.autograd.Function):
+    """Sum over pairs; Caffe divides by distance + 1e-4 in the gradient of the newer form."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, similar: Tensor, margin: float, legacy: bool) -> Tensor:
+        difference = a - b
+        squared = difference.square().sum(1)
+        distance = squared.sqrt()
+        gap = (margin - (squared if legacy else distance)).clamp(min=0)
+        slope = (gap > 0).to(a) if legacy else gap / (distance + 1e-4)
+        factor = torch.where(similar, torch.ones_like(slope), -slope) / len(a)
+        ctx.save_for_backward(factor[:, None] * difference)
+        return torch.where(similar, squared, gap if legacy else gap.square()).sum() / (2 * len(a))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (scaled,) = ctx.saved_tensors
+        scaled = grad * scaled
+        return scaled, -scaled, None, None, None
+
+
+@register
+class ContrastiveLoss(LossLayer):
+    """Squared distance of similar pairs; max(margin - distance, 0)^2 of the others, over 2N.
+
+    ``legacy_version``: max(margin - squared distance, 0) instead.
+    """
+
+    caffe_type = "ContrastiveLoss"
+    bottom_count = (3, 3)
+    unforced = (2,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("contrastive_loss_param")
+        self.margin, self.legacy = float(section.margin), bool(section.legacy_version)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar; two rows of features and one label per pair."""
+        tops = super().top_shapes(bottoms)
+        legacy_rank(self, bottoms)
+        channels = [shape[1] if len(shape) > 1 else 1 for shape in bottoms]
+        self.require(
+            channels[0] == channels[1]
+            and count(bottoms[0], 2) == count(bottoms[1], 2) == count(bottoms[2], 1) == 1
+            and bottoms[2][:1] == bottoms[0][:1],
+            f"expected N x C, N x C and N: bottoms are {[list(shape) for shape in bottoms]}",
+        )
+        return tops
+
+    def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:  # type: ignore[override]
+        """Pairs whose label, cut towards zero, is not 0 are similar."""
+        rows = [bottom.reshape(bottom.shape[0], -1) for bottom in (a, b)]
+        return _ContrastiveLoss.apply(*rows, similar.detach().flatten().trunc() != 0, self.margin, self.legacy)

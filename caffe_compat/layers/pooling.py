@@ -1,0 +1,399 @@
+"""Pooling and SPP.
+
+Caffe's windows are not torch's in three ways (BVLC Caffe 1.0, ``pooling_layer.cpp``), see :class:`PoolWindow`:
+
+* without padding, a last window may lie wholly beyond the image (stride > kernel): MAX is -FLT_MAX there, AVE the sum 0
+  over a negative or zero area, so -0, 0 or NaN;
+* the padding may be larger than half the kernel;
+* MAX never selects NaN or -inf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.convolution import patches
+from caffe_compat.layers.params import Params, Section, Window
+
+__all__ = ["PoolWindow", "Pooling", "SPP"]
+
+FLT_MAX = float(np.finfo(np.float32).max)
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PoolWindow:
+    """A window that slides over height and width.
+
+    Attributes:
+        ceil: whether a partial last window counts (Caffe's default) or not.
+    """
+
+    kernel: Pair
+    stride: Pair
+    pad: Pair
+    ceil: bool = True
+
+    def sizes(self, image: Sequence[int]) -> Pair:
+        """Number of positions per axis; a padded image keeps no window that starts beyond image and pad."""
+        result = []
+        for size, kernel, stride, pad in zip(image, self.kernel, self.stride, self.pad, strict=True):
+            rest = size + 2 * pad - kernel
+            out = (-(-rest // stride) if self.ceil else rest // stride) + 1
+            if any(self.pad) and (out - 1) * stride >= size + pad:
+                out -= 1
+            result.append(out)
+        return result[0], result[1]
+
+    def reads(self, outs: Pair) -> Pair:
+        """Length of image and padding that so many positions cover."""
+        first, second = ((o - 1) * s + k for o, s, k in zip(outs, self.stride, self.kernel, strict=True))
+        return first, second
+
+    def beyond(self, image: Sequence[int], outs: Pair) -> bool:
+        """Whether a last window starts at the end of the image and its padding, or after it."""
+        starts = (((o - 1) * s, n + p) for o, s, n, p in zip(outs, self.stride, image, self.pad, strict=True))
+        return any(start >= end for start, end in starts)
+
+    def as_torch(self, image: Sequence[int], outs: Pair) -> bool:
+        """Whether torch's own pooling has the same windows."""
+        return all(2 * p <= k for p, k in zip(self.pad, self.kernel, strict=True)) and not self.beyond(image, outs)
+
+    def ends(self, image: Sequence[int], outs: Pair) -> Pair:
+        """What the positions cover past the image; negative if they leave some of it out."""
+        first, second = (r - p - n for r, p, n in zip(self.reads(outs), self.pad, image, strict=True))
+        return first, second
+
+    def padded(self, x: Tensor, outs: Pair, value: float) -> Tensor:
+        """``x`` padded or cropped to exactly what the positions cover."""
+        (top, left), (bottom, right) = self.pad, self.ends(x.shape[2:], outs)
+        return F.pad(x, (left, right, top, bottom), value=value)
+
+    def areas(self, image: Sequence[int], outs: Pair) -> np.ndarray:
+        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts, the overhang beyond it does not."""
+        lengths = []
+        for size, out, kernel, stride, pad in zip(image, outs, self.kernel, self.stride, self.pad, strict=True):
+            start = np.arange(out, dtype=np.float64) * stride - pad
+            lengths.append(np.minimum(start + kernel, size + pad) - start)
+        return lengths[0][:, None] * lengths[1]
+
+
+def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor | None]:
+    """The first maximum of each window, and where it is (row * width + column, -1 for nowhere) if ``mask``.
+
+    On the CPU, NaN and -inf are never selected, as in Caffe.  On other devices a NaN reaches the top, since to look for
+    one would make every call wait for the device.
+    """
+    image, outs = tuple(x.shape[2:]), window.sizes(x.shape[2:])
+    if window.as_torch(image, outs) and not mask:
+        top = F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
+        if x.device.type != "cpu" or torch.compiler.is_compiling() or not top.numel() or bool(top.amin() > -FLT_MAX):
+            return top, None
+    lowest = torch.tensor(-FLT_MAX, dtype=x.dtype, device=x.device)
+    infinite = torch.full_like(lowest, -torch.inf)
+    wide = window.padded(torch.where(x > lowest, x, infinite), outs, -torch.inf)
+    top, places = F.max_pool2d(wide, window.kernel, window.stride, return_indices=True)
+    empty = top == infinite
+    top = torch.where(empty, lowest, top)
+    if not mask:
+        return top, None
+    rows = places.div(wide.shape[3], rounding_mode="floor") - window.pad[0]
+    columns = places.remainder(wide.shape[3]) - window.pad[1]
+    return top, torch.where(empty, -1, rows * image[1] + columns).to(x.dtype)
+
+
+def average_pool(x: Tensor, window: PoolWindow) -> Tensor:
+    """The sum of each window over its area within image and padding."""
+    image, outs = tuple(x.shape[2:]), window.sizes(x.shape[2:])
+    if window.kernel == image and outs == (1, 1) and window.pad == (0, 0):
+        return x.mean((2, 3), keepdim=True)
+    if window.as_torch(image, outs):
+        return F.avg_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
+    sums = F.avg_pool2d(window.padded(x, outs, 0.0), window.kernel, window.stride, divisor_override=1)
+    return sums / torch.as_tensor(window.areas(image, outs), dtype=x.dtype, device=x.device)
+
+
+def stochastic_pool(x: Tensor, window: PoolWindow, training: bool) -> Tensor:
+    """Zeiler and Fergus: pick a value with probability in proportion to it, or weight each value with itself.
+
+    Caffe has this on GPUs only.  TRAIN: the first value (row-major) at which the running sum reaches u times the sum, u
+    uniform in [0, 1).  TEST: sum of squares over sum, 0 where the sum is not positive.
+    """
+    outs = window.sizes(x.shape[2:])
+    wide = window.padded(x, outs, 0.0)
+    if training:
+        found = patches(wide, Window(window.kernel, window.stride, (0, 0), (1, 1))).flatten(4)
+        sums = found.detach().cumsum(4)
+        threshold = torch.rand_like(sums[..., -1:]) * sums[..., -1:]
+        return found.gather(4, (sums >= threshold).byte().argmax(4, keepdim=True)).squeeze(4)
+    sums = F.avg_pool2d(wide, window.kernel, window.stride, divisor_override=1)
+    squares = F.avg_pool2d(wide.square(), window.kernel, window.stride, divisor_override=1)
+    positive = sums > 0
+    return torch.where(positive, squares / torch.where(positive, sums, 1), 0)
+
+
+class _PoolLayer(Layer):
+    """What Pooling and SPP share: the method, and the checks of a window."""
+
+    method: str
+
+    def check_image(self, bottom: Shape) -> None:
+        """Exactly four axes."""
+        self.require(len(bottom) == 4, f"bottom has shape {list(bottom)}, expected 4 axes (N, C, H, W)")
+
+    def check_window(self, window: PoolWindow) -> None:
+        """Caffe's checks of kernel and padding."""
+        kernel, pad, stride = window.kernel, window.pad, window.stride
+        if min(kernel) < 1 or min(stride) < 1:
+            raise self.error(f"kernel {list(kernel)} and stride {list(stride)} of pooling, expected positive numbers")
+        if any(pad):
+            if self.method == "STOCHASTIC":
+                raise self.error(
+                    f"pad {list(pad)}, expected none with STOCHASTIC pooling (implemented for MAX and AVE)"
+                )
+            if any(p >= k for p, k in zip(pad, kernel, strict=True)):
+                raise self.error(f"pad {list(pad)}, expected less than the kernel {list(kernel)}")
+
+    def pooled(self, bottom: Shape, window: PoolWindow) -> Shape:
+        """Shape of the top."""
+        outs = window.sizes(bottom[2:])
+        self.require(
+            min(outs) >= 0, f"kernel {list(window.kernel)} is larger than the padded image of size {list(bottom[2:])}"
+        )
+        self.require(
+            not (any(window.pad) and window.beyond(bottom[2:], outs)),
+            f"pad {list(window.pad)} leaves a window outside the image of size {list(bottom[2:])}",
+        )
+        return (*bottom[:2], *outs)
+
+    def pool(self, bottom: Tensor, window: PoolWindow, mask: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Top and mask."""
+        outs = window.sizes(bottom.shape[2:])
+        if 0 in outs or 0 in bottom.shape:
+            empty = bottom.new_full((*bottom.shape[:2], *outs), -FLT_MAX)
+            return empty, (torch.full_like(empty, -1) if mask else None)
+        if self.method == "MAX":
+            return max_pool(bottom, window, mask)
+        if self.method == "AVE":
+            return average_pool(bottom, window), None
+        return stochastic_pool(bottom, window, self.training), None
+
+    # -- ONNX -------------------------------------------------------------------------------------------------
+
+    def onnx_pool(self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow, mask: str | None = None) -> None:
+        """Write one pooling.
+
+        Static height and width: all padding is written out, so that every runtime has Caffe's windows; AVE then divides
+        by the full kernel and a constant per position corrects that.  Dynamic ones: ``ceil_mode``, which ONNX defines
+        as Caffe does except for windows beyond the image (for AVE this takes ONNX Runtime 1.29 or newer).
+        """
+        image = graph.shape(bottom)[2:]
+        known = [n for n in image if n is not None]
+        if len(known) == 2:
+            outs = window.sizes(known)
+            ends = [max(0, e) for e in window.ends(known, outs)]
+            pads = [*window.pad, *ends]
+            if window.beyond(known, outs):
+                if mask:
+                    raise self.export_error("the mask of windows that lie beyond the image has no ONNX form")
+                bottom = self._onnx_pad(graph, bottom, ends)
+                pads = [*window.pad, 0, 0]
+            areas = window.areas(known, outs)
+            self._onnx_nodes(graph, bottom, (top, mask), window, {"pads": pads}, (areas, count(known)))
+            return
+        if (
+            window.ceil
+            and not any(window.pad)
+            and any(s > k for s, k in zip(window.stride, window.kernel, strict=True))
+        ):
+            raise self.export_error(
+                "a stride greater than the kernel without padding can put windows beyond the image, which depends on "
+                "its size; export with static height and width"
+            )
+        if mask:
+            raise self.export_error("the mask needs static height and width")
+        attributes = {"pads": [*window.pad, *window.pad], "ceil_mode": int(window.ceil)}
+        self._onnx_nodes(graph, bottom, (top, None), window, attributes, None)
+
+    def _onnx_pad(self, graph: OnnxGraph, bottom: str, ends: Sequence[int]) -> str:
+        value = graph.constant(-FLT_MAX if self.method == "MAX" else 0.0)
+        return graph.add("Pad", [bottom, graph.constant([0, 0, 0, 0, 0, 0, *ends]), value])
+
+    def _onnx_nodes(
+        self,
+        graph: OnnxGraph,
+        bottom: str,
+        tops: tuple[str, str | None],
+        window: PoolWindow,
+        attributes: dict[str, object],
+        static: tuple[np.ndarray, int] | None,
+    ) -> None:
+        """The nodes once the padding is settled.
+
+        Args:
+            static: AVE's divisors and the number of pixels, where the size of the image is known.
+        """
+        common = {"kernel_shape": list(window.kernel), "strides": list(window.stride), **attributes}
+        top, mask = tops
+        if self.method == "MAX" and mask and static:
+            places = f"{mask}/places"
+            graph.node("MaxPool", [bottom], [top, places], **common)
+            plane = graph.add("Mod", [places, graph.constant(static[1])])
+            graph.node("Cast", [plane], [mask], to=1)  # 1: float
+        elif self.method == "MAX":
+            graph.node("MaxPool", [bottom], [top], **common)
+        elif self.method == "AVE":
+            with np.errstate(divide="ignore"):
+                scale = None if static is None else (count(window.kernel) / static[0]).astype(np.float32)
+            if scale is None or (scale == 1).all():
+                graph.node("AveragePool", [bottom], [top], count_include_pad=1, **common)
+            else:
+                mean = graph.add("AveragePool", [bottom], count_include_pad=1, **common)
+                graph.node("Mul", [mean, graph.constant(scale[None, None])], [top])
+        else:
+            self._onnx_stochastic(graph, bottom, top, common)
+
+    @staticmethod
+    def _onnx_stochastic(graph: OnnxGraph, bottom: str, top: str, common: dict[str, object]) -> None:
+        """As in TEST; the divisors of both averages cancel."""
+        sums = graph.add("AveragePool", [bottom], count_include_pad=1, **common)
+        squares = graph.add("AveragePool", [graph.add("Mul", [bottom, bottom])], count_include_pad=1, **common)
+        zero = graph.constant(0.0)
+        positive = graph.add("Greater", [sums, zero])
+        graph.node("Where", [positive, graph.add("Div", [squares, sums]), zero], [top])
+
+
+@register
+class Pooling(_PoolLayer):
+    """MAX, AVE or STOCHASTIC pooling over height and width; MAX may have the mask as second top.
+
+    STOCHASTIC runs on every device here; Caffe has it on GPUs only.  Its gradient is that of what was computed (in
+    TEST, Caffe would send it to the positions drawn in some earlier TRAIN pass).
+    """
+
+    caffe_type = "Pooling"
+    top_count = (1, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("pooling_param")
+        section.ignore("engine")
+        self.method = section.enum("pool")
+        if self.method != "MAX" and len(params.tops) > 1:
+            raise self.error(f"produces at most 1 top blob with {self.method} pooling, the prototxt gives 2")
+        self.ceil = section.enum("round_mode") == "CEIL"
+        stride, pad = self._pair(section, "stride"), self._pair(section, "pad")
+        self.window: PoolWindow | None = None
+        if section.global_pooling:
+            if any(section.has(name) for name in ("kernel_size", "kernel_h", "kernel_w")):
+                raise self.error("pooling_param has global_pooling and a kernel size, expected one of them")
+            if pad != (0, 0) or stride != (1, 1):
+                raise self.error(f"global_pooling with pad {list(pad)} and stride {list(stride)}, expected 0 and 1")
+            return
+        sides = section.has("kernel_h"), section.has("kernel_w")
+        if section.has("kernel_size") == all(sides):
+            raise self.error("pooling_param has no or two kernel sizes, expected kernel_size OR kernel_h and kernel_w")
+        size = section.kernel_size
+        kernel = (size, size) if section.has("kernel_size") else (section.kernel_h, section.kernel_w)
+        self.window = PoolWindow(kernel, stride, pad, self.ceil)
+        self.check_window(self.window)
+
+    def _pair(self, section: Section, name: str) -> Pair:
+        sides = [section.optional(f"{name}_h"), section.optional(f"{name}_w")]
+        if sides == [None, None]:
+            value = int(getattr(section, name))
+            return value, value
+        if section.has(name) or None in sides:
+            raise self.error(f"pooling_param: expected {name} OR both {name}_h and {name}_w")
+        return sides[0], sides[1]
+
+    def window_for(self, image: Sequence[int]) -> PoolWindow:
+        """The window for an image of this size; with global_pooling it is the whole image."""
+        return self.window or PoolWindow((image[0], image[1]), (1, 1), (0, 0), self.ceil)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """[N, C, out_h, out_w] for each top."""
+        self.check_image(bottoms[0])
+        window = self.window_for(bottoms[0][2:])
+        self.check_window(window)
+        return [self.pooled(bottoms[0], window)] * len(self.params.tops)
+
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Pool; the common windows are one torch call."""
+        top, mask = self.pool(bottom, self.window_for(bottom.shape[2:]), len(self.params.tops) > 1)
+        return top if mask is None else (top, mask)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """MaxPool, AveragePool or their global forms."""
+        image = graph.shape(bottoms[0])[2:]
+        mask = tops[1] if len(tops) > 1 else None
+        if self.window is None and mask is None and self.method in ("MAX", "AVE"):
+            graph.node("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", bottoms, tops)
+            return
+        if self.window is None and None in image:
+            raise self.export_error("global pooling of this kind needs static height and width")
+        self.onnx_pool(graph, bottoms[0], tops[0], self.window_for([n or 0 for n in image]), mask)
+
+
+@register
+class SPP(_PoolLayer):
+    """Spatial pyramid pooling: level i pools the image into 2^i x 2^i bins, the bins of all levels are channels.
+
+    A pyramid of one level keeps the axes of its pooling: [N, C, 1, 1].
+    """
+
+    caffe_type = "SPP"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("spp_param")
+        section.ignore("engine")
+        self.method, self.levels = section.enum("pool"), int(section.pyramid_height)
+        if not 1 <= self.levels <= 16:
+            raise self.error(f"spp_param.pyramid_height is {self.levels}, expected 1 or more (16 at most)")
+
+    def windows(self, image: Sequence[int]) -> list[PoolWindow]:
+        """The window of each level."""
+        result = []
+        for level in range(self.levels):
+            kernel = [-(-size // 2**level) for size in image]
+            pads = [(k * 2**level - size + 1) // 2 for k, size in zip(kernel, image, strict=True)]
+            sides = (kernel[0], kernel[1])
+            result.append(PoolWindow(sides, sides, (pads[0], pads[1])))
+        return result
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """[N, sum of C * bins]."""
+        bottom = bottoms[0]
+        self.check_image(bottom)
+        self.require(min(bottom[2:]) > 0, f"bottom has shape {list(bottom)}, expected a height and width")
+        shapes = []
+        for window in self.windows(bottom[2:]):
+            self.check_window(window)
+            shapes.append(self.pooled(bottom, window))
+        return shapes if self.levels == 1 else [(bottom[0], sum(count(shape, 1) for shape in shapes))]
+
+    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+        """Pool at every level."""
+        tops = [self.pool(bottom, window)[0] for window in self.windows(bottom.shape[2:])]
+        return tops[0] if self.levels == 1 else torch.cat([top.flatten(1) for top in tops], 1)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Pooling, Flatten and Concat; needs static height and width."""
+        image = [n for n in graph.shape(bottoms[0])[2:] if n is not None]
+        if len(image) < 2:
+            raise self.export_error("the bins depend on height and width, expected static ones")
+        parts = []
+        for level, window in enumerate(self.windows(image)):
+            top = tops[0] if self.levels == 1 else f"{tops[0]}/level{level}"
+            self.onnx_pool(graph, bottoms[0], top, window)
+            parts.append(top)
+        if self.levels > 1:
+            graph.node("Concat", [graph.add("Flatten", [part], axis=1) for part in parts], tops, axis=1)

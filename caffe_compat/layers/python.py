@@ -1,0 +1,356 @@
+"""Layers that the user writes in Python, as for Caffe's ``Python`` layer type.
+
+Source: BVLC Caffe 1.0, ``python_layer.hpp`` and ``_caffe.cpp``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from caffe_compat.errors import NetError
+from caffe_compat.layers.base import UNLIMITED, Layer, Shape, count, register
+from caffe_compat.layers.params import Params
+
+__all__ = ["LayerBlob", "LayerBlobs", "Python", "PythonLayer", "allow_python_layers"]
+
+_allowed: ContextVar[bool] = ContextVar("allow_python_layers", default=True)
+
+
+class allow_python_layers:  # noqa: N801 - used like a function
+    """Whether nets may import and run the Python code that a prototxt names, in this thread or context.
+
+    ``allow_python_layers(False)`` refuses such layers from then on; as a context manager it does so for a block::
+
+        with allow_python_layers(False):
+            net = load_net("from_the_internet.prototxt")
+    """
+
+    def __init__(self, allowed: bool) -> None:
+        self._token = _allowed.set(allowed)
+
+    def __enter__(self) -> allow_python_layers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _allowed.reset(self._token)
+
+
+class LayerBlob:
+    """What ``bottom[i]`` and ``top[i]`` of a user's layer are: ``data`` and ``diff`` as numpy arrays, and a shape."""
+
+    def __init__(self, shape: Shape = (), dtype: Any = np.float32) -> None:
+        self._shape, self._dtype = tuple(shape), np.dtype(dtype)
+        self._data: np.ndarray | None = None
+        self._diff: np.ndarray | None = None
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, writable."""
+        if self._data is None:
+            self._data = np.zeros(self._shape, self._dtype)
+        return self._data
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The gradient, writable."""
+        if self._diff is None:
+            self._diff = np.zeros(self._shape, self._dtype)
+        return self._diff
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the axes."""
+        return self._shape
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return count(self._shape)
+
+    num = property(lambda self: self._legacy(0), doc="Size of axis 0.")
+    channels = property(lambda self: self._legacy(1), doc="Size of axis 1, or 1.")
+    height = property(lambda self: self._legacy(2), doc="Size of axis 2, or 1.")
+    width = property(lambda self: self._legacy(3), doc="Size of axis 3, or 1.")
+
+    def _legacy(self, axis: int) -> int:
+        if len(self._shape) > 4:
+            raise NetError(f"num, channels, height and width are for at most 4 axes, not for {list(self._shape)}")
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+    def reshape(self, *shape: int) -> None:
+        """Give the blob another shape.  Values stay where the blob does not grow, and are 0 where it does."""
+        wanted = tuple(int(dim) for dim in shape)
+        if any(dim < 0 for dim in wanted) or len(wanted) > 32:
+            raise NetError(f"a blob cannot have the shape {list(wanted)}")
+        if wanted == self.shape:
+            return
+        size = count(wanted)
+        self._data, self._diff = (
+            None if array is None or array.size < size else array.reshape(-1)[:size].reshape(wanted)
+            for array in (self._data, self._diff)
+        )
+        self._shape = wanted
+
+    def set_data(self, array: np.ndarray) -> None:
+        """Let the blob show these values."""
+        self._data, self._dtype = array, array.dtype
+        if array.shape != self._shape:
+            self._shape, self._diff = array.shape, None
+
+    def set_diff(self, array: np.ndarray | None) -> None:
+        """Let the blob show this gradient; ``None``: zeros."""
+        self._diff = array
+
+
+class _ParamBlob(LayerBlob):
+    """A blob that became a parameter of the layer: its data are the parameter."""
+
+    def __init__(self, layer: Python, index: int) -> None:
+        super().__init__(layer.blob_shapes[index])
+        self._layer, self._index = layer, index
+        self._copy: np.ndarray | None = None
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, shared with the parameter (on a GPU: a copy, written back after each pass)."""
+        if self._copy is not None:
+            return self._copy
+        parameter = self._layer.blob(self._index).detach()
+        if parameter.device.type == "cpu":
+            return parameter.numpy()
+        self._copy = parameter.cpu().numpy()
+        return self._copy
+
+    def write_back(self) -> None:
+        """Bring what the user's code did to a copy to the parameter."""
+        if self._copy is not None:
+            parameter = self._layer.blob(self._index).detach()
+            if parameter.device.type != "meta":
+                parameter.copy_(torch.from_numpy(self._copy))
+            self._copy = None
+
+    def reshape(self, *shape: int) -> None:
+        """Parameters keep their shape."""
+        if tuple(shape) != self.shape:
+            raise NetError(f"a parameter of shape {list(self.shape)} cannot be reshaped to {list(shape)}")
+
+
+class LayerBlobs(Sequence[LayerBlob]):
+    """``self.blobs`` of a user's layer."""
+
+    def __init__(self) -> None:
+        self._blobs: list[LayerBlob] = []
+        self.frozen = False
+
+    def add_blob(self, *shape: int) -> None:
+        """Append a learnable blob of that shape, filled with zeros.
+
+        Raises:
+            NetError: not called from ``setup``.
+        """
+        if self.frozen:
+            raise NetError("blobs.add_blob can be called in setup only")
+        blob = LayerBlob()
+        blob.reshape(*shape)
+        self._blobs.append(blob)
+
+    def replace(self, blobs: Sequence[LayerBlob]) -> None:
+        """Put the parameters in place of what ``setup`` made."""
+        self._blobs, self.frozen = list(blobs), True
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._blobs[index]
+
+    def __len__(self) -> int:
+        return len(self._blobs)
+
+    def __iter__(self) -> Iterator[LayerBlob]:
+        return iter(self._blobs)
+
+
+class PythonLayer:
+    """Base of layers written in Python; scripts know it as ``caffe.Layer``.
+
+    A subclass has the four methods below.  ``bottom`` and ``top`` are sequences of :class:`LayerBlob`.
+
+    Attributes:
+        param_str, param_str_: the text of ``python_param.param_str``.
+        phase: 0 in TRAIN, 1 in TEST.
+        blobs: the learnable blobs; ``self.blobs.add_blob(*shape)`` in ``setup`` makes one.
+    """
+
+    type = "Python"
+    param_str: str = ""
+    param_str_: str = ""
+    phase: int = 0
+
+    def __init__(self, layer_param: Any = None) -> None:
+        self.layer_param = layer_param
+
+    @property
+    def blobs(self) -> LayerBlobs:
+        """The learnable blobs."""
+        return self.__dict__.setdefault("_blobs", LayerBlobs())
+
+    def setup(self, bottom: Sequence[LayerBlob], top: Sequence[LayerBlob]) -> None:
+        """Called once; read ``param_str``, add blobs."""
+        raise NotImplementedError(f"{type(self).__name__} has no method setup")
+
+    def reshape(self, bottom: Sequence[LayerBlob], top: Sequence[LayerBlob]) -> None:
+        """Called at the start and before every forward pass; shape the tops: ``top[0].reshape(2, 3)``."""
+        raise NotImplementedError(f"{type(self).__name__} has no method reshape")
+
+    def forward(self, bottom: Sequence[LayerBlob], top: Sequence[LayerBlob]) -> None:
+        """Write ``top[i].data``."""
+        raise NotImplementedError(f"{type(self).__name__} has no method forward")
+
+    def backward(self, top: Sequence[LayerBlob], propagate_down: Sequence[bool], bottom: Sequence[LayerBlob]) -> None:
+        """Write ``bottom[i].diff`` where ``propagate_down[i]``, and add to ``self.blobs[k].diff``."""
+        raise NotImplementedError(f"{type(self).__name__} has no method backward")
+
+
+@register
+class Python(Layer):
+    """Runs a user's class, found by ``python_param.module`` and ``layer``, within the net.
+
+    The module is imported by its dotted name from ``sys.path``.  What the user's code raises is passed on.  Everything
+    runs on the CPU: blobs on a GPU are copied.  A gradient that ``backward`` does not write is 0.
+
+    Attributes:
+        instance: the user's object.
+    """
+
+    caffe_type = "Python"
+    bottom_count = (0, UNLIMITED)
+    top_count = (0, UNLIMITED)
+    in_place = True
+    onnx_reason = "it runs Python code"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("python_param")
+        section.ignore("share_in_parallel")
+        self.instance = self._create(str(section.module), str(section.layer))
+        self.instance.param_str = self.instance.param_str_ = str(section.param_str)
+        self.instance.phase = 0 if params.phase == "TRAIN" else 1
+        self._bottoms = [LayerBlob(shape) for shape in bottoms]
+        shared = [index < len(bottoms) and params.bottoms[index] == top for index, top in enumerate(params.tops)]
+        self._tops = [self._bottoms[index] if same else LayerBlob() for index, same in enumerate(shared)]
+        self._in_place = shared
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+        self.instance.setup(self._bottoms, self._tops)
+        made = list(self.instance.blobs)
+        for blob in made:
+            self.blobs[self.add_blob(blob.shape)].data.copy_(torch.from_numpy(blob.data))
+        self._own = [_ParamBlob(self, index) for index in range(len(made))]
+        self.instance.blobs.replace(self._own)
+
+    def _create(self, module: str, name: str) -> PythonLayer:
+        if not _allowed.get():
+            raise self.error(f"would run {module}.{name}, but Python layers are not allowed here (allow_python_layers)")
+        try:
+            found = getattr(import_module(module), name, None)
+        except (ImportError, ValueError) as error:
+            raise self.error(f"cannot import module '{module}': {error}") from error
+        if found is None:
+            raise self.error(f"module '{module}' has no class '{name}'")
+        if not (isinstance(found, type) and issubclass(found, PythonLayer)):
+            raise self.error(f"{module}.{name} is not a class derived from Layer")
+        return found(self.params.description.message)
+
+    def fill(self, skip: frozenset[int] = frozenset()) -> None:
+        """Nothing: ``setup`` has filled the blobs."""
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """What the user's ``reshape`` makes of the tops."""
+        for blob, shape in zip(self._bottoms, bottoms, strict=True):
+            blob.reshape(*shape)
+        self.instance.reshape(self._bottoms, self._tops)
+        return [blob.shape for blob in self._tops]
+
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        """Run the user's ``reshape`` and ``forward``."""
+        if self._like.device.type == "meta" or any(bottom.device.type == "meta" for bottom in bottoms):
+            shapes = self.top_shapes([tuple(bottom.shape) for bottom in bottoms])
+            return tuple(torch.empty(shape, device="meta", dtype=self._like.dtype) for shape in shapes)
+        return _Run.apply(self, len(bottoms), *bottoms, *self.blobs) if self._tops else self._run_without_tops(bottoms)
+
+    def _run_without_tops(self, bottoms: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        self.run_forward([_to_numpy(bottom) for bottom in bottoms])
+        return ()
+
+    def run_forward(self, bottoms: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Call the user's code with these values; copies of what it wrote into the tops."""
+        dtype = bottoms[0].dtype if bottoms else np.zeros(0, _numpy_type(self._like.dtype)).dtype
+        self._show_bottoms(bottoms)
+        for blob, same in zip(self._tops, self._in_place, strict=True):
+            if not same and blob.data.dtype != dtype:
+                blob.set_data(blob.data.astype(dtype))
+        self.instance.reshape(self._bottoms, self._tops)
+        self.instance.forward(self._bottoms, self._tops)
+        self._write_back()
+        return [blob.data.copy() for blob in self._tops]
+
+    def _show_bottoms(self, values: Sequence[np.ndarray]) -> None:
+        for index, (blob, value) in enumerate(zip(self._bottoms, values, strict=True)):
+            same = index < len(self._in_place) and self._in_place[index]
+            blob.set_data(value.copy() if same else value)
+
+    def _write_back(self) -> None:
+        for blob in self._own:
+            blob.write_back()
+
+    def run_backward(
+        self, bottoms: Sequence[np.ndarray], tops: Sequence[np.ndarray], diffs: Sequence[np.ndarray], down: list[bool]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Call the user's ``backward``: gradients of the bottoms and of the blobs."""
+        for blob, value in zip(self._bottoms, bottoms, strict=True):
+            blob.set_data(value)
+            blob.set_diff(np.zeros_like(value))
+        for blob, value, diff in zip(self._tops, tops, diffs, strict=True):
+            blob.set_data(value)
+            blob.set_diff(diff.copy())
+        for blob in self._own:
+            blob.set_diff(np.zeros_like(blob.data))
+        self.instance.backward(self._tops, down, self._bottoms)
+        self._write_back()
+        return [blob.diff for blob in self._bottoms], [blob.diff for blob in self._own]
+
+
+class _Run(torch.autograd.Function):
+    """The user's forward and backward within torch's autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: Python, bottom_count: int, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        bottoms = [_to_numpy(bottom) for bottom in inputs[:bottom_count]]
+        tops = layer.run_forward(bottoms)
+        ctx.layer, ctx.bottoms, ctx.tops = layer, bottoms, tops
+        device = inputs[0].device if inputs else layer._like.device
+        ctx.devices = [value.device for value in inputs]
+        return tuple(torch.from_numpy(top.copy()).to(device) for top in tops)
+
+    @staticmethod
+    def backward(ctx: Any, *diffs: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+        down = list(ctx.needs_input_grad[2 : 2 + len(ctx.bottoms)])
+        values = [_to_numpy(diff) for diff in diffs]
+        bottom_diffs, own_diffs = ctx.layer.run_backward(ctx.bottoms, ctx.tops, values, down)
+        gradients: list[Tensor | None] = []
+        for index, diff in enumerate([*bottom_diffs, *own_diffs]):
+            wanted = ctx.needs_input_grad[2 + index]
+            gradients.append(torch.from_numpy(diff).to(ctx.devices[index]) if wanted else None)
+        return (None, None, *gradients)
+
+
+def _to_numpy(value: Tensor) -> np.ndarray:
+    return value.detach().cpu().contiguous().numpy()
+
+
+def _numpy_type(dtype: torch.dtype) -> Any:
+    return torch.empty(0, dtype=dtype).numpy().dtype

@@ -1,0 +1,378 @@
+"""Layers that pick parts of their bottoms, or numbers from them: Crop, Filter, BatchReindex, ArgMax, Reduction,
+PickSlice, PickItems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.params import Params
+
+__all__ = ["ArgMax", "BatchReindex", "Crop", "Filter", "PickItems", "PickSlice", "Reduction"]
+
+FLOAT = 1  #: onnx.TensorProto.FLOAT
+INT64 = 7  #: onnx.TensorProto.INT64
+
+
+@register
+class Crop(Layer):
+    """Cuts bottom 0 to the size of bottom 1 along ``axis`` and all behind it, starting at ``offset``.
+
+    Bottom 1 gets no gradient: only its shape matters.
+    """
+
+    caffe_type = "Crop"
+    bottom_count = (2, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.section = params.section("crop_param")
+        self.section.ignore("axis")
+        self.offset = [int(offset) for offset in self.section.offset]
+
+    def _start(self, rank: int) -> tuple[int, list[int]]:
+        """The first cropped axis, and the offset of each cropped axis."""
+        axis = self.section.axis("axis", rank)
+        if len(self.offset) < 2:
+            return axis, (self.offset or [0]) * (rank - axis)
+        self.require(
+            len(self.offset) == rank - axis,
+            f"crop_param.offset has {len(self.offset)} entries, expected none, 1 or {rank - axis}, one per "
+            "cropped axis",
+        )
+        return axis, self.offset
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The dims of bottom 0 before ``axis``, those of bottom 1 from there on."""
+        source, size = bottoms
+        axis, offsets = self._start(len(source))
+        self.require(len(size) >= len(source), f"bottom 1 has shape {list(size)}, expected at least {len(source)} axes")
+        for i, offset in enumerate(offsets, axis):
+            self.require(
+                source[i] - offset >= size[i],
+                f"the crop of {size[i]} entries from {offset} on along axis {i} is out of bounds: "
+                f"bottom 0 has shape {list(source)}",
+            )
+        return [(*source[:axis], *size[axis : len(source)])]
+
+    def forward(self, bottom: Tensor, size: Tensor) -> Tensor:  # type: ignore[override]
+        """A view."""
+        axis, offsets = self._start(bottom.dim())
+        for i, offset in enumerate(offsets, axis):
+            bottom = bottom.narrow(i, offset, size.shape[i])
+        return bottom
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Slice; its ends come from bottom 1 at run time where it is dynamic."""
+        rank = len(graph.shape(bottoms[0]))
+        axis, offsets = self._start(rank)
+        sizes = graph.shape(bottoms[1])[axis:rank]
+        known = [size for size in sizes if size is not None]
+        start = graph.constant(offsets)
+        if len(known) == len(sizes):
+            end = graph.constant([offset + size for offset, size in zip(offsets, known, strict=True)])
+        else:
+            cut = [graph.constant([number]) for number in (axis, rank)]
+            end = graph.add("Add", [graph.add("Slice", [graph.add("Shape", [bottoms[1]]), *cut]), start])
+        graph.node("Slice", [bottoms[0], start, end, graph.constant(list(range(axis, rank)))], tops)
+
+
+@register
+class Filter(Layer):
+    """Keeps the rows (axis 0) of its bottoms where the last bottom, the selector, is not zero.
+
+    At setup the tops have all rows; a forward pass makes them as long as what was kept, which may be nothing.
+    """
+
+    caffe_type = "Filter"
+    bottom_count = (2, UNLIMITED)
+    top_count = (1, UNLIMITED)
+    no_gradient = (-1,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        if len(params.tops) != len(bottoms) - 1:
+            raise self.error(f"has {len(params.tops)} tops, expected one per bottom but the last ({len(bottoms) - 1})")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shapes of the bottoms: the largest that can come."""
+        *items, selector = bottoms
+        self.require(
+            len(selector) > 0 and count(selector, 1) == 1,
+            f"the selector has shape {list(selector)}, expected axes of size 1 except the first",
+        )
+        for number, shape in enumerate(items):
+            self.require(
+                len(shape) > 0 and shape[0] == selector[0],
+                f"bottom {number} has shape {list(shape)}, expected {selector[0]} rows as the selector has",
+            )
+        return [tuple(shape) for shape in items]
+
+    def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
+        """Rows in their order; all of them on the meta device, where nobody knows the selector."""
+        *items, selector = bottoms
+        if selector.is_meta:
+            return tuple(item.clone() for item in items)
+        rows = selector.detach().reshape(-1).nonzero().reshape(-1)
+        return tuple(item.index_select(0, rows) for item in items)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Compress by the selector as booleans."""
+        flat = graph.add("Reshape", [bottoms[-1], graph.constant([-1])])
+        chosen = graph.add("Cast", [flat], to=9)
+        for bottom, top in zip(bottoms, tops, strict=False):
+            graph.node("Compress", [bottom, chosen], [top], axis=0)
+
+
+class _Picking(Layer):
+    """Common to the layers whose second bottom holds indices, as floats that are truncated."""
+
+    bottom_count = (2, 2)
+
+    def indices(self, bottom: Tensor, limit: int) -> Tensor:
+        """The second bottom as a vector of integers.
+
+        Raises:
+            ShapeError: an index is outside [0, limit).
+        """
+        index = bottom.detach().reshape(-1).long()
+        if index.is_meta or index.numel() == 0:
+            return index
+        low, high = (int(value) for value in torch.stack(index.aminmax()).tolist())
+        self.require(low >= 0 and high < limit, f"indices run from {low} to {high}, expected 0 to {limit - 1}")
+        return index
+
+    @staticmethod
+    def _onnx_indices(graph: OnnxGraph, bottom: str) -> str:
+        return graph.add("Cast", [graph.add("Reshape", [bottom, graph.constant([-1])])], to=INT64)
+
+
+@register
+class BatchReindex(_Picking):
+    """top[i] = bottom 0 [index i of bottom 1]; gradients of an item taken twice add up."""
+
+    caffe_type = "BatchReindex"
+    no_gradient = (1,)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """As many items as indices."""
+        items, index = bottoms
+        self.require(len(index) == 1, f"bottom 1 has shape {list(index)}, expected one axis of indices")
+        self.require(len(items) > 0, "bottom 0 has no axes, expected at least one")
+        return [(index[0], *items[1:])]
+
+    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+        """index_select."""
+        return bottom.index_select(0, self.indices(index, bottom.shape[0]))
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Gather."""
+        graph.node("Gather", [bottoms[0], self._onnx_indices(graph, bottoms[1])], tops, axis=0)
+
+
+class _PickItemsFunction(torch.autograd.Function):
+    """Items by index; of an item taken twice the gradient is that of the last time."""
+
+    @staticmethod
+    def forward(ctx: Any, bottom: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.items = bottom.shape[0]
+        return bottom.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor, None]:
+        (index,), seed = ctx.saved_tensors, seeds[0]
+        if index.numel() == 0:
+            return seed.new_zeros(ctx.items, *seed.shape[1:]), None
+        order = torch.arange(index.numel(), device=index.device)
+        last = torch.full((ctx.items,), -1, device=index.device).scatter_reduce(0, index, order, "amax")
+        taken = (last >= 0).view(-1, *[1] * (seed.dim() - 1))
+        return torch.where(taken, seed.index_select(0, last.clamp(min=0)), 0), None
+
+
+@register
+class PickItems(_Picking):
+    """caffe-sds: top[i] = bottom 0 [index i of bottom 1].
+
+    The gradient is copied, not added: of an item taken twice the last one counts.
+    """
+
+    caffe_type = "PickItems"
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """As many items as bottom 1 has elements."""
+        self.require(len(bottoms[0]) > 0, "bottom 0 has no axes, expected at least one")
+        return [(count(bottoms[1]), *bottoms[0][1:])]
+
+    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+        """index_select with Caffe's gradient."""
+        top: Tensor = _PickItemsFunction.apply(  # type: ignore[no-untyped-call]
+            bottom, self.indices(index, bottom.shape[0])
+        )
+        return top
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Gather."""
+        graph.node("Gather", [bottoms[0], self._onnx_indices(graph, bottoms[1])], tops, axis=0)
+
+
+@register
+class PickSlice(_Picking):
+    """caffe-sds: of item i the channels k * index[i] to k * index[i] + k - 1, where k is ``channels``."""
+
+    caffe_type = "PickSlice"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.channels = int(params.section("pick_slice_param").channels)
+        if self.channels < 1:
+            raise self.error(f"pick_slice_param.channels is {self.channels}, expected a positive number")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shape of bottom 0 with ``channels`` channels."""
+        items, index = bottoms
+        self.require(2 <= len(items) <= 4, f"bottom 0 has shape {list(items)}, expected 2 to 4 axes")
+        self.require(
+            count(index) >= items[0], f"bottom 1 has {count(index)} elements, expected one index per item ({items[0]})"
+        )
+        return [(items[0], self.channels, *items[2:])]
+
+    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+        """One gather."""
+        items, tail = bottom.shape[0], bottom.shape[2:]
+        first = self.indices(index.reshape(-1)[:items], bottom.shape[1] // self.channels) * self.channels
+        chosen = first[:, None] + torch.arange(self.channels, device=bottom.device)
+        return bottom.gather(1, chosen.view(items, self.channels, *[1] * len(tail)).expand(-1, -1, *tail))
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """GatherND over the channels of each item."""
+        index = self._onnx_indices(graph, bottoms[1])
+        items = graph.add("Slice", [graph.add("Shape", [bottoms[0]]), graph.constant([0]), graph.constant([1])])
+        index = graph.add("Slice", [index, graph.constant([0]), items])
+        first = graph.add("Mul", [index, graph.constant([self.channels])])
+        column = graph.add("Unsqueeze", [first, graph.constant([1])])
+        chosen = graph.add("Add", [column, graph.constant(list(range(self.channels)))])
+        chosen = graph.add("Unsqueeze", [chosen, graph.constant([2])])
+        graph.node("GatherND", [bottoms[0], chosen], tops, batch_dims=1)
+
+
+@register
+class ArgMax(Layer):
+    """Indices (as floats) of the ``top_k`` largest numbers, largest first; of equal ones the larger index comes first.
+
+    With ``axis``: along that axis; ``out_max_val`` gives the values instead.  Without: over each item, shape
+    (N, 1, top_k) with ones behind up to the rank of the bottom; ``out_max_val`` adds the values as second channel.
+    """
+
+    caffe_type = "ArgMax"
+    no_gradient = (0,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.section = params.section("argmax_param")
+        self.section.ignore("axis")
+        self.top_k, self.values = int(self.section.top_k), bool(self.section.out_max_val)
+        self.has_axis = self.section.has("axis")
+        if self.top_k < 1:
+            raise self.error(f"argmax_param.top_k is {self.top_k}, expected at least 1")
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """See the class."""
+        shape = tuple(bottoms[0])
+        if self.has_axis:
+            axis = self.section.axis("axis", len(shape))
+            self._check(shape[axis])
+            return [(*shape[:axis], self.top_k, *shape[axis + 1 :])]
+        self.require(len(shape) > 0, "the bottom has no axes, expected at least one")
+        self._check(count(shape, 1))
+        return [(shape[0], 2 if self.values else 1, self.top_k, *[1] * (len(shape) - 3))]
+
+    def _check(self, candidates: int) -> None:
+        self.require(
+            self.top_k <= candidates,
+            f"argmax_param.top_k is {self.top_k}, expected at most {candidates}, the candidates",
+        )
+
+    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+        """A stable sort of the reversed axis; detached."""
+        shape = self.top_shapes([bottom.shape])[0]
+        axis = self.section.axis("axis", bottom.dim()) if self.has_axis else 1
+        scores = bottom.detach() if self.has_axis else bottom.detach().reshape(bottom.shape[0], -1)
+        turned = scores.flip(axis)
+        if self.top_k == 1:
+            found = turned.argmax(axis, keepdim=True)
+        else:
+            found = turned.sort(dim=axis, descending=True, stable=True).indices.narrow(axis, 0, self.top_k)
+        index = scores.shape[axis] - 1 - found
+        parts = [index.to(bottom.dtype)] if not (self.has_axis and self.values) else []
+        if self.values:
+            parts.append(scores.gather(axis, index))
+        return torch.stack(parts, 1).reshape(shape) if len(parts) == 2 else parts[0].reshape(shape)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """TopK of the reversed axis, which puts the larger of equal indices first."""
+        rank = len(graph.shape(bottoms[0]))
+        axis = self.section.axis("axis", rank) if self.has_axis else 1
+        scores = bottoms[0] if self.has_axis else graph.add("Flatten", bottoms, axis=1)
+        one = [graph.constant([number]) for number in (-1, -(2**63) + 1, axis, -1)]
+        turned = graph.add("Slice", [scores, *one])
+        values, found = f"{tops[0]}/values", f"{tops[0]}/indices"
+        graph.node("TopK", [turned, graph.constant([self.top_k])], [values, found], axis=axis)
+        if self.has_axis and self.values:
+            graph.node("Identity", [values], tops)
+            return
+        cut = [graph.constant([number]) for number in (axis, axis + 1)]
+        size = graph.add("Slice", [graph.add("Shape", [scores]), *cut])
+        last = graph.add("Sub", [size, graph.constant([1])])
+        index = graph.add("Cast", [graph.add("Sub", [last, found])], to=FLOAT)
+        if self.has_axis:
+            graph.node("Identity", [index], tops)
+            return
+        both = graph.add("Concat", [index, values], axis=1) if self.values else index
+        shape = [0, 2 if self.values else 1, self.top_k, *[1] * (rank - 3)]
+        graph.node("Reshape", [both, graph.constant(shape)], tops)
+
+
+@register
+class Reduction(Layer):
+    """Sum, sum of absolute values, sum of squares or mean over all axes from ``axis`` on, times ``coeff``."""
+
+    caffe_type = "Reduction"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.section = params.section("reduction_param")
+        self.section.ignore("axis")
+        self.operation, self.coeff = self.section.enum("operation"), float(self.section.coeff)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The dims before ``axis``."""
+        return [tuple(bottoms[0][: self.section.axis("axis", len(bottoms[0]))])]
+
+    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+        """One torch reduction."""
+        axes = tuple(range(self.section.axis("axis", bottom.dim()), bottom.dim()))
+        if self.operation == "MEAN":
+            top = bottom.mean(axes)
+        elif self.operation == "SUM":
+            top = bottom.sum(axes)
+        else:
+            top = (bottom.abs() if self.operation == "ASUM" else bottom.square()).sum(axes)
+        return top if self.coeff == 1 else top * self.coeff
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """ReduceSum, ReduceL1, ReduceSumSquare or ReduceMean, then Mul."""
+        rank = len(graph.shape(bottoms[0]))
+        op = {"SUM": "ReduceSum", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare", "MEAN": "ReduceMean"}[self.operation]
+        axes = list(range(self.section.axis("axis", rank), rank))
+        as_input = op == "ReduceSum" or graph.opset >= 18
+        inputs = [bottoms[0], graph.constant(axes)] if as_input else [bottoms[0]]
+        attributes = {"keepdims": 0, "axes": None if as_input else axes}
+        if self.coeff == 1:
+            graph.node(op, inputs, tops, **attributes)
+        else:
+            graph.node("Mul", [graph.add(op, inputs, **attributes), graph.constant(self.coeff)], tops)

@@ -1,0 +1,39 @@
+"""Softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape, register
+from caffe_compat.layers.params import Params
+
+__all__ = ["Softmax"]
+
+
+@register
+class Softmax(NeuronLayer):
+    """exp(x) divided by its sum along ``axis``; any number of axes."""
+
+    caffe_type = "Softmax"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.softmax = params.section("softmax_param")
+        self.softmax.ignore("engine")
+        self.softmax.axis("axis", len(bottoms[0]))
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shape of the bottom, which must have the axis."""
+        self.softmax.axis("axis", len(bottoms[0]))
+        return [tuple(bottoms[0])]
+
+    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+        """One torch softmax."""
+        return torch.softmax(bottom, self.softmax.axis("axis", bottom.dim()))
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Softmax along the axis."""
+        graph.node("Softmax", bottoms, tops, axis=self.softmax.axis("axis", len(graph.shape(bottoms[0]))))

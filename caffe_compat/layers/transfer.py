@@ -1,0 +1,120 @@
+"""Layers of supervision transfer that Caffe does not have: AlignMaps and ExplainedVariance.
+
+Gupta, Hoffman, Malik: Cross Modal Distillation for Supervision Transfer, CVPR 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from caffe_compat import log
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, register
+from caffe_compat.layers.params import Params
+
+__all__ = ["AlignMaps", "ExplainedVariance"]
+
+
+@register
+class AlignMaps(Layer):
+    """Crop two feature maps (N x C x H x W each) to their common height and width, at the bottom and right only.
+
+    Teacher and student may differ by one row or column because one net rounds sizes up and the other down.  Units of
+    the same index then stay less than half a cell apart; a centred crop or a shift would double that.
+
+    Raises:
+        ShapeError: the maps differ by more than one row or column, which means other strides or pads.
+    """
+
+    caffe_type = "AlignMaps"
+    bottom_count = (2, 2)
+    top_count = (2, 2)
+    aliases = True
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self._told: set[tuple[Shape, Shape]] = set()
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The bottoms with the smaller height and the smaller width of the two."""
+        first, second = bottoms
+        self.require(len(first) == len(second) == 4, f"takes maps of 4 axes, not {list(first)} and {list(second)}")
+        self.require(
+            abs(first[2] - second[2]) <= 1 and abs(first[3] - second[3]) <= 1,
+            f"maps of {first[2]} x {first[3]} and {second[2]} x {second[3]} differ by more than one row or column; "
+            "teacher and student must have the same stride (check pads, or crop images to a multiple of 32)",
+        )
+        height, width = min(first[2], second[2]), min(first[3], second[3])
+        if first[2:] != second[2:] and (tuple(first), tuple(second)) not in self._told:
+            self._told.add((tuple(first), tuple(second)))
+            log.info(
+                f"{self.name}: maps of {first[2]} x {first[3]} and {second[2]} x {second[3]} are cropped to "
+                f"{height} x {width}",
+                "align_maps",
+            )
+        return [(*first[:2], height, width), (*second[:2], height, width)]
+
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Both maps, cropped."""
+        height, width = min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
+        return first[:, :, :height, :width], second[:, :, :height, :width]
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Two Slice nodes."""
+        shapes = [graph.static_shape(bottom, "the common size of both maps") for bottom in bottoms]
+        ends = graph.constant([min(s[2] for s in shapes), min(s[3] for s in shapes)])
+        for bottom, top in zip(bottoms, tops, strict=True):
+            graph.node("Slice", [bottom, graph.constant([0, 0]), ends, graph.constant([2, 3])], [top])
+
+
+@register
+class ExplainedVariance(Layer):
+    """1 - sum (prediction - target)^2 / sum (target - mean_c(target))^2, means per channel over the whole test.
+
+    Bottoms: prediction and target, N x C [x H x W].  The top covers all batches since :meth:`start_over`, which the
+    solver calls when a test begins; it is therefore not averaged over test iterations.  A target without variance
+    gives NaN.
+    """
+
+    caffe_type = "ExplainedVariance"
+    bottom_count = (2, 2)
+    no_gradient = (0, 1)
+    running_metric = True
+    onnx_reason = "a score over a whole test set is not a function of one batch"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget all batches."""
+        self._residual = 0.0
+        self._count = 0
+        self._sum: Tensor | None = None
+        self._square = 0.0
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar."""
+        self.require(
+            tuple(bottoms[0]) == tuple(bottoms[1]) and len(bottoms[0]) >= 2,
+            f"prediction and target must have the same shape, not {list(bottoms[0])} and {list(bottoms[1])}",
+        )
+        return [()]
+
+    @torch.no_grad()
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+        """The explained variance of everything seen so far."""
+        if target.is_meta:
+            return target.new_zeros(())
+        wide = target.double()
+        self._residual += float((prediction.double() - wide).square().sum())
+        channels = wide.transpose(0, 1).reshape(wide.shape[1], -1)
+        sums = channels.sum(1)
+        self._sum = sums if self._sum is None else self._sum + sums
+        self._square += float(wide.square().sum())
+        self._count += channels.shape[1]
+        spread = self._square - float(self._sum.square().sum()) / self._count
+        value = 1 - self._residual / spread if spread > 0 else float("nan")
+        return torch.tensor(value, dtype=target.dtype, device=target.device)

@@ -1,0 +1,67 @@
+"""Log lines in the form of Caffe's glog, so that its log parsers work.
+
+``I1122 15:02:43.123456 12345 solver.cpp:239] Iteration 0, loss = 2.3``.  The package only writes to loggers; a tool
+calls :func:`to_stderr` to see them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+__all__ = ["GlogFormatter", "info", "number", "to_stderr", "warning"]
+
+_logger = logging.getLogger("caffe_compat")
+_logger.addHandler(logging.NullHandler())
+_LEVELS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "F"}
+
+
+class GlogFormatter(logging.Formatter):
+    """glog before 0.6: level, month and day, time, thread, source, message (Caffe's parsers read this form)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line (or several, where the message has several)."""
+        when = time.localtime(record.created)
+        micro = int(record.created % 1 * 1e6)
+        thread = threading.get_native_id() if os.name == "posix" else record.thread
+        source = getattr(record, "source", f"{record.filename}:{record.lineno}")
+        head = f"{_LEVELS.get(record.levelno, 'I')}{time.strftime('%m%d %H:%M:%S', when)}.{micro:06d} {thread:5d}"
+        return f"{head} {source}] {record.getMessage()}"
+
+
+class _BarHandler(logging.Handler):
+    """Writes lines above a progress bar, if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
+        sys.stderr.flush()
+
+
+def to_stderr(level: int = logging.INFO) -> None:
+    """Show the package's log on standard error (once, however often it is called)."""
+    if not any(isinstance(handler, _BarHandler) for handler in _logger.handlers):
+        handler = _BarHandler()
+        handler.setFormatter(GlogFormatter())
+        _logger.addHandler(handler)
+    _logger.setLevel(level)
+
+
+def info(message: str, source: str) -> None:
+    """Log a line; ``source`` is Caffe's source file and line for it, e.g. ``"solver.cpp:239"``."""
+    _logger.info(message, extra={"source": source})
+
+
+def warning(message: str, source: str) -> None:
+    """Log a warning."""
+    _logger.warning(message, extra={"source": source})
+
+
+def number(value: Any) -> str:
+    """A number as a C++ stream prints it: 6 significant digits."""
+    return f"{float(value):g}"

@@ -1,0 +1,349 @@
+"""A net whose blobs keep data and diff between calls, as Caffe's do.
+
+torch's module call forgets everything but its result.  Caffe's scripts, solvers and debug output look at blobs, write
+into them, and run parts of a net.  :class:`BlobNet` runs the same layers one by one, each under an autograd graph of
+its own, so that forward and backward can start and end anywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from caffe_compat.errors import NetError, ShapeError
+from caffe_compat.layers import Layer, Shape, count
+from caffe_compat.net.build import Node
+from caffe_compat.net.net import Net, run_layer
+
+__all__ = ["Blob", "BlobNet", "ParamBlob"]
+
+
+class Blob:
+    """Data and diff of one blob.
+
+    ``data`` and ``diff`` are numpy views that stay live: once a view was handed out, later passes copy their results
+    into the same memory as long as the shape stays.  A blob that nobody looked at is never copied.
+    """
+
+    def __init__(self, shape: Shape, loss_weight: float = 0.0, device: torch.device | None = None) -> None:
+        self._shape = shape
+        self._device = device or torch.device("cpu")
+        self._loss_weight = loss_weight
+        self._data: Tensor | None = None
+        self._diff: Tensor | None = None
+        self._data_view: np.ndarray | None = None
+        self._diff_view: np.ndarray | None = None
+
+    # -- what scripts see -------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """Sizes of the axes."""
+        return self._shape
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, float32, writable."""
+        if self._data_view is None or self._data is None:
+            self._data = _own(self.tensor)
+            self._data_view = _view(self._data)
+        return self._data_view
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The gradient, float32, writable."""
+        if self._diff_view is None or self._diff is None:
+            self._diff = _own(self.gradient)
+            self._diff_view = _view(self._diff)
+        return self._diff_view
+
+    def reshape(self, *shape: int) -> None:
+        """Give the blob another shape; what was in it is lost if it grows."""
+        shape = tuple(int(dim) for dim in shape)
+        if any(dim < 0 for dim in shape) or len(shape) > 32:
+            raise NetError(f"a blob cannot have the shape {list(shape)}")
+        if shape == self._shape:
+            return
+        if self._data is not None:
+            self._data = _resized(self._data, shape)
+        if self._diff is not None:
+            self._diff = _resized(self._diff, shape)
+        self._shape, self._data_view, self._diff_view = shape, None, None
+
+    # -- what the net uses ------------------------------------------------------------------------------------
+
+    @property
+    def tensor(self) -> Tensor:
+        """The values as a tensor on the net's device."""
+        if self._data is None:
+            self._data = torch.zeros(self._shape, device=self._device)
+        if self._data_view is not None and self._data.device.type != "cpu":
+            self._data.copy_(torch.from_numpy(self._data_view))
+        return self._data
+
+    @property
+    def gradient(self) -> Tensor:
+        """The gradient as a tensor on the net's device; a loss starts with its weight."""
+        if self._diff is None:
+            self._diff = torch.full(self._shape, self._loss_weight, device=self._device)
+        if self._diff_view is not None and self._diff.device.type != "cpu":
+            self._diff.copy_(torch.from_numpy(self._diff_view))
+        return self._diff
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether a gradient was ever computed or asked for."""
+        return self._diff is not None
+
+    @property
+    def exposed(self) -> bool:
+        """Whether a numpy view of the values was handed out."""
+        return self._data_view is not None
+
+    def set_data(self, value: Tensor) -> None:
+        """Take the result of a forward pass."""
+        if self._data_view is None or value.shape != self._shape:
+            if value.shape != self._shape:
+                self.reshape(*value.shape)
+            self._data, self._data_view = value, None
+        else:
+            self._store(value, self._data_view, self._data)
+
+    def set_diff(self, value: Tensor) -> None:
+        """Take the result of a backward pass."""
+        if self._diff_view is None:
+            self._diff = value
+        else:
+            self._store(value, self._diff_view, self._diff)
+
+    @staticmethod
+    def _store(value: Tensor, view: np.ndarray, own: Tensor | None) -> None:
+        if own is not None and own.data_ptr() != value.data_ptr():
+            own.copy_(value)
+        if value.device.type != "cpu":
+            view[...] = value.cpu().numpy()
+
+
+class ParamBlob(Blob):
+    """A learnable blob: its data are the parameter, its diff is the parameter's ``grad``."""
+
+    def __init__(self, layer: Layer, index: int) -> None:
+        super().__init__(layer.blob_shapes[index])
+        self._layer, self._index = layer, index
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The torch parameter (of the owner, if the blob is shared)."""
+        return self._layer.blobs[self._index]
+
+    @property
+    def data(self) -> np.ndarray:
+        """The values, float32, writable, shared with the torch parameter."""
+        if self.parameter.device.type != "cpu":
+            raise NetError("parameters on a GPU have no numpy view; use net.cpu() or the torch parameter")
+        return self.parameter.detach().numpy().reshape(self._shape)
+
+    @property
+    def diff(self) -> np.ndarray:
+        """The accumulated gradient, float32, writable."""
+        if self.parameter.device.type != "cpu":
+            raise NetError("parameters on a GPU have no numpy view; use net.cpu() or the torch parameter")
+        return gradient_of(self.parameter).numpy().reshape(self._shape)
+
+    def reshape(self, *shape: int) -> None:
+        """Parameters keep their shape.
+
+        Raises:
+            NetError: another shape was asked for.
+        """
+        if tuple(shape) != self._shape:
+            raise NetError(f"a parameter of shape {list(self._shape)} cannot be reshaped to {list(shape)}")
+
+
+class BlobNet:
+    """Caffe's view of a :class:`Net`: blobs, partial passes, gradients with respect to any blob.
+
+    Attributes:
+        net: the module whose layers are run.
+        blobs: by number; ``names`` holds their names.
+        keep_graph: whether ``backward`` may be called again without a new forward pass (costs memory).
+    """
+
+    def __init__(self, net: Net, keep_graph: bool = True) -> None:
+        self.net, self.keep_graph = net, keep_graph
+        plan = net.plan
+        device = next((p.device for p in net.parameters()), torch.device("cpu"))
+        self.device = device
+        weights = {
+            blob: weight
+            for node in plan.nodes
+            for blob, weight in zip(node.top_ids, node.loss_weights, strict=True)
+            if weight
+        }
+        self.names = plan.names
+        self.blobs = [Blob(shape, weights.get(i, 0.0), device) for i, shape in enumerate(plan.shapes)]
+        self.ids = {name: i for i, name in enumerate(plan.names)}
+        self._checked: list[tuple[Shape, ...] | None] = [None] * len(plan.nodes)
+        self._graphs: list[tuple[tuple[Tensor, ...], tuple[Tensor, ...]] | None] = [None] * len(plan.nodes)
+        self._param_blobs: dict[tuple[int, int], ParamBlob] = {}
+
+    def blob(self, name: str) -> Blob:
+        """The blob of that name."""
+        return self.blobs[self.ids[name]]
+
+    def param_blob(self, number: int, index: int) -> ParamBlob:
+        """Blob ``index`` of layer ``number``."""
+        key = (number, index)
+        if key not in self._param_blobs:
+            self._param_blobs[key] = ParamBlob(self.net.nodes[number].layer, index)
+        return self._param_blobs[key]
+
+    def reshape(self) -> None:
+        """Give every blob the shape that follows from the shapes of the inputs."""
+        for node in self.net.nodes:
+            if node.type == "Input":
+                continue
+            shapes = node.layer.top_shapes([self.blobs[blob].shape for blob in node.bottom_ids])
+            for blob, shape in zip(node.top_ids, shapes, strict=True):
+                self.blobs[blob].reshape(*shape)
+
+    def forward(self, start: int = 0, end: int | None = None) -> float:
+        """Run layers ``start`` to ``end`` (inclusive) and return their weighted loss."""
+        nodes = self.net.nodes
+        total: Tensor | float = 0.0
+        for number in range(start, len(nodes) if end is None else end + 1):
+            loss = self.forward_layer(number)
+            if loss is not None:
+                total = total + loss
+        return float(total)
+
+    def forward_layer(self, number: int) -> Tensor | None:
+        """Run one layer; its weighted loss, or ``None`` if it has none."""
+        node = self.net.nodes[number]
+        if node.type == "Input":
+            return None
+        bottoms = tuple(self._bottom(node, index) for index in range(len(node.bottom_ids)))
+        with torch.set_grad_enabled(node.needs_backward):
+            tops = run_layer(self._checked, number, node, bottoms)
+        tops = tuple(top if top.device == self.device else top.to(self.device) for top in tops)
+        self._graphs[number] = (bottoms, tops) if node.needs_backward else None
+        loss: Tensor | None = None
+        for blob_id, top, weight in zip(node.top_ids, tops, node.loss_weights, strict=True):
+            blob = self.blobs[blob_id]
+            blob.set_data(top.detach())
+            if weight:
+                seed = blob.gradient
+                term = (top.detach() * seed).sum() if seed.shape == top.shape else top.detach().sum() * 0
+                loss = term if loss is None else loss + term
+        return loss
+
+    def _bottom(self, node: Node, index: int) -> Tensor:
+        value = self.blobs[node.bottom_ids[index]].tensor
+        if not node.needs_backward:
+            return value
+        if index == 0 and node.description.in_place and self.blobs[node.bottom_ids[index]].exposed:
+            value = value.clone()  # the result will be copied over it, and the layer may keep its bottom
+        return value.detach().requires_grad_(node.bottom_grads[index])
+
+    def backward(self, start: int | None = None, end: int = 0) -> None:
+        """Run the backward pass of layers ``start`` down to ``end`` (inclusive)."""
+        nodes = self.net.nodes
+        for number in range(len(nodes) - 1 if start is None else start, end - 1, -1):
+            if nodes[number].needs_backward:
+                self.backward_layer(number)
+
+    def backward_layer(self, number: int) -> None:
+        """Gradients of one layer: those of its parameters accumulate, those of its bottoms replace."""
+        node = self.net.nodes[number]
+        graph = self._graphs[number]
+        if graph is None:
+            if node.bottom_ids:
+                raise NetError(f"layer '{node.name}' ({node.type}): backward before forward")
+            return
+        bottoms, tops = graph
+        self._refuse_gradients(node)
+        outputs = [(top, self.blobs[blob].gradient) for top, blob in zip(tops, node.top_ids, strict=True)]
+        outputs = [(top, seed) for top, seed in outputs if top.requires_grad]
+        wanted = [bottom for bottom in bottoms if bottom.requires_grad]
+        parameters: dict[int, nn.Parameter] = {}
+        for index, (parameter, flag) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
+            if flag and parameter.requires_grad and not any(parameter is p for p in parameters.values()):
+                parameters[index] = parameter
+        gradients: tuple[Tensor | None, ...] = (None,) * (len(wanted) + len(parameters))
+        if outputs and gradients:
+            gradients = torch.autograd.grad(
+                [top for top, _ in outputs],
+                [*wanted, *parameters.values()],
+                [seed.view(top.shape) for top, seed in outputs],
+                retain_graph=self.keep_graph,
+                allow_unused=True,
+            )
+        if not self.keep_graph:
+            self._graphs[number] = None
+        found = iter(gradients)
+        for blob, bottom in zip(node.bottom_ids, bottoms, strict=True):
+            if bottom.requires_grad:
+                gradient = next(found)
+                self.blobs[blob].set_diff(torch.zeros_like(bottom) if gradient is None else gradient)
+        shapes = [tuple(bottom.shape) for bottom in bottoms]
+        for index, parameter in parameters.items():
+            gradient = next(found)
+            if gradient is None:
+                continue
+            if parameter.grad is not None and node.layer.replaces_gradient(index, shapes):
+                parameter.grad.copy_(gradient)
+            else:
+                accumulate(parameter, gradient)
+
+    @staticmethod
+    def _refuse_gradients(node: Node) -> None:
+        refused = node.layer.no_gradient or ()
+        for index in refused:
+            if index < len(node.bottom_grads) and node.bottom_grads[index]:
+                raise NetError(
+                    f"layer '{node.name}' ({node.type}): cannot backpropagate to bottom "
+                    f"'{node.description.bottoms[index]}'"
+                )
+
+    def clear_param_diffs(self) -> None:
+        """Set the gradients of all learnable parameters to zero."""
+        for learnable in self.net.learnables:
+            grad = learnable.parameter.grad
+            if grad is not None:
+                grad.zero_()
+
+
+def accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:
+    """Add to ``parameter.grad``, which never shares its memory with a blob."""
+    if parameter.grad is None:
+        view = gradient._is_view() or not gradient.is_contiguous()
+        parameter.grad = gradient.detach().clone() if view else gradient.detach()
+    else:
+        parameter.grad.add_(gradient)
+
+
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    """``parameter.grad``, made of zeros if there is none yet."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
+
+
+def _own(value: Tensor) -> Tensor:
+    """A contiguous tensor that shares its memory with no other blob's."""
+    return value.contiguous()
+
+
+def _view(value: Tensor) -> np.ndarray:
+    array = value.detach().cpu().numpy()
+    if not array.flags.writeable:
+        raise ShapeError("", "", "a blob without memory has no view")
+    return array
+
+
+def _resized(value: Tensor, shape: Shape) -> Tensor:
+    """Caffe keeps the memory when a blob does not grow; a growing one starts at zero."""
+    if value.numel() >= count(shape):
+        return value.reshape(-1)[: count(shape)].reshape(shape)
+    return torch.zeros(shape, device=value.device)

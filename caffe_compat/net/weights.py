@@ -1,0 +1,181 @@
+"""Weights into nets and out of them: by layer name, with Caffe's checks.
+
+Source: BVLC Caffe 1.0, ``Net::CopyTrainedLayersFrom``, ``ToProto``, ``ToHDF5``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from caffe_compat.errors import WeightsError
+from caffe_compat.layers import Shape
+from caffe_compat.proto import caffe_pb2, hdf5
+from caffe_compat.proto import weights as binary
+
+if TYPE_CHECKING:
+    from caffe_compat.net.build import Node
+    from caffe_compat.net.net import Net
+
+__all__ = ["blobs_in", "copy_from", "save", "save_hdf5", "share"]
+
+PathLike = str | os.PathLike[str]
+
+
+def blobs_in(paths: Iterable[PathLike]) -> dict[str, set[int]]:
+    """Which blobs (by layer name) weights files hold, so that their fillers need not run."""
+    found: dict[str, set[int]] = {}
+    for path in paths:
+        if binary.is_hdf5(path):
+            for layer in hdf5.read_hdf5(path):
+                found.setdefault(layer.name, set()).update(layer.blobs)
+        else:
+            for source in binary.scan(path).layers:
+                found.setdefault(source.name, set()).update(range(len(source.blobs)))
+    return found
+
+
+def copy_from(net: Net, path: PathLike) -> list[str]:
+    """Copy weights by layer name; returns the names of source layers that the net does not have.
+
+    Raises:
+        WeightsError: number or shape of blobs differ; names file, layer and blob.
+    """
+    if binary.is_hdf5(path):
+        return _copy_hdf5(net, path)
+    targets: dict[str, Node] = {}
+    for node in net.nodes:
+        targets.setdefault(node.name, node)
+    model = binary.scan(path)
+    found = [(source, targets[source.name]) for source in model.layers if source.name in targets]
+    for source, node in found:  # everything is checked before anything is written
+        _check_blobs(path, node, [(blob.shape, blob.legacy) for blob in source.blobs])
+    with torch.no_grad():
+        for source, node in found:
+            for index, blob in enumerate(source.blobs):
+                parameter = node.layer.blobs[index]
+                if parameter.device.type == "cpu" and parameter.is_contiguous() and parameter.dtype == torch.float32:
+                    blob.read_into(parameter.detach().numpy().reshape(-1))
+                else:
+                    parameter.copy_(torch.from_numpy(blob.read()).view(parameter.shape))
+                if blob.has_diff:
+                    parameter.grad = torch.from_numpy(blob.diff()).view(parameter.shape).to(parameter.device)
+    return [source.name for source in model.layers if source.name not in targets]
+
+
+def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool]]) -> None:
+    layer = node.layer
+    who = f"{path}: layer '{node.name}' ({node.type})"
+    if len(sources) != len(layer.blobs):
+        raise WeightsError(
+            f"{who}: incompatible number of blobs, the file has {len(sources)}, the net has {len(layer.blobs)}"
+        )
+    for index, ((shape, legacy), target) in enumerate(zip(sources, layer.blob_shapes, strict=True)):
+        expected = (1,) * (4 - len(target)) + target if legacy else target
+        if shape != expected or (legacy and len(target) > 4):
+            raise WeightsError(
+                f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(shape)}, the net has "
+                f"{list(target)}; to learn this layer from scratch, rename it"
+            )
+
+
+def _copy_hdf5(net: Net, path: PathLike) -> list[str]:
+    targets = {node.name: (number, node) for number, node in enumerate(net.nodes)}
+    unknown = []
+    copies: list[tuple[torch.nn.Parameter, np.ndarray]] = []
+    for source in hdf5.read_hdf5(path):
+        name, blobs = source.name, source.blobs
+        if name not in targets:
+            unknown.append(name)
+            continue
+        number, node = targets[name]
+        who = f"{path}: layer '{name}' ({node.type})"
+        if len(blobs) > len(node.layer.blobs):
+            raise WeightsError(
+                f"{who}: incompatible number of blobs, the file has {len(blobs)}, the net has {len(node.layer.blobs)}"
+            )
+        for index, target in enumerate(node.layer.blob_shapes):
+            if index not in blobs:
+                if (number, index) in net.plan.shared:
+                    continue
+                raise WeightsError(f"{who}: the file has no dataset for blob {index}")
+            if blobs[index].shape != target:
+                raise WeightsError(
+                    f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(blobs[index].shape)}, "
+                    f"the net has {list(target)}"
+                )
+            copies.append((node.layer.blobs[index], blobs[index]))
+    with torch.no_grad():
+        for parameter, values in copies:
+            parameter.copy_(torch.from_numpy(values).view(parameter.shape))
+    return unknown
+
+
+def _arrays(node: Node) -> list[np.ndarray]:
+    return [node.layer.blob(index).detach().cpu().numpy() for index in range(len(node.layer.blobs))]
+
+
+def _diffs(node: Node) -> list[np.ndarray]:
+    result = []
+    for parameter, shape in zip(node.layer.blobs, node.layer.blob_shapes, strict=True):
+        grad = parameter.grad
+        result.append(np.zeros(shape, np.float32) if grad is None else grad.cpu().numpy().reshape(shape))
+    return result
+
+
+def _message(node: Node) -> Any:
+    """The LayerParameter that Caffe would save: as in the prototxt, with what set-up added."""
+    message = caffe_pb2.LayerParameter()
+    message.CopyFrom(node.description.message)
+    del message.bottom[:], message.top[:], message.blobs[:], message.loss_weight[:]
+    message.bottom.extend(node.description.bottoms)
+    message.top.extend(node.description.tops)
+    weights = node.description.loss_weights or ((node.loss_weights[0],) if node.layer.default_loss_weight else ())
+    message.loss_weight.extend(weights)
+    message.phase = ("TRAIN", "TEST").index(node.description.phase)
+    for parameter in node.layer.blobs[len(message.param) :] if node.type == "BatchNorm" else ():
+        del parameter
+        message.param.add(lr_mult=0.0)
+    return message
+
+
+def save(net: Net, path: PathLike, diffs: bool = False) -> None:
+    """Write a binary ``.caffemodel``."""
+    layers = [(_message(node), _arrays(node), _diffs(node) if diffs else None) for node in net.nodes]
+    binary.write(path, net.description.name, layers)
+
+
+def save_hdf5(net: Net, path: PathLike, diffs: bool = False) -> None:
+    """Write a ``.caffemodel.h5``: what each layer owns, and the gradients of all if asked.
+
+    Raises:
+        ModelFileError: HDF5 cannot name the layers (duplicate names, or a ``/`` in a name), as in Caffe.
+    """
+    data = [
+        (node.name, {i: a for i, a in enumerate(_arrays(node)) if (number, i) not in net.plan.shared})
+        for number, node in enumerate(net.nodes)
+    ]
+    grads = [(node.name, dict(enumerate(_diffs(node)))) for node in net.nodes] if diffs else None
+    hdf5.write_hdf5(path, data, grads)
+
+
+def share(net: Net, other: Net) -> None:
+    """Let the parameters of ``net`` be those of ``other``, by layer name (Caffe's ShareTrainedLayersWith).
+
+    Raises:
+        WeightsError: number or shape of blobs differ.
+    """
+    targets: dict[str, Node] = {}
+    for node in net.nodes:
+        targets.setdefault(node.name, node)
+    for source in other.nodes:
+        node = targets.get(source.name)
+        if node is None or node.layer is source.layer:
+            continue
+        _check_blobs(f"net '{other.description.name}'", node, [(shape, False) for shape in source.layer.blob_shapes])
+        for index, parameter in enumerate(source.layer.blobs):
+            node.layer.replace_blob(index, parameter)

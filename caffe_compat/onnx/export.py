@@ -1,0 +1,246 @@
+"""A net as an ONNX model: layer by layer, without tracing."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx
+from onnx import helper
+
+from caffe_compat.errors import CaffeCompatError, ExportError, nearest
+from caffe_compat.files import atomic_write
+from caffe_compat.layers import Layer, Shape, count
+from caffe_compat.net import Net, Node
+from caffe_compat.onnx.graph import Dim, GraphBuilder
+from caffe_compat.onnx.shapes import KINDS, NetShapes, find_sizes, net_shapes
+
+__all__ = ["Dynamic", "export_onnx", "is_large", "save_onnx"]
+
+PathLike = str | os.PathLike[str]
+Dynamic = Literal[True] | Sequence[str]
+_LARGE = 2**31 - 2**20  #: bytes of weights from which protobuf cannot hold the model in one piece
+
+
+def export_onnx(
+    net: Net,
+    path: PathLike | None = None,
+    *,
+    inputs: Mapping[str, Shape] | None = None,
+    outputs: Sequence[str] | None = None,
+    dynamic: Dynamic = ("batch",),
+    opset: int = 17,
+    metadata: Mapping[str, Any] | None = None,
+) -> onnx.ModelProto:
+    """Export a net in the TEST phase.
+
+    Blobs keep their names (the last value of an in-place blob has it), nodes have the names of their layers, and
+    parameters are stored once, in float32.  Only the layers that the outputs depend on are exported.  The model has
+    passed onnx.checker.
+
+    Args:
+        path: file to write, whole or not at all; see :func:`save_onnx`.
+        inputs: other shapes for inputs than those in the prototxt.
+        outputs: blobs to compute; by default those that nothing consumes.
+        dynamic: sizes that are left open until run time, out of ``"batch"``, ``"height"`` and ``"width"``; ``True``
+            leaves open what the net allows, ``()`` nothing.  The batch is axis 0 of every input, height and width are
+            axes 2 and 3 of inputs with four axes.
+        opset: 17 to 21.
+        metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
+
+    Raises:
+        ExportError: ONNX cannot express the net; names the layer.
+    """
+    _check_request(net, dynamic)
+    wanted = _output_blobs(net, outputs)
+    nodes, needed = _needed(net, wanted)
+    _check_nodes(net, nodes)
+    shapes = _input_shapes(net, needed, inputs or {})
+    error: ExportError | None = None
+    for kinds in _choices(dynamic):
+        try:
+            sizes, refusals = find_sizes(net, nodes, shapes, kinds)
+            if dynamic is not True and refusals:
+                kind, reason = next(iter(refusals.items()))
+                raise ExportError(f"net '{net.description.name}' cannot have a dynamic {kind}: {reason}")
+            model = _write(net, nodes, wanted, net_shapes(net, nodes, shapes, sizes), opset)
+            break
+        except ExportError as refusal:
+            error = refusal
+    else:
+        raise error or ExportError("nothing to export")
+    facts = {"caffe_net": net.description.name, **(metadata or {})}
+    helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()})
+    if path is None:
+        _check_model(model)
+    else:
+        save_onnx(model, path)
+    return model
+
+
+def save_onnx(model: onnx.ModelProto, path: PathLike) -> None:
+    """Check a model and write it, whole or not at all.
+
+    A model of 2 GB or more keeps its weights in a second file, ``path`` with ``.data`` appended.
+
+    Raises:
+        ExportError: onnx.checker refuses the model; nothing is written then.
+        CaffeCompatError: the file cannot be written.
+    """
+    target = Path(path)
+    if not is_large(model):
+        _check_model(model)
+        with atomic_write(target) as stream:
+            stream.write(model.SerializeToString())
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
+            data = f"{target.name}.data"
+            saved = _save_external(model, Path(folder) / target.name, data)
+            os.replace(Path(folder) / data, target.parent / data)
+            os.replace(saved, target)
+    except OSError as error:
+        raise CaffeCompatError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def is_large(model: onnx.ModelProto) -> bool:
+    """Whether the model's weights need a file of their own."""
+    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) >= _LARGE
+
+
+def _save_external(model: onnx.ModelProto, path: Path, data: str) -> Path:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)  # onnx.save takes the weights out of the model that it is given
+    onnx.save_model(copy, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data)
+    _check_model(str(path))
+    return path
+
+
+def _check_model(model: onnx.ModelProto | str) -> None:
+    if isinstance(model, onnx.ModelProto) and is_large(model):
+        with tempfile.TemporaryDirectory() as folder:
+            _save_external(model, Path(folder) / "model.onnx", "model.onnx.data")
+        return
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"onnx.checker refuses the model: {error}") from error
+
+
+# -- what is asked for ------------------------------------------------------------------------------------------
+
+
+def _check_request(net: Net, dynamic: Dynamic) -> None:
+    if dynamic is not True:
+        unknown = [kind for kind in dynamic if kind not in KINDS]
+        if unknown or isinstance(dynamic, str):
+            raise ExportError(f"dynamic is {dynamic!r}, expected True or a sequence out of {', '.join(KINDS)}")
+    if net.description.state.phase != "TEST":
+        raise ExportError(
+            f"net '{net.description.name}' was built for the {net.description.state.phase} phase, only a net of the "
+            "TEST phase can be exported: load_net(..., phase='TEST')"
+        )
+
+
+def _output_blobs(net: Net, names: Sequence[str] | None) -> list[int]:
+    """Numbers of the blobs to compute; inputs that no layer touches are none."""
+    written = {blob for node in net.nodes if node.type != "Input" for blob in node.top_ids}
+    if names is None:
+        result = [blob for blob in net.plan.outputs if blob in written]
+    else:
+        for name in names:
+            if name not in net.plan.names:
+                raise ExportError(f"net '{net.description.name}' has no blob '{name}'{nearest(name, net.plan.names)}")
+        if len(set(names)) != len(names):
+            raise ExportError(f"outputs are {list(names)}, expected each blob once")
+        result = [net.plan.names.index(name) for name in names]
+    for blob in result:
+        if blob not in written:
+            raise ExportError(f"blob '{net.plan.names[blob]}' is an input, expected a blob that a layer computes")
+    if not result:
+        raise ExportError(f"net '{net.description.name}' has no output to export")
+    return result
+
+
+def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
+    """Kinds of sizes to try, in order."""
+    if dynamic is True:
+        return [KINDS, KINDS[:1], ()]
+    return [tuple(kind for kind in KINDS if kind in dynamic)]
+
+
+def _needed(net: Net, outputs: Iterable[int]) -> tuple[list[Node], set[int]]:
+    """The layers that the outputs depend on, in order, and the blobs they touch."""
+    needed = set(outputs)
+    nodes = []
+    for node in reversed(net.nodes):
+        if not needed.isdisjoint(node.top_ids):
+            nodes.append(node)
+            needed.update(node.bottom_ids)
+    return nodes[::-1], needed
+
+
+def _check_nodes(net: Net, nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        if type(node.layer).to_onnx is Layer.to_onnx:
+            raise node.layer.export_error(node.layer.onnx_reason or "has no ONNX form")
+        if node.layer.training or node.layer.layer_phase == "TRAIN":
+            raise node.layer.export_error("is in the TRAIN phase, only the TEST phase can be exported")
+
+
+def _input_shapes(net: Net, needed: Collection[int], given: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Shapes of the inputs; the caller's come first."""
+    result = {}
+    for blob in net.plan.inputs:
+        name = net.plan.names[blob]
+        shape = tuple(int(dim) for dim in given.get(name, net.plan.shapes[blob]))
+        if blob in needed and (not shape or count(shape) < 1):
+            raise ExportError(f"input '{name}' has the shape {list(shape)}, expected positive sizes: give its shape")
+        if blob in needed:
+            result[name] = shape
+    for name in given:
+        if name not in net.input_names:
+            raise ExportError(f"net '{net.description.name}' has no input '{name}'{nearest(name, net.input_names)}")
+    return result
+
+
+# -- writing ----------------------------------------------------------------------------------------------------
+
+
+def _write(
+    net: Net, nodes: Sequence[Node], outputs: Sequence[int], shapes: NetShapes, opset: int
+) -> onnx.ModelProto:
+    """Let each layer write its nodes.
+
+    The last layer that writes a blob writes its name; a graph input keeps its name, so layers that change it in place
+    all write others.
+    """
+    names = net.plan.names
+    builder = GraphBuilder(net.description.name, opset, names)
+    last = {blob: number for number, node in enumerate(nodes) for blob in node.top_ids}
+    inputs: dict[str, list[Dim]] = {}
+    current: dict[int, str] = {}
+    dims: dict[int, list[Dim]] = {}
+    for number, node in enumerate(nodes):
+        bottoms = [current[blob] for blob in node.bottom_ids]
+        for blob, sizes_of_top in zip(node.top_ids, shapes.dims[number], strict=True):
+            own = node.type == "Input" or (last[blob] == number and blob not in net.plan.inputs)
+            current[blob] = names[blob] if own else builder.fresh(f"{names[blob]}__{node.name}")
+            dims[blob] = [
+                f"{names[blob]}_axis{axis}" if dim is None else dim for axis, dim in enumerate(sizes_of_top)
+            ]
+            if node.type == "Input" and names[blob] in shapes.inputs:
+                inputs[names[blob]] = dims[blob]
+        if node.type == "Input":
+            continue
+        for bottom, shape in zip(bottoms, shapes.bottoms[number], strict=True):
+            builder.set_shape(bottom, shape)
+        builder.write(node.layer, bottoms, [current[blob] for blob in node.top_ids])
+    return builder.model(
+        inputs, {current[blob]: dims[blob] for blob in outputs}, f"Caffe net '{net.description.name}'"
+    )

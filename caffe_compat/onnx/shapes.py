@@ -1,0 +1,214 @@
+"""Which sizes of a net may change at run time, found out by asking its layers.
+
+Every layer computes the shapes of its tops for any bottoms.  The net is tried with other batch sizes, heights and
+widths; a size that the layers accept in several values is dynamic, and so is every axis of a blob that differs then.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from caffe_compat.errors import ExportError, LayerError
+from caffe_compat.layers import Shape
+from caffe_compat.net import Net, Node
+
+__all__ = ["KINDS", "Shapes", "Size", "find_sizes", "infer_shapes", "net_shapes"]
+
+KINDS = ("batch", "height", "width")
+_AXES = {"batch": 0, "height": 2, "width": 3}
+_ENOUGH = 2  # tries that must succeed: maps that may differ by one cell accept single values
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of the inputs that is only known at run time.
+
+    Attributes:
+        name: ``batch``, ``height``, ``width``, or with the input's name before it.
+        axes: (input, axis) pairs that have this size.
+        value: the size in the prototxt.
+        accepted: other sizes that all layers were found to accept.
+    """
+
+    name: str
+    kind: str
+    axes: tuple[tuple[str, int], ...]
+    value: int
+    accepted: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes of the bottoms and tops of each layer.
+
+    Attributes:
+        bottoms, tops: by position in the list of nodes.
+    """
+
+    bottoms: list[list[Shape]]
+    tops: list[list[Shape]]
+
+    def flat(self) -> list[Shape]:
+        """All of them in a fixed order."""
+        return [shape for shapes in (*self.bottoms, *self.tops) for shape in shapes]
+
+
+def infer_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape]) -> Shapes:
+    """Run ``top_shapes`` of each node.
+
+    Raises:
+        LayerError: a layer refuses its bottoms.
+    """
+    known: dict[int, Shape] = {}
+    bottoms, tops = [], []
+    for node in nodes:
+        before = [known[blob] for blob in node.bottom_ids]
+        if node.type == "Input":
+            names = [net.plan.names[blob] for blob in node.top_ids]
+            after = [tuple(inputs.get(name, ())) for name in names]
+        else:
+            try:
+                after = [tuple(shape) for shape in node.layer.top_shapes(before)]
+            except (IndexError, ZeroDivisionError) as error:
+                raise node.layer.shape_error(f"cannot take bottoms of shape {[list(b) for b in before]}") from error
+        known.update(zip(node.top_ids, after, strict=True))
+        bottoms.append(before)
+        tops.append(after)
+    return Shapes(bottoms, tops)
+
+
+def resized(inputs: Mapping[str, Shape], changes: Iterable[tuple[Size, int]]) -> dict[str, Shape]:
+    """The inputs' shapes with other values for some sizes."""
+    result = {name: list(shape) for name, shape in inputs.items()}
+    for size, value in changes:
+        for name, axis in size.axes:
+            result[name][axis] = value
+    return {name: tuple(shape) for name, shape in result.items()}
+
+
+def find_sizes(
+    net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], kinds: Iterable[str]
+) -> tuple[list[Size], dict[str, str]]:
+    """Sizes of the inputs that may change.
+
+    Inputs whose sizes can change one by one get a size each; those that must agree share one.
+
+    Returns:
+        The sizes, and for each kind that no input can change the reason.
+    """
+    sizes: list[Size] = []
+    refusals: dict[str, str] = {}
+    for kind in kinds:
+        axis = _AXES[kind]
+        axes = [(name, axis) for name, shape in inputs.items() if len(shape) == 4 or (axis == 0 and len(shape) > 0)]
+        found: list[Size] = []
+        together: list[tuple[str, int]] = []
+        for member in axes:
+            size, _ = _try_size(net, nodes, inputs, kind, [member])
+            if size is None:
+                together.append(member)
+            else:
+                found.append(size)
+        if not axes:
+            refusals[kind] = f"no input has a {kind}"
+        if together:
+            size, refusal = _try_size(net, nodes, inputs, kind, together)
+            if size is not None:
+                found.append(size)
+            elif not found:
+                refusals[kind] = refusal
+        found.sort(key=lambda size: axes.index(size.axes[0]))
+        for number, size in enumerate(found):
+            name = kind if number == 0 else f"{size.axes[0][0]}_{kind}"
+            sizes.append(Size(name, kind, size.axes, size.value, size.accepted))
+    return sizes, refusals
+
+
+def _try_size(
+    net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], kind: str, axes: Sequence[tuple[str, int]]
+) -> tuple[Size | None, str]:
+    base = inputs[axes[0][0]][axes[0][1]]
+    shift = [inputs[name][axis] - base for name, axis in axes]
+    if any(shift):
+        return None, f"inputs with different sizes ({', '.join(name for name, _ in axes)}) depend on each other"
+    accepted: list[int] = []
+    refusal = ""
+    for value in (base + 64, base + 128, base + 192, 2 * base, 3 * base, 2 * base + 37):
+        if value in accepted or value == base:
+            continue
+        size = Size(kind, kind, tuple(axes), base, ())
+        try:
+            infer_shapes(net, nodes, resized(inputs, [(size, value)]))
+        except LayerError as error:
+            refusal = refusal or str(error)
+        else:
+            accepted.append(value)
+    if len(accepted) < _ENOUGH:
+        return None, refusal
+    return Size(kind, kind, tuple(axes), base, tuple(accepted)), ""
+
+
+@dataclass(frozen=True)
+class NetShapes:
+    """Shapes for all sizes.
+
+    Attributes:
+        inputs: names of the inputs.
+        dims: per node and top, a size, or the name of one, or ``None`` where it is computed from others.
+        bottoms: the same per node and bottom, ``None`` for all that are not fixed.
+    """
+
+    inputs: list[str]
+    dims: list[list[tuple[int | str | None, ...]]]
+    bottoms: list[list[tuple[int | None, ...]]]
+
+
+def net_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], sizes: Sequence[Size]) -> NetShapes:
+    """Shapes of all blobs where ``sizes`` are dynamic.
+
+    Raises:
+        ExportError: sizes that can change one by one but not together.
+    """
+    base = infer_shapes(net, nodes, inputs)
+    probes: list[tuple[dict[str, int], Shapes]] = [({size.name: size.value for size in sizes}, base)]
+    values = {size.name: size.value for size in sizes}
+    trials = [[(size, value)] for size in sizes for value in size.accepted]
+    trials += [list(zip(sizes, choice, strict=True)) for choice in _joint(sizes)]
+    joint = 0
+    for trial in trials:
+        try:
+            shapes = infer_shapes(net, nodes, resized(inputs, trial))
+        except LayerError:
+            continue
+        joint += len(trial) == len(sizes)
+        probes.append((values | {size.name: value for size, value in trial}, shapes))
+    if sizes and not joint:
+        raise ExportError(
+            f"net '{net.description.name}': the sizes {', '.join(size.name for size in sizes)} can change one by one, "
+            "but not together; make fewer of them dynamic"
+        )
+    flat = [shapes.flat() for _, shapes in probes]
+    dims = [_merge([v for v, _ in probes], [f[i] for f in flat]) for i in range(len(flat[0]))]
+    found = iter(dims)
+    fixed = [[tuple(d if isinstance(d, int) else None for d in next(found)) for _ in shapes] for shapes in base.bottoms]
+    return NetShapes(list(inputs), [[next(found) for _ in shapes] for shapes in base.tops], fixed)
+
+
+def _joint(sizes: Sequence[Size]) -> Iterable[tuple[int, ...]]:
+    """Some choices of values for all sizes at once."""
+    return itertools.islice(itertools.product(*(size.accepted for size in sizes)), 64) if len(sizes) > 1 else ()
+
+
+def _merge(values: Sequence[Mapping[str, int]], shapes: Sequence[Shape]) -> tuple[int | str | None, ...]:
+    if len({len(shape) for shape in shapes}) != 1:
+        raise ExportError("a blob changes its number of axes with the sizes of the inputs")
+    merged: list[int | str | None] = []
+    for found in zip(*shapes, strict=True):
+        if len(set(found)) == 1:
+            merged.append(found[0])
+        else:
+            same = (name for name in values[0] if all(v[name] == f for v, f in zip(values, found, strict=True)))
+            merged.append(next(same, None))
+    return tuple(merged)

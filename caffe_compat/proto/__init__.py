@@ -1,0 +1,63 @@
+"""Bytes and text <-> messages: schema, prototxt, weights files, solver states, upgrades of old formats.
+
+Names are loaded on first use, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffe_compat.proto.hdf5 import read_hdf5, read_state_hdf5, write_hdf5, write_state_hdf5
+    from caffe_compat.proto.read import read_message_binary, read_message_text, read_net, read_net_text, read_solver
+    from caffe_compat.proto.state import State, read_state, write_state
+    from caffe_compat.proto.text import format as format_text
+    from caffe_compat.proto.text import parse as parse_text
+    from caffe_compat.proto.upgrade import upgrade_net, upgrade_solver
+    from caffe_compat.proto.weights import ModelFile, ModelLayer, is_hdf5, read_blob_proto
+    from caffe_compat.proto.weights import scan as scan_weights
+    from caffe_compat.proto.weights import write as write_weights
+
+__all__ = [
+    "ModelFile",
+    "ModelLayer",
+    "State",
+    "format_text",
+    "is_hdf5",
+    "parse_text",
+    "read_blob_proto",
+    "read_hdf5",
+    "read_message_binary",
+    "read_message_text",
+    "read_net",
+    "read_net_text",
+    "read_solver",
+    "read_state",
+    "read_state_hdf5",
+    "scan_weights",
+    "upgrade_net",
+    "upgrade_solver",
+    "write_hdf5",
+    "write_state",
+    "write_state_hdf5",
+    "write_weights",
+]
+
+_HOMES = {
+    "hdf5": ("read_hdf5", "read_state_hdf5", "write_hdf5", "write_state_hdf5"),
+    "read": ("read_message_binary", "read_message_text", "read_net", "read_net_text", "read_solver"),
+    "state": ("State", "read_state", "write_state"),
+    "text": ("format_text", "parse_text"),
+    "upgrade": ("upgrade_net", "upgrade_solver"),
+    "weights": ("ModelFile", "ModelLayer", "is_hdf5", "read_blob_proto", "scan_weights", "write_weights"),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+_RENAMED = {"format_text": "format", "parse_text": "parse", "scan_weights": "scan", "write_weights": "write"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOME[name]}")
+    return getattr(module, _RENAMED.get(name, name))

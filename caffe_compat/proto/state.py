@@ -1,0 +1,96 @@
+"""Binary solver states (``.solverstate``)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from caffe_compat.errors import ModelFileError
+from caffe_compat.files import atomic_write
+from caffe_compat.proto.blob_scan import scan_blob
+from caffe_compat.proto.weights import blob_chunks, varint
+from caffe_compat.proto.wire import BYTES, MAX_FILE, VARINT, Blob, Scanner
+
+__all__ = ["State", "read_state", "write_state"]
+
+_WIRES = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT}
+
+
+@dataclass
+class State:
+    """A solver's state.
+
+    Attributes:
+        iter: iterations done.
+        learned_net: path of the weights file that goes with it, as stored.
+        current_step: steps done of the ``multistep`` policy.
+        history: the solver's own blobs in Caffe's order, float32.
+    """
+
+    iter: int
+    learned_net: str = ""
+    current_step: int = 0
+    history: list[np.ndarray] = field(default_factory=list)
+
+
+def read_state(path: str | os.PathLike[str]) -> State:
+    """Read a binary solver state.
+
+    Raises:
+        MissingFileError: no such file.
+        ModelFileError: malformed, with file, byte offset and blob.
+    """
+    state = State(0)
+    blobs: list[Blob] = []
+    with Scanner(path, "solverstate") as scanner:
+        if scanner.size == 0:
+            raise ModelFileError(f"{scanner.path}: the file is empty")
+        at = 0
+        while at < scanner.size:
+            scanner.context = f"history blob {len(blobs)}" if blobs else ""
+            number, wire, value, after = scanner.field(at, scanner.size)
+            if number in _WIRES:
+                scanner.expect(at, number, wire, _WIRES[number])
+            if number == 1:
+                state.iter = _count(scanner, at, "iter", value)
+            elif number == 2:
+                state.learned_net = scanner.string(value, after)
+            elif number == 3:
+                scanner.context = f"history blob {len(blobs)}"
+                blobs.append(scan_blob(scanner, value, after, scanner.context))
+            elif number == 4:
+                state.current_step = _count(scanner, at, "current_step", value)
+            at = after
+    state.history = [blob.read() for blob in blobs]
+    return state
+
+
+def _count(scanner: Scanner, at: int, name: str, value: int) -> int:
+    if value > 2**31 - 1:
+        raise scanner.error(at, f"{name} is negative or beyond 32 bits")
+    return value
+
+
+def write_state(path: str | os.PathLike[str], state: State) -> None:
+    """Write a binary solver state that BVLC Caffe reads.
+
+    Raises:
+        ModelFileError: more than Caffe can read, or a number that is negative or beyond 32 bits.
+    """
+    name = os.fspath(path)
+    for key in ("iter", "current_step"):
+        if not 0 <= getattr(state, key) < 2**31:
+            raise ModelFileError(f"{name}: {key} is {getattr(state, key)}, expected 0 to 2^31 - 1")
+    learned = state.learned_net.encode()
+    with atomic_write(path) as stream:
+        stream.write(b"\x08" + varint(state.iter) + b"\x12" + varint(len(learned)) + learned)
+        for index, array in enumerate(state.history):
+            chunks = blob_chunks(array, None, f"{name}: history blob {index}")
+            stream.write(b"\x1a" + varint(sum(len(chunk) for chunk in chunks)))
+            for chunk in chunks:
+                stream.write(chunk)
+        stream.write(b"\x20" + varint(state.current_step))
+        if stream.tell() > MAX_FILE:
+            raise ModelFileError(f"{name}: more than {MAX_FILE} bytes, which Caffe cannot read")

@@ -1,0 +1,202 @@
+"""Bring old nets and solvers to the current format, step by step in Caffe's order.
+
+Nets: V0 (``layers { layer {..} }``) -> V1 (``layers``), data transform fields, V1 -> V2 (``layer``), ``input``
+fields -> an Input layer, BatchNorm's three ``param`` entries.  Solvers: the ``solver_type`` enum, ``snapshot_prefix``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffe_compat.errors import NetError, SolverError
+from caffe_compat.proto import caffe_pb2
+from caffe_compat.proto.upgrade_v0 import upgrade_v0
+
+__all__ = ["SOLVER_TYPES", "UpgradedNet", "V1_TYPES", "upgrade_net", "upgrade_solver"]
+
+_log = logging.getLogger(__name__)
+
+_CAMEL = (
+    "AbsVal Accuracy ArgMax BNLL Concat ContrastiveLoss Convolution Data Deconvolution Dropout DummyData EuclideanLoss"
+    " Eltwise Exp Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct LRN MemoryData"
+    " MultinomialLogisticLoss MVN Pooling Power ReLU Sigmoid SigmoidCrossEntropyLoss Silence Softmax Split Slice TanH"
+    " WindowData Threshold"
+)
+_BY_KEY = {name.upper(): name for name in _CAMEL.split()}
+
+V1_TYPES: dict[int, str] = {
+    number: _BY_KEY.get(name.replace("_", ""), "") for name, number in caffe_pb2.V1LayerParameter.LayerType.items()
+}
+"""V2 type string of every V1 layer type number (NONE gives an empty string)."""
+V1_TYPES[caffe_pb2.V1LayerParameter.SOFTMAX_LOSS] = "SoftmaxWithLoss"
+
+SOLVER_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
+"""Type string of every ``solver_type`` number."""
+
+_MOVED_TO_TRANSFORM = {
+    caffe_pb2.V1LayerParameter.DATA: "data_param",
+    caffe_pb2.V1LayerParameter.IMAGE_DATA: "image_data_param",
+    caffe_pb2.V1LayerParameter.WINDOW_DATA: "window_data_param",
+}
+
+
+@dataclass
+class UpgradedNet:
+    """Result of :func:`upgrade_net`.
+
+    Attributes:
+        net: the ``NetParameter``, in V2 format.
+        origins: for each layer of ``net``, the index of the layer it came from in the original list, or None.
+        problems: parts of the old net that have no place in the new format.  Caffe logs them and goes on.
+    """
+
+    net: Any
+    origins: list[int | None]
+    problems: list[str] = field(default_factory=list)
+
+
+def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
+    """Upgrade a ``NetParameter`` of any age.  The argument is not changed.
+
+    Args:
+        net: the message as read.
+        filename: named in errors.
+
+    Raises:
+        NetError: the net mixes ``layer`` and ``layers``, or an old part of it has no meaning.
+    """
+    where = f"{filename}: " if filename else ""
+    if net.layer and net.layers:
+        raise NetError(
+            f"{where}the net has both 'layer' (e.g. '{net.layer[0].name}') and 'layers' (e.g. '{net.layers[0].name}') "
+            "blocks; use one of them"
+        )
+    problems: list[str] = []
+    result = caffe_pb2.NetParameter()
+    result.CopyFrom(net)
+    origins: list[int | None] = list(range(len(net.layers) or len(net.layer)))
+    if any(layer.HasField("layer") for layer in result.layers):
+        result, origins = upgrade_v0(result, problems, where)
+    _upgrade_data_transform(result)
+    if result.layers:
+        _upgrade_v1(result, problems)
+    if result.input:
+        _upgrade_input(result, origins, where)
+    _upgrade_batch_norm(result)
+    for problem in problems:
+        _log.error("%s%s", where, problem)
+    return UpgradedNet(result, origins, problems)
+
+
+def _upgrade_data_transform(net: Any) -> None:
+    for layer in net.layers:
+        param_name = _MOVED_TO_TRANSFORM.get(layer.type) if layer.HasField("type") else None
+        if param_name is None:
+            continue
+        param = getattr(layer, param_name)
+        for name in ("scale", "mean_file", "crop_size", "mirror"):
+            if param.HasField(name):
+                setattr(layer.transform_param, name, getattr(param, name))
+                param.ClearField(name)
+
+
+def _upgrade_v1(net: Any, problems: list[str]) -> None:
+    for old in net.layers:
+        _upgrade_v1_layer(old, net.layer.add(), problems)
+    net.ClearField("layers")
+
+
+def _upgrade_v1_layer(old: Any, new: Any, problems: list[str]) -> None:
+    if old.HasField("layer"):
+        problems.append(f"layer '{old.name}': a V0 'layer' inside a V1 'layers' block is ignored")
+    if old.HasField("type"):
+        new.type = V1_TYPES[old.type]
+    for index, value in enumerate(old.param):
+        _param(new, index).name = value
+    for index, value in enumerate(old.blob_share_mode):
+        _param(new, index).share_mode = value
+    for index, value in enumerate(old.blobs_lr):
+        _param(new, index).lr_mult = value
+    for index, value in enumerate(old.weight_decay):
+        _param(new, index).decay_mult = value
+    for descriptor, value in old.ListFields():
+        name = descriptor.name
+        if name in ("layer", "type", "param", "blob_share_mode", "blobs_lr", "weight_decay"):
+            continue
+        if not descriptor.has_presence:  # bottom, top, blobs, include, exclude, loss_weight
+            getattr(new, name).MergeFrom(value)
+        elif descriptor.message_type is not None:
+            getattr(new, name).CopyFrom(value)
+        else:
+            setattr(new, name, value)
+
+
+def _param(layer: Any, index: int) -> Any:
+    while len(layer.param) <= index:
+        layer.param.add()
+    return layer.param[index]
+
+
+def _upgrade_input(net: Any, origins: list[int | None], where: str) -> None:
+    if net.input_shape or net.input_dim:
+        layer = caffe_pb2.LayerParameter(name="input", type="Input", top=list(net.input))
+        for index, name in enumerate(net.input):
+            shape = layer.input_param.shape.add()
+            if net.input_shape:
+                if index >= len(net.input_shape):
+                    raise NetError(
+                        f"{where}input '{name}' is number {index + 1}, but there are {len(net.input_shape)} "
+                        "input_shape blocks"
+                    )
+                shape.CopyFrom(net.input_shape[index])
+                continue
+            dims = net.input_dim[4 * index : 4 * index + 4]
+            if len(dims) < 4:
+                raise NetError(
+                    f"{where}input '{name}' needs four input_dim values; {len(net.input_dim)} are given for "
+                    f"{len(net.input)} inputs"
+                )
+            shape.dim.extend(dims)
+        layers = [layer, *net.layer]
+        del net.layer[:]
+        net.layer.extend(layers)
+        origins.insert(0, None)
+    for name in ("input", "input_shape", "input_dim"):
+        net.ClearField(name)
+
+
+def _upgrade_batch_norm(net: Any) -> None:
+    for layer in net.layer:
+        if layer.type == "BatchNorm" and len(layer.param) == 3:
+            for spec in layer.param:
+                spec.lr_mult = 0.0
+                spec.decay_mult = 0.0
+
+
+def upgrade_solver(solver: Any, filename: str | None = None) -> None:
+    """Upgrade a ``SolverParameter`` in place.
+
+    Args:
+        solver: the message.
+        filename: the file it was read from; gives ``snapshot_prefix`` its default.  None leaves the prefix alone, as
+            Caffe does for a solver that is not read from a file.
+
+    Raises:
+        SolverError: both ``type`` and ``solver_type`` are set.
+    """
+    where = f"{filename}: " if filename else ""
+    if solver.HasField("solver_type"):
+        if solver.HasField("type"):
+            raise SolverError(f"{where}both 'type' ({solver.type}) and the old 'solver_type' are set; keep 'type'")
+        solver.type = SOLVER_TYPES[solver.solver_type]
+        solver.ClearField("solver_type")
+    if filename is None:
+        return
+    without_extension = os.path.splitext(filename)[0]
+    if not solver.HasField("snapshot_prefix"):
+        solver.snapshot_prefix = without_extension
+    elif os.path.isdir(solver.snapshot_prefix):
+        solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, os.path.basename(without_extension))

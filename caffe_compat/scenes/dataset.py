@@ -1,0 +1,270 @@
+"""A data set of drawn frames on disk, laid out as NYUD2 is.
+
+::
+
+    root/scenes.json                                   what it was made from; also marks the folder as ours
+    root/camera.json, classes.txt, frames.csv          camera; class names, one a line; id, split, scene, label
+    root/data/images/img_NNNN.png                      RGB
+    root/data/rawdepth/img_NNNN.png                    uint16 millimetres, 0 = not measured
+    root/data/depth/img_NNNN.png                       uint16 millimetres, holes filled
+    root/data/hha/img_NNNN.png                         disparity, height, angle (as R, G, B)
+    root/benchmarkData/metadata/nyusplits.mat          frame numbers: train, val, trainval, test, pairs
+    root/benchmarkData/gt_box_cache_dir/img_NNNN.mat   rec.imgsize, rec.objects; not for the split "pairs"
+    root/lists/*.txt                                   lists for data layers, paths relative to root
+
+Frame numbers start at 5001.  The frames of a scene share a room and belong to one split.  A frame depends on the seed,
+the split sizes and its number only, so neither the number of workers nor an interruption changes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.io import savemat
+
+from caffe_compat.depth import Camera, complete, hha
+from caffe_compat.errors import CaffeCompatError, DataError, UsageError
+from caffe_compat.files import atomic_path, atomic_write
+from caffe_compat.scenes.render import Frame, make_room, make_view, render
+from caffe_compat.scenes.sensor import sense
+from caffe_compat.scenes.solids import CLASSES
+
+__all__ = ["FrameSpec", "Settings", "draw", "encode", "frame_specs", "open_root", "write_frames", "write_lists"]
+
+FORMAT = 1
+"""Raise it when the same settings give other frames than before."""
+FIRST_ID = 5001
+FRAMES_PER_SCENE = 4
+KINDS = ("images", "rawdepth", "depth", "hha")
+_ENTRIES = ("data", "benchmarkData", "lists", "camera.json", "classes.txt", "frames.csv", "scenes.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a data set is made from.
+
+    Args:
+        train, pairs, val, test: frames in each split: labelled RGB, RGB with HHA and no labels, validation, test.
+        seed: of everything random.
+        width, height: of the pictures in pixels.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+
+    train: int = 2000
+    pairs: int = 2000
+    val: int = 200
+    test: int = 500
+    seed: int = 0
+    width: int = 128
+    height: int = 96
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("train", 1),
+            ("pairs", 1),
+            ("val", 1),
+            ("test", 1),
+            ("seed", 0),
+            ("width", 48),
+            ("height", 48),
+        ):
+            if getattr(self, name) < least:
+                raise UsageError(f"{name} is {getattr(self, name)}, expected at least {least}")
+
+    @property
+    def camera(self) -> Camera:
+        """A camera with the field of view of the Kinect (fx = 519 at 640 pixels), pixels counted from 0."""
+        focal = 519 / 640 * self.width
+        return Camera(focal, focal, (self.width - 1) / 2, (self.height - 1) / 2, self.width, self.height)
+
+
+@dataclasses.dataclass(frozen=True)
+class FrameSpec:
+    """One frame: its number, split, scene and label (position in ``CLASSES``)."""
+
+    id: int
+    split: str
+    scene: int
+    label: int
+
+    @property
+    def name(self) -> str:
+        """File name without folder and suffix."""
+        return f"img_{self.id:04d}"
+
+
+def frame_specs(settings: Settings) -> list[FrameSpec]:
+    """Every frame of a data set, in the order of their numbers; labels are balanced within a split."""
+    specs: list[FrameSpec] = []
+    scene = 0
+    for number, split in enumerate(("train", "pairs", "val", "test")):
+        count = getattr(settings, split)
+        rng = np.random.default_rng([settings.seed, 0, number])
+        for i, label in enumerate(rng.permutation(np.arange(count) % len(CLASSES))):
+            specs.append(FrameSpec(FIRST_ID + len(specs), split, scene + i // FRAMES_PER_SCENE, int(label)))
+        scene = specs[-1].scene + 1
+    return specs
+
+
+def open_root(root: Path, settings: Settings, overwrite: bool = False) -> None:
+    """Make the folder of a data set ready, or take up an unfinished one.
+
+    Args:
+        root: the folder; may exist if it is empty, or holds a data set of the same settings.
+        settings: what the data set is made from; written to ``scenes.json``.
+        overwrite: throw away a data set of other settings.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
+    marker = root / "scenes.json"
+    wanted = {"format": FORMAT, **dataclasses.asdict(settings), "classes": list(CLASSES)}
+    if marker.exists():
+        found = _read_json(marker)
+        differing = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
+        if differing and not overwrite:
+            what = ", ".join(f"{key} {found.get(key)} instead of {wanted.get(key)}" for key in differing)
+            raise UsageError(f"{root} holds a data set with {what}; choose another folder or --overwrite")
+        if differing:
+            for entry in _ENTRIES:
+                _remove(root / entry)
+    elif root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise UsageError(f"{root} is not empty and no data set of this tool (no scenes.json); choose another folder")
+    with atomic_write(marker, "w") as stream:
+        json.dump(wanted, stream, indent=1)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not the settings of a data set: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: not the settings of a data set: expected an object")
+    return content
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def draw(settings: Settings, spec: FrameSpec) -> tuple[Frame, NDArray[np.uint16]]:
+    """Draw one frame: the noiseless picture and the raw depth in millimetres."""
+    room = make_room(np.random.default_rng([settings.seed, 1, spec.scene]))
+    rng = np.random.default_rng([settings.seed, 2, spec.id])
+    frame = render(room, make_view(spec.label, room, rng), settings.camera, rng)
+    return frame, sense(frame.depth, frame.facing, settings.camera.fx, rng)
+
+
+def write_frames(root: Path, settings: Settings, specs: Iterable[FrameSpec]) -> Iterator[FrameSpec]:
+    """Draw and write frames, one after the other; those whose files are all there are left as they are.
+
+    Yields:
+        each frame once it is on disk.
+    """
+    for spec in specs:
+        if not all(path.exists() for path in _paths(root, spec)):
+            _write_frame(root, settings, spec)
+        yield spec
+
+
+def _paths(root: Path, spec: FrameSpec) -> list[Path]:
+    paths = [root / "data" / kind / f"{spec.name}.png" for kind in KINDS]
+    boxes = root / "benchmarkData" / "gt_box_cache_dir" / f"{spec.name}.mat"
+    return paths if spec.split == "pairs" else [*paths, boxes]
+
+
+def _write_frame(root: Path, settings: Settings, spec: FrameSpec) -> None:
+    frame, raw = draw(settings, spec)
+    filled, encoded = encode(raw, settings.camera)
+    images, rawdepth, depth, hha, *boxes = _paths(root, spec)
+    _write_png(images, frame.image[..., ::-1])
+    _write_png(rawdepth, raw)
+    _write_png(depth, filled)
+    _write_png(hha, encoded[..., ::-1])
+    for path in boxes:
+        _write_mat(path, {"rec": _record(frame.mask, CLASSES[spec.label])})
+
+
+def _record(mask: NDArray[np.bool_], name: str) -> dict[str, Any]:
+    """Ground truth as NYUD2 stores it: a tight box (x1, y1, x2, y2), counted from 1, last pixel included."""
+    height, width = mask.shape
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    box = np.array([columns[0], rows[0], columns[-1], rows[-1]], float) + 1
+    truncated = box[0] == 1 or box[1] == 1 or box[2] == width or box[3] == height
+    fields = [("class", object), ("bbox", object), ("difficult", object), ("truncated", object), ("instanceId", object)]
+    objects = np.empty((1, 1), dtype=fields)
+    objects[0, 0] = (name, box[None], np.array([[False]]), np.array([[truncated]]), 1.0)
+    return {"imgsize": np.array([[height, width]], float), "objects": objects}
+
+
+def _write_png(path: Path, image: NDArray[Any]) -> None:
+    with atomic_path(path) as temporary:
+        if not cv2.imwrite(str(temporary), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+            raise CaffeCompatError(f"cannot write {path}")
+
+
+def _write_mat(path: Path, content: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary:
+        savemat(temporary, content)
+
+
+def write_lists(root: Path, settings: Settings) -> None:
+    """Write everything of a data set that is not a frame: camera, class names, splits and lists."""
+    specs = frame_specs(settings)
+    by_split = {split: [spec for spec in specs if spec.split == split] for split in ("train", "pairs", "val", "test")}
+    _write_text(root / "classes.txt", CLASSES)
+    with atomic_write(root / "camera.json", "w") as stream:
+        json.dump(dataclasses.asdict(settings.camera), stream, indent=1)
+    rows = [f"{s.id},{s.split},{s.scene},{'' if s.split == 'pairs' else s.label}" for s in specs]
+    _write_text(root / "frames.csv", ["id,split,scene,label", *rows])
+    numbers = {split: np.array([[spec.id] for spec in chosen], float) for split, chosen in by_split.items()}
+    numbers["trainval"] = np.concatenate([numbers["train"], numbers["val"]])
+    _write_mat(root / "benchmarkData" / "metadata" / "nyusplits.mat", numbers)
+    for name, split, kinds, labelled in (
+        ("teacher_train_images", "train", ("images",), True),
+        ("teacher_val_images", "val", ("images",), True),
+        ("pairs_train", "pairs", ("images", "hha"), False),
+        ("pairs_val", "val", ("images", "hha"), False),
+        ("test_images", "test", ("images",), True),
+        ("test_hha", "test", ("hha",), True),
+    ):
+        _write_text(root / "lists" / f"{name}.txt", [_line(spec, kinds, labelled) for spec in by_split[split]])
+
+
+def _line(spec: FrameSpec, kinds: Sequence[str], labelled: bool) -> str:
+    fields = [f"data/{kind}/{spec.name}.png" for kind in kinds]
+    return " ".join([*fields, str(spec.label)] if labelled else fields)
+
+
+def _write_text(path: Path, lines: Iterable[str]) -> None:
+    with atomic_write(path, "w") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+
+
+def encode(raw: NDArray[np.uint16], camera: Camera) -> tuple[NDArray[np.uint16], NDArray[np.uint8]]:
+    """Fill the holes of raw depth and encode it.
+
+    Args:
+        raw: millimetres, (H, W), 0 = missing.
+        camera: the camera that made it.
+
+    Returns:
+        filled depth in millimetres, and HHA, (H, W, 3), in the order disparity, height, angle.
+    """
+    missing = raw == 0
+    filled = complete(raw / 1000, missing)
+    return np.round(1000 * filled).astype(np.uint16), hha(filled, camera, missing)

@@ -1,0 +1,125 @@
+"""What ``tools/train_net.py`` does."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from caffe_compat import log
+from caffe_compat.config import load_config, without_detection
+from caffe_compat.errors import CaffeCompatError, UsageError
+from caffe_compat.proto import caffe_pb2, read_solver
+from caffe_compat.solver.rules import solver_class
+from caffe_compat.solver.signals import SignalHandler
+from caffe_compat.solver.solver import Solver
+
+__all__ = ["TrainOptions", "train"]
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The command line of ``train_net.py``; see its help."""
+
+    solver: str
+    gpu: int | None = None
+    iters: int | None = None
+    weights: str | None = None
+    snapshot: str | None = None
+    cfg: str | None = None
+    pairs: list[str] = field(default_factory=list)
+    imdb: str | None = None
+    rand: bool = False
+    sigint_effect: str = "stop"
+    sighup_effect: str = "snapshot"
+
+
+def train(options: TrainOptions) -> int:
+    """Train as the options say.
+
+    Returns:
+        0 when ``max_iter`` was reached, 130 when a signal stopped it before.
+
+    Raises:
+        CaffeCompatError: naming the file, layer or field that is wrong.
+    """
+    log.to_stderr()
+    if options.imdb is not None:
+        raise UsageError("--imdb: detection training is not part of this version; leave it out to train the net alone")
+    if options.weights and options.snapshot:
+        raise UsageError("give --weights to start from weights or --snapshot to resume, not both")
+    handler = SignalHandler(options.sigint_effect, options.sighup_effect)
+    solver = _build(options)
+    if options.snapshot:
+        log.info(f"Resuming from {options.snapshot}", "caffe.cpp:241")
+        solver.restore(options.snapshot)
+    log.info("Starting Optimization", "caffe.cpp:251")
+    with handler, _progress(solver):
+        solver.poll = handler.poll
+        solver.solve()
+    if solver.stopped_early:
+        prefix = f"{solver.param.snapshot_prefix}_iter_{solver.iter}.solverstate"
+        log.info(f"Stopped at iteration {solver.iter}; go on with --snapshot {prefix}", "caffe.cpp:255")
+        return 130
+    log.info("Optimization Done.", "caffe.cpp:259")
+    return 0
+
+
+def _build(options: TrainOptions) -> Solver:
+    config = load_config(options.cfg, options.pairs)
+    without_detection(config)
+    param = read_solver(options.solver)
+    if options.iters is not None:
+        if options.iters < 0:
+            raise UsageError(f"--iters is {options.iters}, expected 0 or more")
+        param.max_iter = options.iters
+    if options.rand:
+        param.random_seed = -1
+    elif param.random_seed < 0:
+        param.random_seed = config["RNG_SEED"]
+    if param.snapshot_prefix:
+        Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+    weights: list[str] | None = None
+    if options.weights:
+        weights = [name.strip() for name in options.weights.split(",") if name.strip()]
+    elif options.snapshot:
+        weights = []
+    try:
+        return solver_class(param)(param, weights, _device(options.gpu, param))
+    except CaffeCompatError as error:
+        if options.solver in str(error):
+            raise
+        raise CaffeCompatError(f"{options.solver}: {error}") from error
+
+
+def _device(gpu: int | None, param: object) -> torch.device:
+    if gpu is not None and gpu >= 0:
+        if gpu >= torch.cuda.device_count():
+            raise UsageError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} CUDA devices")
+        return torch.device("cuda", gpu)
+    assert isinstance(param, caffe_pb2.SolverParameter)
+    wants = param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU
+    if gpu is None and wants:
+        if param.device_id < torch.cuda.device_count():
+            log.info(f"Using GPUs {param.device_id}", "caffe.cpp:213")
+            return torch.device("cuda", param.device_id)
+        log.warning("solver_mode is GPU, but there is no such CUDA device", "caffe.cpp:213")
+    log.info("Use CPU.", "caffe.cpp:217")
+    return torch.device("cpu")
+
+
+def _progress(solver: Solver) -> tqdm[None]:
+    """A bar on standard error where that is a terminal."""
+    bar: tqdm[None] = tqdm(
+        total=solver.param.max_iter, initial=solver.iter, unit="it", disable=not sys.stderr.isatty(), leave=False
+    )
+
+    def update(iteration: int, loss: float) -> None:
+        bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+        bar.update(1)
+
+    solver.on_iteration = update
+    return bar

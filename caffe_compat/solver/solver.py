@@ -1,0 +1,352 @@
+"""The solver template: everything that the six update rules have in common.
+
+One iteration is clear -> test -> forward and backward (iter_size times) -> clip -> normalise -> regularise -> update
+-> snapshot, in BVLC Caffe 1.0's order (``solver.cpp``, ``sgd_solver.cpp``).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from enum import Enum
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from caffe_compat import log
+from caffe_compat.description import NetDescription
+from caffe_compat.errors import SolverError
+from caffe_compat.net import BlobNet, Learnable, Net
+from caffe_compat.net import weights as weight_io
+from caffe_compat.net.blobs import gradient_of
+from caffe_compat.proto import text
+from caffe_compat.solver import snapshots
+from caffe_compat.solver.config import check_solver, solver_nets, weight_files
+from caffe_compat.solver.policies import learning_rate
+from caffe_compat.solver.scores import Scores, print_outputs
+
+__all__ = ["Action", "Solver"]
+
+
+class Action(Enum):
+    """What may be asked of a running solver (Caffe's signal actions)."""
+
+    NONE = "none"
+    STOP = "stop"
+    SNAPSHOT = "snapshot"
+
+
+class Solver:
+    """Base of the solvers; see :mod:`caffe_compat.solver.rules` for the update rules.
+
+    Args:
+        param: an upgraded ``SolverParameter``.
+        weights: weight files to start from instead of the definition's ``weights`` field.
+        device: where the nets run.
+
+    Attributes:
+        net, test_nets: the nets; test nets use the train net's parameters.
+        iter: updates done.
+        history: the rule's own blobs, in Caffe's order.
+        poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
+        on_iteration: called after every update with (iteration, smoothed loss).
+        on_start, on_gradients_ready: pycaffe's callbacks.
+    """
+
+    type_name: ClassVar[str] = ""
+    histories: ClassVar[int] = 1  #: history blobs per learnable parameter
+
+    def __init__(
+        self, param: Any, weights: Iterable[str] | None = None, device: torch.device | str | None = None
+    ) -> None:
+        self.param = param
+        check_solver(param)
+        self.check()
+        log.info("Initializing solver from parameters: \n" + text.format(param), "solver.cpp:45")
+        nets = solver_nets(param)
+        snapshots.check_prefix(param)
+        if param.random_seed >= 0:
+            torch.manual_seed(param.random_seed)
+        self.device = torch.device(device or "cpu")
+        files = list(weight_files(param) if weights is None else weights)
+        self.net = self._build(nets.train, weight_io.blobs_in(files))
+        self.engine = BlobNet(self.net, keep_graph=False)
+        self.test_nets = [self._build_test(description) for description in nets.tests]
+        self.test_engines = [BlobNet(net) for net in self.test_nets]
+        for file in files:
+            self.load_weights(file)
+        self.learnables: list[Learnable] = self.net.learnables
+        self.history = [
+            torch.zeros_like(learnable.parameter, memory_format=torch.contiguous_format)
+            for _ in range(self.histories)
+            for learnable in self.learnables
+        ]
+        self.iter = self.current_step = 0
+        self.smoothed_loss = 0.0
+        self.stopped_early = False
+        self._losses: list[float] = []
+        self.poll: Callable[[], Action] = lambda: Action.NONE
+        self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
+        self.on_start: list[Callable[[], Any]] = []
+        self.on_gradients_ready: list[Callable[[], Any]] = []
+        log.info("Solver scaffolding done.", "solver.cpp:57")
+
+    def _build(self, description: NetDescription, filled: dict[str, set[int]]) -> Net:
+        return Net(description, filled).to(self.device)
+
+    def _build_test(self, description: NetDescription) -> Net:
+        known = {node.name: range(len(node.layer.blobs)) for node in self.net.nodes}
+        net = self._build(description, {name: set(blobs) for name, blobs in known.items()})
+        weight_io.share(net, self.net)
+        return net
+
+    def load_weights(self, file: str) -> None:
+        """Start from a weights file: train net and layers that only the test nets have."""
+        log.info(f"Finetuning from {file}", "caffe.cpp:155")
+        for name in self.net.copy_from(file):
+            log.info(f"Ignoring source layer {name}", "net.cpp:743")
+        for net in self.test_nets:
+            net.copy_from(file)
+
+    # -- what a rule overrides --------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Refuse settings that the rule cannot use."""
+
+    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
+        """Turn the processed gradient of learnable ``index`` into the step to subtract, in place."""
+        raise NotImplementedError
+
+    # -- training ---------------------------------------------------------------------------------------------
+
+    @property
+    def lr(self) -> float:
+        """The rate of the coming update; asking advances a ``multistep`` policy, as in Caffe."""
+        rate, self.current_step = learning_rate(self.param, self.iter, self.current_step)
+        return rate
+
+    def solve(self, resume: str | os.PathLike[str] | None = None) -> None:
+        """Train to ``max_iter``, with snapshots and tests, and log what Caffe logs."""
+        log.info(f"Solving {self.net.description.name}", "solver.cpp:273")
+        log.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:274")
+        self.stopped_early = False
+        if resume is not None:
+            log.info(f"Restoring previous solver status from {resume}", "solver.cpp:280")
+            self.restore(resume)
+        self.step(self.param.max_iter - self.iter)
+        param = self.param
+        if param.snapshot_after_train and (not param.snapshot or self.iter % param.snapshot):
+            self.snapshot()
+        if self.stopped_early:
+            log.info("Optimization stopped early.", "solver.cpp:295")
+            return
+        if param.display and self.iter % param.display == 0:
+            loss = self.engine.forward()
+            self._smooth(loss, self.iter, max(self.iter - 1, 0))
+            log.info(f"Iteration {self.iter}, loss = {log.number(self.smoothed_loss)}", "solver.cpp:310")
+        if param.test_interval and self.iter % param.test_interval == 0:
+            self.test_all()
+        log.info("Optimization Done.", "solver.cpp:315")
+
+    def step(self, iterations: int) -> None:
+        """Do ``iterations`` updates, with the tests and snapshots that fall due."""
+        param = self.param
+        start, stop = self.iter, self.iter + iterations
+        self._losses, self.smoothed_loss = [], 0.0
+        clock = (time.perf_counter(), self.iter)
+        while self.iter < stop:
+            self.engine.clear_param_diffs()
+            if param.test_interval and self.iter % param.test_interval == 0:
+                if self.iter > 0 or param.test_initialization:
+                    self.test_all()
+                if self.stopped_early:
+                    break
+            for function in self.on_start:
+                function()
+            display = bool(param.display) and self.iter % param.display == 0
+            loss = self._forward_backward()
+            self._smooth(loss, self.iter, start)
+            if display:
+                clock = self._display(clock)
+            for function in self.on_gradients_ready:
+                function()
+            self.apply_update(display)
+            self.on_iteration(self.iter, self.smoothed_loss)
+            if not self._after_update():
+                break
+
+    def _after_update(self) -> bool:
+        """Snapshots and signals; False to stop."""
+        action = self.poll()
+        due = self.param.snapshot and self.iter % self.param.snapshot == 0
+        if due or action is Action.SNAPSHOT:
+            self.snapshot()
+        if action is Action.STOP:
+            self.stopped_early = True
+            return False
+        return True
+
+    def _forward_backward(self) -> float:
+        if self.param.random_seed >= 0:
+            # one stream per iteration, so that a resumed run draws what an uninterrupted one would
+            torch.manual_seed((self.param.random_seed * 1_000_003 + self.iter) % 2**63)
+        total = 0.0
+        for _ in range(self.param.iter_size):
+            total += self.engine.forward()
+            self.engine.backward()
+        return total / self.param.iter_size
+
+    def _smooth(self, loss: float, iteration: int, start: int) -> None:
+        window = self.param.average_loss
+        if len(self._losses) < window:
+            self._losses.append(loss)
+            size = len(self._losses)
+            self.smoothed_loss = (self.smoothed_loss * (size - 1) + loss) / size
+        else:
+            index = (iteration - start) % window
+            self.smoothed_loss += (loss - self._losses[index]) / window
+            self._losses[index] = loss
+
+    def _display(self, clock: tuple[float, int]) -> tuple[float, int]:
+        now = time.perf_counter()
+        seconds, done = now - clock[0], self.iter - clock[1]
+        rate = done / seconds if seconds > 0 else 0.0
+        log.info(
+            f"Iteration {self.iter} ({log.number(rate)} iter/s, {log.number(seconds)}s/{self.param.display} iters), "
+            f"loss = {log.number(self.smoothed_loss)}",
+            "solver.cpp:218",
+        )
+        print_outputs(self.engine, "Train", "solver.cpp:237")
+        return now, self.iter
+
+    # -- the update -------------------------------------------------------------------------------------------
+
+    def apply_update(self, display: bool = False) -> None:
+        """Clip, normalise, regularise, compute and apply the update; counts as one iteration."""
+        rate = self.lr
+        if display:
+            log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")
+        with torch.no_grad():
+            gradients = [gradient_of(learnable.parameter) for learnable in self.learnables]
+            self._clip(gradients)
+            for index, (learnable, gradient) in enumerate(zip(self.learnables, gradients, strict=True)):
+                if self.param.iter_size != 1:
+                    gradient.mul_(1.0 / self.param.iter_size)
+                self._regularize(learnable, gradient)
+                self.compute_update(index, gradient, rate * learnable.lr_mult)
+            for learnable, gradient in zip(self.learnables, gradients, strict=True):
+                learnable.parameter.sub_(gradient)
+        self.iter += 1
+
+    def _clip(self, gradients: list[Tensor]) -> None:
+        limit = self.param.clip_gradients
+        if limit < 0 or not gradients:
+            return
+        norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+        if norm > limit:
+            factor = limit / norm
+            log.info(
+                f"Gradient clipping: scaling down gradients (L2 norm {log.number(norm)} > {log.number(limit)}) "
+                f"by scale factor {log.number(factor)}",
+                "sgd_solver.cpp:92",
+            )
+            for gradient in gradients:
+                gradient.mul_(factor)
+
+    def _regularize(self, learnable: Learnable, gradient: Tensor) -> None:
+        decay = self.param.weight_decay * learnable.decay_mult
+        if not decay:
+            return
+        if self.param.regularization_type == "L2":
+            gradient.add_(learnable.parameter, alpha=decay)
+        else:
+            gradient.add_(learnable.parameter.sign(), alpha=decay)
+
+    # -- tests ------------------------------------------------------------------------------------------------
+
+    def test_all(self) -> list[dict[str, Any]]:
+        """Test every test net and log its scores; the scores by output name."""
+        results = []
+        for index, engine in enumerate(self.test_engines):
+            scores = self._test(index, engine)
+            if scores is None:
+                break
+            results.append(scores)
+        return results
+
+    def _test(self, index: int, engine: BlobNet) -> dict[str, Any] | None:
+        log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:331")
+        weight_io.share(engine.net, self.net)
+        scores = Scores(engine)
+        iterations = self.param.test_iter[index]
+        for _ in range(iterations):
+            action = self.poll()
+            if action is Action.SNAPSHOT:
+                self.snapshot()
+            elif action is Action.STOP:
+                self.stopped_early = True
+                log.info("Test interrupted.", "solver.cpp:365")
+                return None
+            scores.add(engine.forward())
+        if self.param.test_compute_loss:
+            log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:371")
+        return scores.report("Test", "solver.cpp:398")
+
+    # -- snapshots --------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> tuple[str, str]:
+        """Write weights and solver state; returns both paths."""
+        return snapshots.write(self)
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a ``.solverstate`` (binary or HDF5) and the weights it names.
+
+        Data layers go on where an uninterrupted run would be.
+
+        Raises:
+            SolverError: the state is that of another net or solver.
+        """
+        snapshots.read(self, path)
+
+    def seek_data(self) -> None:
+        """Move the data layers to where they would be after ``iter`` iterations."""
+        for node in self.net.nodes:
+            seek = getattr(node.layer, "seek", None)
+            if seek is not None:
+                seek(self.iter * self.param.iter_size)
+        tests = self._tests_done()
+        for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
+            for node in net.nodes:
+                seek = getattr(node.layer, "seek", None)
+                if seek is not None:
+                    seek(tests * per_test)
+
+    def _tests_done(self) -> int:
+        """Tests before iteration ``iter`` in a run from the start (that at ``iter`` itself is still to come)."""
+        interval = self.param.test_interval
+        if interval <= 0 or self.iter == 0:
+            return 0
+        return (self.iter - 1) // interval + (1 if self.param.test_initialization else 0)
+
+    def set_history(self, blobs: list[Any]) -> None:
+        """Take the history of a state file.
+
+        Raises:
+            SolverError: another number of blobs, or another shape.
+        """
+        if len(blobs) != len(self.history):
+            raise SolverError(
+                f"incorrect length of history blobs: the state has {len(blobs)}, {self.type_name} on this net has "
+                f"{len(self.history)}"
+            )
+        for index, (mine, theirs) in enumerate(zip(self.history, blobs, strict=True)):
+            if mine.numel() != theirs.size or tuple(mine.shape) != tuple(theirs.shape):
+                owner = self.learnables[index % len(self.learnables)]
+                raise SolverError(
+                    f"history blob {index} has shape {list(theirs.shape)}, expected {list(mine.shape)} "
+                    f"(layer '{owner.layer}', blob {owner.index})"
+                )
+        for mine, theirs in zip(self.history, blobs, strict=True):
+            mine.copy_(torch.from_numpy(theirs))

@@ -1,0 +1,35 @@
+"""Package metadata; ``pip install -e .`` is what the Makefile runs."""
+
+from setuptools import find_packages, setup
+
+ONNXRUNTIME_GPU = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+
+setup(
+    name="caffe_compat",
+    version="0.1.0",
+    description="Caffe on PyTorch, faithfully: original prototxt and caffemodel files, and supervision transfer",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="BSD-2-Clause",
+    python_requires=">=3.11",
+    packages=find_packages(include=["caffe_compat", "caffe_compat.*"]),
+    package_data={"caffe_compat": ["py.typed", "proto/*.pyi"]},
+    install_requires=[
+        "torch>=2.11",
+        "torchvision>=0.26",
+        "numpy>=1.26",
+        "protobuf>=5",
+        "onnx>=1.17",
+        f"onnxruntime-gpu>=1.20; {ONNXRUNTIME_GPU}",
+        f"onnxruntime>=1.20; not ({ONNXRUNTIME_GPU})",
+        "opencv-python>=4.8",
+        "scikit-image>=0.22",
+        "scipy>=1.11",
+        "h5py>=3.10",
+        "lmdb>=1.4",
+        "pyyaml>=6",
+        "tqdm>=4.65",
+        "matplotlib>=3.8",
+    ],
+    extras_require={"dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10"]},
+)

@@ -1,0 +1,204 @@
+import contextlib
+import importlib.util
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caffe_compat.cli import run
+from caffe_compat.depth import read_encoded, read_parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+REAL = ROOT.parent / "shared" / "real" / "rgbd"
+SETTINGS = ["--camera", "30,30,12,9", "--units-per-metre", "1000", "--quiet"]
+
+
+def command(tool: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *(str(argument) for argument in arguments)]
+
+
+def tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run a tool as its own last line does, but in this process (starting one takes seconds)."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(lambda _: module.main([str(argument) for argument in arguments]))
+    return subprocess.CompletedProcess(name, status, out.getvalue(), err.getvalue())
+
+
+def frame(seed: int) -> np.ndarray:
+    """uint16 millimetres [18, 24] of a sloping floor with a hole."""
+    rows = np.linspace(4000, 1500, 18)[:, None] + np.random.default_rng(seed).normal(0, 5, (18, 24))
+    rows[3:5, 4:6] = 0
+    return rows.astype(np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "in").mkdir()
+    for seed in range(3):
+        Image.fromarray(frame(seed)).save(tmp_path / "in" / f"{seed}.png")
+    return tmp_path
+
+
+def test_motorcycle_pair(tmp_path):
+    done = tool("make_hha", "--stereo-motorcycle", tmp_path / "m")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["color.png", "depth.png", "hha.png"]
+    image = read_encoded(tmp_path / "m" / "hha.png")
+    depth = np.array(Image.open(tmp_path / "m" / "depth.png"))
+    assert image.shape == (500, 741, 3) and depth.dtype == np.uint16
+    assert depth[depth > 0].min() > 1500 and depth.max() < 6000
+    known = depth > 0
+    assert np.array_equal(image[known][:, 0], np.floor(310000 / depth[known] + 0.5))
+    assert image[470:, 300:450, 2].mean() < 60 < image[:100, :, 2].mean()  # garage floor below, things above
+
+
+def test_folder_resumes_reports_bad_frames_and_refuses_other_settings(folder):
+    (folder / "in" / "bad.png").write_text("no image")
+    first = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    assert first.returncode == 1
+    assert "3 written, 0 already there, 1 failed" in first.stdout and "bad.png" in first.stdout
+    (folder / "in" / "bad.png").unlink()
+    times = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
+    Image.fromarray(frame(9)).save(folder / "in" / "9.png")
+    again = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", 2)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "1 written, 3 already there, 0 failed" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    other = ["--camera", "31,30,12,9", *SETTINGS[2:]]
+    refused = tool("make_hha", folder / "in", "-o", folder / "out", *other)
+    assert refused.returncode == 1 and "made with camera = [30.0" in refused.stdout
+    assert "4 failed" in refused.stdout
+    redone = tool("make_hha", folder / "in", "-o", folder / "out", *other, "--overwrite")
+    assert "4 written" in redone.stdout
+    assert read_parameters(folder / "out" / "0.png")["camera"][0] == 31.0
+
+
+def test_a_changed_depth_file_is_noticed(folder):
+    tool("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
+    Image.fromarray(frame(7)).save(folder / "in" / "0.png")
+    again = tool("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
+    assert again.returncode == 1 and "depth_sha1" in again.stdout and "2 already there, 1 failed" in again.stdout
+
+
+def test_single_frame_list_and_disparity(folder):
+    done = tool("make_disparity", folder / "in" / "0.png", "-o", folder / "d.png", "--units-per-metre", 1000)
+    assert done.returncode == 0, done.stderr
+    depth = np.array(Image.open(folder / "in" / "0.png"))
+    image = read_encoded(folder / "d.png", {"kind": "disparity", "units_per_metre": 1000.0})
+    assert np.array_equal(image[depth > 0][:, 2], np.floor(310000 / depth[depth > 0] + 0.5))
+    (folder / "in" / "list.txt").write_text("1.png\n2.png\n")
+    done = tool("make_hha", "--list", folder / "in" / "list.txt", "-o", folder / "out", *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["1.png", "2.png"]
+
+
+def write_index(folder: Path, size: tuple[int, int] = (24, 18)) -> Path:
+    entries = []
+    for seed in range(2):
+        Image.new("RGB", size, (seed, 2, 3)).save(folder / "in" / f"c{seed}.jpg")
+        entries.append(
+            {
+                "color": f"in/c{seed}.jpg",
+                "depth": f"in/{seed}.png",
+                "K_fx_fy_cx_cy": [30, 30, 12, 9],
+                "depth_units_per_metre": 1000,
+            }
+        )
+    path = folder / "index.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_index_writes_pairs(folder):
+    done = tool("make_hha", "--index", write_index(folder), "-o", folder / "out", "--quiet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = (folder / "out" / "pairs.txt").read_text().splitlines()
+    assert lines == ["color/in_0.png hha/in_0.png", "color/in_1.png hha/in_1.png"]
+    for line in lines:
+        assert all(Image.open(folder / "out" / name).size == (24, 18) for name in line.split())
+
+
+def test_index_refuses_colour_of_another_size(folder):
+    done = tool("make_hha", "--index", write_index(folder, (48, 36)), "-o", folder / "out", "--quiet")
+    assert done.returncode == 1
+    assert "36 x 48" in done.stdout and "18 x 24" in done.stdout
+    assert (folder / "out" / "pairs.txt").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "exactly one of them"),
+        (["in/0.png"], "--output is missing"),
+        (["in/0.png", "-o", "x.png"], "--camera is missing"),
+        (["in/0.png", "-o", "x.png", "--camera", "kinect"], "no preset of that name"),
+        (["in", "-o", "x", "--camera", "30,30,12,9", "--units-per-metre", "-1"], "positive number"),
+        (["--index", "none.json", "-o", "x"], "none.json"),
+        (["--index", "none.json", "-o", "x", "--camera", "kinect_v1"], "does not go with --index"),
+        (["in/0.png", "in/../in/0.png", "-o", "x", *SETTINGS], "would both become 0.png"),
+        (["in/0.png", "-o", "x", "--camera", "30,30,12,9", "--encoding", "nyud2_raw"], "needs its colour"),
+    ],
+)
+def test_usage_errors_are_one_line_and_status_2(folder, monkeypatch, arguments, message):
+    monkeypatch.chdir(folder)
+    done = tool("make_hha", *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
+
+
+def test_unknown_units_are_not_guessed(folder):
+    Image.fromarray((frame(0).astype(float) * 4).astype(np.uint16)).save(folder / "in" / "0.png")
+    done = tool("make_hha", folder / "in" / "0.png", "-o", folder / "x.png", "--camera", "30,30,12,9")
+    assert done.returncode == 1 and "pass units_per_metre" in done.stdout
+    assert not (folder / "x.png").exists()
+
+
+def test_ctrl_c_leaves_no_half_written_file(tmp_path):
+    (tmp_path / "in").mkdir()
+    rows = np.linspace(4000, 1500, 240)[:, None].repeat(320, 1).astype(np.uint16)
+    Image.fromarray(rows).save(tmp_path / "in" / "0.png")
+    for number in range(1, 300):
+        os.link(tmp_path / "in" / "0.png", tmp_path / "in" / f"{number}.png")
+    arguments = (tmp_path / "in", "-o", tmp_path / "out", "--camera", "300,300,160,120", "--units-per-metre", 1000)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command("make_hha", *arguments, "--quiet", "--workers", 1),
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "out").glob("[0-9]*.png")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    errors = process.communicate(timeout=60)[1]
+    assert process.returncode == 130 and errors.splitlines()[-1] == "interrupted"
+    written = list((tmp_path / "out").iterdir())
+    assert 0 < len(written) < 300 and all(not path.name.startswith(".") for path in written)
+    assert all(read_parameters(path)["kind"] == "hha" for path in written)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="no real frames here")
+def test_matlab_golden_through_the_tool(tmp_path):
+    arguments = (
+        REAL / "nyud2_labelled/0_depth.png",
+        *("-o", tmp_path / "hha.png", "--camera", "nyud2_color", "--units-per-metre", 10000, "--quiet"),
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command("make_hha", *arguments), capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    golden = read_encoded(REAL / "nyud2_labelled/0_hha_9ff088f.png")
+    assert np.array_equal(read_encoded(tmp_path / "hha.png"), golden)
