@@ -232,7 +232,7 @@ class LossLayer(Layer):
     bottom_count = (2, 2)
     auto_top = True
     default_loss_weight = 1.0
-    unforced = (1,)
+    unforced: ClassVar[tuple[int, ...]] = (1,)
     onnx_reason = "a loss is for training; export the deploy net instead"
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -7,6 +7,7 @@ torch convolves over one to three axes.  No axis is treated as one axis of size 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -341,7 +342,7 @@ def patches(x: Tensor, window: Window, extra: Sequence[int] | None = None) -> Te
         x = F.pad(x, [n for pair in reversed(ends) for n in pair])
     for axis, (extent, stride) in enumerate(zip(window.extent, window.stride, strict=True), 2):
         x = x.unfold(axis, extent, stride)
-    return x[(..., *(slice(None, None, d) for d in window.dilation))]
+    return x[_every(window.dilation)]
 
 
 def _correlate(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int) -> Tensor:
@@ -360,7 +361,7 @@ def _correlate_adjoint(x: Tensor, weight: Tensor, bias: Tensor | None, window: W
     """Transposed convolution over any number of spatial axes: a convolution of the spread-out input."""
     n = len(window.kernel)
     spread = x.new_zeros(*x.shape[:2], *(s * (m - 1) + 1 for s, m in zip(window.stride, x.shape[2:], strict=True)))
-    spread[(..., *(slice(None, None, s) for s in window.stride))] = x
+    spread[_every(window.stride)] = x
     ends = [e - 1 - p for e, p in zip(window.extent, window.pad, strict=True)]
     spread = F.pad(spread, [m for end in reversed(ends) for m in (end, end)])
     outputs = weight.shape[1]
@@ -370,6 +371,14 @@ def _correlate_adjoint(x: Tensor, weight: Tensor, bias: Tensor | None, window: W
     return _correlate(spread, turned, bias, plain, group)
 
 
+def _every(steps: Sequence[int]) -> tuple[Any, ...]:
+    """Index of every so many positions on each spatial axis."""
+    return (..., *(slice(None, None, step) for step in steps))
+
+
 def _first(top: Tensor, outs: Sequence[int]) -> Tensor:
     """The first ``outs`` positions; torch makes one where Caffe makes none."""
-    return top if tuple(top.shape[2:]) == tuple(outs) else top[(..., *(slice(0, n) for n in outs))]
+    if tuple(top.shape[2:]) == tuple(outs):
+        return top
+    index: tuple[Any, ...] = (..., *(slice(0, n) for n in outs))
+    return top[index]

@@ -96,12 +96,13 @@ class LocallyConnected(_GridLayer):
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Sigmoid, weights, sum over the grid; height and width are fixed, as the weights depend on them."""
-        _, channels, height, width = graph.shape(bottoms[0])
-        if None in (channels, height, width):
-            _, channels, height, width = graph.static_shape(bottoms[0], "the weights of the grid depend on its size")
+        shape = graph.shape(bottoms[0])
+        if None in shape[1:]:
+            shape = graph.static_shape(bottoms[0], "the weights of the grid depend on its height and width")
+        channels, height, width = (int(dim or 0) for dim in shape[1:])
         cells = self.grid**2
-        split = graph.constant([-1, channels // cells, cells, height, width])  # type: ignore[operator]
-        weights = _grid_weights(self.grid, int(height or 0), int(width or 0)).numpy()
+        split = graph.constant([-1, channels // cells, cells, height, width])
+        weights = _grid_weights(self.grid, height, width).numpy()
         mixed = graph.add(
             "Mul",
             [graph.add("Sigmoid", [graph.add("Reshape", [bottoms[0], split])]), graph.constant(weights, np.float32)],
@@ -172,7 +173,7 @@ class LocallyConnectedWithLoss(_GridLayer, LossLayer):
 
     def forward(self, scores: Tensor, label: Tensor, wanted: Tensor) -> Tensor:  # type: ignore[override]
         """Gradients go to the scores only."""
-        weights = _grid_weights(self.grid, *scores.shape[2:], like=scores)
+        weights = _grid_weights(self.grid, scores.shape[2], scores.shape[3], scores)
         return _GridLoss.apply(scores, label.detach(), wanted.detach().flatten(), weights, self.losses)
 
 
@@ -233,12 +234,12 @@ class BoxUpsample(Layer):
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """GridSample (half-pixel centres, border padding) of the chosen maps."""
         maps, boxes = bottoms
-        _, channels, height, width = graph.static_shape(maps, "boxes choose among groups of its channels")
+        channels = int(graph.shape(maps)[1] or 0)
         groups = channels // self.channels
         if groups * self.channels != channels:
             axis = [graph.constant([value]) for value in (0, groups * self.channels, 1)]
             maps = graph.add("Slice", [maps, *axis])
-        table = graph.add("Reshape", [maps, graph.constant([-1, self.channels, height, width])])
+        table = graph.add("Reshape", [maps, graph.constant([-1, self.channels, 0, 0])])
         boxes = graph.add("Reshape", [boxes, graph.constant([-1, 6])])
 
         def column(index: int) -> str:

@@ -199,7 +199,7 @@ class InfogainLoss(LossLayer):
         matrix = tuple(bottoms[2]) if len(bottoms) > 2 else tuple(self.matrix.shape)
         self.require(
             count(matrix) == bottoms[0][axis] ** 2,
-            f"the infogain matrix has the shape {list(matrix)}, expected {bottoms[0][axis]} squared values",
+            f"the infogain matrix has the shape {list(matrix)}, expected {bottoms[0][axis] ** 2} values",
         )
         return [(), tuple(bottoms[0])][: max(1, len(self.params.tops))]
 

@@ -94,7 +94,12 @@ def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor 
     image, outs = tuple(x.shape[2:]), window.sizes(x.shape[2:])
     if window.as_torch(image, outs) and not mask:
         top = F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
-        if x.device.type != "cpu" or torch.compiler.is_compiling() or not top.numel() or bool(top.amin() > -FLT_MAX):
+        if (
+            x.device.type != "cpu"
+            or torch.compiler.is_compiling()
+            or not top.numel()
+            or bool(top.detach().amin() > -FLT_MAX)
+        ):
             return top, None
     lowest = torch.tensor(-FLT_MAX, dtype=x.dtype, device=x.device)
     infinite = torch.full_like(lowest, -torch.inf)
@@ -203,7 +208,8 @@ class _PoolLayer(Layer):
             if window.beyond(known, outs):
                 if mask:
                     raise self.export_error("the mask of windows that lie beyond the image has no ONNX form")
-                bottom = self._onnx_pad(graph, bottom, ends)
+                value = graph.constant(-FLT_MAX if self.method == "MAX" else 0.0)
+                bottom = graph.add("Pad", [bottom, graph.constant([0, 0, 0, 0, 0, 0, *ends]), value])
                 pads = [*window.pad, 0, 0]
             areas = window.areas(known, outs)
             self._onnx_nodes(graph, bottom, (top, mask), window, {"pads": pads}, (areas, count(known)))
@@ -221,10 +227,6 @@ class _PoolLayer(Layer):
             raise self.export_error("the mask needs static height and width")
         attributes = {"pads": [*window.pad, *window.pad], "ceil_mode": int(window.ceil)}
         self._onnx_nodes(graph, bottom, (top, None), window, attributes, None)
-
-    def _onnx_pad(self, graph: OnnxGraph, bottom: str, ends: Sequence[int]) -> str:
-        value = graph.constant(-FLT_MAX if self.method == "MAX" else 0.0)
-        return graph.add("Pad", [bottom, graph.constant([0, 0, 0, 0, 0, 0, *ends]), value])
 
     def _onnx_nodes(
         self,

@@ -119,22 +119,21 @@ class _ParamBlob(LayerBlob):
 
     @property
     def data(self) -> np.ndarray:
-        """The values, shared with the parameter (on a GPU: a copy, written back after each pass)."""
+        """The values, shared with the parameter (on a GPU: a copy; changes are written back after the pass)."""
         if self._copy is not None:
             return self._copy
         parameter = self._layer.blob(self._index).detach()
         if parameter.device.type == "cpu":
             return parameter.numpy()
         self._copy = parameter.cpu().numpy()
+        self._unchanged = self._copy.copy()
         return self._copy
 
     def write_back(self) -> None:
         """Bring what the user's code did to a copy to the parameter."""
-        if self._copy is not None:
-            parameter = self._layer.blob(self._index).detach()
-            if parameter.device.type != "meta":
-                parameter.copy_(torch.from_numpy(self._copy))
-            self._copy = None
+        if self._copy is not None and not np.array_equal(self._copy, self._unchanged):
+            self._layer.blob(self._index).detach().copy_(torch.from_numpy(self._copy))
+        self._copy = None
 
     def reshape(self, *shape: int) -> None:
         """Parameters keep their shape."""
@@ -232,6 +231,7 @@ class Python(Layer):
     top_count = (0, UNLIMITED)
     in_place = True
     onnx_reason = "it runs Python code"
+    _like: Tensor  #: tells the device and the type of the tops where there are no bottoms
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -325,7 +325,10 @@ class Python(Layer):
 
 
 class _Run(torch.autograd.Function):
-    """The user's forward and backward within torch's autograd."""
+    """The user's forward and backward within torch's autograd.
+
+    As in Caffe, backward sees what bottoms and tops hold by then: a layer after this one may have worked in place.
+    """
 
     @staticmethod
     def forward(ctx: Any, layer: Python, bottom_count: int, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
@@ -334,7 +337,7 @@ class _Run(torch.autograd.Function):
         ctx.layer, ctx.bottoms, ctx.tops = layer, bottoms, tops
         device = inputs[0].device if inputs else layer._like.device
         ctx.devices = [value.device for value in inputs]
-        return tuple(torch.from_numpy(top.copy()).to(device) for top in tops)
+        return tuple(torch.from_numpy(top).to(device) for top in tops)
 
     @staticmethod
     def backward(ctx: Any, *diffs: Tensor) -> tuple[Any, ...]:  # type: ignore[override]

@@ -47,14 +47,17 @@ class _LstmUnit(torch.autograd.Function):
         return total * f, torch.cat(gates, -1), None
 
 
-def _onnx_lstm_step(graph: OnnxGraph, c_prev: str, gates: str, cont: str) -> tuple[str, str]:
+def _onnx_lstm_step(graph: OnnxGraph, size: int, c_prev: str, gates: str, cont: str) -> tuple[str, str]:
     """Names of c and h after one step."""
-    i, f, o, g = (f"{gates}_{gate}" for gate in "ifog")
-    graph.node("Split", [gates], [i, f, o, g], axis=-1, num_outputs=4 if graph.opset >= 18 else None)
+    i, f, o, g = (_onnx_slice(graph, gates, k * size, (k + 1) * size, -1) for k in range(4))
     i, f, o = (graph.add("Sigmoid", [gate]) for gate in (i, f, o))
     kept = graph.add("Mul", [graph.add("Mul", [f, cont]), c_prev])
     c = graph.add("Add", [kept, graph.add("Mul", [i, graph.add("Tanh", [g])])])
     return c, graph.add("Mul", [o, graph.add("Tanh", [c])])
+
+
+def _onnx_slice(graph: OnnxGraph, blob: str, start: int, end: int, axis: int) -> str:
+    return graph.add("Slice", [blob, *(graph.constant([value]) for value in (start, end, axis))])
 
 
 @register
@@ -70,6 +73,10 @@ class LSTMUnit(Layer):
     top_count = (2, 2)
     no_gradient = (2,)
     unforced = (2,)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.hidden = bottoms[0][-1] if bottoms[0] else 0
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of c, twice."""
@@ -87,7 +94,8 @@ class LSTMUnit(Layer):
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Elementwise nodes."""
         cont = graph.add("Unsqueeze", [bottoms[2], graph.constant([2])])
-        for name, top in zip(_onnx_lstm_step(graph, bottoms[0], bottoms[1], cont), tops, strict=True):
+        steps = _onnx_lstm_step(graph, self.hidden, bottoms[0], bottoms[1], cont)
+        for name, top in zip(steps, tops, strict=True):
             graph.node("Identity", [name], [top])
 
 
@@ -131,6 +139,7 @@ class _Recurrent(Layer):
             self.add_blob((rows, count(bottoms[2], 1)), weights)
         self.add_blob((rows, self.num_output), weights)
         self._more_blobs(weights, bias)
+        self.state: Tensor | None
         self.register_buffer("state", None, persistent=False)
 
     def _more_blobs(self, weights: Any, bias: Any) -> None:
@@ -228,12 +237,13 @@ class _Recurrent(Layer):
         if self.expose_hidden:
             state = list(bottoms[-self.states :])
         else:
-            first = graph.add("Mul", [self._slice(graph, cont, 0), graph.constant(0.0)])
+            first = graph.add("Mul", [_onnx_slice(graph, cont, 0, 1, 0), graph.constant(0.0)])
             zeros = np.zeros((1, number or 1, self.num_output), np.float32)
             state = [graph.add("Add", [first, graph.constant(zeros, np.float32)])] * self.states
         hidden = []
         for step in range(self.steps):
-            state = self._onnx_step(graph, state, self._slice(graph, inputs, step), self._slice(graph, cont, step))
+            at = [_onnx_slice(graph, blob, step, step + 1, 0) for blob in (inputs, cont)]
+            state = self._onnx_step(graph, state, *at)
             hidden.append(state[0])
         self._onnx_output(graph, graph.add("Concat", hidden, axis=0), tops[0])
         for name, top in zip(state if self.expose_hidden else (), tops[1:], strict=True):
@@ -241,10 +251,6 @@ class _Recurrent(Layer):
 
     def _transposed(self, graph: OnnxGraph, index: int) -> str:
         return graph.add("Transpose", [graph.parameter(self, index)], perm=[1, 0])
-
-    @staticmethod
-    def _slice(graph: OnnxGraph, blob: str, step: int) -> str:
-        return graph.add("Slice", [blob, *(graph.constant([value]) for value in (step, step + 1, 0))])
 
     def _onnx_step(self, graph: OnnxGraph, state: list[str], inputs: str, cont: str) -> list[str]:
         raise NotImplementedError
@@ -273,7 +279,7 @@ class LSTM(_Recurrent):
     def _onnx_step(self, graph: OnnxGraph, state: list[str], inputs: str, cont: str) -> list[str]:
         hidden = graph.add("Mul", [state[0], cont])
         product = graph.add("MatMul", [hidden, self._transposed(graph, len(self.blobs) - 1)])
-        c, hidden = _onnx_lstm_step(graph, state[1], graph.add("Add", [inputs, product]), cont)
+        c, hidden = _onnx_lstm_step(graph, self.num_output, state[1], graph.add("Add", [inputs, product]), cont)
         return [hidden, c]
 
 

@@ -101,8 +101,8 @@ class Scale(_Broadcast):
 
     Blobs: the scale (with one bottom only), then the bias of the same shape (with ``bias_term``).
 
-    Where nothing but axes of size 1 is before ``axis`` (a batch of one image), Caffe's backward pass overwrites the diff
-    of a learned scale that it should add to.  Measured; pycaffe and the solvers here do the same.
+    Where nothing but axes of size 1 is before ``axis`` (a batch of one image), Caffe's backward pass overwrites the
+    diff of a learned scale that it should add to.  Measured; pycaffe and the solvers here do the same.
     """
 
     caffe_type = "Scale"
@@ -182,4 +182,5 @@ def make_scale(params: Params, bottoms: Sequence[Shape]) -> Scale | ConstantScal
 
 
 make_scale.caffe_type = Scale.caffe_type  # type: ignore[attr-defined]
+make_scale.to_onnx = Scale.to_onnx  # type: ignore[attr-defined]  # for the table of exportable types
 register(make_scale)  # type: ignore[type-var]

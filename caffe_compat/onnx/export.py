@@ -10,19 +10,20 @@ from pathlib import Path
 from typing import Any, Literal
 
 import onnx
-from onnx import helper
 
-from caffe_compat.errors import CaffeCompatError, ExportError, nearest
+from caffe_compat.errors import CaffeCompatError, ExportError, LayerError, nearest
 from caffe_compat.files import atomic_write
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
 from caffe_compat.onnx.graph import Dim, GraphBuilder
-from caffe_compat.onnx.shapes import KINDS, NetShapes, find_sizes, net_shapes
+from caffe_compat.onnx.shapes import KINDS, NetShapes, find_sizes, infer_shapes, net_shapes
 
 __all__ = ["Dynamic", "export_onnx", "is_large", "save_onnx"]
 
 PathLike = str | os.PathLike[str]
 Dynamic = Literal[True] | Sequence[str]
+RENAMED = "caffe_renamed_outputs"  #: key of the metadata: outputs that could not have the name of their blob
+SIZES = "caffe_sizes"  #: key of the metadata: what the dynamic sizes are in the prototxt
 _LARGE = 2**31 - 2**20  #: bytes of weights from which protobuf cannot hold the model in one piece
 
 
@@ -60,6 +61,7 @@ def export_onnx(
     nodes, needed = _needed(net, wanted)
     _check_nodes(net, nodes)
     shapes = _input_shapes(net, needed, inputs or {})
+    _check_shapes(net, nodes, shapes)
     error: ExportError | None = None
     for kinds in _choices(dynamic):
         try:
@@ -73,8 +75,8 @@ def export_onnx(
             error = refusal
     else:
         raise error or ExportError("nothing to export")
-    facts = {"caffe_net": net.description.name, **(metadata or {})}
-    helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in facts.items()})
+    facts = {"caffe_net": net.description.name, SIZES: {size.name: size.value for size in sizes}}
+    _add_facts(model, {**facts, **(metadata or {})})
     if path is None:
         _check_model(model)
     else:
@@ -82,17 +84,24 @@ def export_onnx(
     return model
 
 
-def save_onnx(model: onnx.ModelProto, path: PathLike) -> None:
+def _add_facts(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
+    for key, value in facts.items():
+        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
+
+
+def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = None) -> None:
     """Check a model and write it, whole or not at all.
 
-    A model of 2 GB or more keeps its weights in a second file, ``path`` with ``.data`` appended.
+    Args:
+        external: whether the weights go to a second file, ``path`` with ``.data`` appended; by default those of 2 GB
+            or more, which one file cannot hold.
 
     Raises:
         ExportError: onnx.checker refuses the model; nothing is written then.
         CaffeCompatError: the file cannot be written.
     """
     target = Path(path)
-    if not is_large(model):
+    if not (is_large(model) if external is None else external):
         _check_model(model)
         with atomic_write(target) as stream:
             stream.write(model.SerializeToString())
@@ -199,7 +208,7 @@ def _input_shapes(net: Net, needed: Collection[int], given: Mapping[str, Shape])
     for blob in net.plan.inputs:
         name = net.plan.names[blob]
         shape = tuple(int(dim) for dim in given.get(name, net.plan.shapes[blob]))
-        if blob in needed and (not shape or count(shape) < 1):
+        if blob in needed and count(shape) < 1:
             raise ExportError(f"input '{name}' has the shape {list(shape)}, expected positive sizes: give its shape")
         if blob in needed:
             result[name] = shape
@@ -209,16 +218,23 @@ def _input_shapes(net: Net, needed: Collection[int], given: Mapping[str, Shape])
     return result
 
 
+def _check_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape]) -> None:
+    try:
+        infer_shapes(net, nodes, inputs)
+    except LayerError as error:
+        empty = [name for name, shape in inputs.items() if not shape]
+        hint = f"; the prototxt gives input '{empty[0]}' no shape, give one" if empty else ""
+        raise ExportError(f"inputs of shapes { {n: list(s) for n, s in inputs.items()} }: {error}{hint}") from error
+
+
 # -- writing ----------------------------------------------------------------------------------------------------
 
 
-def _write(
-    net: Net, nodes: Sequence[Node], outputs: Sequence[int], shapes: NetShapes, opset: int
-) -> onnx.ModelProto:
+def _write(net: Net, nodes: Sequence[Node], outputs: Sequence[int], shapes: NetShapes, opset: int) -> onnx.ModelProto:
     """Let each layer write its nodes.
 
     The last layer that writes a blob writes its name; a graph input keeps its name, so layers that change it in place
-    all write others.
+    all write others, and the metadata say so if such a blob is an output.
     """
     names = net.plan.names
     builder = GraphBuilder(net.description.name, opset, names)
@@ -231,9 +247,7 @@ def _write(
         for blob, sizes_of_top in zip(node.top_ids, shapes.dims[number], strict=True):
             own = node.type == "Input" or (last[blob] == number and blob not in net.plan.inputs)
             current[blob] = names[blob] if own else builder.fresh(f"{names[blob]}__{node.name}")
-            dims[blob] = [
-                f"{names[blob]}_axis{axis}" if dim is None else dim for axis, dim in enumerate(sizes_of_top)
-            ]
+            dims[blob] = [f"{names[blob]}_axis{axis}" if dim is None else dim for axis, dim in enumerate(sizes_of_top)]
             if node.type == "Input" and names[blob] in shapes.inputs:
                 inputs[names[blob]] = dims[blob]
         if node.type == "Input":
@@ -241,6 +255,9 @@ def _write(
         for bottom, shape in zip(bottoms, shapes.bottoms[number], strict=True):
             builder.set_shape(bottom, shape)
         builder.write(node.layer, bottoms, [current[blob] for blob in node.top_ids])
-    return builder.model(
-        inputs, {current[blob]: dims[blob] for blob in outputs}, f"Caffe net '{net.description.name}'"
-    )
+    tops = {current[blob]: dims[blob] for blob in outputs}
+    model = builder.model(inputs, tops, f"Caffe net '{net.description.name}'")
+    renamed = {current[blob]: names[blob] for blob in outputs if current[blob] != names[blob]}
+    if renamed:
+        _add_facts(model, {RENAMED: renamed})
+    return model

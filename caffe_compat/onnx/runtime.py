@@ -28,7 +28,7 @@ class Session:
 
     Args:
         model: a file, or a model of less than 2 GB.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ignored if ``providers`` are given.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``: where outputs are, and where it runs unless ``providers`` say so.
         providers: names of ONNX Runtime's execution providers in order of preference (the CPU comes last by itself).
         threads: threads for one node; by default as many as torch uses.
 

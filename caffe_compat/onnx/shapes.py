@@ -14,10 +14,9 @@ from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers import Shape
 from caffe_compat.net import Net, Node
 
-__all__ = ["KINDS", "Shapes", "Size", "find_sizes", "infer_shapes", "net_shapes"]
+__all__ = ["KINDS", "NetShapes", "Shapes", "Size", "consumers", "find_sizes", "infer_shapes", "net_shapes"]
 
 KINDS = ("batch", "height", "width")
-_AXES = {"batch": 0, "height": 2, "width": 3}
 _ENOUGH = 2  # tries that must succeed: maps that may differ by one cell accept single values
 
 
@@ -55,8 +54,26 @@ class Shapes:
         return [shape for shapes in (*self.bottoms, *self.tops) for shape in shapes]
 
 
-def infer_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape]) -> Shapes:
+def consumers(net: Net) -> dict[str, list[tuple[Node, int]]]:
+    """For each input the layers that read it (behind Split layers), and as which bottom."""
+    origin = {blob: net.plan.names[blob] for blob in net.plan.inputs}
+    result: dict[str, list[tuple[Node, int]]] = {}
+    for node in net.nodes:
+        for index, blob in enumerate(node.bottom_ids):
+            if blob not in origin:
+                continue
+            if node.type == "Split":
+                origin.update((top, origin[blob]) for top in node.top_ids)
+            else:
+                result.setdefault(origin[blob], []).append((node, index))
+    return result
+
+
+def infer_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], selected: int | None = None) -> Shapes:
     """Run ``top_shapes`` of each node.
+
+    Args:
+        selected: rows that Filter layers let pass; by default all.
 
     Raises:
         LayerError: a layer refuses its bottoms.
@@ -73,6 +90,8 @@ def infer_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape]) -
                 after = [tuple(shape) for shape in node.layer.top_shapes(before)]
             except (IndexError, ZeroDivisionError) as error:
                 raise node.layer.shape_error(f"cannot take bottoms of shape {[list(b) for b in before]}") from error
+            if node.type == "Filter" and selected is not None:
+                after = [(min(selected, shape[0]), *shape[1:]) for shape in after]
         known.update(zip(node.top_ids, after, strict=True))
         bottoms.append(before)
         tops.append(after)
@@ -101,8 +120,7 @@ def find_sizes(
     sizes: list[Size] = []
     refusals: dict[str, str] = {}
     for kind in kinds:
-        axis = _AXES[kind]
-        axes = [(name, axis) for name, shape in inputs.items() if len(shape) == 4 or (axis == 0 and len(shape) > 0)]
+        axes = _axes(net, inputs, kind)
         found: list[Size] = []
         together: list[tuple[str, int]] = []
         for member in axes:
@@ -124,6 +142,23 @@ def find_sizes(
             name = kind if number == 0 else f"{size.axes[0][0]}_{kind}"
             sizes.append(Size(name, kind, size.axes, size.value, size.accepted))
     return sizes, refusals
+
+
+def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, int]]:
+    """Axes of the inputs that are a batch, height or width: 0, 2 and 3; in recurrent layers the batch is axis 1."""
+    if kind != "batch":
+        axis = KINDS.index(kind) + 1
+        return [(name, axis) for name, shape in inputs.items() if len(shape) == 4]
+    readers = consumers(net)
+    result = []
+    for name, shape in inputs.items():
+        node, bottom = readers.get(name, [(None, 0)])[0]
+        recurrent = node is not None and node.type in ("RNN", "LSTM", "LSTMUnit")
+        static = recurrent and bottom == 2 and getattr(node.layer, "static", False)  # type: ignore[union-attr]
+        axis = 1 if recurrent and not static else 0
+        if len(shape) > axis:
+            result.append((name, axis))
+    return result
 
 
 def _try_size(
@@ -184,6 +219,8 @@ def net_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], siz
             continue
         joint += len(trial) == len(sizes)
         probes.append((values | {size.name: value for size, value in trial}, shapes))
+    for rows in (1, 2, 3) if any(node.type == "Filter" for node in nodes) else ():
+        probes.append((values, infer_shapes(net, nodes, inputs, rows)))
     if sizes and not joint:
         raise ExportError(
             f"net '{net.description.name}': the sizes {', '.join(size.name for size in sizes)} can change one by one, "

@@ -23,6 +23,10 @@ Array = NDArray[np.floating]
 _OBJECT = 6
 """Surface number of the object; 0..5 are the room's +x, -x, +y (ceiling), -y (floor), +z and -z faces."""
 
+# Objects are darker than the room, as furniture often is; in HHA they are brighter, so a colour network cannot simply
+# be used on it.  Colour says nothing about the class.
+_DARK, _LIGHT = (0.15, 0.5), (0.45, 0.95)
+
 
 @dataclass(frozen=True)
 class Decal:
@@ -109,16 +113,16 @@ class Frame:
 def make_room(rng: np.random.Generator) -> Room:
     """A random room, 3.4 to 5 m wide and 4.2 to 5.5 m long."""
     size = rng.uniform((3.4, 2.4, 4.2), (5.0, 2.8, 5.5)).astype(np.float32)
-    wall = random_texture(rng)
-    textures = [wall if rng.random() < 0.6 else random_texture(rng) for _ in range(6)]
-    textures[3] = random_texture(rng)
+    wall = random_texture(rng, _LIGHT)
+    textures = [wall if rng.random() < 0.6 else random_texture(rng, _LIGHT) for _ in range(6)]
+    textures[3] = random_texture(rng, _LIGHT)
     decals = []
     for surface in (0, 1, 4, 4, 3):
         if rng.random() < 0.35:
             flat = surface == 3
             centre = rng.uniform((-0.4, 0.0 if flat else 0.45, 0.4), (0.4, 0.0 if flat else 0.75, 0.8)) * size
             half = rng.uniform(0.3, 0.8 if flat else 0.5, 3)
-            decal = Decal(surface, centre.astype(np.float32), half.astype(np.float32), random_texture(rng, 0.6))
+            decal = Decal(surface, centre.astype(np.float32), half.astype(np.float32), random_texture(rng, _LIGHT, 0.6))
             decals.append(decal)
     azimuth, height = rng.uniform(0, 2 * np.pi), np.radians(rng.uniform(30, 70))
     light = np.array([np.cos(height) * np.cos(azimuth), np.sin(height), np.cos(height) * np.sin(azimuth)], np.float32)
@@ -156,7 +160,7 @@ def make_view(label: int, room: Room, rng: np.random.Generator) -> View:
     turn = _about_y(heading + rng.uniform(-1.9, 1.9))  # never straight from behind: stairs would be a box
     place = np.array([x, 0, z], np.float32)
     centre = np.array([0, 0.4 * factor, 0], np.float32)
-    return View(label, parts, place, turn, random_texture(rng), pose, centre, bounding_radius(parts, centre))
+    return View(label, parts, place, turn, random_texture(rng, _DARK), pose, centre, bounding_radius(parts, centre))
 
 
 def render(room: Room, view: View, camera: Camera, rng: np.random.Generator) -> Frame:

@@ -45,9 +45,15 @@ class Texture:
         return (1 - mix) * self.colours[0] + mix * self.colours[1]
 
 
-def random_texture(rng: np.random.Generator, contrast: float = 0.3) -> Texture:
-    """A random texture; ``contrast`` in [0, 1] is how far its second colour may lie from the first."""
-    first, second = (rng.uniform(0.3, 0.9) * rng.uniform(0.85, 1.15, 3) for _ in range(2))
+def random_texture(rng: np.random.Generator, brightness: tuple[float, float], contrast: float = 0.3) -> Texture:
+    """A random, rather grey texture.
+
+    Args:
+        rng: source of everything random.
+        brightness: range of the reflectance.
+        contrast: in [0, 1], how far the second colour may lie from the first.
+    """
+    first, second = (rng.uniform(*brightness) * rng.uniform(0.85, 1.15, 3) for _ in range(2))
     second = first + contrast * (second - first)
     kind = _KINDS[rng.integers(len(_KINDS))]
     length = 2 * np.pi / np.exp(rng.uniform(np.log(0.12), np.log(0.5)))

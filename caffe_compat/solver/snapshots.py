@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from caffe_compat import log
 from caffe_compat.errors import SolverError
+from caffe_compat.files import open_existing
 from caffe_compat.net import weights as weight_io
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto.state import State, read_state, write_state
@@ -59,13 +60,16 @@ def write(solver: Solver) -> tuple[str, str]:
 def read(solver: Solver, path: str | os.PathLike[str]) -> None:
     """Restore iteration, weights, step and history."""
     state = hdf5.read_state_hdf5(path) if os.fspath(path).endswith(".h5") else read_state(path)
+    model = _model_path(state.learned_net, path) if state.learned_net else None
+    if model is not None:
+        open_existing(model, f"the weights that {path} names").close()
     log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
     try:
         solver.set_history(state.history)
     except SolverError as error:
         raise SolverError(f"{path}: {error}") from error
-    if state.learned_net:
-        solver.net.copy_from(_model_path(state.learned_net, path))
+    if model is not None:
+        solver.net.copy_from(model)
     solver.iter, solver.current_step = state.iter, state.current_step
     solver.seek_data()
 

@@ -1,7 +1,7 @@
 """Configurations of the selecting layers for the tests over the whole registry.
 
 ``labels`` maps the number of a bottom that holds indices to the number of values that they may take; ``tops`` is the
-number of tops.
+number of tops; PickItems has Caffe's gradient (the last copy counts), which is no derivative.
 """
 
 IMAGE = (3, 6, 4, 5)
@@ -25,7 +25,7 @@ CASES = {
         ("argmax_param { top_k: 2 }", [(4, 7)], {}),
     ],
     "Reduction": [
-        ("", [IMAGE], {}),
+        ("", [(3, 6)], {}),
         ("reduction_param { operation: ASUM axis: 1 coeff: 2 }", [IMAGE], {}),
         ("reduction_param { operation: SUMSQ axis: -1 }", [IMAGE], {}),
         ("reduction_param { operation: MEAN axis: 2 coeff: 0.5 }", [IMAGE], {}),
@@ -34,5 +34,5 @@ CASES = {
         ("pick_slice_param { channels: 2 }", [IMAGE, (3,)], {"labels": {1: 3}}),
         ("pick_slice_param { channels: 4 }", [(3, 6), (3, 1, 1, 1)], {"labels": {1: 1}}),
     ],
-    "PickItems": [("", [IMAGE, (2, 1)], {"labels": {1: 3}})],
+    "PickItems": [("", [IMAGE, (2, 1)], {"labels": {1: 3}, "gradcheck": False})],
 }

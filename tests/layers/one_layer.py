@@ -14,7 +14,9 @@ from caffe_compat.proto.text import parse
 Shape = Sequence[int]
 
 
-def one_net(type_name: str, body: str, shapes: Sequence[Shape], tops: Sequence[str] = ("y",), phase: str = "TEST") -> Net:
+def one_net(
+    type_name: str, body: str, shapes: Sequence[Shape], tops: Sequence[str] = ("y",), phase: str = "TEST"
+) -> Net:
     """A net of Input layers ``x0``, ``x1``, ... and the layer ``under_test`` over them."""
     text = ""
     for index, shape in enumerate(shapes):

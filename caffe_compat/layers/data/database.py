@@ -68,7 +68,8 @@ def open_database(path: str, backend: str) -> Database:
         status = os.stat(content)
     except OSError as error:
         raise MissingFileError(path, f"{backend} database: {error.strerror}") from error
-    key = (backend, status.st_dev, status.st_ino, status.st_mtime_ns)
+    written = status.st_mtime_ns if backend == "LMDB" else 0  # opening a LevelDB database changes its folder
+    key = (backend, status.st_dev, status.st_ino, written)
     with _open_lock:
         database = _opened.get(key)
         if database is None:
@@ -143,6 +144,7 @@ class Data(DataLayer):
     """
 
     caffe_type = "Data"
+    splits = True
     top_count = (1, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

@@ -33,6 +33,7 @@ class HDF5Data(DataLayer):
     """
 
     caffe_type = "HDF5Data"
+    splits = True
     top_count = (1, 1 << 30)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -59,6 +60,7 @@ class HDF5Data(DataLayer):
 
     def reseeded(self) -> None:
         """Shuffle files and rows with the new seed."""
+        self._layouts: dict[int, tuple[list[int], list[int]]] = {}
         self.file_order = Order(len(self.files), self.shuffle, self.seed)
         self.row_orders = [Order(rows, self.shuffle, self.seed, 1 + k) for k, rows in enumerate(self.rows)]
 
@@ -116,11 +118,20 @@ class HDF5Data(DataLayer):
             start = end
         return batch
 
+    def _layout(self, epoch: int) -> tuple[list[int], list[int]]:
+        """The files in the order of an epoch, and the running number of the first row of each."""
+        epoch = epoch if self.shuffle else 0
+        layout = self._layouts.get(epoch)
+        if layout is None:
+            files = [int(file) for file in self.file_order.epoch(epoch)]
+            layout = (files, [0, *accumulate(self.rows[file] for file in files)])
+            self._layouts = {epoch: layout}
+        return layout
+
     def _place(self, record: int) -> tuple[int, int]:
         """File and row of the record with this running number."""
         epoch, offset = divmod(record, self.total)
-        files = [int(file) for file in self.file_order.epoch(epoch)]
-        starts = [0, *accumulate(self.rows[file] for file in files)]
+        files, starts = self._layout(epoch)
         which = bisect_right(starts, offset) - 1
         file = files[which]
         return file, self.row_orders[file][epoch * self.rows[file] + offset - starts[which]]

@@ -42,6 +42,7 @@ class PairedImageData(DataLayer):
     """
 
     caffe_type = "PairedImageData"
+    splits = True
     top_count = (2, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -62,14 +63,14 @@ class PairedImageData(DataLayer):
         if not -1 <= self.negate_x_channel <= 2:
             raise self.error(f"negate_x_channel is {self.negate_x_channel}, expected 0, 1, 2 or -1 for none")
         first = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
-        self.shapes = [(self.size, *image.shape) for image in first]
+        self.shapes = [(self.size, 3, *image.shape[:2]) for image in first]
 
     def _read_means(self, section: Section) -> list[np.ndarray]:
         first, second = list(section.mean_value), list(section.mean_value_1)
         for name, values in (("mean_value", first), ("mean_value_1", second)):
             if len(values) not in (0, 1, 3):
                 raise self.error(f"{name} has {len(values)} entries, expected 1 or 3 (blue, green, red)")
-        return [np.broadcast_to(np.float32(mean or [0]), 3) for mean in (first, second or first)]
+        return [np.broadcast_to(np.array(mean or [0], np.float32), 3) for mean in (first, second or first)]
 
     def _read_geometry(self, section: Section) -> tuple[tuple[int, int] | None, int, tuple[int, int] | None, int]:
         resize = (int(section.new_height), int(section.new_width))
@@ -96,13 +97,16 @@ class PairedImageData(DataLayer):
         for item, record in enumerate(self.records(number, self.size)):
             pair = self.pairs[self.order[record]]
             mirror, y, x = random.random(3)
-            images = self._load(pair, _Draw(self.mirror and mirror < 0.5, y, x))
+            draw = _Draw(self.mirror and mirror < 0.5, y, x)
+            images = self._load(pair, draw)
+            size = images[0].shape[:2]
             if batch is None or start is None:
-                start, shape = pair, (self.size, *images[0].shape)
+                start, shape = pair, (self.size, 3, *size)
                 batch = (np.empty(shape, np.float32), np.empty(shape, np.float32))
-            if images[0].shape != batch[0].shape[1:]:
-                self._refuse_sizes(start, pair, batch[0].shape[2:], images[0].shape[1:])
-            batch[0][item], batch[1][item] = images
+            if size != batch[0].shape[2:]:
+                self._refuse_sizes(start, pair, batch[0].shape[2:], size)
+            for which in (0, 1):
+                self._finish(images[which], which, draw, batch[which][item])
         assert batch is not None
         return batch
 
@@ -114,7 +118,7 @@ class PairedImageData(DataLayer):
         )
 
     def _load(self, pair: Pair, draw: _Draw) -> tuple[np.ndarray, np.ndarray]:
-        """Both images of a pair, float32 (3, height, width)."""
+        """Both images of a pair, resized and cropped: uint8 (height, width, 3)."""
         where = f"{self.source}, line {pair.line}"
         try:
             first, second = read_image(pair.first), read_image(pair.second)
@@ -128,8 +132,8 @@ class PairedImageData(DataLayer):
             raise self.data_error(f"{where}: the images of the pair have different sizes, {sizes[0]} and {sizes[1]}")
         try:
             resized = [self._resize(first), self._resize(second)]
-            cut = self._window(*resized[0].shape[:2], draw)
-            return self._finish(resized[0][cut], 0, draw), self._finish(resized[1][cut], 1, draw)
+            cut = self._window(resized[0].shape[0], resized[0].shape[1], draw)
+            return resized[0][cut], resized[1][cut]
         except DataError as error:
             raise self.data_error(f"{where}: {pair.first}: {error}") from error
 
@@ -157,14 +161,13 @@ class PairedImageData(DataLayer):
             top, left = free[0] // 2, free[1] // 2
         return slice(top, top + wanted[0]), slice(left, left + wanted[1])
 
-    def _finish(self, image: np.ndarray, which: int, draw: _Draw) -> np.ndarray:
-        result = np.empty((3, *image.shape[:2]), np.float32)
+    def _finish(self, image: np.ndarray, which: int, draw: _Draw, out: np.ndarray) -> None:
+        """Mirror, subtract the mean, scale, into ``out`` (3, height, width)."""
         for channel, plane in enumerate(planes(image)):
             if draw.mirror:
                 plane = plane[:, ::-1]
             if draw.mirror and which == 1 and channel == self.negate_x_channel:
                 plane = np.subtract(256, plane, dtype=np.float32)
-            np.subtract(plane, self.means[which][channel], out=result[channel], dtype=np.float32)
+            np.subtract(plane, self.means[which][channel], out=out[channel], dtype=np.float32)
         if self.scale != 1:
-            result *= self.scale
-        return result
+            out *= self.scale

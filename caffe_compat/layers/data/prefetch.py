@@ -21,28 +21,32 @@ class Prefetcher(Generic[T]):
     the prefetcher is closed, garbage collected, or the program ends.
 
     Args:
-        read: makes batch ``n``; called from several threads.
+        read: makes batch ``n``; called from several threads.  A method of the owner of the prefetcher, which does not
+            keep the owner alive.
         depth: how many batches to read ahead; 0 reads each when it is asked for.
     """
 
     def __init__(self, read: Callable[[int], T], depth: int) -> None:
-        self._read, self._depth = read, depth
+        self._method, self._depth = weakref.WeakMethod(read), depth
         self._pending: dict[int, Future[T]] = {}
         self._pool: ThreadPoolExecutor | None = None
+        self._finalizer: weakref.finalize[..., Prefetcher[T]] | None = None
 
     def take(self, number: int) -> T:
         """Batch ``number``, waiting for it if need be, while the following ones are being read."""
+        read = self._method()
+        assert read is not None  # the owner is calling
         if self._depth == 0:
-            return self._read(number)
+            return read(number)
         if self._pool is None:
             self._pool = ThreadPoolExecutor(min(self._depth, os.cpu_count() or 1), thread_name_prefix="caffe_compat")
-            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+            self._finalizer = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         wanted = range(number, number + self._depth + 1)
         for other in [key for key in self._pending if key not in wanted]:
             self._pending.pop(other).cancel()
         for ahead in wanted:
             if ahead not in self._pending:
-                self._pending[ahead] = self._pool.submit(self._read, ahead)
+                self._pending[ahead] = self._pool.submit(read, ahead)
         return self._pending.pop(number).result()
 
     def close(self) -> None:
@@ -50,6 +54,7 @@ class Prefetcher(Generic[T]):
         for future in self._pending.values():
             future.cancel()
         self._pending.clear()
-        if self._pool is not None:
+        if self._pool is not None and self._finalizer is not None:
+            self._finalizer.detach()
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None

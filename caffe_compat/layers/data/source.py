@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class DataLayer(Layer):
     """
 
     bottom_count = (0, 0)
+    _like: Tensor  #: tells the device and the type of the tops
+    splits: ClassVar[bool] = False  #: whether several solvers share the records in TRAIN
     onnx_reason = "it reads training data; export the deploy net instead"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape], prefetch: int = 0, seed: int | None = None) -> None:
@@ -79,11 +81,15 @@ class DataLayer(Layer):
         """Called when ``seed`` was replaced; for layers that keep an :class:`Order`."""
 
     def split(self, rank: int, count: int) -> None:
-        """Take only every ``count``-th record, from record ``rank`` on: one of several solvers (Data, HDF5Data)."""
+        """Be one of several solvers: take only every ``count``-th record, from record ``rank`` on.
+
+        Does nothing in TEST, nor for layers that Caffe does not split (ImageData, WindowData).
+        """
         if not 0 <= rank < count:
             raise self.error(f"cannot be part {rank} of {count}")
-        self.close()
-        self._rank, self._count = rank, count
+        if self.splits and self.layer_phase == "TRAIN":
+            self.close()
+            self._rank, self._count = rank, count
 
     def records(self, number: int, batch_size: int) -> range:
         """Running numbers of the records of batch ``number``."""
@@ -168,5 +174,5 @@ class Order:
 
 def default_seed(params: Params) -> int:
     """A seed from torch's seed, the layer's name and its phase."""
-    text: Any = f"{torch.initial_seed()}/{params.name}/{params.phase}"
+    text = f"{torch.initial_seed()}/{params.name}/{params.phase}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")

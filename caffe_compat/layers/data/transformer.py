@@ -33,7 +33,7 @@ class Transformer:
         self.crop = int(section.crop_size)
         self.force_color, self.force_gray = bool(section.force_color), bool(section.force_gray)
         self.mean_file = str(section.mean_file) if section.has("mean_file") else ""
-        self.mean_values = np.float32(section.mean_value)
+        self.mean_values = np.array(section.mean_value, np.float32)
         if self.mean_file and self.mean_values.size:
             raise params.error(f"has mean_file ({self.mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(self.mean_file) if self.mean_file else None

@@ -72,6 +72,8 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
         raise DataError(f"{path}: the window file is empty")
     while mark is not None:
         where = f"{path}, image {len(images)}"
+        if mark != "#":
+            raise DataError(f"{where}: begins with {mark!r}, expected '#'")
         try:
             number, name = int(next(words)), next(words)
             images.append(root + name)
@@ -86,8 +88,6 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
                 f"{where}: expected '# number', path, channels, height, width, number of windows, and lines "
                 f"'class overlap x1 y1 x2 y2' ({error or 'the file ends too early'})"
             ) from error
-        if mark != "#":
-            raise DataError(f"{where}: begins with {mark!r}, expected '#'")
         mark = next(words, None)
     wrong = next((window for window in windows if not 0 <= window.image < len(images)), None)
     if wrong:

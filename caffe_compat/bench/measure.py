@@ -1,0 +1,225 @@
+"""The benchmarks: each yields (label, our seconds, peer's seconds, ratio, target)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from caffe_compat.bench import alternate, peers
+from caffe_compat.description import State, describe_net
+from caffe_compat.errors import UsageError
+from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.proto import caffe_pb2, read_net
+from caffe_compat.solver import SGDSolver
+
+__all__ = ["build", "forward", "onnx", "solver", "transfer", "weights"]
+
+Row = tuple[str, float, float, float, str]
+PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
+
+
+def _prototxt(*parts: str) -> Path:
+    path = PROTOTXT.joinpath(*parts)
+    if not path.exists():
+        raise UsageError(f"{path} is missing: run the benchmarks from a checkout of the project")
+    return path
+
+
+def forward(rounds: int) -> Iterator[Row]:
+    """Forward passes of CaffeNet and VGG16 against the same nets written by hand."""
+    for label, folder, peer, shape in (
+        ("CaffeNet forward, 10 x 3 x 227 x 227", "caffenet", peers.caffenet(), (10, 3, 227, 227)),
+        ("VGG16 forward, 1 x 3 x 224 x 224", "vgg16", peers.vgg16(), (1, 3, 224, 224)),
+    ):
+        net = load_net(_prototxt(folder, "deploy.prototxt"))
+        peers.copy_weights(net, peer)
+        data = torch.randn(shape) * 50
+        with torch.inference_mode():
+            difference = float((net(data=data)["prob"] - peer(data)).abs().max())
+            times = alternate(lambda n=net, d=data: n(data=d), lambda p=peer, d=data: p(d), rounds)  # type: ignore[misc]
+        yield f"{label} (max difference {difference:.1g})", *times, "<= 1.05"
+
+
+def transfer(rounds: int) -> Iterator[Row]:
+    """One training step of AlexNet -> AlexNet supervision transfer against a hand-written loop."""
+    path = _prototxt("transfer", "caffenet_to_caffenet_hha", "train_val.prototxt")
+    shape = (2, 3, 480, 640)
+    ours, net = _transfer_solver(path, shape)
+    theirs = _hand_written_transfer(net, shape)
+    times = alternate(lambda: ours.step(1), theirs, rounds)
+    yield "AlexNet -> AlexNet pool5 transfer step, 2 x 480 x 640", *times, "<= 1.10"
+
+
+def _transfer_solver(path: Path, shape: tuple[int, ...]) -> tuple[SGDSolver, Net]:
+    """A solver on the transfer net with its data layer replaced by random inputs."""
+    message = read_net(path)
+    layers = [layer for layer in message.layer if layer.type != "PairedImageData"]
+    tops = next(list(layer.top) for layer in message.layer if layer.type == "PairedImageData")
+    del message.layer[:]
+    for top in tops:
+        inputs = message.layer.add(name=top, type="Input", top=[top])
+        inputs.input_param.shape.add(dim=shape)
+    message.layer.extend(layers)
+    param = caffe_pb2.SolverParameter(
+        train_net_param=message, base_lr=1e-3, lr_policy="fixed", momentum=0.9, weight_decay=5e-4, random_seed=1
+    )
+    solver = SGDSolver(param)
+    generator = torch.Generator().manual_seed(0)
+    for top in tops:
+        solver.engine.blob(top).set_data(torch.randn(shape, generator=generator) * 50)
+    return solver, solver.net
+
+
+def _hand_written_transfer(net: Net, shape: tuple[int, ...]) -> Callable[[], None]:
+    teacher, student = peers.alexnet_features(5, 1), peers.alexnet_features(5, 1)
+    adapt = nn.Sequential(nn.Conv2d(256, 256, 1), nn.ReLU(inplace=True))
+    peers.copy_weights(net, teacher, "conv")
+    peers.copy_weights(net, student, "da_conv")
+    both = nn.ModuleList([student, adapt])
+    groups = [
+        {"params": [p for p in both.parameters() if p.dim() > 1], "lr": 1e-3, "weight_decay": 5e-4},
+        {"params": [p for p in both.parameters() if p.dim() == 1], "lr": 2e-3, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.SGD(groups, lr=1e-3, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    rgb, hha = (torch.randn(shape, generator=generator) * 50 for _ in range(2))
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.no_grad():
+            target = teacher(rgb)
+        loss = (adapt(student(hha)) - target).square().sum() / (2 * shape[0]) * 1e-6
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return step
+
+
+def solver(rounds: int) -> Iterator[Row]:
+    """The blob engine, with which solvers train, against the same net as a torch module."""
+    message = read_net(_prototxt("caffenet", "deploy.prototxt"))
+    message.layer.add(name="loss", type="SoftmaxWithLoss", bottom=["fc8", "label"], top=["loss"])
+    labels = message.layer.add(name="label", type="Input", top=["label"])
+    labels.input_param.shape.add(dim=[10])
+    order = [layer for layer in message.layer if layer.type == "Input"]
+    order += [layer for layer in message.layer if layer.type not in ("Input", "Softmax")]
+    copies = [caffe_pb2.LayerParameter.FromString(layer.SerializeToString()) for layer in order]
+    del message.layer[:]
+    message.layer.extend(copies)
+    net = Net(describe_net(message, State("TEST")))
+    engine = BlobNet(net, keep_graph=False)
+    data, label = torch.randn(10, 3, 227, 227) * 50, torch.randint(0, 1000, (10,)).float()
+    engine.blob("data").set_data(data)
+    engine.blob("label").set_data(label)
+
+    def ours() -> None:
+        engine.clear_param_diffs()
+        engine.forward()
+        engine.backward()
+
+    def theirs() -> None:
+        engine.clear_param_diffs()
+        net.loss(net(data=data, label=label)).backward()
+
+    yield "CaffeNet forward + backward, engine against module", *alternate(ours, theirs, rounds), "<= 1.10"
+
+
+def weights(rounds: int) -> Iterator[Row]:
+    """A 553 MB VGG16 file into a ready module against protobuf's runtime and numpy, each in a fresh process."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "vgg16.caffemodel"
+        load_net(_prototxt("vgg16", "deploy.prototxt")).save(model)
+        size = model.stat().st_size
+        mine, theirs = [], []
+        for _ in range(max(3, rounds // 2)):
+            mine.append(_child(_OURS, model))
+            theirs.append(_child(_PROTOBUF, model))
+        best = [min(run[0] for run in runs) for runs in (mine, theirs)]
+        peak = min(run[1] for run in mine) / size
+        label = f"VGG16 caffemodel, {size / 1e6:.0f} MB (our peak {peak:.2f} x file)"
+        yield label, best[0], best[1], best[0] / best[1], "<= 0.125, peak < 1.3"
+
+
+_OURS = """
+from caffe_compat.net import load_net
+baseline = memory("VmRSS")
+start = clock()
+net = load_net(prototxt, model)
+seconds = clock() - start
+"""
+_PROTOBUF = """
+import numpy as np
+from caffe_compat.proto import caffe_pb2
+baseline = memory("VmRSS")
+start = clock()
+message = caffe_pb2.NetParameter()
+with open(model, "rb") as stream:
+    message.ParseFromString(stream.read())
+arrays = [np.array(blob.data, np.float32).reshape(blob.shape.dim) for layer in message.layer for blob in layer.blobs]
+seconds = clock() - start
+"""
+_CHILD = """
+import sys, time
+prototxt, model = sys.argv[1:]
+clock = time.perf_counter
+def memory(key):
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
+{body}
+print(seconds, memory("VmHWM") - baseline)
+"""
+
+
+def _child(body: str, model: Path) -> tuple[float, float]:
+    """Seconds, and bytes that the peak memory rose by."""
+    command = [sys.executable, "-c", _CHILD.format(body=body), str(_prototxt("vgg16", "deploy.prototxt")), str(model)]
+    result = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, grown = result.stdout.split()
+    return float(seconds), float(grown)
+
+
+def onnx(rounds: int) -> Iterator[Row]:
+    """CaffeNet in ONNX Runtime: our export against torch's export of the hand-written net."""
+    import onnxruntime
+
+    from caffe_compat.onnx import export_onnx
+
+    net, peer = load_net(_prototxt("caffenet", "deploy.prototxt")), peers.caffenet()
+    peers.copy_weights(net, peer)
+    data = np.random.default_rng(0).normal(0, 50, (10, 3, 227, 227)).astype(np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = Path(folder) / "ours.onnx", Path(folder) / "theirs.onnx"
+        export_onnx(net, ours)
+        torch.onnx.export(peer, (torch.from_numpy(data),), str(theirs), opset_version=17, dynamo=False,
+                          input_names=["data"], dynamic_axes={"data": {0: "batch"}})  # fmt: skip
+        sessions = [onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in (ours, theirs)]
+        results = [session.run(None, {"data": data})[0] for session in sessions]
+        difference = float(np.abs(results[0] - results[1]).max())
+        times = alternate(
+            lambda: sessions[0].run(None, {"data": data}), lambda: sessions[1].run(None, {"data": data}), rounds
+        )
+    yield f"CaffeNet in ONNX Runtime, batch 10 (max difference {difference:.1g})", *times, "<= 1.0"
+
+
+def build(rounds: int) -> Iterator[Row]:
+    """Reading and building VGG16 without weights, against making the hand-written one."""
+    path = _prototxt("vgg16", "deploy.prototxt")
+
+    def timed(function: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+
+    ours = min(timed(lambda: describe_net(read_net(path), State())) for _ in range(rounds))
+    theirs = min(timed(lambda: caffe_pb2.NetParameter.FromString(read_net(path).SerializeToString())) for _ in range(rounds))
+    yield "VGG16 prototxt described, against parsed only", ours, theirs, ours / theirs, ""

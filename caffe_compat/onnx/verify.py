@@ -1,0 +1,183 @@
+"""Compare an exported model, run by ONNX Runtime, with the net in PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from caffe_compat.errors import ExportError, LayerError
+from caffe_compat.layers import Shape
+from caffe_compat.net import Net
+from caffe_compat.onnx.export import RENAMED, SIZES, is_large, save_onnx
+from caffe_compat.onnx.runtime import Session
+from caffe_compat.onnx.samples import random_inputs
+from caffe_compat.onnx.shapes import infer_shapes
+
+__all__ = ["Difference", "verify_onnx"]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far an output is from PyTorch's.
+
+    Attributes:
+        absolute: largest absolute difference.
+        relative: the same divided by the largest magnitude of the output in PyTorch.
+        shapes: the shapes of the output that were compared.
+    """
+
+    absolute: float
+    relative: float
+    shapes: tuple[Shape, ...]
+
+
+def verify_onnx(
+    net: Net,
+    model: onnx.ModelProto | PathLike,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    *,
+    sizes: Sequence[Mapping[str, int]] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> dict[str, Difference]:
+    """Run model and net on the same inputs; recurrent layers start from zero states, which this forgets.
+
+    Args:
+        net: the net that was exported; it runs where its parameters are.
+        model: an exported model or its file.
+        inputs: values for all inputs of the net; random ones by default (see ``samples.py``).
+        sizes: values for the model's dynamic sizes, such as ``[{"batch": 1, "height": 300, "width": 400}]``, one
+            comparison each; by default up to three choices that the net accepts.
+        device: where ONNX Runtime runs, ``"cpu"`` or ``"cuda"``.
+
+    Returns:
+        The largest difference for each output of the model.  Where one side has NaN or an infinity and the other has
+        something else, the difference is infinite.
+
+    Raises:
+        ExportError: ONNX Runtime refuses the model or its inputs, or an output has another shape than in PyTorch.
+        UsageError: ONNX Runtime does not run on ``device``.
+    """
+    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
+    session = _open(model, device)
+    blobs = {name: name for name in session.output_names} | _fact(proto, RENAMED)
+    found: dict[str, list[tuple[float, float, Shape]]] = {name: [] for name in session.output_names}
+    random = np.random.default_rng(seed)
+    for values in [inputs] if inputs is not None else _cases(net, proto, sizes, random):
+        expected = _run_net(net, values, list(blobs.values()))
+        got = _run_session(session, values)
+        for name, blob in blobs.items():
+            found[name].append(_difference(name, got[name], expected[blob]))
+    return {
+        name: Difference(max(c[0] for c in cases), max(c[1] for c in cases), tuple(c[2] for c in cases))
+        for name, cases in found.items()
+    }
+
+
+def _cases(
+    net: Net, model: onnx.ModelProto, sizes: Sequence[Mapping[str, int]] | None, random: np.random.Generator
+) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs for each choice of sizes that the net accepts; a choice that was asked for must be accepted."""
+    symbols: dict[str, int] = _fact(model, SIZES)
+    dims = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
+    base = {net.plan.names[blob]: net.plan.shapes[blob] for blob in net.plan.inputs}
+    unnamed = [d.dim_param for entry in dims.values() for d in entry if d.dim_param and d.dim_param not in symbols]
+    if unnamed or not set(dims) <= set(base):
+        raise ExportError(
+            f"the model takes {', '.join(dims)} and leaves {', '.join(unnamed) or 'nothing'} open without saying which "
+            f"sizes to take: it was not exported from net '{net.description.name}' here; give inputs"
+        )
+    accepted = 0
+    for choice in _choices(symbols) if sizes is None else sizes:
+        unknown = [name for name in choice if name not in symbols]
+        if unknown:
+            raise ExportError(
+                f"the model has no dynamic size '{unknown[0]}', only {', '.join(symbols) or 'fixed ones'}"
+            )
+        values = {**symbols, **choice}
+        given = {name: tuple(values[d.dim_param] if d.dim_param else d.dim_value for d in dims[name]) for name in dims}
+        shapes = {**base, **given}
+        try:
+            infer_shapes(net, net.nodes, shapes)
+        except LayerError:
+            if sizes is not None or not accepted:
+                raise
+            continue
+        accepted += 1
+        yield random_inputs(net, shapes, random)
+
+
+def _choices(symbols: Mapping[str, int]) -> list[dict[str, int]]:
+    """The prototxt's sizes, larger ones, and ones that are no multiple of anything."""
+    if not symbols:
+        return [{}]
+    larger, odd = {}, {}
+    for name, value in symbols.items():
+        if name.endswith("batch"):
+            larger[name], odd[name] = 2 if value != 2 else 3, 1
+        else:
+            larger[name], odd[name] = value + (64 if name.endswith("width") else 32), value + 13
+    choices = [dict(symbols), larger, odd]
+    return [choice for index, choice in enumerate(choices) if choice not in choices[:index]]
+
+
+def _open(model: onnx.ModelProto | PathLike, device: str) -> Session:
+    if not isinstance(model, onnx.ModelProto) or not is_large(model):
+        return Session(model, device)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        save_onnx(model, path)
+        return Session(path, device)
+
+
+def _fact(model: onnx.ModelProto, key: str) -> dict[str, Any]:
+    """A dict among the metadata that the exporter wrote; empty if it is not there."""
+    return next((dict(json.loads(entry.value)) for entry in model.metadata_props if entry.key == key), {})
+
+
+def _run_net(net: Net, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
+    missing = [name for name in outputs if name not in net.plan.names]
+    if missing:
+        raise ExportError(f"the model computes '{missing[0]}', which is no blob of net '{net.description.name}'")
+    for node in net.nodes:
+        if node.type in ("RNN", "LSTM"):
+            node.layer.reset()  # type: ignore[operator]
+    like = next(net.parameters(), torch.zeros(()))
+    with torch.no_grad():
+        tensors = {name: torch.from_numpy(np.array(v)).to(like.device, like.dtype) for name, v in inputs.items()}
+        blobs = net(blobs=outputs, **tensors)
+    return {name: blobs[name].detach().double().cpu().numpy() for name in outputs}
+
+
+def _run_session(session: Session, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    try:
+        return session({name: inputs[name] for name in session.input_names})
+    except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
+        shapes = {name: list(inputs[name].shape) for name in session.input_names}
+        raise ExportError(f"ONNX Runtime cannot run the model on inputs of shapes {shapes}: {error}") from error
+
+
+def _difference(name: str, got: np.ndarray, expected: np.ndarray) -> tuple[float, float, Shape]:
+    if got.shape != expected.shape:
+        raise ExportError(
+            f"output '{name}' has the shape {list(got.shape)} in ONNX Runtime and {list(expected.shape)} in PyTorch"
+        )
+    with np.errstate(invalid="ignore"):
+        same = (got == expected) | (np.isnan(got) & np.isnan(expected))
+        apart = np.where(same, 0.0, np.abs(got - expected))
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    absolute = float(apart.max(initial=0.0))
+    finite = np.abs(expected[np.isfinite(expected)])
+    largest = float(finite.max(initial=0.0))
+    return absolute, absolute / largest if largest else absolute, tuple(got.shape)

@@ -1,0 +1,170 @@
+"""The part of a net that one feature depends on, and what its maps look like."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from caffe_compat.description import LayerDescription, State, describe_net
+from caffe_compat.errors import NetError, UsageError, nearest
+from caffe_compat.layers import Shape
+from caffe_compat.net.build import Blueprint, build
+from caffe_compat.proto import caffe_pb2, read_net_text
+
+__all__ = ["Branch", "input_layer", "read_branch"]
+
+PathLike = str | os.PathLike[str]
+FAR = 2880  # pixels; a multiple of every usual stride
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The ancestors of some blobs of a net; data and label layers are left out.
+
+    Attributes:
+        path: the prototxt it comes from.
+        name: of the net.
+        layers: ``LayerParameter`` messages, without layers that have no bottom, without include and exclude rules.
+        everything: all layers of the net in that phase, in file order, data layers included.
+        input: the blob that takes the images.
+        size: height and width of the images that the prototxt itself asks for, if it says so.
+        blobs: the blobs that were asked for.
+    """
+
+    path: str
+    name: str
+    layers: tuple[Any, ...]
+    everything: tuple[LayerDescription, ...]
+    input: str
+    size: tuple[int, int] | None
+    blobs: tuple[str, ...]
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a layer ties the net to one size of images."""
+        return any(layer.type == "InnerProduct" for layer in self.layers)
+
+    def message(self, size: tuple[int, int], batch: int = 1) -> Any:
+        """The branch as a net of its own: an Input layer (batch, 3, height, width), then the layers."""
+        net = caffe_pb2.NetParameter(name=self.name)
+        net.layer.add().CopyFrom(input_layer(self.input, (batch, 3, *size)))
+        net.layer.extend(self.layers)
+        return net
+
+    def plan(self, size: tuple[int, int]) -> Blueprint:
+        """The branch, built for images of (height, width), its blobs not filled.
+
+        Raises:
+            NetError: a layer that cannot be built; names the file.
+        """
+        message = self.message(size)
+        filled = {layer.name: range(99) for layer in message.layer}
+        try:
+            return build(describe_net(message, source=self.path), filled)
+        except NetError as error:
+            raise NetError(f"{self.path}: {error}") from error
+
+    def shapes(self, plan: Blueprint, size: tuple[int, int]) -> dict[str, Shape]:
+        """Shapes of all blobs for one image of (height, width)."""
+        found = list(plan.shapes)
+        for node in plan.nodes:
+            if node.type == "Input":
+                tops: Sequence[Shape] = [(1, 3, *size)]
+            else:
+                tops = node.layer.top_shapes([found[blob] for blob in node.bottom_ids])
+            for blob, shape in zip(node.top_ids, tops, strict=True):
+                found[blob] = tuple(shape)
+        return dict(zip(plan.names, found, strict=True))
+
+    def stride(self, plan: Blueprint, size: tuple[int, int], blob: str) -> float:
+        """Pixels between the centres of neighbouring units of a blob; infinite for a blob of one unit."""
+        near = self.shapes(plan, size)[blob]
+        far = self.shapes(plan, (size[0] + FAR, size[1] + FAR))[blob]
+        grown = far[2] - near[2] if len(near) == 4 else 0
+        return FAR / grown if grown else math.inf
+
+
+def input_layer(blob: str, shape: Sequence[int]) -> Any:
+    """An Input layer for one blob."""
+    layer = caffe_pb2.LayerParameter(name=blob, type="Input", top=[blob])
+    layer.input_param.shape.add().dim.extend(shape)
+    return layer
+
+
+def read_branch(path: PathLike, blobs: Sequence[str], phase: str) -> Branch:
+    """Cut out of a prototxt (deploy or train_val form) what some blobs depend on.
+
+    Args:
+        path: the prototxt.
+        blobs: names of the features.  Of an in-place blob the last value is meant: after the ReLU.
+        phase: ``"TRAIN"`` or ``"TEST"``, for layers with include and exclude rules.
+
+    Raises:
+        PrototxtError, MissingFileError: the file.
+        UsageError: a blob that the net does not have, or that depends on more than one blob of images.
+    """
+    message, lines = read_net_text(path)
+    described = describe_net(message, State(phase), source=str(path), lines=lines)
+    names = {layer.name for layer in message.layer}
+    layers = [layer for layer in described.layers if layer.name in names]  # without the splits that were added
+    kept, sources = _ancestors(path, layers, blobs)
+    if len(sources) != 1:
+        raise UsageError(
+            f"{path}: {' and '.join(blobs)} must depend on one blob of images, found "
+            + (f"{sorted(sources)}" if sources else "none")
+        )
+    ((image, source),) = sources.items()
+    return Branch(
+        path=str(path),
+        name=message.name,
+        layers=tuple(_cleaned(layer.message) for layer in kept),
+        everything=tuple(layers),
+        input=image,
+        size=_source_size(path, source, image),
+        blobs=tuple(blobs),
+    )
+
+
+def _ancestors(
+    path: PathLike, layers: Sequence[LayerDescription], blobs: Iterable[str]
+) -> tuple[list[LayerDescription], dict[str, LayerDescription]]:
+    """Layers with bottoms that the blobs depend on, in order, and the source blobs they start from."""
+    wanted = set(blobs)
+    known = {top for layer in layers for top in layer.message.top}
+    for blob in wanted - known:
+        raise UsageError(f"{path}: the net has no blob '{blob}'{nearest(blob, known)}")
+    kept: list[LayerDescription] = []
+    sources: dict[str, LayerDescription] = {}
+    for layer in reversed(layers):
+        found = wanted & set(layer.message.top)
+        if not found:
+            continue
+        if layer.message.bottom:
+            kept.append(layer)
+            wanted |= set(layer.message.bottom)
+        else:
+            sources |= {blob: layer for blob in found}
+    return kept[::-1], sources
+
+
+def _cleaned(layer: Any) -> Any:
+    copy = caffe_pb2.LayerParameter()
+    copy.CopyFrom(layer)
+    for field in ("include", "exclude", "blobs"):
+        copy.ClearField(field)
+    return copy
+
+
+def _source_size(path: PathLike, source: LayerDescription, blob: str) -> tuple[int, int] | None:
+    if source.type != "Input":
+        crop = source.message.transform_param.crop_size
+        return (crop, crop) if crop else None
+    shapes = source.message.input_param.shape
+    index = list(source.message.top).index(blob)
+    dims = list(shapes[index if len(shapes) > 1 else 0].dim) if shapes else []
+    if len(dims) != 4 or dims[1] != 3:
+        raise UsageError(f"{path}: input '{blob}' has the shape {dims}, expected images of 3 channels: N x 3 x H x W")
+    return dims[2], dims[3]

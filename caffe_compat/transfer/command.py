@@ -1,0 +1,167 @@
+"""The command lines of ``tools/make_transfer.py`` and ``tools/measure_scale.py``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import Any
+
+from caffe_compat.errors import UsageError
+from caffe_compat.transfer.files import Schedule, Written, write_transfer
+from caffe_compat.transfer.recipe import MEANS, Recipe, Transfer
+
+__all__ = ["add_transfer_arguments", "make_transfer", "measure_scale"]
+
+RECIPE = (
+    "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "scale", "loss", "alpha",
+    "tau", "short_side", "multiple_of", "batch_size", "negate_x", "prefix", "name",
+)  # fmt: skip
+RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
+SCHEDULE = (
+    "max_iter", "base_lr", "momentum", "weight_decay", "snapshot", "test_interval", "test_iter", "display",
+    "random_seed", "clip_gradients",
+)  # fmt: skip
+
+
+def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add = parser.add_argument
+    add("--teacher", required=True, help="prototxt of the teacher, deploy or train_val")
+    add("--student", required=True, help="prototxt of the student; it may be the teacher's")
+    add("--layer", required=True, nargs="+", metavar="BLOB", help="feature(s) to transfer, e.g. pool5")
+    add("--student-layer", nargs="+", default=[], metavar="BLOB", help="the student's, where named otherwise")
+    add("--output", required=True, help="folder for the files")
+    data = parser.add_argument_group("data")
+    add = data.add_argument
+    add("--source", default=Recipe.source, help="training pairs (%(default)s)")
+    add("--val-source", default=Recipe.val_source, help="validation pairs (%(default)s)")
+    add("--root-folder", default="", help="what paths in the lists are relative to, if not to the list")
+    add("--image-size", nargs=2, type=int, default=[480, 640], metavar=("H", "W"), help="of the frames (480 640)")
+    add("--crop", nargs=2, type=int, metavar=("H", "W"), help="train on random crops instead of whole frames")
+    add("--short-side", type=int, help="resize frames to this shorter side")
+    add("--multiple-of", type=int, default=1, help="cut frames to multiples of this")
+    add("--batch-size", type=int, default=2, help="pairs per iteration (%(default)s)")
+    add("--mean", nargs="+", type=float, default=list(MEANS), metavar="BGR", help="subtracted from the first images")
+    add("--mean-second", nargs="+", type=float, default=[], metavar="BGR", help="from the second (default: the same)")
+    add("--negate-x", type=int, default=-1, metavar="CHANNEL", help="channel of horizontal flow, for mirroring")
+    _add_loss(parser.add_argument_group("loss"))
+    _add_schedule(parser.add_argument_group("solver"))
+    parser.add_argument("--prefix", default="da_", help="of the student's layers and blobs (%(default)s)")
+    parser.add_argument("--name", default="", help="of the nets (default: the output folder's)")
+
+
+def _add_loss(group: Any) -> None:
+    add = group.add_argument
+    add("--teacher-weights", help="the teacher's caffemodel; stands in the solver")
+    add("--measure", metavar="LIST", help="measure the teacher's mean norm on these images (first path of each line)")
+    add("--measure-count", type=int, default=200, help="at most so many images (%(default)s)")
+    add("--mean-norm", nargs="+", type=float, default=[], help="the mean norm(s) instead, one per layer")
+    add("--scale", type=float, help="factor on the teacher's feature (tools/measure_scale.py)")
+    add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
+    add("--alpha", type=float, default=1.0, help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU")
+    add("--tau", type=float, default=0.0, help="sigmoid loss: a unit of the teacher is on above this")
+    add("--loss-weight", default="auto", help="a number, or auto: 1 / (locations x mean norm)")
+
+
+def _add_schedule(group: Any) -> None:
+    add = group.add_argument
+    add("--max-iter", type=int, default=Schedule.max_iter, help="(%(default)s)")
+    add("--base-lr", type=float, default=Schedule.base_lr, help="a tenth after 30, 60 and 90 %% (%(default)s)")
+    add("--momentum", type=float, default=Schedule.momentum, help="(%(default)s)")
+    add("--weight-decay", type=float, default=Schedule.weight_decay, help="(%(default)s)")
+    add("--clip-gradients", type=float, help="largest norm of the gradient")
+    add("--snapshot", type=int, default=Schedule.snapshot, help="(%(default)s)")
+    add("--test-interval", type=int, default=Schedule.test_interval, help="(%(default)s)")
+    add("--test-iter", type=int, default=Schedule.test_iter, help="validation pairs per test (%(default)s)")
+    add("--display", type=int, default=Schedule.display, help="(%(default)s)")
+    add("--random-seed", type=int, default=Schedule.random_seed, help="(%(default)s)")
+
+
+def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> Written:
+    """Do what ``make_transfer.py`` was asked for.
+
+    Raises:
+        CaffeCompatError: naming the option, file, blob or layer that is wrong.
+    """
+    if arguments.measure:
+        arguments.mean_norm = _measured(arguments)
+        arguments.measure = None
+    options = {name: getattr(arguments, name) for name in RECIPE}
+    for name in RECIPE_TUPLES:
+        value = getattr(arguments, name)
+        options[name] = None if value is None else tuple(value)
+    recipe = Recipe(
+        layers=tuple(arguments.layer),
+        student_layers=tuple(arguments.student_layer),
+        mean_norms=tuple(arguments.mean_norm),
+        loss_weight=_loss_weight(arguments.loss_weight),
+        **options,
+    )
+    schedule = Schedule(**{name: getattr(arguments, name) for name in SCHEDULE})
+    return write_transfer(Transfer(recipe), schedule, command_line(parser, arguments))
+
+
+def command_line(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
+    """The shortest command that means the same, with what was measured as numbers."""
+    words = ["tools/make_transfer.py"]
+    for name, value in vars(arguments).items():
+        if value is None or value == parser.get_default(name) or name in ("measure", "measure_count"):
+            continue
+        values = value if isinstance(value, list) else [value]
+        words += [f"--{name.replace('_', '-')}", *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
+    return shlex.join(words)
+
+
+def _loss_weight(text: str) -> float | None:
+    if text == "auto":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--loss-weight is '{text}', expected auto or a number") from None
+
+
+def _measured(arguments: argparse.Namespace) -> list[float]:
+    from caffe_compat.transfer.scale import load_branch, measure_norms, read_image_names
+
+    if not arguments.teacher_weights:
+        raise UsageError("--measure needs --teacher-weights")
+    if arguments.mean_norm:
+        raise UsageError("give --measure or --mean-norm, not both")
+    net = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer)
+    images = read_image_names(arguments.measure, arguments.root_folder)
+    reports = measure_norms(net, arguments.layer, images, arguments.mean, arguments.measure_count)
+    for blob, report in reports.items():
+        print(f"{blob}: {report}")
+    return [float(f"{reports[blob].mean:.6g}") for blob in arguments.layer]
+
+
+def measure_scale(arguments: argparse.Namespace) -> list[str]:
+    """Do what ``measure_scale.py`` was asked for; returns the lines to print.
+
+    Raises:
+        CaffeCompatError: naming the option, file, blob or layer that is wrong.
+    """
+    from caffe_compat.transfer.scale import load_branch, measure_norms, read_image_names
+
+    given = [arguments.reference_model, arguments.reference_weights]
+    if any(given) != all(given):
+        raise UsageError("give both --reference-model and --reference-weights, or none")
+    images = read_image_names(arguments.images, arguments.root_folder)
+    progress = not arguments.quiet
+
+    def measure(model: str, weights: str, blob: str) -> Any:
+        net = load_branch(model, weights, [blob])
+        return measure_norms(net, [blob], images, arguments.mean, arguments.count, progress)[blob]
+
+    found = measure(arguments.model, arguments.weights, arguments.blob)
+    lines = [f"{arguments.blob} of {arguments.model}: {found}"]
+    if arguments.reference_model:
+        blob = arguments.reference_blob or arguments.blob
+        reference = measure(arguments.reference_model, arguments.reference_weights, blob)
+        if found.mean == 0:
+            raise UsageError(f"{arguments.blob} of {arguments.model} is zero everywhere; are these its weights?")
+        lines.append(f"{blob} of {arguments.reference_model}: {reference}")
+        lines.append(f"--scale {reference.mean / found.mean:.6g}")
+    lines.append(f"--mean-norm {found.mean:.6g}")
+    return lines

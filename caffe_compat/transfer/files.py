@@ -1,0 +1,187 @@
+"""The files of a supervision transfer: prototxt with remarks, solver, surgery, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe_compat.errors import UsageError
+from caffe_compat.files import atomic_write
+from caffe_compat.proto import caffe_pb2, format_text
+from caffe_compat.transfer.nets import Franken, TransferNets, compact
+from caffe_compat.transfer.recipe import Recipe, Transfer
+
+__all__ = ["Schedule", "Written", "write_transfer"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The solver's side.
+
+    Attributes:
+        max_iter, base_lr, momentum, weight_decay, snapshot, test_interval, display, random_seed: as in Caffe.
+        test_iter: validation pairs per test.
+        drops: fractions of max_iter after which the rate falls to a tenth.
+    """
+
+    max_iter: int = 100_000
+    base_lr: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 0.0005
+    snapshot: int = 10_000
+    test_interval: int = 1000
+    test_iter: int = 100
+    display: int = 20
+    random_seed: int = 3
+    clip_gradients: float | None = None
+    drops: tuple[float, ...] = (0.3, 0.6, 0.9)
+
+    def __post_init__(self) -> None:
+        for name in ("max_iter", "base_lr", "test_interval", "test_iter"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a positive number")
+        for name in ("snapshot", "display", "momentum", "weight_decay"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, remarks for the user, and the commands to run next."""
+
+    files: list[str]
+    remarks: list[str]
+    commands: list[str]
+
+
+def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Written:
+    """Write all files of a transfer into ``recipe.output``.
+
+    Args:
+        command: the command line that makes these files again; stands at the head of each.
+
+    Raises:
+        UsageError: names that clash.
+        CaffeCompatError: a file that cannot be written.
+    """
+    recipe = transfer.recipe
+    nets = TransferNets(transfer)
+    folder = Path(recipe.output)
+    title = recipe.name or folder.name
+    remarks = []
+    train_val = nets.train_val()  # fills the comments
+    texts = {
+        "train_val.prototxt": _net_text(f"{title}_transfer", train_val, nets.comments, [command]),
+        "student_deploy.prototxt": _net_text(f"{title}_student", nets.student_deploy(), nets.comments, [command]),
+    }
+    surgery = None
+    try:
+        franken = nets.franken()
+        texts["franken_deploy.prototxt"] = _franken_text(title, nets, franken, command)
+        surgery = _surgery(nets, franken, folder, schedule)
+        texts["surgery.json"] = json.dumps(surgery, indent=2) + "\n"
+    except UsageError as error:
+        if len(recipe.layers) == 1:
+            remarks.append(f"no franken net: {error}")
+    commands = _commands(recipe, schedule, folder, surgery is not None)
+    texts["solver.prototxt"] = _solver_text(recipe, schedule, folder, [command], commands)
+    for name, text in texts.items():
+        with atomic_write(folder / name, "w") as stream:
+            stream.write(text)
+    return Written([str(folder / name) for name in texts], remarks, commands)
+
+
+def prefix(folder: Path) -> str:
+    """``snapshot_prefix``: below output/, with the folder's path where that is relative."""
+    parts = [part for part in folder.parts if part not in (folder.anchor, "..", ".")]
+    parts = parts[1:] if parts[:1] in (["prototxt"], ["output"]) else parts
+    return "/".join(["output", *(parts[-3:] if folder.is_absolute() else parts), "transfer"])
+
+
+def _comments(lines: Iterable[str]) -> str:
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def _net_text(name: str, layers: Iterable[Any], comments: Mapping[str, str], head: Iterable[str]) -> str:
+    text = _comments(["Written by:", *(f"  {line}" for line in head)]) + f'name: "{name}"\n'
+    told = set()
+    for layer in layers:
+        if layer.name in comments and layer.name not in told:
+            text += _comments(_wrap(comments[layer.name]))
+            told.add(layer.name)
+        body = "".join(f"  {line}\n" for line in compact(format_text(layer)).splitlines())
+        text += f"layer {{\n{body}}}\n"
+    return text
+
+
+def _wrap(text: str, width: int = 116) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width)
+
+
+def _franken_text(title: str, nets: TransferNets, franken: Franken, command: str) -> str:
+    return _net_text(f"{title}_franken", franken.layers, nets.comments, [command])
+
+
+def _surgery(nets: TransferNets, franken: Franken, folder: Path, schedule: Schedule) -> list[dict[str, Any]]:
+    transfer, recipe = nets.transfer, nets.recipe
+    counts = transfer.learnable_counts(transfer.student)
+    lower = [nets.names(layer.name) for layer in transfer.student.layers if counts[layer.name]]
+    lower.append(f"adapt_{recipe.layers[0]}")
+    described = next(layer for layer in transfer.teacher.everything if transfer.teacher.input in layer.message.top)
+    teacher = recipe.teacher if described.type == "Input" else str(folder / "franken_deploy.prototxt")
+    entries = [
+        (str(folder / "student_deploy.prototxt"), f"{prefix(folder)}_iter_{schedule.max_iter}.caffemodel", lower),
+        (teacher, recipe.teacher_weights or "TEACHER.caffemodel", franken.upper),
+    ]
+    return [
+        {
+            "prototxt": prototxt,
+            "model": model,
+            "copy_ops": {"source": names, "dest": names, "reshape": [0] * len(names)},
+        }
+        for prototxt, model, names in entries
+        if names
+    ]
+
+
+def _solver_text(
+    recipe: Recipe, schedule: Schedule, folder: Path, head: list[str], commands: Iterable[str]
+) -> str:
+    solver = caffe_pb2.SolverParameter(
+        net=str(folder / "train_val.prototxt"),
+        test_iter=[schedule.test_iter],
+        test_interval=schedule.test_interval,
+        base_lr=schedule.base_lr,
+        display=schedule.display,
+        max_iter=schedule.max_iter,
+        lr_policy="multistep",
+        gamma=0.1,
+        stepvalue=[round(fraction * schedule.max_iter) for fraction in schedule.drops],
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+        snapshot=schedule.snapshot,
+        snapshot_prefix=prefix(folder),
+        random_seed=schedule.random_seed,
+    )
+    if schedule.clip_gradients is not None:
+        solver.clip_gradients = schedule.clip_gradients
+    if recipe.teacher_weights:
+        solver.weights.append(recipe.teacher_weights)
+    notes = ["Written by:", *(f"  {line}" for line in head), "Then:", *(f"  {line}" for line in commands)]
+    return _comments(notes) + format_text(solver)
+
+
+def _commands(recipe: Recipe, schedule: Schedule, folder: Path, surgery: bool) -> list[str]:
+    weights = "" if recipe.teacher_weights else " --weights TEACHER.caffemodel"
+    commands = [f"tools/train_net.py --solver {folder / 'solver.prototxt'}{weights}"]
+    if surgery:
+        commands.append(
+            f"tools/net_surgery.py --out_net_def {folder / 'franken_deploy.prototxt'} --net_surgery_json "
+            f"{folder / 'surgery.json'} --out_net_file {prefix(folder).removesuffix('transfer')}franken.caffemodel"
+        )
+    return commands

@@ -1,0 +1,365 @@
+"""The nets of a supervision transfer as messages: training, student, franken, solver."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from caffe_compat.errors import UsageError
+from caffe_compat.proto import caffe_pb2
+from caffe_compat.transfer.branch import Branch, input_layer
+from caffe_compat.transfer.recipe import Feature, Transfer
+
+__all__ = ["Franken", "TransferNets"]
+
+FILLED = {
+    "Convolution": "convolution_param",
+    "Deconvolution": "convolution_param",
+    "InnerProduct": "inner_product_param",
+}
+FAMILY = frozenset({*FILLED, "Scale", "Bias", "PReLU", "Embed"})
+
+
+@dataclass
+class Franken:
+    """The student's lower part under the teacher's upper part.
+
+    Attributes:
+        layers: all of it.
+        upper: names of the teacher's layers that have weights.
+        size: height and width of the images.
+    """
+
+    layers: list[Any]
+    upper: list[str] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
+
+
+class TransferNets:
+    """Builds the layers.
+
+    Attributes:
+        comments: remarks, by name of the layer they stand before.
+    """
+
+    def __init__(self, transfer: Transfer) -> None:
+        self.transfer = transfer
+        self.recipe = transfer.recipe
+        self.comments: dict[str, str] = {}
+        self._told_fillers = False
+        self.names = _Prefixed(self.recipe.prefix)
+        self._teacher_layers = [self._frozen(layer) for layer in transfer.teacher.layers]
+        self._student_layers = [self._trained(layer) for layer in transfer.student.layers]
+        self._check_names()
+
+    # -- the four nets ----------------------------------------------------------------------------------------
+
+    def train_val(self) -> list[Any]:
+        """Data, frozen teacher, student, adaptation, losses and explained variance."""
+        layers = [self._data("TRAIN"), self._data("TEST"), *self._teacher_layers, *self._student_layers]
+        for feature in self.transfer.features:
+            layers += self._adaptation(feature) + self._comparison(feature)
+        first = {"pairs": "Pairs of images: the teacher's modality and the student's."}
+        if self._teacher_layers:
+            first[self._teacher_layers[0].name] = f"The teacher, frozen: {self.transfer.teacher.path}."
+        if self._student_layers:
+            name = self._student_layers[0].name
+            first[name] = f"The student: {self.transfer.student.path}. {self.comments.get(name, '')}".strip()
+        for name, text in first.items():
+            self.comments[name] = text
+        return layers
+
+    def student_deploy(self, size: tuple[int, int] | None = None) -> list[Any]:
+        """The student's lower part with the adaptation, for images of the second modality."""
+        layers = [input_layer(self.student_input, (1, 3, *(size or self.recipe.size))), *self._student_layers]
+        for feature in self.transfer.features:
+            layers += self._adaptation(feature)
+        return layers
+
+    def franken(self) -> Franken:
+        """Student below, adaptation, teacher above.
+
+        Raises:
+            UsageError: there are several features, the teacher ends with the feature, or its upper part also uses
+                blobs from below the feature.
+        """
+        if len(self.transfer.features) != 1:
+            raise UsageError("a franken net needs one feature")
+        feature = self.transfer.features[0]
+        extra, upper = self._upper(feature)
+        if not upper:
+            raise UsageError(f"'{feature.teacher}' is where {self.recipe.teacher} ends; there is nothing to put above")
+        size = self._franken_size(feature)
+        layers = self.student_deploy(size)
+        top = f"adapt_{feature.teacher}"
+        if self.recipe.scale not in (None, 1.0):
+            top = f"unscale_{feature.teacher}"
+            layers.append(_layer(top, "Power", [f"adapt_{feature.teacher}"], [top]))
+            layers[-1].power_param.scale = float(f"{1 / (self.recipe.scale or 1.0):.6g}")
+        for layer in upper:
+            for index, bottom in enumerate(layer.bottom):
+                if bottom == feature.teacher:
+                    layer.bottom[index] = top
+        self.comments[upper[0].name] = f"From here on the teacher: {self.recipe.teacher}."
+        learnable = [layer.name for layer in upper if layer.type in FAMILY or layer.type == "BatchNorm"]
+        return Franken([*extra, *layers, *upper], learnable, size)
+
+    @property
+    def student_input(self) -> str:
+        """The blob that takes images of the second modality."""
+        return self.names(self.transfer.student.input)
+
+    # -- both branches ----------------------------------------------------------------------------------------
+
+    def _frozen(self, layer: Any) -> Any:
+        copy = _copy(layer)
+        blobs = self.transfer.learnable_counts(self.transfer.teacher)[layer.name]
+        while len(copy.param) < blobs:
+            copy.param.add()
+        for spec in copy.param:
+            spec.lr_mult = spec.decay_mult = 0
+        if layer.type in ("Dropout", "BatchNorm"):
+            copy.phase = caffe_pb2.TEST
+        for section in ("convolution_param", "inner_product_param"):
+            for name in ("weight_filler", "bias_filler"):
+                if copy.HasField(section):
+                    getattr(copy, section).ClearField(name)
+        return copy
+
+    def _trained(self, layer: Any) -> Any:
+        copy = _copy(layer)
+        self.names.rename(copy)
+        if not copy.param:
+            blobs = self.transfer.learnable_counts(self.transfer.student)[layer.name]
+            for index in range(blobs):
+                if layer.type == "BatchNorm":
+                    copy.param.add(lr_mult=0, decay_mult=0)
+                else:
+                    copy.param.add(lr_mult=1 + index % 2, decay_mult=1 - index % 2)
+        section = FILLED.get(layer.type)
+        if section and not getattr(copy, section).HasField("weight_filler"):
+            getattr(copy, section).weight_filler.type = "msra"
+            if not self._told_fillers:
+                self._told_fillers = True
+                self.comments[copy.name] = (
+                    "Where its prototxt names no weight filler it gets msra: Caffe's default, zero, cannot be trained."
+                )
+        return copy
+
+    def _check_names(self) -> None:
+        teacher, student = (
+            {layer.name for layer in layers} | {blob for layer in layers for blob in (*layer.bottom, *layer.top)}
+            for layers in (self._teacher_layers, self._student_layers)
+        )
+        if both := sorted(teacher & student):
+            raise UsageError(
+                f"teacher {self.recipe.teacher} and student {self.recipe.student} would share the names "
+                f"{', '.join(both[:4])}; give the student another --prefix than '{self.recipe.prefix}'"
+            )
+
+    # -- what joins them --------------------------------------------------------------------------------------
+
+    def _data(self, phase: str) -> Any:
+        recipe, train = self.recipe, phase == "TRAIN"
+        layer = _layer("pairs", "PairedImageData", [], [self.transfer.teacher.input, self.student_input])
+        layer.include.add(phase=caffe_pb2.Phase.Value(phase))
+        param = layer.paired_image_data_param
+        param.source = recipe.source if train else recipe.val_source
+        if recipe.root_folder:
+            param.root_folder = recipe.root_folder
+        param.batch_size = recipe.batch_size if train else 1
+        if train:
+            param.shuffle = param.mirror = True
+        if recipe.short_side:
+            param.short_side = recipe.short_side
+        if recipe.crop:
+            param.crop_height, param.crop_width = recipe.crop
+        if recipe.multiple_of > 1:
+            param.multiple_of = recipe.multiple_of
+        param.mean_value.extend(recipe.mean)
+        param.mean_value_1.extend(recipe.mean_second)
+        if recipe.negate_x >= 0:
+            param.negate_x_channel = recipe.negate_x
+        return layer
+
+    def _adaptation(self, feature: Feature) -> list[Any]:
+        name, source = f"adapt_{feature.teacher}", self.names(feature.student)
+        spatial = len(feature.shape) == 4
+        conv = _layer(name, "Convolution" if spatial else "InnerProduct", [source], [name])
+        conv.param.add(lr_mult=1, decay_mult=1)
+        conv.param.add(lr_mult=2, decay_mult=0)
+        param = conv.convolution_param if spatial else conv.inner_product_param
+        param.num_output = feature.shape[1]
+        if spatial:
+            param.kernel_size.append(1)
+        param.weight_filler.type, param.weight_filler.std = "gaussian", 0.01
+        param.bias_filler.type, param.bias_filler.value = "constant", 0
+        logits = self._logits(feature)
+        if logits != name:
+            conv.top[0] = logits
+        self.comments[name] = f"From the student's {source} to the teacher's {feature.teacher}."
+        return [conv, _layer(f"relu_{name}", "ReLU", [logits], [name])]
+
+    def _logits(self, feature: Feature) -> str:
+        """The adaptation before its ReLU; the sigmoid loss needs it, for after a ReLU no probability is below 0.5."""
+        return f"adapt_{feature.teacher}" + ("_logit" if self.recipe.loss == "sigmoid" else "")
+
+    def _comparison(self, feature: Feature) -> list[Any]:
+        layers = []
+        blob, target = feature.teacher, feature.teacher
+        if self.recipe.scale is not None:
+            target = f"scale_{blob}"
+            layers.append(_layer(target, "Power", [blob], [target]))
+            layers[-1].power_param.scale = self.recipe.scale
+            self.comments[target] = (
+                "Makes the teacher's feature as large as features of the student's architecture: tools/measure_scale.py."
+            )
+        loss = self._logits(feature)
+        found = f"adapt_{blob}"
+        if feature.align:
+            pairs = [(found, target, f"aligned_{found}", f"aligned_{blob}", f"align_{blob}")]
+            if loss != found:
+                pairs.append((loss, target, f"aligned_{loss}", f"aligned_{blob}_logit", f"align_{blob}_logit"))
+            for first, second, first_top, second_top, name in pairs:
+                layers.append(_layer(name, "AlignMaps", [first, second], [first_top, second_top]))
+            self.comments[f"align_{blob}"] = "The maps may differ by one row or column."
+            loss, loss_target = pairs[-1][2], pairs[-1][3]
+            found, target = pairs[0][2], pairs[0][3]
+        else:
+            loss_target = target
+        layers += self._loss(feature, loss, loss_target)
+        variance = f"explained_variance_{blob}"
+        layers.append(_layer(variance, "ExplainedVariance", [found, target], [variance]))
+        layers[-1].include.add(phase=caffe_pb2.TEST)
+        return layers
+
+    def _loss(self, feature: Feature, found: str, target: str) -> list[Any]:
+        name, weight = f"loss_{feature.teacher}", self.transfer.loss_weight(feature)
+        if self.recipe.loss_weight is None:
+            places = " x ".join(str(min(p)) for p in zip(feature.shape[2:], feature.student_shape[2:], strict=True))
+            what = "root of the channel count" if self.recipe.loss == "sigmoid" else "mean norm of the teacher's feature"
+            known = feature.norm is not None or self.recipe.loss == "sigmoid"
+            self.comments[name] = f"loss_weight = 1 / ({places or 1} locations x n), n = {what}" + (
+                "." if known else ", here 1 as it was not measured (--measure)."
+            )
+        layers = []
+        if self.recipe.loss == "sigmoid":
+            positive, scaled = f"positive_{feature.teacher}", f"logit_{feature.teacher}"
+            layers.append(_layer(positive, "Threshold", [target], [positive]))
+            layers[-1].threshold_param.threshold = self.recipe.tau
+            layers.append(_layer(scaled, "Power", [found], [scaled]))
+            layers[-1].power_param.scale = self.recipe.alpha
+            found, target = scaled, positive
+        kind = "SigmoidCrossEntropyLoss" if self.recipe.loss == "sigmoid" else "EuclideanLoss"
+        layers.append(_layer(name, kind, [found, target], [name]))
+        layers[-1].loss_weight.append(weight)
+        return layers
+
+    # -- the franken net --------------------------------------------------------------------------------------
+
+    def _upper(self, feature: Feature) -> tuple[list[Any], list[Any]]:
+        """Input layers that the teacher's upper part needs besides the feature, and that part."""
+        teacher = self.transfer.teacher
+        lower = {layer.name for layer in teacher.layers}
+        inputs, sources = _sources(teacher)
+        above = {feature.teacher}
+        extra: dict[str, Any] = {}
+        upper = []
+        for described in teacher.everything:
+            layer = described.message
+            if layer.name in lower or not above & set(layer.bottom):
+                continue
+            others = [bottom for bottom in layer.bottom if bottom not in above]
+            if any(other in sources and other != teacher.input for other in others):
+                continue  # a loss or an accuracy: it needs labels
+            needed = [other for other in others if other not in inputs or other == teacher.input]
+            if needed:
+                raise UsageError(
+                    f"{self.recipe.teacher}: layer '{layer.name}' above '{feature.teacher}' also needs '{needed[0]}' "
+                    "from below it"
+                )
+            extra |= {other: inputs[other] for other in others}
+            above |= set(layer.top)
+            upper.append(_copy(layer))
+            for name in ("include", "exclude", "blobs"):
+                upper[-1].ClearField(name)
+        return [input_layer(name, shape) for name, shape in extra.items()], upper
+
+    def _franken_size(self, feature: Feature) -> tuple[int, int]:
+        """The size of images nearest to the teacher's own for which the student's map is as large as the teacher's."""
+        transfer = self.transfer
+        size = transfer.teacher.size
+        if size is None or len(feature.shape) != 4:
+            return size or self.recipe.size
+        plans = transfer.teacher.plan(size), transfer.student.plan(size)
+        wanted = transfer.teacher.shapes(plans[0], size)[feature.teacher][2:]
+        steps = sorted(range(-64, 65), key=lambda step: (abs(step), step))
+        for step in steps:
+            near = (size[0] + step, size[1] + step)
+            if min(near) < 1 or transfer.student.fixed and step:
+                continue
+            if transfer.student.shapes(plans[1], near)[feature.student][2:] == wanted:
+                return near
+        return size
+
+
+class _Prefixed:
+    """Names of the student's layers, blobs and shared parameters."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def __call__(self, name: str) -> str:
+        return name if name.startswith(self.prefix) else self.prefix + name
+
+    def rename(self, layer: Any) -> None:
+        """Give a layer its names, in place."""
+        layer.name = self(layer.name)
+        for blobs in (layer.bottom, layer.top):
+            for index, blob in enumerate(blobs):
+                blobs[index] = self(blob)
+        for spec in layer.param:
+            if spec.name:
+                spec.name = self(spec.name)
+
+
+def _layer(name: str, kind: str, bottoms: Iterable[str], tops: Iterable[str]) -> Any:
+    return caffe_pb2.LayerParameter(name=name, type=kind, bottom=list(bottoms), top=list(tops))
+
+
+def _copy(layer: Any) -> Any:
+    copy = caffe_pb2.LayerParameter()
+    copy.CopyFrom(layer)
+    return copy
+
+
+def _sources(branch: Branch) -> tuple[Mapping[str, tuple[int, ...]], set[str]]:
+    """Shapes of the blobs that Input layers make, and the blobs that data layers make."""
+    inputs: dict[str, tuple[int, ...]] = {}
+    data: set[str] = set()
+    for layer in branch.everything:
+        message = layer.message
+        if layer.type == "Input":
+            shapes = [tuple(shape.dim) for shape in message.input_param.shape]
+            for index, top in enumerate(message.top):
+                inputs[top] = shapes[index if len(shapes) > 1 else 0]
+        elif not message.bottom:
+            data |= set(message.top)
+    return inputs, data
+
+
+_SMALL = re.compile(r"(\w+) \{\n((?:\s+\w+: [^\n{}]+\n){1,3})\s*\}")
+
+
+def compact(text: str) -> str:
+    """Put small blocks (``param``, fillers, ``include``) on one line."""
+    return _SMALL.sub(
+        lambda match: (
+            f"{match[1]} {{ {' '.join(line.strip() for line in match[2].splitlines())} }}"
+            if match[1] in ("param", "weight_filler", "bias_filler", "include", "filler")
+            else match[0]
+        ),
+        text,
+    )

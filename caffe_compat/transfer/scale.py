@@ -1,0 +1,133 @@
+"""How large a feature is: the norm over channels at a location, averaged over locations and images."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from caffe_compat.description import describe_net
+from caffe_compat.errors import DataError, UsageError
+from caffe_compat.files import open_existing
+from caffe_compat.layers.data.images import planes, read_image
+from caffe_compat.net import Net
+from caffe_compat.net.weights import blobs_in
+from caffe_compat.transfer.branch import read_branch
+from caffe_compat.transfer.recipe import MEANS
+
+__all__ = ["NormReport", "load_branch", "measure_norms", "read_image_names"]
+
+
+@dataclass(frozen=True)
+class NormReport:
+    """Norms over channels of one blob.
+
+    Attributes:
+        mean, std: over all locations of all images.
+        image_std: standard deviation of the per-image means.
+        images, locations: how many of each.
+        silent: fraction of locations where all channels are zero.
+    """
+
+    mean: float
+    std: float
+    image_std: float
+    images: int
+    locations: int
+    silent: float
+
+    def __str__(self) -> str:
+        return (
+            f"mean norm {self.mean:.6g}, standard deviation {self.std:.4g} over {self.locations} locations, "
+            f"{self.image_std:.4g} between the means of {self.images} images, {100 * self.silent:.2g} % silent"
+        )
+
+
+def read_image_names(path: str, root_folder: str = "") -> list[str]:
+    """The first path of every line: a list of images, of images with labels, or of pairs.
+
+    Paths are relative to ``root_folder``, or to the folder of the list.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it names no image.
+    """
+    with open_existing(path, "list of images") as stream:
+        text = os.fsdecode(stream.read())
+    folder = root_folder or os.path.dirname(path)
+    names = []
+    for line in text.splitlines():
+        parts = line.split("\t") if "\t" in line else re.findall(r'"[^"]*"|\S+', line)
+        if parts and parts[0].strip():
+            names.append(os.path.join(folder, parts[0].strip().strip('"')))
+    if not names:
+        raise DataError(f"{path}: the list is empty, expected one image a line")
+    return names
+
+
+def load_branch(prototxt: str, weights: str, blobs: Sequence[str]) -> Net:
+    """A net up to some of its blobs, with weights, for images of any size.
+
+    Raises:
+        UsageError: the weights file has none of its layers.
+        CaffeCompatError: a file that cannot be used.
+    """
+    branch = read_branch(prototxt, blobs, "TEST")
+    known = blobs_in([weights])
+    learnable = [layer.name for layer in branch.layers if layer.name in known and known[layer.name]]
+    if not learnable:
+        raise UsageError(f"{weights} has weights for no layer of {prototxt}; is it the file of another net?")
+    net = Net(describe_net(branch.message(branch.size or (224, 224)), source=prototxt), known)
+    missing = [node.name for node in net.nodes if node.layer.blobs and not known.get(node.name)]
+    if missing:
+        raise UsageError(f"{weights} has no weights for layer '{missing[0]}' of {prototxt}")
+    net.copy_from(weights)
+    return net
+
+
+def measure_norms(
+    net: Net,
+    blobs: Sequence[str],
+    images: Sequence[str],
+    mean: Sequence[float] = MEANS,
+    count: int = 200,
+    progress: bool = True,
+) -> dict[str, NormReport]:
+    """Run images through a net, each at its own size, and measure the norms of some blobs.
+
+    Args:
+        images: files; where there are more than ``count``, that many evenly spaced ones are taken.
+        mean: blue, green, red, subtracted.
+
+    Raises:
+        DataError: an image that cannot be read.
+        UsageError: count below 1.
+    """
+    if count < 1:
+        raise UsageError(f"--count is {count}, expected 1 or more")
+    chosen = [images[i * len(images) // count] for i in range(count)] if len(images) > count else list(images)
+    norms: dict[str, list[np.ndarray]] = {blob: [] for blob in blobs}
+    device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
+    means = np.broadcast_to(np.float32(mean), 3)
+    with torch.inference_mode():
+        for name in tqdm(chosen, unit="image", disable=None if progress else True):
+            planar = np.stack([plane - value for plane, value in zip(planes(read_image(name)), means, strict=True)])
+            result = net(blobs=blobs, **{net.input_names[0]: torch.from_numpy(planar)[None].to(device)})
+            for blob in blobs:
+                norms[blob].append(result[blob].double().norm(dim=1).flatten().cpu().numpy())
+    return {blob: _report(values) for blob, values in norms.items()}
+
+
+def _report(per_image: list[np.ndarray]) -> NormReport:
+    values = np.concatenate(per_image)
+    means = [float(image.mean()) for image in per_image]
+    spread = float(np.std(means, ddof=1)) if len(means) > 1 else math.nan
+    return NormReport(
+        float(values.mean()), float(values.std()), spread, len(means), values.size, float((values == 0).mean())
+    )

@@ -1,0 +1,71 @@
+"""Small data files for the tests of the data layers, made when they are needed."""
+
+from pathlib import Path
+
+import cv2
+import h5py
+import lmdb
+import numpy as np
+
+from caffe_compat.proto import caffe_pb2
+
+
+def image(number: int, height: int = 6, width: int = 8) -> np.ndarray:
+    """A BGR image whose pixels are all different from their neighbours."""
+    grid = np.arange(height * width * 3).reshape(height, width, 3)
+    return ((grid * 37 + number * 11) % 251).astype(np.uint8)
+
+
+def write_images(folder: Path, count: int = 5, height: int = 6, width: int = 8) -> None:
+    """``0.png`` ... and, for pairs, ``0 second.png`` ..., a list and a list of pairs."""
+    for number in range(count):
+        cv2.imwrite(str(folder / f"{number}.png"), image(number, height, width))
+        cv2.imwrite(str(folder / f"{number} second.png"), image(number + 100, height, width))
+    (folder / "list.txt").write_text("".join(f"{folder}/{n}.png {n + 10}\n" for n in range(count)))
+    (folder / "pairs.txt").write_text("".join(f'{n}.png "{n} second.png"\n' for n in range(count)))
+
+
+def datum(number: int) -> bytes:
+    """An image as a raw Datum."""
+    pixels = image(number)
+    message = caffe_pb2.Datum(
+        channels=3, height=6, width=8, data=pixels.transpose(2, 0, 1).tobytes(), label=number + 10
+    )
+    return message.SerializeToString()
+
+
+def write_lmdb(path: Path, records: list[bytes]) -> None:
+    """A database with keys ``00000000``, ``00000001``, ..."""
+    with lmdb.open(str(path), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        for number, record in enumerate(records):
+            transaction.put(f"{number:08d}".encode(), record)
+
+
+def write_hdf5(folder: Path, rows: list[int]) -> None:
+    """Files ``part0.h5`` ... with datasets ``data`` (rows, 2) and ``label`` (rows), and the list ``h5.txt``.
+
+    Values count up from 0 over all files.
+    """
+    start = 0
+    for number, count in enumerate(rows):
+        with h5py.File(folder / f"part{number}.h5", "w") as file:
+            label = np.arange(start, start + count)
+            file["label"] = label
+            file["data"] = np.stack([label, -label], 1).astype(np.float64)
+        start += count
+    (folder / "h5.txt").write_text("".join(f"{folder}/part{number}.h5\n" for number in range(len(rows))))
+
+
+def write_windows(folder: Path) -> None:
+    """``windows.txt``: one foreground window of image 0, one background window of image 1."""
+    (folder / "windows.txt").write_text(
+        f"# 0\n{folder}/0.png\n3 6 8\n1\n3 0.9 1 1 4 4\n# 1\n{folder}/1.png\n3 6 8\n2\n5 0.1 2 0 6 5\n2 0.45 0 0 1 1\n"
+    )
+
+
+def write_all(folder: Path) -> None:
+    """Everything above."""
+    write_images(folder)
+    write_lmdb(folder / "lmdb", [datum(number) for number in range(5)])
+    write_hdf5(folder, [3, 2])
+    write_windows(folder)

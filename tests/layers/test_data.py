@@ -1,0 +1,331 @@
+"""ImageData, Data, MemoryData and the transformer; see also test_data_paired.py and test_data_files.py."""
+
+import logging
+import threading
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+import torch
+from data_files import datum, image, write_images, write_lmdb
+from one_layer import one_layer
+
+from caffe_compat.errors import CaffeCompatError, DataError, LayerError, MissingFileError, ModelFileError
+from caffe_compat.layers.data import datum_channels, read_mean
+from caffe_compat.layers.data.lists import read_image_list
+from caffe_compat.proto import caffe_pb2
+
+TWO = ("data", "label")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path)
+    write_lmdb(tmp_path / "lmdb", [datum(number) for number in range(5)])
+    return tmp_path
+
+
+def images(folder, text="", transform="", phase="TEST"):
+    body = f'image_data_param {{ source: "{folder}/list.txt" {text} }} transform_param {{ {transform} }}'
+    return one_layer("ImageData", body, tops=TWO, phase=phase)
+
+
+def records(folder, text="batch_size: 2", transform="", phase="TEST", tops=TWO, name="lmdb"):
+    body = f'data_param {{ source: "{folder}/{name}" backend: LMDB {text} }} transform_param {{ {transform} }}'
+    return one_layer("Data", body, tops=tops, phase=phase)
+
+
+def write_mean(path, mean, legacy=True):
+    blob = caffe_pb2.BlobProto(data=mean.reshape(-1).tolist())
+    if legacy:
+        blob.num, (blob.channels, blob.height, blob.width) = 1, mean.shape
+    else:
+        blob.shape.dim.extend(mean.shape)
+    path.write_bytes(blob.SerializeToString())
+
+
+# -- ImageData ----------------------------------------------------------------------------------------------------
+
+
+def test_images_in_order(folder):
+    data = images(folder, "batch_size: 3")
+    assert data.top_shapes([]) == [(3, 3, 6, 8), (3,)]
+    data()
+    pixels, labels = data()
+    assert labels.tolist() == [13, 14, 10]
+    assert np.array_equal(pixels[0].permute(1, 2, 0), image(3))
+
+
+def test_grey_and_resized(folder):
+    pixels, _ = images(folder, "is_color: false new_height: 3 new_width: 5")()
+    want = cv2.resize(cv2.cvtColor(image(0), cv2.COLOR_BGR2GRAY), (5, 3))
+    assert pixels.shape == (1, 1, 3, 5)
+    assert np.abs(pixels[0, 0].numpy() - want).max() <= 1
+
+
+@pytest.mark.parametrize("make", [images, records])
+@pytest.mark.parametrize("mean", ["", "mean_value: 3", "mean_value: 1 mean_value: 2 mean_value: 4", "file"])
+def test_transformation_against_a_slow_reference(folder, make, mean):
+    rng = np.random.default_rng(0)
+    array = rng.uniform(0, 200, (3, 6, 8)).astype(np.float32)
+    offsets = {"": 0, "mean_value: 3": 3, "file": array}.get(mean, np.array([1, 2, 4]).reshape(3, 1, 1))
+    if mean == "file":
+        write_mean(folder / "mean.binaryproto", array)
+        mean = f'mean_file: "{folder}/mean.binaryproto"'
+    seen = set()
+    data = make(folder, "batch_size: 20", f"crop_size: 4 mirror: true scale: 0.5 {mean}", "TRAIN")
+    for got, label in zip(*data(), strict=True):
+        whole = (image(int(label) - 10).transpose(2, 0, 1).astype(np.float32) - offsets) * 0.5
+        found = [
+            (y, x, flip)
+            for y in range(3)
+            for x in range(5)
+            for flip in (1, -1)
+            if np.allclose(got, whole[:, y : y + 4, x : x + 4][:, :, ::flip])
+        ]
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) > 8
+    assert {flip for _, _, flip in seen} == {1, -1}
+    test = make(folder, "batch_size: 1", f"crop_size: 4 scale: 0.5 {mean}", "TEST")
+    whole = (image(0).transpose(2, 0, 1).astype(np.float32) - offsets) * 0.5
+    assert np.allclose(test()[0][0], whole[:, 1:5, 2:6])
+
+
+def test_mirrors_in_test_too(folder):
+    pixels, _ = images(folder, "batch_size: 10", "mirror: true")()
+    flipped = [not np.array_equal(got.permute(1, 2, 0), image(k % 5)) for k, got in enumerate(pixels)]
+    assert any(flipped)
+    assert not all(flipped)
+
+
+@pytest.mark.parametrize("make", [images, records])
+def test_seek(folder, make):
+    text = "batch_size: 3" + (" shuffle: true rand_skip: 3" if make is images else "")
+    torch.manual_seed(4)
+    one = make(folder, text, "crop_size: 3 mirror: true", "TRAIN")
+    whole = [one()[0].clone() for _ in range(6)]
+    two = make(folder, text, "crop_size: 3 mirror: true", "TRAIN")
+    two.seek(4)
+    assert torch.equal(two()[0], whole[4])
+    assert torch.equal(two()[0], whole[5])
+
+
+def test_shuffle_takes_every_image_once_an_epoch(folder):
+    data = images(folder, "batch_size: 1 shuffle: true", phase="TEST")
+    epochs = [[int(data()[1]) for _ in range(5)] for _ in range(6)]
+    assert all(sorted(epoch) == [10, 11, 12, 13, 14] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_unequal_sizes(folder):
+    cv2.imwrite(str(folder / "1.png"), image(1, 7, 9))
+    with pytest.raises(DataError, match=r"line 2: .*1\.png is 9x7, the first image of the batch 8x6"):
+        images(folder, "batch_size: 2")()
+    data = images(folder, "batch_size: 1")
+    assert [tuple(data()[0].shape[2:]) for _ in range(3)] == [(6, 8), (7, 9), (6, 8)]
+    assert data.top_shapes([])[0] == (1, 3, 6, 8)
+
+
+def test_image_list(tmp_path):
+    path = tmp_path / "list"
+    path.write_bytes(b"a b.png 7\nc.png x3\nd.png -2\r\ne.png  12abc\nnolabel\n")
+    entries = read_image_list(str(path), "root-")
+    assert [(entry.path, entry.label) for entry in entries] == [
+        ("root-a b.png", 7),
+        ("root-c.png", 0),
+        ("root-d.png", -2),
+        ("root-e.png ", 12),
+        ("root-nolabel", 0),
+    ]
+    path.write_text("a.png 1\n\nb.png 2\n")
+    with pytest.raises(DataError, match="line 2: is empty"):
+        read_image_list(str(path))
+
+
+@pytest.mark.parametrize(
+    "text, transform, message",
+    [
+        ("batch_size: 0", "", "batch_size"),
+        ("new_width: 3", "", "new_height and new_width"),
+        ("", "crop_size: 7", r"0\.png: is 8x6, smaller than crop_size 7"),
+        ("", "mean_value: 1 mean_value: 2", "2 mean_value entries"),
+        ("", "mean_file: 'absent.binaryproto'", "absent.binaryproto"),
+        ("", "mean_file: 'a' mean_value: 1", "expected one of them"),
+        ("rand_skip: 1000000", "", "rand_skip"),
+    ],
+)
+def test_image_refusals(folder, text, transform, message):
+    with pytest.raises(CaffeCompatError, match=message):
+        images(folder, text, transform)
+
+
+def test_fields_in_the_old_place_are_ignored_aloud(folder, caplog):
+    with caplog.at_level(logging.WARNING):
+        pixels, _ = images(folder, "crop_size: 2 scale: 7")()
+    assert pixels.shape == (1, 3, 6, 8)
+    assert "image_data_param.scale, crop_size is ignored" in caplog.text
+
+
+def test_threads_end_with_the_net(folder):
+    data = images(folder, "batch_size: 1")
+    before = set(threading.enumerate())
+    data()
+    threads = set(threading.enumerate()) - before
+    assert threads
+    del data
+    for thread in threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+# -- Data ---------------------------------------------------------------------------------------------------------
+
+
+def test_records_in_order_and_around(folder):
+    data = records(folder, "batch_size: 3")
+    data()
+    pixels, labels = data()
+    assert labels.tolist() == [13, 14, 10]
+    assert np.array_equal(pixels[1].permute(1, 2, 0), image(4))
+    assert len(records(folder, tops=("data",))()) == 1
+
+
+def test_split_between_solvers(folder):
+    labels = []
+    for rank in range(2):
+        data = records(folder, "batch_size: 2", phase="TRAIN")
+        data.split(rank, 2)
+        labels.append([int(label) for _ in range(3) for label in data()[1]])
+    assert labels == [[10, 12, 14, 11, 13, 10], [11, 13, 10, 12, 14, 11]]
+    data = records(folder, "batch_size: 2", phase="TEST")
+    data.split(1, 2)
+    assert data()[1].tolist() == [10, 11]
+    with pytest.raises(LayerError, match="part 2 of 2"):
+        data.split(2, 2)
+
+
+def test_datum_kinds():
+    values = np.arange(12, dtype=np.float32).reshape(3, 2, 2) / 7
+    message = caffe_pb2.Datum(channels=3, height=2, width=2, float_data=values.reshape(-1).tolist(), label=4)
+    channels, label = datum_channels(message.SerializeToString(), "x")
+    assert np.array_equal(channels, values)
+    assert label == 4
+    alpha = np.dstack([image(0), image(1)[:, :, :1]])
+    for pixels, count in ((alpha, 4), (image(0), 3), (image(0)[:, :, 0], 1)):
+        raw = caffe_pb2.Datum(encoded=True, data=cv2.imencode(".png", pixels)[1].tobytes()).SerializeToString()
+        channels, _ = datum_channels(raw, "x")
+        assert np.array_equal(np.dstack(channels).reshape(pixels.shape), pixels)
+        assert len(channels) == count
+        assert len(datum_channels(raw, "x", force_color=True)[0]) == 3
+        assert len(datum_channels(raw, "x", force_gray=True)[0]) == 1
+        with pytest.raises(DataError, match="force_color and force_gray"):
+            datum_channels(raw, "x", True, True)
+
+
+def test_malformed_datums():
+    deep = cv2.imencode(".png", image(0).astype(np.uint16))[1].tobytes()
+    for raw, message in (
+        (b"\xff\xff", "rec: is no Datum"),
+        (b"", "0 values"),
+        (caffe_pb2.Datum(channels=3, height=2, width=2, data=b"abc").SerializeToString(), "3 values"),
+        (caffe_pb2.Datum(encoded=True, data=b"abc").SerializeToString(), "no image"),
+        (caffe_pb2.Datum(encoded=True, data=b"").SerializeToString(), "no image"),
+        (caffe_pb2.Datum(encoded=True, data=deep).SerializeToString(), "8 bits"),
+    ):
+        with pytest.raises(DataError, match=message):
+            datum_channels(raw, "rec")
+
+
+def test_databases_that_are_refused(folder):
+    with pytest.raises(MissingFileError, match="absent"):
+        records(folder, name="absent")
+    (folder / "junk").mkdir()
+    (folder / "junk" / "data.mdb").write_bytes(b"x" * 10000)
+    with pytest.raises(DataError, match="junk: is no LMDB"):
+        records(folder, name="junk")
+    lmdb.open(str(folder / "empty")).close()
+    with pytest.raises(DataError, match="empty: the database is empty"):
+        records(folder, name="empty")
+    write_lmdb(
+        folder / "mixed", [datum(0), caffe_pb2.Datum(channels=1, height=1, width=1, data=b"a").SerializeToString()]
+    )
+    with pytest.raises(DataError, match=r"00000001.*\[1, 1, 1\].*\[3, 6, 8\]"):
+        records(folder, name="mixed")()
+
+
+def test_leveldb(folder):
+    plyvel = pytest.importorskip("plyvel")
+    with plyvel.DB(str(folder / "level"), create_if_missing=True) as database:
+        for number in range(5):
+            database.put(b"%08d" % number, datum(number))
+    body = f'data_param {{ source: "{folder}/level" batch_size: 3 }}'
+    one, two = (one_layer("Data", body, tops=TWO) for _ in range(2))
+    for data in (one, two):
+        data()
+        pixels, labels = data()
+        assert labels.tolist() == [13, 14, 10]
+        assert np.array_equal(pixels[0].permute(1, 2, 0), image(3))
+    with pytest.raises(MissingFileError, match="nowhere"):
+        one_layer("Data", f'data_param {{ source: "{folder}/nowhere" batch_size: 3 }}', tops=TWO)
+
+
+# -- the mean, MemoryData -----------------------------------------------------------------------------------------
+
+
+def test_mean_files(tmp_path):
+    mean = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    write_mean(tmp_path / "legacy", mean)
+    assert np.array_equal(read_mean(str(tmp_path / "legacy")), mean)
+    write_mean(tmp_path / "shape", mean[None], legacy=False)
+    assert np.array_equal(read_mean(str(tmp_path / "shape")), mean)
+    write_mean(tmp_path / "three", mean, legacy=False)
+    assert read_mean(str(tmp_path / "three")).shape == (3, 4, 1)  # fits no image, as in Caffe
+    (tmp_path / "empty").write_bytes(b"")
+    with pytest.raises(ModelFileError, match="empty"):
+        read_mean(str(tmp_path / "empty"))
+
+
+MEMORY = "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 } transform_param { scale: 9 }"
+
+
+def test_memory():
+    data = one_layer("MemoryData", MEMORY, tops=TWO)
+    assert data.top_shapes([]) == [(2, 3, 4, 5), (2,)]
+    with pytest.raises(LayerError, match="set_input_arrays"):
+        data()
+    values = np.random.default_rng(0).random((6, 3, 4, 5), np.float32)
+    labels = np.arange(6, dtype=np.float32)
+    data.reset(values, labels)
+    for start in (0, 2, 4, 0):
+        got, label = data()
+        assert np.array_equal(got, values[start : start + 2])
+        assert label.shape == (2, 1, 1, 1)
+        assert label.flatten().tolist() == [start, start + 1]
+        got.zero_()
+    assert values.min() > 0 or values[0].any()
+    assert data.top_shapes([])[1] == (2, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "shape, dtype, labels, message",
+    [
+        ((4, 2, 4, 5), np.float32, 4, "wrong number of channels"),
+        ((4, 3, 4, 6), np.float32, 4, "wrong width"),
+        ((4, 60), np.float32, 4, "number of axes"),
+        ((4, 3, 4, 5), np.float64, 4, "C-contiguous float32"),
+        ((4, 3, 4, 5), np.float32, 2, "same first dimension"),
+        ((3, 3, 4, 5), np.float32, 3, "multiple of batch size 2"),
+        ((0, 3, 4, 5), np.float32, 0, "multiple of batch size 2"),
+    ],
+)
+def test_memory_refusals(shape, dtype, labels, message):
+    data = one_layer("MemoryData", MEMORY, tops=TWO)
+    with pytest.raises(LayerError, match=message):
+        data.reset(np.zeros(shape, dtype), np.zeros(labels, np.float32))
+
+
+def test_memory_sizes():
+    with pytest.raises(LayerError, match="expected positive numbers"):
+        one_layer("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 4 }", tops=TWO)

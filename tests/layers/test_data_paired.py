@@ -1,0 +1,239 @@
+"""PairedImageData: what is in a batch, what is random, and that resuming changes nothing."""
+
+import time
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from data_files import image, write_images
+from one_layer import one_layer
+
+from caffe_compat.errors import DataError, LayerError, MissingFileError
+
+
+def layer(folder, text="", phase="TRAIN", source="pairs.txt"):
+    body = f'paired_image_data_param {{ source: "{folder}/{source}" {text} }}'
+    return one_layer("PairedImageData", body, tops=("a", "b"), phase=phase)
+
+
+def batches(data, count):
+    return [tuple(top.clone() for top in data()) for _ in range(count)]
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for x, y in zip(one, other, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_images(tmp_path)
+    return tmp_path
+
+
+def test_in_order_with_means(folder):
+    means = "mean_value: 1 mean_value: 2 mean_value: 3 mean_value_1: 10 scale: 0.5"
+    data = layer(folder, f"batch_size: 3 {means}", "TEST")
+    first, second = batches(data, 2)
+    assert first[0].shape == first[1].shape == (3, 3, 6, 8)
+    for top, offset, mean in ((0, 0, [1, 2, 3]), (1, 100, [10] * 3)):
+        for item, number in ((second, 3), (first, 2)):
+            want = (image(number + offset).astype(np.float32) - mean) * 0.5
+            got = item[top][number % 3].permute(1, 2, 0).numpy()
+            assert np.allclose(got, want)
+    assert torch.equal(second[0][2], first[0][0])  # the list starts again
+
+
+def test_one_mean_serves_both(folder):
+    first, second = layer(folder, "mean_value: 7", "TEST")()
+    assert np.array_equal(first[0].permute(1, 2, 0), image(0).astype(np.float32) - 7)
+    assert np.array_equal(second[0].permute(1, 2, 0), image(100).astype(np.float32) - 7)
+
+
+def test_crop_and_mirror_are_common(folder):
+    data = layer(folder, "batch_size: 4 crop_height: 3 crop_width: 4 mirror: true shuffle: true seed: 5")
+    seen = set()
+    for first, second in batches(data, 12):
+        for a, b in zip(first, second, strict=True):
+            places = [
+                (number, top, left, flip)
+                for number in range(5)
+                for top in range(4)
+                for left in range(5)
+                for flip in (1, -1)
+                if np.array_equal(a.permute(1, 2, 0), image(number)[top : top + 3, left : left + 4][:, ::flip])
+            ]
+            assert len(places) == 1
+            number, top, left, flip = places[0]
+            want = image(number + 100)[top : top + 3, left : left + 4][:, ::flip]
+            assert np.array_equal(b.permute(1, 2, 0), want)
+            seen.add(places[0])
+    assert {place[0] for place in seen} == set(range(5))
+    assert {place[1] for place in seen} == set(range(4))
+    assert {place[2] for place in seen} == set(range(5))
+    assert {place[3] for place in seen} == {1, -1}
+
+
+def test_centre_crop_in_test(folder):
+    first, _ = layer(folder, "crop_height: 3 crop_width: 5 mirror: true shuffle: true", "TEST")()
+    assert np.array_equal(first[0].permute(1, 2, 0), image(0)[1:4, 1:6])
+
+
+def test_every_pair_once_an_epoch(folder):
+    data = layer(folder, "batch_size: 1 shuffle: true seed: 3")
+    orders = []
+    for _ in range(3):
+        sums = [float(data()[0].sum()) for _ in range(5)]
+        assert len(set(sums)) == 5
+        orders.append(sums)
+    assert {tuple(sorted(order)) for order in orders} == {tuple(sorted(orders[0]))}
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_flow_is_negated_where_mirrored(folder):
+    data = layer(folder, "batch_size: 5 mirror: true negate_x_channel: 2 mean_value: 0.5 seed: 1")
+    first, second = data()
+    flipped = 0
+    for number in range(5):
+        a, b = first[number].permute(1, 2, 0), second[number].permute(1, 2, 0)
+        want = image(number + 100).astype(np.float32)
+        if not np.array_equal(a, image(number) - np.float32(0.5)):
+            flipped += 1
+            want = want[:, ::-1].copy()
+            want[..., 2] = 256 - want[..., 2]
+        assert np.array_equal(b, want - 0.5)
+    assert 0 < flipped < 5
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 4])
+def test_seek_resumes_bit_for_bit(folder, prefetch):
+    text = f"batch_size: 2 crop_height: 4 crop_width: 4 mirror: true shuffle: true seed: 9 prefetch: {prefetch}"
+    whole = batches(layer(folder, text), 10)
+    data = layer(folder, text)
+    data.seek(6)
+    assert same(batches(data, 4), whole[6:])
+    assert data.position == 10
+    data.seek(2)
+    assert same(batches(data, 3), whole[2:5])
+    with pytest.raises(LayerError, match="negative|0 or more"):
+        data.seek(-1)
+
+
+def test_torchs_seed_decides_and_state_carries_it(folder):
+    text = "mirror: true shuffle: true"
+    torch.manual_seed(1)
+    one = layer(folder, text)
+    torch.rand(3)
+    again = layer(folder, text)
+    torch.manual_seed(2)
+    other = layer(folder, text)
+    first = batches(one, 6)
+    assert same(first, batches(again, 6))
+    assert not same(first, batches(other, 6))
+    again.seek(4)
+    other.load_state(again.state())
+    assert same(batches(other, 2), first[4:])
+
+
+def test_short_side_and_multiple(tmp_path):
+    write_images(tmp_path, 1, 20, 31)
+    first, second = layer(tmp_path, "batch_size: 1 short_side: 40 multiple_of: 32", "TEST")()
+    want = cv2.resize(image(0, 20, 31), None, fx=2, fy=2)[:32, :32]
+    assert np.array_equal(first[0].permute(1, 2, 0), want)
+    assert second.shape == (1, 3, 32, 32)
+    first, _ = layer(tmp_path, "batch_size: 1 new_height: 10 new_width: 9", "TEST")()
+    assert np.array_equal(first[0].permute(1, 2, 0), cv2.resize(image(0, 20, 31), (9, 10)))
+
+
+def test_split_between_solvers(folder):
+    whole = batches(layer(folder, "batch_size: 1"), 10)
+    parts = [layer(folder, "batch_size: 1") for _ in range(2)]
+    for rank, part in enumerate(parts):
+        part.split(rank, 2)
+        assert same(batches(part, 5), whole[rank::2])
+
+
+def test_list_forms(folder):
+    (folder / "other.txt").write_text(f'0.png\t0 second.png\n\n  "{folder}/1.png"   "1 second.png"\r\n')
+    first, second = layer(folder, "batch_size: 2", "TEST", "other.txt")()
+    assert np.array_equal(second[1].permute(1, 2, 0), image(101))
+    root = folder / "elsewhere"
+    root.mkdir()
+    (folder / "0.png").rename(root / "0.png")
+    (folder / "1.png").rename(root / "1.png")
+    (folder / "plain.txt").write_text("0.png 1.png\n")
+    first, second = layer(folder, f'batch_size: 1 root_folder: "{root}"', "TEST", "plain.txt")()
+    assert np.array_equal(second[0].permute(1, 2, 0), image(1))
+
+
+def test_unreadable_later_image_is_raised_in_its_batch(folder):
+    (folder / "3 second.png").write_bytes(b"no image")
+    data = layer(folder, "batch_size: 2", "TEST")
+    data()
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"pairs\.txt, line 4: .*3 second\.png"):
+            data()
+    data.seek(0)
+    assert np.array_equal(data()[0][0].permute(1, 2, 0), image(0))
+
+
+def test_lists_that_are_refused(folder):
+    for content, message in (
+        ("", "empty"),
+        ("0.png\n", r"bad\.txt, line 1.*expected two"),
+        ("0.png 1.png 2.png\n", "line 1: has 3"),
+        ("0.png absent.png\n", r"bad\.txt, line 1.*absent\.png"),
+    ):
+        (folder / "bad.txt").write_text(content)
+        with pytest.raises(DataError, match=message):
+            layer(folder, "", "TEST", "bad.txt")
+    with pytest.raises(MissingFileError, match=r"nothing\.txt"):
+        layer(folder, "", "TEST", "nothing.txt")
+
+
+def test_sizes_that_are_refused(folder):
+    cv2.imwrite(str(folder / "big.png"), image(0, 7, 8))
+    (folder / "bad.txt").write_text("0.png big.png\n")
+    with pytest.raises(DataError, match=r"line 1.*8x6 .*0\.png.*8x7 .*big\.png"):
+        layer(folder, "", "TEST", "bad.txt")
+    (folder / "bad.txt").write_text("0.png 1.png\nbig.png big.png\n")
+    data = layer(folder, "batch_size: 2", "TEST", "bad.txt")
+    with pytest.raises(DataError, match=r"lines 1 and 2.*0\.png.*big\.png"):
+        data()
+    with pytest.raises(DataError, match="too small for a crop of 9x6"):
+        layer(folder, "crop_height: 6 crop_width: 9")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("batch_size: 0", "batch_size"),
+        ("mean_value: 1 mean_value: 2", "mean_value has 2"),
+        ("new_height: 4", "expected both or none"),
+        ("crop_width: 4", "expected both or none"),
+        ("new_height: 4 new_width: 4 short_side: 3", "one of them"),
+        ("multiple_of: 0", "multiple_of"),
+        ("negate_x_channel: 3", "negate_x_channel"),
+    ],
+)
+def test_parameters_that_are_refused(folder, text, message):
+    with pytest.raises(LayerError, match=message):
+        layer(folder, text)
+
+
+def test_reads_ahead(folder):
+    data = layer(folder, "batch_size: 2 prefetch: 3")
+    read = []
+    inner = data.read
+
+    def slow(number):
+        time.sleep(0.05)
+        read.append(number)
+        return inner(number)
+
+    data.read = slow
+    data()
+    time.sleep(0.3)
+    assert sorted(read) == [0, 1, 2, 3]
+    data.close()
+    assert torch.equal(data()[0], torch.from_numpy(inner(1)[0]))

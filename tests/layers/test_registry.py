@@ -1,0 +1,150 @@
+"""Every registered layer type has cases; of each case: shapes = module on meta, gradcheck, ONNX Runtime = forward."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from one_layer import one_net
+from torch import Tensor
+
+from caffe_compat.errors import ExportError
+from caffe_compat.layers import Layer, registered
+from caffe_compat.net import Net
+from caffe_compat.onnx import export_onnx
+
+Case = tuple[str, str, list[tuple[int, ...]], dict[str, Any]]
+
+
+def _cases() -> list[Any]:
+    found = []
+    for path in sorted(Path(__file__).parent.glob("cases_*.py")):
+        for type_name, cases in importlib.import_module(path.stem).CASES.items():
+            for index, (body, shapes, options) in enumerate(cases):
+                found.append(pytest.param((type_name, body, shapes, options), id=f"{type_name}-{index}"))
+    return found
+
+
+CASES = _cases()
+
+
+def _net(case: Case, phase: str = "TEST") -> Net:
+    type_name, body, shapes, options = case
+    tops = options.get("top_names") or [f"y{index}" for index in range(options.get("tops", 1))]
+    torch.manual_seed(0)
+    return one_net(type_name, body, shapes, tops, phase)
+
+
+def _layer(net: Net) -> Layer:
+    return net.layer("under_test")
+
+
+def _bottoms(case: Case, dtype: torch.dtype = torch.float32) -> list[Tensor]:
+    """Values well apart from each other, so that no kink of a layer lies within a finite difference."""
+    _, _, shapes, options = case
+    generator = torch.Generator().manual_seed(3)
+    result = []
+    for index, shape in enumerate(shapes):
+        size = int(np.prod(shape))
+        if index in options.get("values", {}):
+            value = torch.tensor(options["values"][index], dtype=dtype).reshape(shape)
+        elif index in options.get("labels", {}):
+            value = torch.randint(options["labels"][index], shape, generator=generator).to(dtype)
+        else:
+            spread = torch.randperm(size, generator=generator).to(dtype)
+            value = ((spread + 0.5) / max(size, 1) * 3 - 1.5 + 0.013 + 0.0037 * index).reshape(shape)
+            if index in options.get("positive", ()):
+                value = value.abs() + 0.1
+        result.append(value)
+    return result
+
+
+def _tuple(value: Any) -> tuple[Tensor, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def test_every_type_has_cases() -> None:
+    types = {case.values[0][0] for case in CASES}
+    assert set(registered()) - types == set()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shape_rule_is_what_the_layer_makes(case: Case) -> None:
+    if case[0] == "Input" or case[3].get("forward") is False:
+        pytest.skip("nothing to compute")
+    net = _net(case)
+    layer, bottoms = _layer(net), _bottoms(case)
+    rule = [tuple(shape) for shape in layer.top_shapes([tuple(bottom.shape) for bottom in bottoms])]
+    with torch.no_grad():
+        tops = _tuple(layer(*bottoms))
+    if case[0] not in ("Filter", "SuperpixelProjection"):  # one size depends on values
+        assert [tuple(top.shape) for top in tops] == rule
+
+
+NO_META = {"Filter", "BatchReindex", "Data", "HDF5Data", "ImageData", "PairedImageData", "WindowData", "Python",
+           "SuperpixelProjection"}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_shape_rule_on_meta(case: Case) -> None:
+    if case[0] == "Input" or case[0] in NO_META or case[3].get("forward") is False:
+        pytest.skip("reads values, which meta tensors do not have")
+    net = _net(case).to("meta")
+    layer, bottoms = _layer(net), [bottom.to("meta") for bottom in _bottoms(case)]
+    with torch.no_grad():
+        tops = _tuple(layer(*bottoms))
+    assert [tuple(t.shape) for t in tops] == [tuple(s) for s in layer.top_shapes([tuple(b.shape) for b in bottoms])]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradient(case: Case) -> None:
+    type_name, _, shapes, options = case
+    if not shapes or options.get("gradcheck") is False or options.get("forward") is False:
+        pytest.skip("no gradient, or one that is Caffe's and not the derivative")
+    net = _net(case).double()
+    layer, bottoms = _layer(net), _bottoms(case, torch.float64)
+    fixed = {*options.get("labels", {}), *options.get("values", {}), *options.get("constant", ())}
+    fixed |= set(layer.no_gradient or ())
+    for index, bottom in enumerate(bottoms):
+        bottom.requires_grad_(index not in fixed)
+    parameters = [parameter for parameter in layer.blobs if parameter.requires_grad]
+    with torch.no_grad():
+        for index, parameter in enumerate(parameters):
+            parameter.uniform_(0.2, 0.9, generator=torch.Generator().manual_seed(index))
+
+    def function(*_: Tensor) -> tuple[Tensor, ...]:
+        return tuple(top for top in _tuple(layer(*bottoms)) if top.requires_grad)
+
+    inputs = [bottom for bottom in bottoms if bottom.requires_grad] + parameters
+    if not inputs or not function():
+        pytest.skip("nothing to differentiate")
+    assert torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-5, rtol=1e-4, nondet_tol=1e-12)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_onnx_runtime_agrees(case: Case) -> None:
+    type_name, _, shapes, options = case
+    if options.get("onnx") is False or options.get("forward") is False or not shapes or options.get("tops") == 0:
+        pytest.skip("nothing that ONNX could compute")
+    net = _net(case)
+    layer, bottoms = _layer(net), _bottoms(case)
+    names = [f"x{index}" for index in range(len(bottoms))]
+    try:
+        model = export_onnx(net, dynamic=())
+    except ExportError as error:
+        assert layer.onnx_reason, f"{type_name} neither exports nor says why: {error}"
+        pytest.skip(str(error))
+    with torch.no_grad():
+        expected = net(**dict(zip(names, bottoms, strict=True)))
+    buffer = io.BytesIO(model.SerializeToString())
+    session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+    wanted = {value.name for value in session.get_inputs()}
+    feed = {name: bottom.numpy() for name, bottom in zip(names, bottoms, strict=True) if name in wanted}
+    for output, value in zip(session.get_outputs(), session.run(None, feed), strict=True):
+        np.testing.assert_allclose(value, expected[output.name].numpy(), rtol=1e-4, atol=1e-5, err_msg=output.name)
