@@ -50,6 +50,30 @@ def _grid_weights(grid: int, height: int, width: int, like: Tensor | None = None
     return torch.einsum("yi,xj->ijyx", rows, columns).reshape(grid * grid, height, width)
 
 
+def _mix(q: Tensor, grid: int) -> Tensor:
+    """Probabilities (Tensor[N, K, H, W]) of a grid (Tensor[N, K, grid * grid, H, W]), rounded as Caffe's.
+
+    The four corners are added in Caffe's order, with weights from coordinates cut to float32: where scores saturate,
+    log(1 - p) is made of these roundings.
+    """
+    height, width = q.shape[3:]
+    y, x = torch.arange(height, device=q.device)[:, None], torch.arange(width, device=q.device)
+    total = torch.zeros_like(q[:, :, 0])
+    for row, row_weight in _corners(height, grid, q):
+        for column, column_weight in _corners(width, grid, q):
+            total = total + row_weight[:, None] * column_weight * q[:, :, row[:, None] * grid + column, y, x]
+    return total
+
+
+def _corners(size: int, grid: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The cells before and after each pixel, with their weights."""
+    centre = torch.arange(size, dtype=torch.float64, device=like.device) + 0.5
+    coordinate = (centre * grid / size - 0.5).to(like.dtype)
+    low = coordinate.floor()
+    before, after = low.clamp(min=0).long(), (low + 1).clamp(max=grid - 1).long()
+    return (before, low + 1 - coordinate), (after, coordinate - low)
+
+
 class _GridLayer(Layer):
     """What the locally connected layers share."""
 
@@ -118,8 +142,8 @@ class _GridLoss(torch.autograd.Function):
         ctx: Any, scores: Tensor, label: Tensor, wanted: Tensor, weights: Tensor, losses: tuple[float, float]
     ) -> Tensor:
         number, channels, height, width = label.shape
-        q = scores.reshape(number, channels, -1, height, width).sigmoid()
-        p = (q * weights).sum(2)
+        q = scores.double().sigmoid().to(scores.dtype).reshape(number, channels, -1, height, width)
+        p = _mix(q, math.isqrt(q.shape[2]))
         positive, negative = label > 0.5, (label >= 0) & (label < 0.5)
         logs = losses[0] * p.clamp(min=FLT_MIN).log() * positive
         logs = logs + losses[1] * (1 - p).clamp(min=FLT_MIN).log() * negative

@@ -77,7 +77,8 @@ class DummyData(Layer):
     """Tops made by fillers: constant ones are filled once, at setup; all others anew at every forward pass.
 
     One shape for all tops or one for each, as ``shape`` or as the legacy ``num``, ``channels``, ``height``, ``width``;
-    no filler (constant 0), one for all tops or one for each.
+    no filler (constant 0), one for all tops or one for each.  A ``transform_param`` does nothing, as in Caffe: such a
+    layer stands in for a real data layer.
     """
 
     caffe_type = "DummyData"
@@ -87,6 +88,8 @@ class DummyData(Layer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section, tops = params.section("dummy_data_param"), len(params.tops)
+        transform = params.section("transform_param")
+        transform.ignore(*(field.name for field in transform.message.DESCRIPTOR.fields))
         self.shapes = self._read_shapes(section, tops)
         fillers = [
             Filler.from_message(message, params.error, "dummy_data_param.data_filler")

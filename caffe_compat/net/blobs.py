@@ -7,6 +7,9 @@ its own, so that forward and backward can start and end anywhere.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -101,6 +104,15 @@ class Blob:
         """Whether a numpy view of the values was handed out."""
         return self._data_view is not None
 
+    def to(self, device: torch.device) -> None:
+        """Keep the values on another device from now on; views that were handed out stay live."""
+        for name, view in (("_data", self._data_view), ("_diff", self._diff_view)):
+            value = getattr(self, name)
+            if value is not None:
+                own = device.type == "cpu" and view is not None
+                setattr(self, name, torch.from_numpy(view) if own else value.to(device))
+        self._device = device
+
     def set_data(self, value: Tensor) -> None:
         """Take the result of a forward pass."""
         if self._data_view is None or value.shape != self._shape:
@@ -126,11 +138,16 @@ class Blob:
 
 
 class ParamBlob(Blob):
-    """A learnable blob: its data are the parameter, its diff is the parameter's ``grad``."""
+    """A learnable blob: its data are the parameter, its diff is the parameter's ``grad``.
+
+    On the CPU the numpy views share its memory.  On a GPU they are copies that are fetched when asked for, and that
+    :meth:`write_back` takes over before the net runs next.
+    """
 
     def __init__(self, layer: Layer, index: int) -> None:
         super().__init__(layer.blob_shapes[index])
         self._layer, self._index = layer, index
+        self._copies: dict[str, Tensor] = {}
 
     @property
     def parameter(self) -> nn.Parameter:
@@ -139,17 +156,26 @@ class ParamBlob(Blob):
 
     @property
     def data(self) -> np.ndarray:
-        """The values, float32, writable, shared with the torch parameter."""
-        if self.parameter.device.type != "cpu":
-            raise NetError("parameters on a GPU have no numpy view; use net.cpu() or the torch parameter")
-        return self.parameter.detach().numpy().reshape(self._shape)
+        """The values, float32, writable."""
+        return self._numpy("data", self.parameter.detach())
 
     @property
     def diff(self) -> np.ndarray:
         """The accumulated gradient, float32, writable."""
-        if self.parameter.device.type != "cpu":
-            raise NetError("parameters on a GPU have no numpy view; use net.cpu() or the torch parameter")
-        return gradient_of(self.parameter).numpy().reshape(self._shape)
+        return self._numpy("diff", gradient_of(self.parameter))
+
+    def _numpy(self, what: str, value: Tensor) -> np.ndarray:
+        if value.device.type != "cpu":
+            if what not in self._copies:
+                self._copies[what] = value.cpu()
+            value = self._copies[what]
+        return value.numpy().reshape(self._shape)
+
+    def write_back(self) -> None:
+        """Take over what was written into views of a blob on a GPU."""
+        for what, copy in self._copies.items():
+            (self.parameter.detach() if what == "data" else gradient_of(self.parameter)).copy_(copy)
+        self._copies.clear()
 
     def reshape(self, *shape: int) -> None:
         """Parameters keep their shape.
@@ -168,10 +194,14 @@ class BlobNet:
         net: the module whose layers are run.
         blobs: by number; ``names`` holds their names.
         keep_graph: whether ``backward`` may be called again without a new forward pass (costs memory).
+        reference_arithmetic: in the forward pass of layers that will go backward, convolve on the CPU by unfolding and
+            multiplying matrices, as Caffe does, instead of by oneDNN: somewhat slower, but with roundings nearest to
+            Caffe's, so that near ties (which of two values a pooling takes for the maximum) send gradients the same
+            way.
     """
 
-    def __init__(self, net: Net, keep_graph: bool = True) -> None:
-        self.net, self.keep_graph = net, keep_graph
+    def __init__(self, net: Net, keep_graph: bool = True, reference_arithmetic: bool = False) -> None:
+        self.net, self.keep_graph, self.reference_arithmetic = net, keep_graph, reference_arithmetic
         plan = net.plan
         device = next((p.device for p in net.parameters()), torch.device("cpu"))
         self.device = device
@@ -199,6 +229,35 @@ class BlobNet:
             self._param_blobs[key] = ParamBlob(self.net.nodes[number].layer, index)
         return self._param_blobs[key]
 
+    def to(self, device: torch.device) -> None:
+        """Run on another device from now on."""
+        if device == self.device:
+            return
+        self.write_back()
+        self.net.to(device)
+        for blob in self.blobs:
+            blob.to(device)
+        self._graphs = [None] * len(self._graphs)
+        self.device = device
+
+    def write_back(self) -> None:
+        """Take over what scripts wrote into views of parameters on a GPU; on the CPU there is nothing to do."""
+        if self.device.type != "cpu":
+            for blob in self._param_blobs.values():
+                blob.write_back()
+
+    @contextlib.contextmanager
+    def _arithmetic(self, node: Node) -> Iterator[None]:
+        """oneDNN switched off, if the arithmetic is to be Caffe's."""
+        if not (self.reference_arithmetic and node.needs_backward and torch.backends.mkldnn.enabled):
+            yield
+            return
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
+
     def reshape(self) -> None:
         """Give every blob the shape that follows from the shapes of the inputs."""
         for node in self.net.nodes:
@@ -220,11 +279,12 @@ class BlobNet:
 
     def forward_layer(self, number: int) -> Tensor | None:
         """Run one layer; its weighted loss, or ``None`` if it has none."""
+        self.write_back()
         node = self.net.nodes[number]
         if node.type == "Input":
             return None
         bottoms = tuple(self._bottom(node, index) for index in range(len(node.bottom_ids)))
-        with torch.set_grad_enabled(node.needs_backward):
+        with torch.set_grad_enabled(node.needs_backward), self._arithmetic(node):
             tops = run_layer(self._checked, number, node, bottoms)
         tops = tuple(top if top.device == self.device else top.to(self.device) for top in tops)
         self._graphs[number] = (bottoms, tops) if node.needs_backward else None
@@ -255,14 +315,13 @@ class BlobNet:
 
     def backward_layer(self, number: int) -> None:
         """Gradients of one layer: those of its parameters accumulate, those of its bottoms replace."""
+        self.write_back()
         node = self.net.nodes[number]
         graph = self._graphs[number]
-        if graph is None:
-            if node.bottom_ids:
-                raise NetError(f"layer '{node.name}' ({node.type}): backward before forward")
+        if graph is None and not node.bottom_ids:
             return
-        bottoms, tops = graph
         self._refuse_gradients(node)
+        bottoms, tops = graph or self._graph_of(number, node)
         outputs = [(top, self.blobs[blob].gradient) for top, blob in zip(tops, node.top_ids, strict=True)]
         outputs = [(top, seed) for top, seed in outputs if top.requires_grad]
         wanted = [bottom for bottom in bottoms if bottom.requires_grad]
@@ -296,6 +355,14 @@ class BlobNet:
             else:
                 accumulate(parameter, gradient)
 
+    def _graph_of(self, number: int, node: Node) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """What a forward pass of one layer would record now, with all blobs left as they are: Caffe lets scripts go
+        backward from what they wrote into blobs."""
+        values = [self.blobs[blob].tensor.detach().clone() for blob in node.bottom_ids]
+        bottoms = tuple(value.requires_grad_(grad) for value, grad in zip(values, node.bottom_grads, strict=True))
+        with torch.enable_grad(), self._arithmetic(node):
+            return bottoms, run_layer(self._checked, number, node, bottoms)
+
     @staticmethod
     def _refuse_gradients(node: Node) -> None:
         refused = node.layer.no_gradient or ()
@@ -308,6 +375,7 @@ class BlobNet:
 
     def clear_param_diffs(self) -> None:
         """Set the gradients of all learnable parameters to zero."""
+        self.write_back()
         for learnable in self.net.learnables:
             grad = learnable.parameter.grad
             if grad is not None:

@@ -101,7 +101,7 @@ def export_verified(
     )
     if not report.passed:
         target = target.with_name(f"{target.stem}.unverified{target.suffix}")
-    save_onnx(model, target)
+    save_onnx(model, target, check=False)
     size = target.stat().st_size
     if is_large(model):
         size += target.with_name(f"{target.name}.data").stat().st_size

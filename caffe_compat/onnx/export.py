@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -63,12 +64,14 @@ def export_onnx(
     shapes = _input_shapes(net, needed, inputs or {})
     _check_shapes(net, nodes, shapes)
     error: ExportError | None = None
-    for kinds in _choices(dynamic):
+    for kinds in _choices(dynamic) if shapes else [()]:
         try:
             sizes, refusals = find_sizes(net, nodes, shapes, kinds)
             if dynamic is not True and refusals:
                 kind, reason = next(iter(refusals.items()))
-                raise ExportError(f"net '{net.description.name}' cannot have a dynamic {kind}: {reason}")
+                raise ExportError(
+                    f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
+                )
             model = _write(net, nodes, wanted, net_shapes(net, nodes, shapes, sizes), opset)
             break
         except ExportError as refusal:
@@ -89,10 +92,11 @@ def _add_facts(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
         model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
 
 
-def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = None) -> None:
+def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = None, check: bool = True) -> None:
     """Check a model and write it, whole or not at all.
 
     Args:
+        check: False if it was checked before (:func:`export_onnx` does).
         external: whether the weights go to a second file, ``path`` with ``.data`` appended; by default those of 2 GB
             or more, which one file cannot hold.
 
@@ -102,7 +106,8 @@ def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = No
     """
     target = Path(path)
     if not (is_large(model) if external is None else external):
-        _check_model(model)
+        if check:
+            _check_model(model)
         with atomic_write(target) as stream:
             stream.write(model.SerializeToString())
         return
@@ -111,6 +116,7 @@ def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = No
         with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
             data = f"{target.name}.data"
             saved = _save_external(model, Path(folder) / target.name, data)
+            shutil.copymode(saved, Path(folder) / data)
             os.replace(Path(folder) / data, target.parent / data)
             os.replace(saved, target)
     except OSError as error:

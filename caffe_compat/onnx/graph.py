@@ -71,10 +71,10 @@ class GraphBuilder:
         array = np.asarray(value)
         if dtype is not None:
             array = array.astype(dtype)
-        elif array.dtype == np.float64:
-            array = array.astype(np.float32)
         elif not isinstance(value, np.ndarray) and (array.size == 0 or array.dtype.kind == "i"):
             array = array.astype(np.int64)
+        elif array.dtype == np.float64:
+            array = array.astype(np.float32)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = self._store(self.fresh("constant"), array)

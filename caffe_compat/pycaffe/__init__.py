@@ -1,10 +1,32 @@
-"""The names that scripts written for Caffe's Python module expect."""
+"""The names that scripts written for Caffe's Python module expect.
 
-import torch
+``import caffe_compat.pycaffe as caffe``; or :func:`install`, after which ``import caffe`` means this package; or
+``python -m caffe_compat.pycaffe SCRIPT ARGS``.  ``draw`` and ``coord_map`` are imported on their own, as in Caffe.
+"""
 
-from caffe_compat.layers import registered
 from caffe_compat.layers.python import PythonLayer as Layer
+from caffe_compat.pycaffe import io, proto
+from caffe_compat.pycaffe.alias import install
+from caffe_compat.pycaffe.blob import BlobView as Blob
+from caffe_compat.pycaffe.classifier import Classifier
+from caffe_compat.pycaffe.detector import Detector
+from caffe_compat.pycaffe.misc import (
+    NCCL,
+    Timer,
+    has_nccl,
+    init_log,
+    layer_type_list,
+    log,
+    set_multiprocess,
+    set_random_seed,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
+from caffe_compat.pycaffe.mode import set_arithmetic, set_device, set_mode_cpu, set_mode_gpu
 from caffe_compat.pycaffe.net import TEST, TRAIN, Net
+from caffe_compat.pycaffe.net_spec import NetSpec, layers, params, to_proto
 from caffe_compat.pycaffe.solver import (
     AdaDeltaSolver,
     AdaGradSolver,
@@ -17,34 +39,42 @@ from caffe_compat.pycaffe.solver import (
 
 __version__ = "1.0.0"
 
-
-def set_mode_cpu() -> None:
-    """Run on the CPU (the default)."""
-
-
-def set_random_seed(seed: int) -> None:
-    """Make fillers, dropout and data layers repeatable."""
-    torch.manual_seed(seed)
-
-
-def layer_type_list() -> list[str]:
-    """All layer types, sorted."""
-    return list(registered())
-
-
 __all__ = [
+    "NCCL",
     "TEST",
     "TRAIN",
     "AdaDeltaSolver",
     "AdaGradSolver",
     "AdamSolver",
+    "Blob",
+    "Classifier",
+    "Detector",
     "Layer",
     "NesterovSolver",
     "Net",
+    "NetSpec",
     "RMSPropSolver",
     "SGDSolver",
+    "Timer",
     "get_solver",
+    "has_nccl",
+    "init_log",
+    "install",
+    "io",
     "layer_type_list",
+    "layers",
+    "log",
+    "params",
+    "proto",
+    "set_arithmetic",
+    "set_device",
     "set_mode_cpu",
+    "set_mode_gpu",
+    "set_multiprocess",
     "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
+    "to_proto",
 ]

@@ -9,69 +9,23 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
 
-from caffe_compat.description import State
-from caffe_compat.errors import NetError, UsageError, nearest
-from caffe_compat.net import Blob, BlobNet, load_net
-from caffe_compat.net import Net as Module
+from caffe_compat import log
+from caffe_compat.errors import ModelFileError, NetError, UsageError, nearest
+from caffe_compat.net import BlobNet, load_net
 from caffe_compat.net import weights as weight_files
+from caffe_compat.proto import is_hdf5
+from caffe_compat.pycaffe.blob import BlobVec, BlobView, LayerView
+from caffe_compat.pycaffe.mode import current_device, uses_gemm
 
-__all__ = ["TEST", "TRAIN", "BlobView", "LayerView", "Net"]
+__all__ = ["TEST", "TRAIN", "Net"]
 
 TRAIN, TEST = 0, 1
 PHASES = ("TRAIN", "TEST")
-
-
-class BlobView:
-    """A blob as pycaffe shows it: ``data`` and ``diff`` as live numpy views."""
-
-    def __init__(self, blob: Blob) -> None:
-        self._blob = blob
-
-    @property
-    def data(self) -> np.ndarray:
-        """Values, float32, writable."""
-        return self._blob.data
-
-    @property
-    def diff(self) -> np.ndarray:
-        """Gradient, float32, writable."""
-        return self._blob.diff
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of the axes."""
-        return self._blob.shape
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self._blob.shape, dtype=np.int64))
-
-    def reshape(self, *shape: int) -> None:
-        """Change the shape; the net follows at its next forward or reshape."""
-        self._blob.reshape(*shape)
-
-    def _legacy(self, axis: int) -> int:
-        shape = self._blob.shape
-        if len(shape) > 4:
-            raise NetError(f"num, channels, height, width need a blob of at most 4 axes, this one has {len(shape)}")
-        return shape[axis] if axis < len(shape) else 1
-
-    num = property(lambda self: self._legacy(0), doc="Size of axis 0.")
-    channels = property(lambda self: self._legacy(1), doc="Size of axis 1, or 1.")
-    height = property(lambda self: self._legacy(2), doc="Size of axis 2, or 1.")
-    width = property(lambda self: self._legacy(3), doc="Size of axis 3, or 1.")
-
-
-class LayerView:
-    """A layer as pycaffe shows it: ``type`` and ``blobs``."""
-
-    def __init__(self, type_name: str, blobs: list[BlobView]) -> None:
-        self.type, self.blobs = type_name, blobs
 
 
 class Net:
@@ -81,21 +35,24 @@ class Net:
     ``Net(network_file, weights_file, phase)``.
     """
 
-    def __init__(self, network_file: str, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, network_file: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         phase, level, stages, weights = _constructor_arguments(args, kwargs)
         module = load_net(os.fspath(network_file), weights, PHASES[phase], level, stages)
-        self._adopt(module)
+        self._adopt(BlobNet(module, reference_arithmetic=uses_gemm()), self._follow_mode)
 
     @classmethod
-    def from_module(cls, module: Module, engine: BlobNet | None = None) -> Net:
-        """The same interface over a module, and the engine that runs it, if they exist already."""
+    def from_engine(cls, engine: BlobNet, before_run: Callable[[], None]) -> Net:
+        """The same interface over a net that exists already; ``before_run`` is called before each pass."""
         net = cls.__new__(cls)
-        net._adopt(module, engine)
+        net._adopt(engine, before_run)
         return net
 
-    def _adopt(self, module: Module, engine: BlobNet | None = None) -> None:
-        self.module = module
-        self.engine = engine or BlobNet(module)
+    def _follow_mode(self) -> None:
+        self.engine.to(current_device())
+
+    def _adopt(self, engine: BlobNet, before_run: Callable[[], None]) -> None:
+        module = engine.net
+        self.module, self.engine, self._before_run = module, engine, before_run
         self._hooks: dict[str, list[Callable[[int], Any]]] = {
             name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
         }
@@ -107,7 +64,7 @@ class Net:
         self.layers = [self._layer_view(number) for number in range(len(module.nodes))]
         self.layer_dict: OrderedDict[str, Any] = OrderedDict(zip(self._layer_names, self.layers, strict=True))
         self.params: OrderedDict[str, Any] = OrderedDict(
-            (name, layer.blobs) for name, layer in zip(self._layer_names, self.layers, strict=True) if len(layer.blobs)
+            (node.name, self._param_vec(number)) for number, node in enumerate(module.nodes) if len(node.layer.blobs)
         )
 
     def _layer_view(self, number: int) -> Any:
@@ -115,8 +72,12 @@ class Net:
         instance = getattr(node.layer, "instance", None)  # a Python layer is the user's own object
         if instance is not None:
             return instance
+        return LayerView(node.type, self._param_vec(number))
+
+    def _param_vec(self, number: int) -> BlobVec:
+        node = self.module.nodes[number]
         blobs = [BlobView(self.engine.param_blob(number, index)) for index in range(len(node.layer.blobs))]
-        return LayerView(node.type, blobs)
+        return BlobVec(node.name, blobs)
 
     # -- structure --------------------------------------------------------------------------------------------
 
@@ -162,6 +123,7 @@ class Net:
     # -- running ----------------------------------------------------------------------------------------------
 
     def _forward(self, start: int, end: int) -> float:
+        self._before_run()
         total = 0.0
         for number in range(start, end + 1):
             self._call("before_forward", number)
@@ -170,6 +132,7 @@ class Net:
         return total
 
     def _backward(self, start: int, end: int) -> None:
+        self._before_run()
         for number in range(start, end - 1, -1):
             if self.module.nodes[number].needs_backward:
                 self._call("before_backward", number)
@@ -185,7 +148,7 @@ class Net:
         blobs: Sequence[str] | None = None,
         start: str | None = None,
         end: str | None = None,
-        **kwargs: np.ndarray,
+        **kwargs: Any,
     ) -> dict[str, np.ndarray]:
         """Run the net, or its layers ``start`` to ``end`` (names, inclusive).
 
@@ -211,7 +174,7 @@ class Net:
         diffs: Sequence[str] | None = None,
         start: str | None = None,
         end: str | None = None,
-        **kwargs: np.ndarray,
+        **kwargs: Any,
     ) -> dict[str, np.ndarray]:
         """Run the backward pass, or its layers ``start`` down to ``end`` (names, inclusive).
 
@@ -246,7 +209,7 @@ class Net:
         if name not in self.blobs:
             raise NetError(f"the net has no blob '{name}'{nearest(name, self.blobs)}")
 
-    def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: np.ndarray) -> dict[str, np.ndarray]:
+    def forward_all(self, blobs: Sequence[str] | None = None, **kwargs: Any) -> dict[str, np.ndarray]:
         """Run the net over inputs of any length, in batches of the net's batch size."""
         results: dict[str, list[np.ndarray]] = {name: [] for name in set(self.outputs) | set(blobs or ())}
         for batch in self._batch(kwargs):
@@ -255,14 +218,14 @@ class Net:
         return {name: np.asarray(values)[: _length(kwargs)] for name, values in results.items()}
 
     def forward_backward_all(
-        self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: np.ndarray
+        self, blobs: Sequence[str] | None = None, diffs: Sequence[str] | None = None, **kwargs: Any
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """The same with the backward pass: results and gradients."""
         forward_in = {name: value for name, value in kwargs.items() if name in self.inputs}
         backward_in = {name: value for name, value in kwargs.items() if name in self.outputs}
         outs: dict[str, list[np.ndarray]] = {name: [] for name in set(self.outputs) | set(blobs or ())}
         grads: dict[str, list[np.ndarray]] = {name: [] for name in set(self.inputs) | set(diffs or ())}
-        backward_batches = self._batch(backward_in) if backward_in else iter(lambda: {}, None)
+        backward_batches: Iterator[dict[str, Any]] = self._batch(backward_in) if backward_in else repeat({})
         for batch, top in zip(self._batch(forward_in), backward_batches, strict=False):
             for name, value in self.forward(blobs=blobs, **batch).items():
                 outs[name].extend(value.copy())
@@ -274,7 +237,7 @@ class Net:
             {name: np.asarray(values)[:length] for name, values in grads.items()},
         )
 
-    def _batch(self, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+    def _batch(self, arrays: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
         """Batches of the net's batch size; the last one is padded with zeros."""
         size = self._blobs[0].shape[0]
         for start in range(0, _length(arrays), size):
@@ -301,13 +264,23 @@ class Net:
             raise NetError("set_input_arrays needs a MemoryData layer as the first layer of the net")
         reset(data, labels)
 
+    _set_input_arrays = set_input_arrays
+
     # -- weights ----------------------------------------------------------------------------------------------
 
     def copy_from(self, path: str) -> None:
         """Copy weights by layer name; binary or HDF5, whatever the file is."""
         self.module.copy_from(path)
 
-    load_hdf5 = copy_from
+    def load_hdf5(self, path: str) -> None:
+        """Copy weights by layer name from an HDF5 file.
+
+        Raises:
+            ModelFileError: the file is no HDF5 file.
+        """
+        if not is_hdf5(path):
+            raise ModelFileError(f"{os.fspath(path)}: is no HDF5 file; copy_from reads binary weights too")
+        self.module.copy_from(path)
 
     def save(self, path: str) -> None:
         """Write a binary ``.caffemodel``."""
@@ -339,28 +312,32 @@ class Net:
 
 
 def _length(arrays: dict[str, np.ndarray]) -> int:
+    if not arrays:
+        raise UsageError("no input arrays were given, expected one per input of the net")
     return len(next(iter(arrays.values())))
 
 
-def _constructor_arguments(
-    args: Sequence[Any], kwargs: dict[str, Any]
-) -> tuple[int, int, tuple[str, ...], str | None]:
+def _constructor_arguments(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[int, int, tuple[str, ...], str | None]:
     """phase, level, stages, weights from either constructor."""
-    args = list(args)
-    weights = kwargs.pop("weights", None)
-    if args and isinstance(args[0], str | os.PathLike):
-        weights = os.fspath(args.pop(0))
-        if not args and "phase" not in kwargs:
-            raise TypeError("Net(network_file, weights_file, phase): the phase is missing")
-    names = ("phase", "level", "stages")
-    if len(args) > len(names) or any(isinstance(arg, str) for arg in args):
-        raise TypeError("Net(network_file, phase, level=0, stages=None, weights=None): wrong arguments")
+    names = ("phase", "level", "stages", "weights")
+    if len(args) == 2 and isinstance(args[0], str | os.PathLike) and not kwargs:
+        log.warning("Net(network_file, weights_file, phase) is deprecated: use weights=", "_caffe.cpp:130")
+        args, kwargs = args[1:], {"weights": args[0]}
+    if len(args) > len(names):
+        raise TypeError(f"Net() takes at most {1 + len(names)} arguments, got {1 + len(args)}")
     given = dict(zip(names, args, strict=False))
     for name, value in kwargs.items():
         if name not in names or name in given:
-            raise TypeError(f"Net() got an unexpected argument '{name}'")
+            raise TypeError(f"Net() got an unexpected or repeated argument '{name}'")
         given[name] = value
-    if given.get("phase") not in (TRAIN, TEST):
-        raise TypeError("Net(network_file, phase): phase must be caffe.TRAIN or caffe.TEST")
-    state = State(PHASES[given["phase"]], int(given.get("level", 0)), tuple(given.get("stages") or ()))
-    return given["phase"], state.level, state.stages, weights
+    phase, level, weights = given.get("phase"), given.get("level", 0), given.get("weights")
+    stages = given.get("stages") or ()
+    if isinstance(phase, bool) or phase not in (TRAIN, TEST):
+        raise TypeError(f"Net(network_file, phase): phase is {phase!r}, expected caffe.TRAIN or caffe.TEST")
+    if not isinstance(level, int | np.integer):
+        raise TypeError(f"Net(network_file, phase, level): level is {level!r}, expected a whole number")
+    if isinstance(stages, str) or not all(isinstance(stage, str) for stage in stages):
+        raise TypeError(f"Net(network_file, phase, level, stages): stages is {stages!r}, expected a list of names")
+    if weights is not None and not isinstance(weights, str | os.PathLike):
+        raise TypeError(f"Net(network_file, phase, weights=): weights is {weights!r}, expected a file name")
+    return int(phase), int(level), tuple(stages), None if weights is None else os.fspath(weights)

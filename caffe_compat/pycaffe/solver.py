@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from caffe_compat import solver as solvers
 from caffe_compat.proto import read_solver
+from caffe_compat.pycaffe.mode import current_device
 from caffe_compat.pycaffe.net import Net
 
 __all__ = [
@@ -27,11 +28,12 @@ class _Solver:
     rule: ClassVar[type[solvers.Solver]]
 
     def __init__(self, solver_file: str) -> None:
-        self.solver = solvers.load_solver(os.fspath(solver_file), kind=self.rule)
-        self.net = Net.from_module(self.solver.net, engine=self.solver.engine)
-        self.test_nets = [
-            Net.from_module(engine.net, engine=engine) for engine in self.solver.test_engines
-        ]
+        self.solver = solvers.load_solver(os.fspath(solver_file), device=current_device(), kind=self.rule)
+        self.net = Net.from_engine(self.solver.engine, self._follow_mode)
+        self.test_nets = [Net.from_engine(engine, self._follow_mode) for engine in self.solver.test_engines]
+
+    def _follow_mode(self) -> None:
+        self.solver.to(current_device())
 
     @property
     def iter(self) -> int:
@@ -50,22 +52,27 @@ class _Solver:
 
     def step(self, iterations: int) -> None:
         """Do that many updates."""
+        self._follow_mode()
         self.solver.step(iterations)
 
     def solve(self, resume_file: str | None = None) -> None:
         """Train to ``max_iter``."""
+        self._follow_mode()
         self.solver.solve(resume_file)
 
     def snapshot(self) -> None:
         """Write weights and state."""
+        self._follow_mode()
         self.solver.snapshot()
 
     def restore(self, path: str) -> None:
         """Go on from a ``.solverstate``."""
+        self._follow_mode()
         self.solver.restore(path)
 
     def apply_update(self) -> None:
         """Apply the gradients that the net holds."""
+        self._follow_mode()
         self.solver.apply_update()
 
     def share_weights(self, net: Net) -> None:

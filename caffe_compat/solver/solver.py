@@ -110,6 +110,15 @@ class Solver:
         for net in self.test_nets:
             net.copy_from(file)
 
+    def to(self, device: torch.device) -> None:
+        """Train on another device from now on."""
+        if device == self.device:
+            return
+        for engine in (self.engine, *self.test_engines):
+            engine.to(device)
+        self.history = [blob.to(device) for blob in self.history]
+        self.device = device
+
     # -- what a rule overrides --------------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -225,6 +234,7 @@ class Solver:
 
     def apply_update(self, display: bool = False) -> None:
         """Clip, normalise, regularise, compute and apply the update; counts as one iteration."""
+        self.engine.write_back()
         rate = self.lr
         if display:
             log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")

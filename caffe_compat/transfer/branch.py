@@ -146,7 +146,7 @@ def _ancestors(
             kept.append(layer)
             wanted |= set(layer.message.bottom)
         else:
-            sources |= {blob: layer for blob in found}
+            sources |= dict.fromkeys(found, layer)
     return kept[::-1], sources
 
 

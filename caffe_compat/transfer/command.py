@@ -14,7 +14,7 @@ __all__ = ["add_transfer_arguments", "make_transfer", "measure_scale"]
 
 RECIPE = (
     "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "scale", "loss", "alpha",
-    "tau", "short_side", "multiple_of", "batch_size", "negate_x", "prefix", "name",
+    "tau", "short_side", "multiple_of", "batch_size", "negate_x", "prefix", "name", "filler",
 )  # fmt: skip
 RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
 SCHEDULE = (
@@ -47,6 +47,7 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     _add_loss(parser.add_argument_group("loss"))
     _add_schedule(parser.add_argument_group("solver"))
     parser.add_argument("--prefix", default="da_", help="of the student's layers and blobs (%(default)s)")
+    parser.add_argument("--filler", choices=("msra", "xavier"), help="for the student and the adaptation, not theirs")
     parser.add_argument("--name", default="", help="of the nets (default: the output folder's)")
 
 
@@ -58,7 +59,9 @@ def _add_loss(group: Any) -> None:
     add("--mean-norm", nargs="+", type=float, default=[], help="the mean norm(s) instead, one per layer")
     add("--scale", type=float, help="factor on the teacher's feature (tools/measure_scale.py)")
     add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
-    add("--alpha", type=float, default=1.0, help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU")
+    add(
+        "--alpha", type=float, default=1.0, help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU"
+    )
     add("--tau", type=float, default=0.0, help="sigmoid loss: a unit of the teacher is on above this")
     add("--loss-weight", default="auto", help="a number, or auto: 1 / (locations x mean norm)")
 

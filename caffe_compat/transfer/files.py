@@ -149,9 +149,7 @@ def _surgery(nets: TransferNets, franken: Franken, folder: Path, schedule: Sched
     ]
 
 
-def _solver_text(
-    recipe: Recipe, schedule: Schedule, folder: Path, head: list[str], commands: Iterable[str]
-) -> str:
+def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[str], commands: Iterable[str]) -> str:
     solver = caffe_pb2.SolverParameter(
         net=str(folder / "train_val.prototxt"),
         test_iter=[schedule.test_iter],

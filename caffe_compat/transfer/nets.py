@@ -48,7 +48,7 @@ class TransferNets:
         self.transfer = transfer
         self.recipe = transfer.recipe
         self.comments: dict[str, str] = {}
-        self._told_fillers = False
+        self._told_fillers = False  # the remark on missing fillers stands once
         self.names = _Prefixed(self.recipe.prefix)
         self._teacher_layers = [self._frozen(layer) for layer in transfer.teacher.layers]
         self._student_layers = [self._trained(layer) for layer in transfer.student.layers]
@@ -139,7 +139,9 @@ class TransferNets:
                 else:
                     copy.param.add(lr_mult=1 + index % 2, decay_mult=1 - index % 2)
         section = FILLED.get(layer.type)
-        if section and not getattr(copy, section).HasField("weight_filler"):
+        if section and self.recipe.filler:
+            _refill(getattr(copy, section), self.recipe.filler)
+        elif section and not getattr(copy, section).HasField("weight_filler"):
             getattr(copy, section).weight_filler.type = "msra"
             if not self._told_fillers:
                 self._told_fillers = True
@@ -196,6 +198,8 @@ class TransferNets:
             param.kernel_size.append(1)
         param.weight_filler.type, param.weight_filler.std = "gaussian", 0.01
         param.bias_filler.type, param.bias_filler.value = "constant", 0
+        if self.recipe.filler:
+            _refill(param, self.recipe.filler)
         logits = self._logits(feature)
         if logits != name:
             conv.top[0] = logits
@@ -214,7 +218,7 @@ class TransferNets:
             layers.append(_layer(target, "Power", [blob], [target]))
             layers[-1].power_param.scale = self.recipe.scale
             self.comments[target] = (
-                "Makes the teacher's feature as large as features of the student's architecture: tools/measure_scale.py."
+                "Makes the teacher's feature as large as one of the student's architecture: tools/measure_scale.py."
             )
         loss = self._logits(feature)
         found = f"adapt_{blob}"
@@ -239,7 +243,9 @@ class TransferNets:
         name, weight = f"loss_{feature.teacher}", self.transfer.loss_weight(feature)
         if self.recipe.loss_weight is None:
             places = " x ".join(str(min(p)) for p in zip(feature.shape[2:], feature.student_shape[2:], strict=True))
-            what = "root of the channel count" if self.recipe.loss == "sigmoid" else "mean norm of the teacher's feature"
+            what = (
+                "root of the channel count" if self.recipe.loss == "sigmoid" else "mean norm of the teacher's feature"
+            )
             known = feature.norm is not None or self.recipe.loss == "sigmoid"
             self.comments[name] = f"loss_weight = 1 / ({places or 1} locations x n), n = {what}" + (
                 "." if known else ", here 1 as it was not measured (--measure)."
@@ -333,6 +339,13 @@ def _copy(layer: Any) -> Any:
     copy = caffe_pb2.LayerParameter()
     copy.CopyFrom(layer)
     return copy
+
+
+def _refill(param: Any, kind: str) -> None:
+    """Another weight filler, and biases that start at zero."""
+    param.ClearField("weight_filler")
+    param.ClearField("bias_filler")
+    param.weight_filler.type = kind
 
 
 def _sources(branch: Branch) -> tuple[Mapping[str, tuple[int, ...]], set[str]]:

@@ -14,6 +14,8 @@ from functools import cached_property
 
 from caffe_compat.errors import UsageError
 from caffe_compat.layers import Shape
+from caffe_compat.net.build import Blueprint
+from caffe_compat.proto import read_net
 from caffe_compat.transfer.branch import Branch, read_branch
 
 __all__ = ["MEANS", "Recipe", "Transfer"]
@@ -40,6 +42,7 @@ class Recipe:
         image_size: height and width of the frames after resizing.
         short_side, multiple_of, batch_size, mean, mean_second, negate_x: of the data layer.
         prefix: of the student's layers and blobs.
+        filler: weight filler for the student and the adaptation instead of their own ones; biases then start at 0.
     """
 
     teacher: str
@@ -66,6 +69,7 @@ class Recipe:
     mean_second: tuple[float, ...] = ()
     negate_x: int = -1
     prefix: str = "da_"
+    filler: str | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -136,18 +140,22 @@ class Transfer:
         self.recipe = recipe
         self.teacher = read_branch(recipe.teacher, recipe.layers, "TEST")
         self.student = read_branch(recipe.student, recipe.student_layers or self._same_layers(), "TRAIN")
+        size = self.teacher.size
+        if self.teacher.fixed and size and size != recipe.size:
+            raise UsageError(
+                f"{recipe.teacher}: '{recipe.layers[0]}' comes after an InnerProduct layer, which takes images of "
+                f"{size[0]} x {size[1]} only, not {recipe.size[0]} x {recipe.size[1]}; use --crop {size[0]} {size[1]}"
+            )
         self.features = [self._feature(index) for index in range(len(recipe.layers))]
 
     def _same_layers(self) -> tuple[str, ...]:
         """The teacher's names, with the prefix where the student's prototxt has it."""
-        from caffe_compat.proto import read_net
-
         tops = {top for layer in read_net(self.recipe.student).layer for top in layer.top}
         prefix = self.recipe.prefix
         return tuple(prefix + name if prefix + name in tops else name for name in self.recipe.layers)
 
     @cached_property
-    def _plans(self) -> tuple:  # type: ignore[type-arg]
+    def _plans(self) -> tuple[Blueprint, Blueprint]:
         return self.teacher.plan(self.recipe.size), self.student.plan(self.recipe.size)
 
     def learnable_counts(self, branch: Branch) -> dict[str, int]:
@@ -178,7 +186,7 @@ class Transfer:
                 )
             align = self._sizes_differ(names)
         norm = recipe.mean_norms[index] * (recipe.scale or 1.0) if recipe.mean_norms else None
-        return Feature(*names, *shapes, align, norm)
+        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm)
 
     def _check_strides(self, who: str, names: Sequence[str]) -> None:
         size = self.recipe.size

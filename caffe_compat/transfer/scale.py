@@ -114,7 +114,7 @@ def measure_norms(
     chosen = [images[i * len(images) // count] for i in range(count)] if len(images) > count else list(images)
     norms: dict[str, list[np.ndarray]] = {blob: [] for blob in blobs}
     device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
-    means = np.broadcast_to(np.float32(mean), 3)
+    means = np.broadcast_to(np.asarray(mean, np.float32), 3)
     with torch.inference_mode():
         for name in tqdm(chosen, unit="image", disable=None if progress else True):
             planar = np.stack([plane - value for plane, value in zip(planes(read_image(name)), means, strict=True)])

@@ -1,0 +1,92 @@
+"""The committed transfer recipes: tools/make_transfer.py writes the same files, and both phases build."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import ROOT
+from transfer.tool import tool
+
+from caffe_compat.net import load_net
+from caffe_compat.proto import read_net, read_solver
+
+TRANSFER = ROOT / "prototxt" / "transfer"
+FOLDERS = sorted(path.parent.relative_to(TRANSFER) for path in TRANSFER.rglob("solver.prototxt"))
+
+
+def test_the_recipes_of_the_paper_are_there() -> None:
+    names = {folder.as_posix() for folder in FOLDERS}
+    expected = {"alexnet_to_alexnet_hha", "vgg16_to_alexnet_hha", "vgg16_to_vgg16_hha", "caffenet_to_caffenet_hha"}
+    expected |= {f"caffenet_to_caffenet_hha/{layer}" for layer in ("pool1", "pool2", "conv3", "conv4", "conv3+pool5")}
+    assert expected | {"squeezenet_to_alexnet_hha"} <= names
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=str)
+def test_the_tool_writes_the_committed_files(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    committed = {path.name: path.read_text() for path in (TRANSFER / folder).iterdir() if path.is_file()}
+    words = shlex.split(committed["solver.prototxt"].splitlines()[1].lstrip("# "))
+    shutil.copytree(ROOT / "prototxt", tmp_path / "prototxt", ignore=shutil.ignore_patterns("transfer", "demo"))
+    monkeypatch.chdir(tmp_path)
+    assert tool("make_transfer").main(words[1:]) == 0
+    written = tmp_path / "prototxt" / "transfer" / folder
+    assert {path.name: path.read_text() for path in written.iterdir()} == committed
+
+
+@pytest.fixture
+def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame of 480 x 640 where the recipes expect their lists."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("teacher", "student"):
+        folder = tmp_path / "output" / "rgbd"
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"{name}.png"), np.zeros((480, 640, 3), np.uint8))
+    for name in ("train", "val"):
+        (folder / f"{name}_pairs.txt").write_text("teacher.png student.png\n")
+
+
+@pytest.mark.usefixtures("pairs")
+@pytest.mark.parametrize("folder", FOLDERS, ids=str)
+@pytest.mark.parametrize("phase", ["TRAIN", "TEST"])
+def test_every_net_builds_and_its_maps_agree(folder: Path, phase: str) -> None:
+    net = load_net(TRANSFER / folder / "train_val.prototxt", phase=phase)
+    shapes = net.blob_shapes
+    losses = [node for node in net.nodes if node.type == "EuclideanLoss"]
+    assert losses
+    for node in losses:
+        first, second = (shapes[name] for name in node.description.bottoms)
+        assert first == second and first[0] == (2 if phase == "TRAIN" else 1)
+    for node in net.nodes:
+        student = node.name.startswith(("da_", "adapt_"))
+        assert all(p.requires_grad == student for p in node.layer.blobs), node.name
+    assert any(name.startswith("explained_variance_") for name in net.output_names) == (phase == "TEST")
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=str)
+def test_solver_and_surgery_belong_to_the_nets(folder: Path) -> None:
+    solver = read_solver(TRANSFER / folder / "solver.prototxt")
+    assert solver.net == f"prototxt/transfer/{folder.as_posix()}/train_val.prototxt"
+    assert solver.random_seed >= 0 and solver.snapshot > 0 and solver.lr_policy == "multistep"
+    assert [round(step / solver.max_iter, 3) for step in solver.stepvalue] == [0.3, 0.6, 0.9]
+    surgery = TRANSFER / folder / "surgery.json"
+    if surgery.exists():
+        student, teacher = json.loads(surgery.read_text())
+        assert student["model"] == f"{solver.snapshot_prefix}_iter_{solver.max_iter}.caffemodel"
+        layers = {layer.name for layer in read_net(surgery.with_name("franken_deploy.prototxt")).layer}
+        for entry in (student, teacher):
+            known = {layer.name for layer in read_net(ROOT / entry["prototxt"]).layer}
+            assert set(entry["copy_ops"]["source"]) <= known and set(entry["copy_ops"]["dest"]) <= layers
+
+
+def test_the_vgg16_transfer_is_scaled_aligned_and_longer() -> None:
+    layers = {layer.name: layer for layer in read_net(TRANSFER / "vgg16_to_alexnet_hha" / "train_val.prototxt").layer}
+    assert layers["scale_pool5"].type == "Power" and layers["align_pool5"].type == "AlignMaps"
+    assert list(layers["da_conv1"].convolution_param.pad) == [7]
+    assert layers["adapt_pool5"].convolution_param.num_output == 512
+    assert read_solver(TRANSFER / "vgg16_to_alexnet_hha" / "solver.prototxt").max_iter == 150_000
+    assert read_solver(TRANSFER / "alexnet_to_alexnet_hha" / "solver.prototxt").max_iter == 100_000

@@ -1,0 +1,260 @@
+"""tools/make_transfer.py: what the written nets are, and that they train and deploy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transfer.tiny_nets import write_nets, write_pairs
+from transfer.tool import tool
+
+from caffe_compat.errors import UsageError
+from caffe_compat.net import load_net
+from caffe_compat.proto import caffe_pb2, read_net, read_solver
+from caffe_compat.solver.rules import solver_class
+
+make_transfer, measure_scale, net_surgery = tool("make_transfer"), tool("measure_scale"), tool("net_surgery")
+BASE = ["--teacher", "teacher.prototxt", "--student", "student.prototxt", "--output", "out"]
+DATA = ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt", "--image-size", "40", "48"]
+USUAL = [*BASE, *DATA, "--layer", "pool1", "--student-layer", "c2"]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_nets(tmp_path)
+    write_pairs(tmp_path / "pairs")
+    torch.manual_seed(1)
+    teacher = load_net("teacher.prototxt")
+    teacher.layer("bn1").blobs[2].data.fill_(1)
+    teacher.layer("bn1").blobs[1].data.fill_(900)
+    teacher.save("teacher.caffemodel")
+
+
+def make(*arguments: str) -> dict[str, Any]:
+    """Run the tool; layers of train_val.prototxt by name."""
+    assert make_transfer.main(list(arguments)) == 0
+    return {layer.name: layer for layer in read_net("out/train_val.prototxt").layer}
+
+
+def test_the_teacher_is_frozen_and_the_student_learns() -> None:
+    layers = make(*USUAL)
+    assert [(p.lr_mult, p.decay_mult) for p in layers["conv1"].param] == [(0, 0), (0, 0)]
+    assert [(p.lr_mult, p.decay_mult) for p in layers["bn1"].param] == [(0, 0)] * 3
+    assert layers["drop1"].phase == layers["bn1"].phase == caffe_pb2.TEST
+    assert "norm1" not in layers and "fc2" not in layers and "da_c3" not in layers
+    for name in ("da_c1", "da_c2", "adapt_pool1"):
+        assert [(p.lr_mult, p.decay_mult) for p in layers[name].param] == [(1, 1), (2, 0)]
+    for phase in ("TRAIN", "TEST"):
+        net = load_net("out/train_val.prototxt", "teacher.caffemodel", phase)
+        learning = {name.split(".")[0] for name, p in net.named_parameters() if p.requires_grad}
+        assert learning == {"da_c1", "da_c2", "adapt_pool1"}
+        backward = {node.name for node in net.nodes if node.needs_backward}
+        assert not backward & {"conv1", "relu1", "bn1", "pool1", "drop1"}
+    assert net.output_names == ["explained_variance_pool1", "loss_pool1"]
+
+
+def test_missing_fillers_become_msra_and_say_so() -> None:
+    layers = make(*USUAL)
+    assert layers["da_c2"].convolution_param.weight_filler.type == "msra"
+    assert layers["da_c1"].convolution_param.weight_filler.type == "gaussian"
+    assert layers["adapt_pool1"].convolution_param.weight_filler.std == pytest.approx(0.01)
+    assert "names no weight filler" in Path("out/train_val.prototxt").read_text()
+    layers = make(*USUAL, "--filler", "xavier")
+    assert {layers[n].convolution_param.weight_filler.type for n in ("da_c1", "da_c2", "adapt_pool1")} == {"xavier"}
+
+
+def test_adaptation_stands_also_between_equal_widths_and_scale_is_on_the_teacher() -> None:
+    layers = make(*BASE, *DATA, "--student", "teacher.prototxt", "--layer", "pool1", "--scale", "0.5")
+    assert layers["adapt_pool1"].convolution_param.num_output == 8
+    assert (list(layers["scale_pool1"].bottom), layers["scale_pool1"].power_param.scale) == (["pool1"], 0.5)
+    assert list(layers["loss_pool1"].bottom) == ["adapt_pool1", "scale_pool1"]
+    assert "align_pool1" not in layers, "nets of one architecture have maps of one size"
+    assert [(p.lr_mult, p.decay_mult) for p in layers["da_bn1"].param] == [(0, 0)] * 3
+
+
+def test_maps_are_aligned_where_their_sizes_can_differ() -> None:
+    for arguments in ([], ["--crop", "37", "37"]):  # whole frames may have any size; 37 gives 10 and 9
+        assert list(make(*USUAL, *arguments)["align_pool1"].bottom) == ["adapt_pool1", "pool1"]
+    for arguments in (["--crop", "40", "40"], ["--multiple-of", "4"]):
+        assert "align_pool1" not in make(*USUAL, *arguments)
+
+
+def test_loss_weight_is_one_over_locations_and_norm() -> None:
+    assert make(*USUAL)["loss_pool1"].loss_weight == [pytest.approx(1 / (10 * 12), rel=1e-5)]
+    weights = make(*USUAL, "--mean-norm", "4", "--scale", "3")["loss_pool1"].loss_weight
+    assert weights == [pytest.approx(1 / (10 * 12 * 12), rel=1e-5)]
+    assert make(*USUAL, "--loss-weight", "1")["loss_pool1"].loss_weight == [1]
+
+
+def test_the_measured_norm_goes_into_the_loss_weight_and_the_header(capsys: pytest.CaptureFixture[str]) -> None:
+    measure = ["--teacher-weights", "teacher.caffemodel", "--measure", "pairs/train_pairs.txt"]
+    weight = make(*USUAL, *measure)["loss_pool1"].loss_weight[0]
+    printed = capsys.readouterr().out
+    norm = float(printed.split("mean norm ")[1].split(",")[0])
+    assert weight == pytest.approx(1 / (10 * 12 * norm), rel=1e-4)
+    header = Path("out/solver.prototxt").read_text()
+    assert f"--mean-norm {norm:g}" in header and "--measure" not in header
+    assert list(read_solver("out/solver.prototxt").weights) == ["teacher.caffemodel"]
+
+
+def test_the_header_command_writes_the_same_files_again() -> None:
+    import shlex
+
+    make(*USUAL, "--scale", "0.25", "--mean-norm", "3.5", "--mean-second", "1", "2", "3.25", "--max-iter", "70")
+    before = {path.name: path.read_bytes() for path in Path("out").iterdir()}
+    words = shlex.split(Path("out/train_val.prototxt").read_text().splitlines()[1].lstrip("# "))
+    assert words[0] == "tools/make_transfer.py"
+    make(*words[1:])
+    assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_several_features() -> None:
+    layers = make(*BASE, *DATA, "--layer", "conv1", "pool1", "--student-layer", "c1", "c2", "--mean-norm", "2", "5")
+    assert layers["loss_conv1"].loss_weight[0] / layers["loss_pool1"].loss_weight[0] == pytest.approx(
+        10 * 12 * 5 / (19 * 23 * 2), rel=1e-4
+    )
+    net = load_net("out/train_val.prototxt", "teacher.caffemodel", "TEST")
+    assert "explained_variance_conv1" in net.output_names and "explained_variance_pool1" in net.output_names
+    assert not Path("out/franken_deploy.prototxt").exists()
+    assert set(load_net("out/student_deploy.prototxt").output_names) == {"adapt_conv1", "adapt_pool1"}
+
+
+def test_the_sigmoid_loss_sees_the_adaptation_before_its_relu() -> None:
+    make(*USUAL, "--loss", "sigmoid", "--alpha", "2", "--tau", "0.25")
+    net = load_net("out/train_val.prototxt", "teacher.caffemodel", "TRAIN")
+    names = ["adapt_pool1_logit", "pool1"]
+    blobs = net(blobs=names)
+    found, target = blobs[names[0]], blobs["pool1"]
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        2 * found, (target > 0.25).float(), reduction="sum"
+    ) / len(found)
+    assert 0.1 < float((target > 0.25).float().mean()) < 0.9
+    assert float(blobs["loss_pool1"].detach()) == pytest.approx(float(expected.detach()), rel=1e-4)
+
+
+def test_the_l2_loss_is_half_the_squared_distance() -> None:
+    make(*USUAL, "--scale", "0.5")
+    net = load_net("out/train_val.prototxt", "teacher.caffemodel", "TRAIN")
+    blobs = net(blobs=["adapt_pool1", "pool1"])
+    distance = blobs["adapt_pool1"] - 0.5 * blobs["pool1"]
+    assert float(blobs["adapt_pool1"].detach().min()) >= 0
+    assert float(blobs["loss_pool1"].detach()) == pytest.approx(float(distance.square().sum().detach()) / 4, rel=1e-4)
+
+
+def test_fully_connected_features_need_images_of_one_size() -> None:
+    with pytest.raises(UsageError, match="takes images of 32 x 32 only, not 40 x 48; use --crop 32 32"):
+        make(*BASE, *DATA, "--student", "teacher.prototxt", "--layer", "fc2")
+    layers = make(*BASE, *DATA, "--student", "teacher.prototxt", "--layer", "fc2", "--crop", "32", "32")
+    assert layers["adapt_fc2"].type == "InnerProduct" and layers["loss_fc2"].loss_weight == [1]
+    load_net("out/train_val.prototxt", "teacher.caffemodel", "TRAIN")()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*BASE, "--layer", "pool1", "--student-layer", "c3"], "strides of 4 and 8 pixels, expected equal strides"),
+        ([*BASE, "--layer", "conv1", "--student-layer", "c2"], "strides of 2 and 4 pixels"),
+        ([*BASE, "--layer", "pool1"], "student.prototxt: the net has no blob 'pool1'"),
+        (
+            [*BASE, "--layer", "fc2", "--student-layer", "c2", "--crop", "32", "32"],
+            "expected both N x C x H x W or both",
+        ),
+        ([*USUAL, "--prefix", "conv"], "layer .* prefix|share the names"),
+        ([*USUAL, "--scale", "0"], "--scale is 0, expected a positive number"),
+        ([*USUAL, "--mean-norm", "1", "2"], "--mean-norm has 2 entries, --layer 1"),
+        ([*USUAL, "--mean", "1", "2"], "--mean has 2 numbers"),
+        ([*USUAL, "--loss-weight", "much"], "--loss-weight is 'much'"),
+        ([*USUAL, "--max-iter", "0"], "--max-iter is 0"),
+        ([*USUAL, "--measure", "pairs/train_pairs.txt"], "--measure needs --teacher-weights"),
+        ([*USUAL, "--layer", "pool1", "pool1"], "expected one or more different blobs"),
+    ],
+)
+def test_impossible_recipes_are_refused_and_write_nothing(arguments: list[str], message: str) -> None:
+    if "--prefix" in arguments:
+        arguments = [*arguments[: arguments.index("--student-layer")], "--student", "teacher.prototxt", *arguments[-2:]]
+    with pytest.raises(UsageError, match=message):
+        make(*arguments)
+    assert not Path("out").exists()
+
+
+def test_a_transfer_of_train_val_files_has_a_franken_net_too() -> None:
+    make(*USUAL, "--teacher", "teacher_train_val.prototxt")
+    franken = read_net("out/franken_deploy.prototxt")
+    assert [layer.name for layer in franken.layer][-1] == "fc2"  # accuracy and loss need labels
+    assert json.loads(Path("out/surgery.json").read_text())[1]["prototxt"] == "out/franken_deploy.prototxt"
+
+
+def test_training_raises_explained_variance_and_the_franken_net_is_the_sum_of_its_parts() -> None:
+    common = ["--teacher-weights", "teacher.caffemodel", "--measure", "pairs/train_pairs.txt", "--scale", "0.5"]
+    make(*USUAL, *common, "--max-iter", "60", "--test-iter", "4", "--test-interval", "60", "--base-lr", "0.001")
+    param = read_solver("out/solver.prototxt")
+    assert list(param.stepvalue) == [18, 36, 54] and param.momentum == pytest.approx(0.9)
+    Path(param.snapshot_prefix).parent.mkdir(parents=True)
+    solver = solver_class(param)(param)
+    before = _explained_variance(solver)
+    teacher = solver.net.layer("conv1").blobs[0].detach().clone()
+    solver.solve()
+    assert _explained_variance(solver) > max(before, 0) + 0.2
+    assert torch.equal(solver.net.layer("conv1").blobs[0], teacher)
+
+    arguments = ["--out_net_def", "out/franken_deploy.prototxt", "--net_surgery_json", "out/surgery.json"]
+    assert net_surgery.main([*arguments, "--out_net_file", "franken.caffemodel"]) == 0
+    franken = load_net("out/franken_deploy.prototxt", "franken.caffemodel")
+    student = load_net("out/student_deploy.prototxt", f"{param.snapshot_prefix}_iter_60.caffemodel")
+    images = torch.from_numpy(np.random.default_rng(0).normal(0, 60, (2, 3, *_size(franken))).astype(np.float32))
+    with torch.no_grad():
+        prob = franken(da_data=images)["prob"]
+        feature = student(da_data=images)["adapt_pool1"] / 0.5
+        upper = load_net("teacher.prototxt", "teacher.caffemodel")
+        norm = upper.layer("norm1")(feature)
+        expected = torch.softmax(upper.layer("fc2")(norm), 1)
+    torch.testing.assert_close(prob, expected, rtol=1e-4, atol=1e-6)
+
+
+def _size(net: Any) -> tuple[int, int]:
+    return net.blob_shapes["da_data"][2:]
+
+
+def _explained_variance(solver: Any) -> float:
+    for node in solver.test_nets[0].nodes:
+        if node.type == "ExplainedVariance":
+            node.layer.start_over()
+    with torch.no_grad():
+        for _ in range(4):
+            result = solver.test_nets[0]()
+    return float(result["explained_variance_pool1"])
+
+
+def test_measure_scale_is_the_mean_over_locations_of_the_channel_norm(capsys: pytest.CaptureFixture[str]) -> None:
+    import cv2
+
+    arguments = ["--model", "teacher.prototxt", "--weights", "teacher.caffemodel", "--images", "pairs/train_pairs.txt"]
+    reference = ["--reference-model", "teacher.prototxt", "--reference-weights", "teacher.caffemodel"]
+    assert measure_scale.main([*arguments, "--blob", "pool1", "--quiet", *reference, "--reference-blob", "conv1"]) == 0
+    printed = capsys.readouterr().out
+    net = load_net("teacher.prototxt", "teacher.caffemodel")
+    norms: dict[str, list[np.ndarray]] = {"pool1": [], "conv1": []}
+    for index in range(4):
+        image = cv2.imread(f"pairs/a{index}.png").astype(np.float32) - np.float32([102.9801, 115.9465, 122.7717])
+        value = torch.from_numpy(image.transpose(2, 0, 1)[None])
+        for name in ("conv1", "relu1", "bn1", "pool1"):
+            value = net.layer(name)(value)
+            if name in ("relu1", "pool1"):
+                blob = "conv1" if name == "relu1" else name
+                norms[blob].append(value.detach().numpy().astype(np.float64))
+    means = {k: np.mean([np.sqrt((x**2).sum(1)).mean() for x in v]) for k, v in norms.items()}
+    assert float(printed.split("--mean-norm ")[1]) == pytest.approx(means["pool1"], rel=1e-4)
+    assert float(printed.split("--scale ")[1].split()[0]) == pytest.approx(means["conv1"] / means["pool1"], rel=1e-4)
+
+
+def test_measure_scale_refuses_the_weights_of_another_net() -> None:
+    (Path.cwd() / "student.prototxt").write_text(Path("student.prototxt").read_text())
+    load_net("student.prototxt").save("student.caffemodel")
+    arguments = ["--model", "teacher.prototxt", "--weights", "student.caffemodel", "--images", "pairs/train_pairs.txt"]
+    with pytest.raises(UsageError, match="has weights for no layer of teacher.prototxt"):
+        measure_scale.main([*arguments, "--blob", "pool1", "--quiet"])
