@@ -95,10 +95,9 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
 
 
 def prefix(folder: Path) -> str:
-    """``snapshot_prefix``: below output/, with the folder's path where that is relative."""
-    parts = [part for part in folder.parts if part not in (folder.anchor, "..", ".")]
-    parts = parts[1:] if parts[:1] in (["prototxt"], ["output"]) else parts
-    return "/".join(["output", *(parts[-3:] if folder.is_absolute() else parts), "transfer"])
+    """``snapshot_prefix``: in the folder itself, but below output/ for the folders under prototxt/."""
+    parts = folder.parts
+    return str(Path("output", *parts[1:]) / "transfer" if parts[:1] == ("prototxt",) else folder / "transfer")
 
 
 def _comments(lines: Iterable[str]) -> str:

@@ -194,7 +194,7 @@ def test_training_raises_explained_variance_and_the_franken_net_is_the_sum_of_it
     make(*USUAL, *common, "--max-iter", "60", "--test-iter", "4", "--test-interval", "60", "--base-lr", "0.001")
     param = read_solver("out/solver.prototxt")
     assert list(param.stepvalue) == [18, 36, 54] and param.momentum == pytest.approx(0.9)
-    Path(param.snapshot_prefix).parent.mkdir(parents=True)
+    Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
     solver = solver_class(param)(param)
     before = _explained_variance(solver)
     teacher = solver.net.layer("conv1").blobs[0].detach().clone()

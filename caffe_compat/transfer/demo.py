@@ -1,0 +1,282 @@
+"""The demo: supervision transfer from colour to depth on drawn scenes, end to end, with the project's own tools."""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.files import atomic_path, atomic_write
+from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.scenes import CLASSES
+from caffe_compat.solver.scores import Scores
+
+__all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", "table"]
+
+MEANS = (102.9801, 115.9465, 122.7717)
+TEACHER_ITERS = TRANSFER_ITERS = 800
+FIRST_SEED = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """Scores of one seed: accuracies on held-out pictures, and explained variances of the teacher's pool5.
+
+    Attributes:
+        teacher: the teacher on held-out colour pictures, for comparison.
+        copied: its weights on held-out HHA pictures.
+        franken: student below, teacher above, on the same HHA pictures; no label of a depth picture was ever used.
+        before, copied_variance, after: explained variance of a random student, of the teacher's own weights on HHA,
+            and of the trained student.
+    """
+
+    seed: int
+    teacher: float
+    copied: float
+    franken: float
+    before: float
+    copied_variance: float
+    after: float
+    onnx_difference: float
+
+
+class Demo:
+    """All steps for one seed; files go to ``data/demo`` and ``output/demo`` (other seeds beside them).
+
+    Steps whose result is there already are skipped, and interrupted training goes on from its snapshot.
+    """
+
+    def __init__(self, root: Path, seed: int = FIRST_SEED, size: int = 2000) -> None:
+        self.root, self.seed, self.size = root, seed, size
+        suffix = "" if seed == FIRST_SEED else f"_seed{seed}"
+        self.data, self.output = Path(f"data/demo{suffix}"), Path(f"output/demo{suffix}")
+        self.prototxt = Path("prototxt/demo") if seed == FIRST_SEED else self.output / "prototxt"
+
+    def run(self) -> Result:
+        """Every step in order, then the scores.
+
+        Raises:
+            CaffeCompatError: a step failed; its own message was printed before.
+            KeyboardInterrupt: it was stopped.
+        """
+        self._write_prototxts()
+        self._tool("data/make_scenes.py", "--out", self.data, "--train", self.size, "--pairs", self.size,
+                   "--seed", self.seed)  # fmt: skip
+        self._train("teacher/solver.prototxt", "teacher", TEACHER_ITERS)
+        self._train("transfer/transfer_solver.prototxt", "transfer", TRANSFER_ITERS)
+        franken = self.output / "franken.caffemodel"
+        deploy = self.prototxt / "transfer/franken_deploy.prototxt"
+        self._tool("tools/net_surgery.py", "--out_net_def", deploy,
+                   "--net_surgery_json", self.prototxt / "transfer/surgery.json", "--out_net_file", franken)  # fmt: skip
+        self._tool("tools/export_onnx.py", "--model", deploy, "--weights", franken,
+                   "--output", self.output / "franken.onnx")  # fmt: skip
+        return self.score()
+
+    # -- steps ------------------------------------------------------------------------------------------------
+
+    def _tool(self, script: str, *arguments: object) -> None:
+        words = [script, *(str(argument) for argument in arguments)]
+        print("$ " + " ".join(words), flush=True)
+        status = subprocess.run([sys.executable, *words], cwd=self.root, check=False).returncode
+        if status == 130:
+            raise KeyboardInterrupt
+        if status:
+            raise CaffeCompatError(f"{script} ended with status {status}")
+
+    def _train(self, solver: str, name: str, iterations: int) -> None:
+        final = self.root / self.output / f"{name}_iter_{iterations}.caffemodel"
+        if final.exists():
+            print(f"{final.relative_to(self.root)} is there already")
+            return
+        states = {
+            int(match[1]): path
+            for path in (self.root / self.output).glob(f"{name}_iter_*.solverstate")
+            if (match := re.search(r"_iter_(\d+)\.", path.name))
+        }
+        resume = ["--snapshot", states[max(states)].relative_to(self.root)] if states else []
+        self._tool("tools/train_net.py", "--solver", self.prototxt / solver, *resume)
+
+    def _write_prototxts(self) -> None:
+        """Seeds other than the first use copies of the prototxts with their own paths and seed."""
+        if self.seed == FIRST_SEED:
+            return
+        source = self.root / "prototxt/demo"
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                text = path.read_text(encoding="utf-8")
+                for name in ("prototxt/demo", "data/demo", "output/demo"):
+                    own = {"prototxt/demo": self.prototxt, "data/demo": self.data, "output/demo": self.output}[name]
+                    text = re.sub(rf"{name}(?=[/\"\s])", f"\0{own}", text)
+                text = text.replace("\0", "")
+                text = re.sub(r"random_seed: \d+", f"random_seed: {self.seed}", text)
+                with atomic_write(self.root / self.prototxt / path.relative_to(source), "w") as stream:
+                    stream.write(text)
+
+    # -- scores -----------------------------------------------------------------------------------------------
+
+    def score(self) -> Result:
+        """Score what the steps made; also writes ``results.json`` and ``conv1.png``."""
+        teacher_model = self._path("teacher_iter_%d.caffemodel" % TEACHER_ITERS)
+        transfer_model = self._path("transfer_iter_%d.caffemodel" % TRANSFER_ITERS)
+        teacher = load_net(self.root / self.prototxt / "teacher/deploy.prototxt", teacher_model)
+        franken = load_net(
+            self.root / self.prototxt / "transfer/franken_deploy.prototxt", self._path("franken.caffemodel")
+        )
+        lists, root = self.root / self.data / "lists", self.root / self.data
+        pairs = self.root / self.prototxt / "transfer/train_val.prototxt"
+        torch.manual_seed(self.seed)
+        before = load_net(pairs, teacher_model, "TEST")
+        copied = load_net(pairs, teacher_model, "TEST")
+        _copy_teacher(copied)
+        after = load_net(pairs, transfer_model, "TEST")
+        result = Result(
+            seed=self.seed,
+            teacher=accuracy(teacher, lists / "test_images.txt", root),
+            copied=accuracy(teacher, lists / "test_hha.txt", root),
+            franken=accuracy(franken, lists / "test_hha.txt", root),
+            before=self._variance(before),
+            copied_variance=self._variance(copied),
+            after=self._variance(after),
+            onnx_difference=_onnx_difference(franken, self._path("franken.onnx"), lists / "test_hha.txt", root),
+        )
+        conv1_picture(teacher, franken, self._path("conv1.png"))
+        with atomic_write(self._path("results.json"), "w") as stream:
+            json.dump(result.__dict__, stream, indent=1)
+        return result
+
+    def _path(self, name: str) -> Path:
+        return self.root / self.output / name
+
+    def _variance(self, net: Net) -> float:
+        return explained_variance(
+            net, iterations=len((self.root / self.data / "lists/pairs_val.txt").read_text().split("\n")) - 1
+        )
+
+
+def _copy_teacher(net: Net) -> None:
+    """The student gets the teacher's weights, and the adaptation becomes the identity."""
+    layers = {node.name: node.layer for node in net.nodes}
+    with torch.no_grad():
+        for name, layer in layers.items():
+            if name.startswith("da_") and layer.blobs:
+                for mine, theirs in zip(layer.blobs, layers[name.removeprefix("da_")].blobs, strict=True):
+                    mine.copy_(theirs)
+            if name.startswith("adapt_") and layer.blobs:
+                weight, bias = layer.blobs
+                weight.copy_(torch.eye(weight.shape[0])[:, :, None, None])
+                bias.zero_()
+
+
+def read_list(path: Path, root: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images (N x 3 x H x W, BGR minus the means) and labels (N) of a list of ``path label`` lines.
+
+    Raises:
+        DataError: an image cannot be read; names list and line.
+    """
+    images, labels = [], []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name, _, label = line.rpartition(" ")
+        image = cv2.imread(str(root / name), cv2.IMREAD_COLOR)
+        if image is None:
+            raise DataError(f"{path}:{number}: cannot read image {root / name}")
+        images.append((image.astype(np.float32) - np.float32(MEANS)).transpose(2, 0, 1))
+        labels.append(int(label))
+    return torch.from_numpy(np.stack(images)), torch.tensor(labels)
+
+
+def accuracy(net: Net, images: Path, root: Path) -> float:
+    """Share of the pictures of a list that a deploy net with one input and the output ``prob`` labels rightly."""
+    data, labels = read_list(images, root)
+    (name,) = net.input_names
+    with torch.inference_mode():
+        found = torch.cat([net(**{name: part})["prob"].argmax(1) for part in data.split(100)])
+    return float((found == labels).float().mean())
+
+
+def explained_variance(net: Net, iterations: int) -> float:
+    """What the layer ExplainedVariance of a TEST net says after so many batches."""
+    engine = BlobNet(net)
+    scores = Scores(engine)
+    for _ in range(iterations):
+        scores.add(engine.forward())
+    blob = next(node.top_ids[0] for node in net.nodes if node.type == "ExplainedVariance")
+    return float(scores.sums[blob])
+
+
+def _onnx_difference(net: Net, model: Path, images: Path, root: Path) -> float:
+    """Largest difference between ONNX Runtime and PyTorch on real pictures of the list."""
+    from caffe_compat.onnx import Session
+
+    data = read_list(images, root)[0][:50]
+    (name,) = net.input_names
+    with torch.inference_mode():
+        expected = net(**{name: data})["prob"]
+    found = Session(model)({name: data.numpy()})["prob"]
+    return float(np.abs(np.asarray(found) - expected.numpy()).max())
+
+
+def conv1_picture(teacher: Net, student: Net, path: Path) -> None:
+    """The first filters of the teacher, of the copy (the same filters, shown as they see HHA) and of the student."""
+    from matplotlib.figure import Figure
+
+    panels = [
+        ("teacher, on colour", teacher.layer("conv1").blobs[0]),
+        ("teacher's copy, for HHA", teacher.layer("conv1").blobs[0]),
+        ("transferred, for HHA", student.layer("da_conv1").blobs[0]),
+    ]
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for axes, (title, weight) in zip(figure.subplots(1, 3), panels, strict=True):
+        axes.imshow(_mosaic(weight.detach().numpy()), interpolation="nearest")
+        axes.set_title(title)
+        axes.set_axis_off()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _mosaic(weight: np.ndarray) -> np.ndarray:
+    """N x 3 x k x k filters (BGR) as one RGB picture, each stretched to the full range."""
+    count, _, height, width = weight.shape
+    columns = int(np.ceil(np.sqrt(count)))
+    rows = -(-count // columns)
+    picture = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3))
+    for index, part in enumerate(weight):
+        tile = part[::-1].transpose(1, 2, 0)
+        tile = (tile - tile.min()) / max(float(np.ptp(tile)), 1e-12)
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        picture[top : top + height, left : left + width] = tile
+    return picture
+
+
+def table(results: list[Result]) -> str:
+    """The results as text: one seed, or mean and range of several."""
+
+    def cell(name: str, unit: float = 100) -> str:
+        values = [getattr(result, name) * unit for result in results]
+        if len(values) == 1:
+            return f"{values[0]:6.1f}" if unit == 100 else f"{values[0]:6.3f}"
+        shape = "{:6.1f}   {:.1f} to {:.1f}" if unit == 100 else "{:6.3f}   {:.3f} to {:.3f}"
+        return shape.format(statistics.mean(values), min(values), max(values))
+
+    seeds = ", ".join(str(result.seed) for result in results)
+    rows = [
+        f"Accuracy in % on held-out depth (HHA) pictures, {len(CLASSES)} classes, seed {seeds}",
+        f"  (a) chance                                      {100 / len(CLASSES):6.1f}",
+        f"  (b) teacher's weights copied, run on HHA        {cell('copied')}",
+        f"  (c) franken net, zero-shot                      {cell('franken')}",
+        f"      for comparison: teacher on colour           {cell('teacher')}",
+        "Explained variance of the teacher's pool5 on held-out pairs",
+        f"      random student, before                      {cell('before', 1)}",
+        f"      teacher's weights copied                    {cell('copied_variance', 1)}",
+        f"      student, after                              {cell('after', 1)}",
+        f"Largest difference of ONNX Runtime to PyTorch     {max(r.onnx_difference for r in results):.2g}",
+    ]
+    return "\n".join(rows)
