@@ -1,5 +1,7 @@
 """Package metadata; ``pip install -e .`` is what the Makefile runs."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 ONNXRUNTIME_GPU = "platform_system == 'Linux' and platform_machine == 'x86_64'"
@@ -8,7 +10,7 @@ setup(
     name="caffe_compat",
     version="0.1.0",
     description="Caffe on PyTorch, faithfully: original prototxt and caffemodel files, and supervision transfer",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="BSD-2-Clause",
     python_requires=">=3.11",
@@ -31,5 +33,9 @@ setup(
         "tqdm>=4.65",
         "matplotlib>=3.8",
     ],
-    extras_require={"dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10"]},
+    extras_require={
+        "leveldb": ["plyvel>=1.5"],
+        "draw": ["pydot>=2"],
+        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10"],
+    },
 )

@@ -72,7 +72,9 @@ class PrototxtError(CaffeCompatError):
         line, column: position, counted from 1.
     """
 
-    def __init__(self, reason: str, file: str | None = None, line: int | None = None, column: int | None = None) -> None:
+    def __init__(
+        self, reason: str, file: str | None = None, line: int | None = None, column: int | None = None
+    ) -> None:
         position = ":".join(str(part) for part in (file or "<text>", line, column) if part is not None)
         super().__init__(f"{position}: {reason}")
         self.reason, self.file, self.line, self.column = reason, file, line, column

@@ -20,7 +20,9 @@ def parser() -> argparse.ArgumentParser:
     """The flags of the fork's train_net.py, and those of ``caffe train``."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--solver", required=True, help="solver prototxt")
-    p.add_argument("--gpu", type=int, help="CUDA device; -1 for the CPU (default: what solver_mode asks for, if present)")
+    p.add_argument(
+        "--gpu", type=int, help="CUDA device; -1 for the CPU (default: what solver_mode asks for, if present)"
+    )
     p.add_argument("--iters", type=int, help="stop after this many iterations instead of max_iter")
     p.add_argument("--weights", help="weights to start from, comma separated; replaces the solver's own field")
     p.add_argument("--snapshot", help="solver state to go on from")

@@ -16,7 +16,8 @@ BENCHMARKS = ("forward", "transfer", "solver", "weights", "onnx", "build")
 def alternate(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> tuple[float, float, float]:
     """Median seconds of both, run in turns after one warm-up each, and the median of the per-round ratios."""
     ours(), peer()
-    mine, theirs = [], []
+    mine: list[float] = []
+    theirs: list[float] = []
     for index in range(rounds):
         pair = [(ours, mine), (peer, theirs)]
         for function, times in pair if index % 2 == 0 else reversed(pair):

@@ -202,7 +202,9 @@ def onnx(rounds: int) -> Iterator[Row]:
         export_onnx(net, ours)
         torch.onnx.export(peer, (torch.from_numpy(data),), str(theirs), opset_version=17, dynamo=False,
                           input_names=["data"], dynamic_axes={"data": {0: "batch"}})  # fmt: skip
-        sessions = [onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in (ours, theirs)]
+        sessions = [
+            onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in (ours, theirs)
+        ]
         results = [session.run(None, {"data": data})[0] for session in sessions]
         difference = float(np.abs(results[0] - results[1]).max())
         times = alternate(
@@ -221,5 +223,7 @@ def build(rounds: int) -> Iterator[Row]:
         return time.perf_counter() - start
 
     ours = min(timed(lambda: describe_net(read_net(path), State())) for _ in range(rounds))
-    theirs = min(timed(lambda: caffe_pb2.NetParameter.FromString(read_net(path).SerializeToString())) for _ in range(rounds))
+    theirs = min(
+        timed(lambda: caffe_pb2.NetParameter.FromString(read_net(path).SerializeToString())) for _ in range(rounds)
+    )
     yield "VGG16 prototxt described, against parsed only", ours, theirs, ours / theirs, ""

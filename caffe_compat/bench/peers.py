@@ -54,8 +54,6 @@ def vgg16() -> nn.Sequential:
 
 def copy_weights(net: Net, peer: nn.Module, prefix: str = "") -> None:
     """Give ``peer`` the weights of the net's learnable layers (those whose name starts with ``prefix``), in order."""
-    sources: list[Tensor] = [
-        blob for node in net.nodes if node.name.startswith(prefix) for blob in node.layer.blobs
-    ]
+    sources: list[Tensor] = [blob for node in net.nodes if node.name.startswith(prefix) for blob in node.layer.blobs]
     for target, source in zip(peer.parameters(), sources, strict=False):
         target.data.copy_(source.detach().view(target.shape))

@@ -189,7 +189,7 @@ def _insert_splits(layers: Sequence[LayerDescription]) -> list[LayerDescription]
     for source in weighted:
         if source in counts:
             counts[source] += 1
-    following: dict[tuple[int, int], int] = {source: 1 for source in weighted}
+    following: dict[tuple[int, int], int] = dict.fromkeys(weighted, 1)
     result = []
     for i, layer in enumerate(layers):
         bottoms = list(layer.bottoms)

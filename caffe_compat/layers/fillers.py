@@ -47,14 +47,24 @@ class Filler:
             return error(f"{field}: {reason}") if error else LayerError("", "", f"{field}: {reason}")
 
         if message.type not in TYPES:
-            raise fail(f"unknown filler type '{message.type}', expected one of {', '.join(TYPES)}"
-                       + nearest(message.type, TYPES))
+            raise fail(
+                f"unknown filler type '{message.type}', expected one of {', '.join(TYPES)}"
+                + nearest(message.type, TYPES)
+            )
         if message.type == "gaussian" and not message.std > 0:
             raise fail(f"std is {message.std:g}, expected a positive number")
         if message.sparse != -1 and message.type != "gaussian":
             raise fail(f"sparse is for the gaussian filler, not for '{message.type}'")
-        return cls(message.type, message.value, message.min, message.max, message.mean, message.std, message.sparse,
-                   VARIANCE_NORM[message.variance_norm])
+        return cls(
+            message.type,
+            message.value,
+            message.min,
+            message.max,
+            message.mean,
+            message.std,
+            message.sparse,
+            VARIANCE_NORM[message.variance_norm],
+        )
 
     @torch.no_grad()
     def fill_(self, blob: Tensor) -> Tensor:

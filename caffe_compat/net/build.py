@@ -282,7 +282,9 @@ class _Builder:
 
     def finish(self) -> Blueprint:
         self.plan.outputs = [self.available[name] for name in sorted(self.available, key=lambda n: n.encode())]
-        wanted = {id(node.layer.blobs[i]) for node in self.plan.nodes for i, grad in enumerate(node.param_grads) if grad}
+        wanted = {
+            id(node.layer.blobs[i]) for node in self.plan.nodes for i, grad in enumerate(node.param_grads) if grad
+        }
         for node in self.plan.nodes:
             for parameter in node.layer.blobs:
                 parameter.requires_grad_(parameter.requires_grad and id(parameter) in wanted)

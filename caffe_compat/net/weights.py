@@ -173,9 +173,9 @@ def share(net: Net, other: Net) -> None:
     for node in net.nodes:
         targets.setdefault(node.name, node)
     for source in other.nodes:
-        node = targets.get(source.name)
-        if node is None or node.layer is source.layer:
+        if source.name not in targets or targets[source.name].layer is source.layer:
             continue
+        node = targets[source.name]
         _check_blobs(f"net '{other.description.name}'", node, [(shape, False) for shape in source.layer.blob_shapes])
         for index, parameter in enumerate(source.layer.blobs):
             node.layer.replace_blob(index, parameter)

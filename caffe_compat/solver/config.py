@@ -71,8 +71,7 @@ def _state(phase: str, *messages: Any) -> State:
 
 
 def _from_file(path: str, phase: str, extra: Any) -> NetDescription:
-    description = load_description(path, _state(phase, extra))
-    return description
+    return load_description(path, _state(phase, extra))
 
 
 def _from_message(message: Any, phase: str, extra: Any) -> NetDescription:
@@ -110,7 +109,9 @@ def _test_nets(param: Any) -> tuple[NetDescription, ...]:
         raise SolverError(f"test_iter has {iters} entries, expected one per test net ({explicit})")
     count = iters if generic else explicit
     if param.test_state and len(param.test_state) != count:
-        raise SolverError(f"test_state has {len(param.test_state)} entries, expected none or one per test net ({count})")
+        raise SolverError(
+            f"test_state has {len(param.test_state)} entries, expected none or one per test net ({count})"
+        )
     if count and param.test_interval <= 0:
         raise SolverError(f"test_interval is {param.test_interval}, expected a positive number as there is a test net")
     nets = []

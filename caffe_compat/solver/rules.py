@@ -121,8 +121,7 @@ class AdamSolver(Solver):
 
 
 SOLVERS: dict[str, type[Solver]] = {
-    cls.type_name: cls
-    for cls in (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
+    cls.type_name: cls for cls in (SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver)
 }
 
 

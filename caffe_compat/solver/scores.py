@@ -75,6 +75,4 @@ class Scores:
         count = max(len(self.losses), 1)
         means = {blob: total if blob in self.running else total / count for blob, total in self.sums.items()}
         _print(self.engine, means, kind, source)
-        return {
-            self.engine.names[blob]: float(mean) if np.ndim(mean) == 0 else mean for blob, mean in means.items()
-        }
+        return {self.engine.names[blob]: float(mean) if np.ndim(mean) == 0 else mean for blob, mean in means.items()}

@@ -22,7 +22,7 @@ from caffe_compat.solver.scores import Scores
 
 __all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", "table"]
 
-MEANS = (102.9801, 115.9465, 122.7717)
+MEANS = np.array((102.9801, 115.9465, 122.7717), np.float32)
 TEACHER_ITERS = TRANSFER_ITERS = 800
 FIRST_SEED = 1
 
@@ -75,8 +75,9 @@ class Demo:
         self._train("transfer/transfer_solver.prototxt", "transfer", TRANSFER_ITERS)
         franken = self.output / "franken.caffemodel"
         deploy = self.prototxt / "transfer/franken_deploy.prototxt"
-        self._tool("tools/net_surgery.py", "--out_net_def", deploy,
-                   "--net_surgery_json", self.prototxt / "transfer/surgery.json", "--out_net_file", franken)  # fmt: skip
+        surgery = self.prototxt / "transfer/surgery.json"
+        self._tool("tools/net_surgery.py", "--out_net_def", deploy, "--net_surgery_json", surgery,
+                   "--out_net_file", franken)  # fmt: skip
         self._tool("tools/export_onnx.py", "--model", deploy, "--weights", franken,
                    "--output", self.output / "franken.onnx")  # fmt: skip
         return self.score()
@@ -125,8 +126,8 @@ class Demo:
 
     def score(self) -> Result:
         """Score what the steps made; also writes ``results.json`` and ``conv1.png``."""
-        teacher_model = self._path("teacher_iter_%d.caffemodel" % TEACHER_ITERS)
-        transfer_model = self._path("transfer_iter_%d.caffemodel" % TRANSFER_ITERS)
+        teacher_model = self._path(f"teacher_iter_{TEACHER_ITERS}.caffemodel")
+        transfer_model = self._path(f"transfer_iter_{TRANSFER_ITERS}.caffemodel")
         teacher = load_net(self.root / self.prototxt / "teacher/deploy.prototxt", teacher_model)
         franken = load_net(
             self.root / self.prototxt / "transfer/franken_deploy.prototxt", self._path("franken.caffemodel")
@@ -157,9 +158,8 @@ class Demo:
         return self.root / self.output / name
 
     def _variance(self, net: Net) -> float:
-        return explained_variance(
-            net, iterations=len((self.root / self.data / "lists/pairs_val.txt").read_text().split("\n")) - 1
-        )
+        pairs = (self.root / self.data / "lists/pairs_val.txt").read_text(encoding="utf-8").splitlines()
+        return explained_variance(net, len(pairs))
 
 
 def _copy_teacher(net: Net) -> None:
@@ -188,7 +188,7 @@ def read_list(path: Path, root: Path) -> tuple[torch.Tensor, torch.Tensor]:
         image = cv2.imread(str(root / name), cv2.IMREAD_COLOR)
         if image is None:
             raise DataError(f"{path}:{number}: cannot read image {root / name}")
-        images.append((image.astype(np.float32) - np.float32(MEANS)).transpose(2, 0, 1))
+        images.append((image.astype(np.float32) - MEANS).transpose(2, 0, 1))
         labels.append(int(label))
     return torch.from_numpy(np.stack(images)), torch.tensor(labels)
 
