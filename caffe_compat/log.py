@@ -13,7 +13,7 @@ import threading
 import time
 from typing import Any
 
-__all__ = ["GlogFormatter", "info", "number", "to_stderr", "warning"]
+__all__ = ["GlogFormatter", "enabled", "error", "info", "number", "to_stderr", "warning"]
 
 _logger = logging.getLogger("caffe_compat")
 _logger.addHandler(logging.NullHandler())
@@ -60,6 +60,16 @@ def info(message: str, source: str) -> None:
 def warning(message: str, source: str) -> None:
     """Log a warning."""
     _logger.warning(message, extra={"source": source})
+
+
+def error(message: str, source: str) -> None:
+    """Log at the level ERROR, which Caffe also uses for lines that must not be missed."""
+    _logger.error(message, extra={"source": source})
+
+
+def enabled() -> bool:
+    """Whether anybody sees lines of level INFO."""
+    return _logger.isEnabledFor(logging.INFO)
 
 
 def number(value: Any) -> str:

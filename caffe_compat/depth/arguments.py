@@ -10,7 +10,16 @@ from typing import Literal
 
 import numpy as np
 
-from caffe_compat.depth.batch import Frame, Options, Report, encode_depth, index_frames, run_frames, write_pairs
+from caffe_compat.depth.batch import (
+    Frame,
+    Options,
+    Report,
+    encode_depth,
+    index_frames,
+    run_frames,
+    split_pairs,
+    write_pairs,
+)
 from caffe_compat.depth.camera import CAMERAS, Camera
 from caffe_compat.depth.disparity import depth_from_disparity
 from caffe_compat.depth.io import ENCODINGS, DepthFormat, write_color, write_depth, write_encoded
@@ -30,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Literal["hha", "dispari
     parser.add_argument("-o", "--output", help="png (one input) or folder")
     parser.add_argument("--list", help="text file of depth files, one a line, relative to its folder")
     parser.add_argument("--index", help="JSON list of colour and depth files with intrinsics and units")
+    parser.add_argument(
+        "--hold-out", type=int, metavar="N", help="with --index: also split the pairs; every Nth frame validates"
+    )
     parser.add_argument("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
     if kind == "hha":
         parser.add_argument("--camera", help=f"preset, file, or fx,fy,cx,cy; presets: {', '.join(sorted(CAMERAS))}")
@@ -74,7 +86,12 @@ def encode_from_arguments(arguments: argparse.Namespace, kind: Literal["hha", "d
         frames = _file_frames(arguments, kind)
     report = run_frames(frames, options, workers=arguments.workers or 0, progress=not arguments.quiet)
     if arguments.index:
-        write_pairs(Path(arguments.output) / "pairs.txt", frames, report)
+        pairs = Path(arguments.output) / "pairs.txt"
+        write_pairs(pairs, frames, report)
+        if arguments.hold_out is not None:
+            split_pairs(pairs, arguments.hold_out)
+    elif arguments.hold_out is not None:
+        raise UsageError("--hold-out splits the pairs of an --index")
     return report
 
 

@@ -221,6 +221,29 @@ def write_pairs(path: str | os.PathLike[str], frames: Sequence[Frame], report: R
     return len(lines)
 
 
+def split_pairs(path: str | os.PathLike[str], every: int) -> tuple[int, int]:
+    """Split a list of pairs into ``train_pairs.txt`` and ``val_pairs.txt`` beside it: every ``every``-th line is held out.
+
+    Frames are held out, not scenes: a scene with many frames has some in both lists.
+
+    Returns:
+        How many pairs train and how many validate.
+
+    Raises:
+        UsageError: ``every`` is less than 2, or the list has fewer lines than that.
+    """
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    if every < 2 or len(lines) < every:
+        raise UsageError(f"cannot hold out every {every}th of {len(lines)} pairs, expected 2 to {len(lines)}")
+    kept: tuple[list[str], list[str]] = ([], [])
+    for index, line in enumerate(lines):
+        kept[index % every == every // 2].append(line)
+    for name, part in zip(("train_pairs.txt", "val_pairs.txt"), kept, strict=True):
+        with atomic_write(Path(path).with_name(name), "w") as stream:
+            stream.write("".join(f"{line}\n" for line in part))
+    return len(kept[0]), len(kept[1])
+
+
 def _index_frame(entry: dict[str, Any], root: Path, output: Path, kind: str) -> Frame:
     encoding = _index_encoding(str(entry.get("encoding", "plain")))
     units = None if encoding == "nyud2_raw" else float(entry["depth_units_per_metre"])

@@ -5,14 +5,15 @@ Source of the rules: BVLC Caffe 1.0, ``Net::FilterNet`` and ``InsertSplits``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from caffe_compat.errors import LayerError, NetError, nearest
+from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, NetError, nearest
 from caffe_compat.proto import caffe_pb2
 
-__all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net"]
+__all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net", "naming"]
 
 PHASES = ("TRAIN", "TEST")
 
@@ -102,6 +103,17 @@ class NetDescription:
     source: str = ""
 
 
+@contextlib.contextmanager
+def naming(source: str) -> Iterator[None]:
+    """Put the name of the net's file before the message of an error that does not name a file yet."""
+    try:
+        yield
+    except CaffeCompatError as error:
+        if source and source not in str(error) and not isinstance(error, MissingFileError):
+            error.args = (f"{source}: {error}",)
+        raise
+
+
 def describe_net(
     message: Any, state: State | None = None, *, source: str = "", lines: Sequence[int | None] = ()
 ) -> NetDescription:
@@ -119,13 +131,15 @@ def describe_net(
     """
     state = _merge_state(message.state, state)
     layers = []
-    for index, layer in enumerate(message.layer):
-        described = _describe_layer(layer, state.phase, lines[index] if index < len(lines) else None)
-        if _kept(described, layer, state):
-            layers.append(described)
+    with naming(source):
+        for index, layer in enumerate(message.layer):
+            described = _describe_layer(layer, state.phase, lines[index] if index < len(lines) else None)
+            if _kept(described, layer, state):
+                layers.append(described)
+        layers = _insert_splits(layers)
     return NetDescription(
         name=message.name,
-        layers=tuple(_insert_splits(layers)),
+        layers=tuple(layers),
         state=state,
         force_backward=message.force_backward,
         debug_info=message.debug_info,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from caffe_compat.errors import ExportError, LayerError, NetError, ShapeError, nearest
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
+from caffe_compat.memory import SMALL, available_memory, human_size
 
 __all__ = ["Layer", "LossLayer", "NeuronLayer", "OnnxGraph", "Shape", "count", "layer_class", "register", "registered"]
 
@@ -102,6 +103,7 @@ class Layer(nn.Module):
         """
         if any(dim < 0 for dim in shape) or count(shape) > 2**31 - 1:
             raise self.shape_error(f"a blob of shape {list(shape)} cannot be, expected less than 2^31 elements")
+        self.require_memory("a blob", [shape])
         index = len(self._blob_owners)
         parameter = nn.Parameter(torch.empty(tuple(shape)), requires_grad=learnable)
         self.register_parameter(("weight", "bias")[index] if index < 2 else f"blob{index}", parameter)
@@ -178,6 +180,13 @@ class Layer(nn.Module):
         """Raise a ShapeError with ``reason`` unless ``met``."""
         if not met:
             raise self.shape_error(reason)
+
+    def require_memory(self, what: str, shapes: Sequence[Sequence[int]]) -> None:
+        """Raise a ShapeError unless float32 values of all ``shapes`` fit into the memory that is left."""
+        size = 4 * sum(count(shape) for shape in shapes)
+        if size > SMALL and size > (left := available_memory()):
+            listed = ", ".join(str(list(shape)) for shape in shapes)
+            raise self.shape_error(f"{what} of shape {listed} needs {human_size(size)}, {human_size(left)} are free")
 
     def _check_counts(self, bottoms: int) -> None:
         tops = len(self.params.tops)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import count as size_of
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params, Section
 
@@ -99,6 +100,9 @@ class DummyData(Layer):
             raise self.error(f"has {len(fillers)} entries of data_filler, expected none, 1 or one per top ({tops})")
         fillers = fillers or [Filler()]
         self.fillers = fillers * tops if len(fillers) == 1 else fillers
+        for shape in self.shapes:
+            self.require(size_of(shape) < 2**31, f"a top of shape {list(shape)} cannot be, expected below 2^31 elements")
+        self.require_memory("tops", self.shapes)
         for index, (shape, filler) in enumerate(zip(self.shapes, self.fillers, strict=True)):
             value = torch.empty(shape)
             self._fill(value, filler)

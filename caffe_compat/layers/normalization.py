@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -118,13 +119,25 @@ class LRN(Layer):
         return _Refused.apply(bottom, top, self.error(NO_GRADIENT))
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """LRN, or for WITHIN_CHANNEL AveragePool and elementwise nodes."""
+        """LRN; for the usual beta 0.75 a 1 x 1 Conv with a banded matrix; for WITHIN_CHANNEL AveragePool.
+
+        ONNX Runtime's LRN kernel on CPU costs more than the Conv that sums the window and two square roots.
+        """
         if self.params.in_place and not self.within:
             raise self.export_error("in place across channels is not a normalization, expected a top of another name")
-        if not self.within:
+        half = self.size // 2
+        channels = graph.shape(bottoms[0])[1]
+        if not self.within and (self.beta != 0.75 or channels is None):
             graph.node("LRN", bottoms, tops, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
             return
-        half = self.size // 2
+        if not self.within:
+            distance = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
+            band = np.where(distance <= half, self.alpha / self.size, 0).astype(np.float32)[:, :, None, None]
+            bias = graph.constant(np.full(channels, self.k, np.float32))
+            s = graph.add("Conv", [graph.add("Mul", [bottoms[0], bottoms[0]]), graph.constant(band), bias])
+            root = graph.add("Sqrt", [s])
+            graph.node("Div", [bottoms[0], graph.add("Mul", [root, graph.add("Sqrt", [root])])], tops)
+            return
         square = graph.add("Mul", [bottoms[0], bottoms[0]])
         mean = graph.add(
             "AveragePool", [square], kernel_shape=[self.size] * 2, strides=[1, 1], pads=[half] * 4, count_include_pad=1

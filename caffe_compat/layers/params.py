@@ -16,6 +16,8 @@ from caffe_compat.layers.fillers import Filler
 
 __all__ = ["Params", "Section", "Window"]
 
+INT_MAX = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class Window:
@@ -103,7 +105,17 @@ class Section:
         """The same, also for fields that share their name with a method here (``axis``, ``filler``)."""
         self._read.add(name)
         value = getattr(self.message, name)
-        return list(value) if hasattr(value, "append") or hasattr(value, "add") else value
+        if hasattr(value, "append") or hasattr(value, "add"):
+            value = list(value)
+        for number in value if isinstance(value, list) else (value,):
+            if isinstance(number, int) and number > INT_MAX and self._is_unsigned(name):
+                raise self.params.error(f"{self.field}.{name} is {number}, expected at most {INT_MAX}")
+        return value
+
+    def _is_unsigned(self, name: str) -> bool:
+        """Whether the field is a uint32, which Caffe's layers keep in an int."""
+        field = self.message.DESCRIPTOR.fields_by_name[name]
+        return bool(field.type == field.TYPE_UINT32)
 
     def has(self, name: str) -> bool:
         """Whether the field is set (for a repeated field: not empty)."""

@@ -14,8 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from caffe_compat.description import naming
 from caffe_compat.errors import NetError, ShapeError
 from caffe_compat.layers import Layer, Shape, count
+from caffe_compat.memory import SMALL, available_memory, human_size
+from caffe_compat.net import debug
 from caffe_compat.net.build import Node
 from caffe_compat.net.net import Net, run_layer
 
@@ -80,7 +83,7 @@ class Blob:
     def tensor(self) -> Tensor:
         """The values as a tensor on the net's device."""
         if self._data is None:
-            self._data = torch.zeros(self._shape, device=self._device)
+            self._data = torch.zeros(_affordable(self._shape, self._device), device=self._device)
         if self._data_view is not None and self._data.device.type != "cpu":
             self._data.copy_(torch.from_numpy(self._data_view))
         return self._data
@@ -89,7 +92,7 @@ class Blob:
     def gradient(self) -> Tensor:
         """The gradient as a tensor on the net's device; a loss starts with its weight."""
         if self._diff is None:
-            self._diff = torch.full(self._shape, self._loss_weight, device=self._device)
+            self._diff = torch.full(_affordable(self._shape, self._device), self._loss_weight, device=self._device)
         if self._diff_view is not None and self._diff.device.type != "cpu":
             self._diff.copy_(torch.from_numpy(self._diff_view))
         return self._diff
@@ -198,10 +201,12 @@ class BlobNet:
             multiplying matrices, as Caffe does, instead of by oneDNN: somewhat slower, but with roundings nearest to
             Caffe's, so that near ties (which of two values a pooling takes for the maximum) send gradients the same
             way.
+        debug_info: whether every pass logs the magnitudes of blobs and gradients.
     """
 
     def __init__(self, net: Net, keep_graph: bool = True, reference_arithmetic: bool = False) -> None:
         self.net, self.keep_graph, self.reference_arithmetic = net, keep_graph, reference_arithmetic
+        self.debug_info = net.description.debug_info
         plan = net.plan
         device = next((p.device for p in net.parameters()), torch.device("cpu"))
         self.device = device
@@ -211,6 +216,7 @@ class BlobNet:
             for blob, weight in zip(node.top_ids, node.loss_weights, strict=True)
             if weight
         }
+        self._source = net.description.source
         self.names = plan.names
         self.blobs = [Blob(shape, weights.get(i, 0.0), device) for i, shape in enumerate(plan.shapes)]
         self.ids = {name: i for i, name in enumerate(plan.names)}
@@ -279,12 +285,18 @@ class BlobNet:
 
     def forward_layer(self, number: int) -> Tensor | None:
         """Run one layer; its weighted loss, or ``None`` if it has none."""
+        loss = self._forward_layer(number)
+        if self.debug_info:
+            debug.log_forward(self, number)
+        return loss
+
+    def _forward_layer(self, number: int) -> Tensor | None:
         self.write_back()
         node = self.net.nodes[number]
         if node.type == "Input":
             return None
         bottoms = tuple(self._bottom(node, index) for index in range(len(node.bottom_ids)))
-        with torch.set_grad_enabled(node.needs_backward), self._arithmetic(node):
+        with naming(self._source), torch.set_grad_enabled(node.needs_backward), self._arithmetic(node):
             tops = run_layer(self._checked, number, node, bottoms)
         tops = tuple(top if top.device == self.device else top.to(self.device) for top in tops)
         self._graphs[number] = (bottoms, tops) if node.needs_backward else None
@@ -312,9 +324,16 @@ class BlobNet:
         for number in range(len(nodes) - 1 if start is None else start, end - 1, -1):
             if nodes[number].needs_backward:
                 self.backward_layer(number)
+        if self.debug_info and start is None and end == 0:
+            debug.log_params(self)
 
     def backward_layer(self, number: int) -> None:
         """Gradients of one layer: those of its parameters accumulate, those of its bottoms replace."""
+        self._backward_layer(number)
+        if self.debug_info:
+            debug.log_backward(self, number)
+
+    def _backward_layer(self, number: int) -> None:
         self.write_back()
         node = self.net.nodes[number]
         graph = self._graphs[number]
@@ -396,6 +415,14 @@ def gradient_of(parameter: nn.Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
+
+
+def _affordable(shape: Shape, device: torch.device) -> Shape:
+    """The shape, if a blob of it fits into the memory that is left."""
+    size = 4 * count(shape)
+    if device.type == "cpu" and size > SMALL and size > (left := available_memory()):
+        raise NetError(f"a blob of shape {list(shape)} needs {human_size(size)}, {human_size(left)} are free")
+    return shape
 
 
 def _own(value: Tensor) -> Tensor:

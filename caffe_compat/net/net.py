@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from caffe_compat.description import NetDescription, State, describe_net
+from caffe_compat.description import NetDescription, State, describe_net, naming
 from caffe_compat.errors import NetError, nearest
 from caffe_compat.layers import Layer, Shape
 from caffe_compat.net import weights as weight_files
@@ -37,7 +37,8 @@ class Net(nn.Module):
     def __init__(self, description: NetDescription, filled: Mapping[str, Iterable[int]] | None = None) -> None:
         super().__init__()
         self.description = description
-        self.plan: Blueprint = build(description, filled)
+        with naming(description.source):
+            self.plan: Blueprint = build(description, filled)
         for name, layer in zip(_module_names(self.plan.nodes), (node.layer for node in self.plan.nodes), strict=True):
             self.add_module(name, layer)
             layer.train(layer.layer_phase == "TRAIN")
@@ -168,12 +169,25 @@ def run_layer(
     """
     shapes = tuple(tuple(bottom.shape) for bottom in bottoms)
     if checked[number] != shapes:
-        node.layer.top_shapes(shapes)
+        tops = node.layer.top_shapes(shapes)
+        if not (node.description.in_place or node.layer.aliases) and all(b.device.type == "cpu" for b in bottoms):
+            node.layer.require_memory("tops", tops)
         checked[number] = shapes
     if node.description.propagate_down:
         bottoms = [b if flag else b.detach() for b, flag in zip(bottoms, node.bottom_grads, strict=True)]
-    tops = node.layer(*bottoms)
-    return tops if isinstance(tops, tuple) else (tops,)
+    try:
+        result = node.layer(*bottoms)
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        listed = ", ".join(str(list(shape)) for shape in shapes)
+        raise node.description.error(f"ran out of memory on bottoms of shape {listed or 'none'}") from error
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Whether an allocation failed; torch's CPU allocator has no exception class of its own."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def load_description(prototxt: PathLike, state: State | None = None) -> NetDescription:

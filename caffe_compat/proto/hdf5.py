@@ -17,6 +17,7 @@ import numpy as np
 
 from caffe_compat.errors import ModelFileError
 from caffe_compat.files import atomic_path, open_existing
+from caffe_compat.memory import SMALL, available_memory, human_size
 from caffe_compat.proto.state import State
 from caffe_compat.proto.wire import MAX_AXES, MAX_COUNT
 
@@ -72,16 +73,25 @@ def _array(parent: Any, name: str, path: PathLike) -> np.ndarray:
         raise ModelFileError(f"{where} has shape {dataset.shape}, beyond {MAX_AXES} axes or {MAX_COUNT} elements")
     if dataset.external or dataset.is_virtual:
         raise ModelFileError(f"{where} keeps its numbers in another file")
-    if (
-        dataset.chunks is None
-        and dataset.size
-        and dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize
-    ):
+    if not _stored(dataset):
         raise ModelFileError(f"{where} claims shape {dataset.shape}, but its numbers are not stored")
+    if 4 * dataset.size > SMALL and 4 * dataset.size > (left := available_memory()):
+        needed, free = human_size(4 * dataset.size), human_size(left)
+        raise ModelFileError(f"{where} of shape {dataset.shape} needs {needed}, {free} of memory are free")
     array = np.empty(dataset.shape, np.float32)
     if array.size:
         dataset.read_direct(array)
     return array
+
+
+def _stored(dataset: Any) -> bool:
+    """Whether the file holds all numbers; HDF5 makes up what is not there, however large the dataset."""
+    if not dataset.size:
+        return True
+    if dataset.chunks is None:
+        return bool(dataset.id.get_storage_size() >= dataset.size * dataset.dtype.itemsize)
+    wanted = math.prod(-(-size // chunk) for size, chunk in zip(dataset.shape, dataset.chunks, strict=True))
+    return bool(dataset.id.get_num_chunks() >= wanted)
 
 
 def _index(name: str, group: Any, path: PathLike) -> int:

@@ -1,4 +1,4 @@
-"""Drawings of nets, made by Graphviz through pydot (``pip install pydot``, and the program ``dot``).
+"""Drawings of nets, made by Graphviz (the program ``dot``); only ``get_pydot_graph`` needs pydot.
 
 Source of names and arguments: BVLC Caffe 1.0, ``python/caffe/draw.py`` (behaviour only).
 """
@@ -6,6 +6,7 @@ Source of names and arguments: BVLC Caffe 1.0, ``python/caffe/draw.py`` (behavio
 from __future__ import annotations
 
 import os
+import subprocess
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +16,7 @@ from caffe_compat.proto import caffe_pb2
 
 __all__ = [
     "choose_color_by_layertype",
+    "dot_text",
     "draw_net",
     "draw_net_to_file",
     "get_edge_label",
@@ -39,7 +41,7 @@ def _pydot() -> Any:
     try:
         return import_module("pydot")
     except ImportError as error:
-        raise UsageError("drawing nets needs pydot and Graphviz: pip install pydot, and install Graphviz") from error
+        raise UsageError("get_pydot_graph needs pydot: pip install pydot") from error
 
 
 def get_pooling_types_dict() -> dict[int, str]:
@@ -107,6 +109,29 @@ def _in_phase(layer: Any, phase: int | None) -> bool:
     return included and not any(rule.HasField("phase") and rule.phase == phase for rule in layer.exclude)
 
 
+def _graph(
+    caffe_net: Any, rankdir: str, label_edges: bool, phase: int | None, display_lrm: bool
+) -> tuple[list[tuple[str, dict[str, str]]], list[tuple[str, str, str]]]:
+    """Nodes (id, attributes) and edges (from, to, label) of a net, all quoted as Graphviz wants them."""
+    layers = [layer for layer in caffe_net.layer if _in_phase(layer, phase)]
+    nodes = [
+        (_quote(f"{blob}_blob"), {"label": _quote(blob), **_quoted(BLOB_STYLE)})
+        for blob in dict.fromkeys(blob for layer in layers for blob in (*layer.bottom, *layer.top))
+    ]
+    edges = []
+    for layer in layers:
+        in_place = len(layer.bottom) == len(layer.top) == 1 and layer.bottom[0] == layer.top[0]
+        node = _quote(f"{layer.name}_{layer.type}")
+        style = {**LAYER_STYLE, "fillcolor": choose_color_by_layertype(layer.type)}
+        if in_place:
+            style["style"] = "filled,dashed"
+        nodes.append((node, {"label": _quote(get_layer_label(layer, rankdir, display_lrm)), **_quoted(style)}))
+        edges += [(_quote(f"{blob}_blob"), node, _quote("")) for blob in layer.bottom]
+        label = get_edge_label(layer) if label_edges else ""
+        edges += [(node, _quote(f"{blob}_blob"), _quote(label)) for blob in layer.top]
+    return nodes, edges
+
+
 def get_pydot_graph(
     caffe_net: Any, rankdir: str, label_edges: bool = True, phase: int | None = None, display_lrm: bool = False
 ) -> Any:
@@ -123,22 +148,21 @@ def get_pydot_graph(
     """
     pydot = _pydot()
     graph = pydot.Dot(_quote(caffe_net.name or "Net"), graph_type="digraph", rankdir=rankdir)
-    layers = [layer for layer in caffe_net.layer if _in_phase(layer, phase)]
-    for blob in dict.fromkeys(blob for layer in layers for blob in (*layer.bottom, *layer.top)):
-        graph.add_node(pydot.Node(_quote(f"{blob}_blob"), label=_quote(blob), **_quoted(BLOB_STYLE)))
-    for layer in layers:
-        in_place = len(layer.bottom) == len(layer.top) == 1 and layer.bottom[0] == layer.top[0]
-        node = _quote(f"{layer.name}_{layer.type}")
-        style = {**LAYER_STYLE, "fillcolor": choose_color_by_layertype(layer.type)}
-        if in_place:
-            style["style"] = "filled,dashed"
-        graph.add_node(pydot.Node(node, label=_quote(get_layer_label(layer, rankdir, display_lrm)), **_quoted(style)))
-        for blob in layer.bottom:
-            graph.add_edge(pydot.Edge(_quote(f"{blob}_blob"), node, label=_quote("")))
-        for blob in layer.top:
-            label = get_edge_label(layer) if label_edges else ""
-            graph.add_edge(pydot.Edge(node, _quote(f"{blob}_blob"), label=_quote(label)))
+    nodes, edges = _graph(caffe_net, rankdir, label_edges, phase, display_lrm)
+    for name, attributes in nodes:
+        graph.add_node(pydot.Node(name, **attributes))
+    for start, end, label in edges:
+        graph.add_edge(pydot.Edge(start, end, label=label))
     return graph
+
+
+def dot_text(caffe_net: Any, rankdir: str, phase: int | None = None, display_lrm: bool = False) -> str:
+    """The graph of a ``NetParameter`` in Graphviz's language (needs neither pydot nor Graphviz)."""
+    nodes, edges = _graph(caffe_net, rankdir, True, phase, display_lrm)
+    lines = [f"digraph {_quote(caffe_net.name or 'Net')} {{", f"rankdir={rankdir};"]
+    lines += [f"{name} [{', '.join(f'{k}={v}' for k, v in attributes.items())}];" for name, attributes in nodes]
+    lines += [f"{start} -> {end} [label={label}];" for start, end, label in edges]
+    return "\n".join([*lines, "}", ""])
 
 
 def _quote(text: str) -> str:
@@ -152,16 +176,24 @@ def _quoted(style: dict[str, str]) -> dict[str, str]:
 def draw_net(
     caffe_net: Any, rankdir: str, ext: str = "png", phase: int | None = None, display_lrm: bool = False
 ) -> bytes:
-    """Draw a ``NetParameter``: the bytes of an image file of type ``ext``.
+    """Draw a ``NetParameter``: the bytes of an image file of type ``ext`` (``dot``: Graphviz's own language).
 
     Raises:
-        UsageError: pydot or Graphviz is missing, or Graphviz does not know ``ext``.
+        UsageError: Graphviz is missing, or does not know ``ext``.
     """
-    graph = get_pydot_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm)
+    source = dot_text(caffe_net, rankdir, phase, display_lrm).encode()
+    if ext in ("dot", "gv"):
+        return source
     try:
-        return bytes(graph.create(format=ext))
-    except (OSError, AssertionError) as error:  # pydot: no program, or the program failed
-        raise UsageError(f"Graphviz (dot) cannot draw the net as '{ext}': {error}") from error
+        done = subprocess.run(["dot", f"-T{ext}"], input=source, capture_output=True, check=False)
+    except OSError as error:
+        raise UsageError(
+            f"drawing needs Graphviz, whose program 'dot' cannot be run ({error.strerror}); install Graphviz, or write "
+            "a .dot file"
+        ) from error
+    if done.returncode:
+        raise UsageError(f"Graphviz (dot) cannot draw the net as '{ext}': {done.stderr.decode(errors='replace')}")
+    return done.stdout
 
 
 def draw_net_to_file(

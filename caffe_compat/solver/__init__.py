@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from caffe_compat.errors import CaffeCompatError
+from caffe_compat.description import naming
 from caffe_compat.proto import read_solver
 from caffe_compat.solver.rules import (
     SOLVERS,
@@ -48,9 +48,5 @@ def load_solver(
         CaffeCompatError: naming the solver file and what is wrong in it or in one of its nets.
     """
     param = read_solver(path)
-    try:
+    with naming(os.fspath(path)):
         return (kind or solver_class(param))(param, weights, device)
-    except CaffeCompatError as error:
-        if error.args and os.fspath(path) not in str(error):
-            error.add_note(f"in solver {os.fspath(path)}")
-        raise

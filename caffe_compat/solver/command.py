@@ -1,4 +1,4 @@
-"""What ``tools/train_net.py`` does."""
+"""What ``tools/train_net.py`` and ``tools/caffe.py train`` do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ __all__ = ["TrainOptions", "train"]
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """The command line of ``train_net.py``; see its help."""
+    """The command line of ``train_net.py``; see its help.
+
+    ``caffe train`` has ``level`` and ``stages`` (for the train net; the level replaces that of the solver's
+    ``train_state``), and does not seed where the solver has no seed (``default_seed``).
+    """
 
     solver: str
     gpu: int | None = None
@@ -35,6 +39,9 @@ class TrainOptions:
     rand: bool = False
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
+    level: int | None = None
+    stages: tuple[str, ...] = ()
+    default_seed: bool = True
 
 
 def train(options: TrainOptions) -> int:
@@ -78,8 +85,11 @@ def _build(options: TrainOptions) -> Solver:
         param.max_iter = options.iters
     if options.rand:
         param.random_seed = -1
-    elif param.random_seed < 0:
+    elif param.random_seed < 0 and options.default_seed:
         param.random_seed = config["RNG_SEED"]
+    if options.level is not None:
+        param.train_state.level = options.level
+    param.train_state.stage.extend(options.stages)
     if param.snapshot_prefix:
         Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
     weights: list[str] | None = None

@@ -43,22 +43,30 @@ def learning_rate(param: Any, iteration: int, current_step: int) -> tuple[float,
         return base, current_step
     if policy == "step":
         current_step = iteration // param.stepsize
-        return base * gamma**current_step, current_step
+        return base * _power(gamma, current_step), current_step
     if policy == "exp":
-        return base * gamma**iteration, current_step
+        return base * _power(gamma, iteration), current_step
     if policy == "inv":
-        return base * (1 + gamma * iteration) ** -param.power, current_step
+        return base * _power(1 + gamma * iteration, -param.power), current_step
     if policy == "multistep":
         steps = param.stepvalue
         if current_step < len(steps) and iteration >= steps[current_step]:
             current_step += 1
             log.info(f"MultiStep Status: Iteration {iteration}, step = {current_step}", "sgd_solver.cpp:52")
-        return base * gamma**current_step, current_step
+        return base * _power(gamma, current_step), current_step
     if policy == "poly":
         share = 1 - iteration / param.max_iter if param.max_iter else math.nan
-        return base * share**param.power if share >= 0 else math.nan, current_step
+        return base * _power(share, param.power) if share >= 0 else math.nan, current_step
     if policy == "sigmoid":
         exponent = -gamma * (iteration - param.stepsize)
         return base / (1 + math.exp(min(exponent, 700.0))), current_step
     check_policy(param)
     raise SolverError(f"lr_policy '{policy}' has no rule")
+
+
+def _power(base: float, exponent: float) -> float:
+    """``base`` to the ``exponent`` for a base that is not negative; infinity where C's pow() gives that."""
+    try:
+        return math.pow(base, exponent)
+    except (OverflowError, ValueError):  # too large, or 0 to a negative power
+        return math.inf

@@ -110,6 +110,13 @@ class AdamSolver(Solver):
     type_name = "Adam"
     histories: ClassVar[int] = 2
 
+    def check(self) -> None:
+        """momentum must be in [0, 1) and momentum2 in [0, 1]; Caffe computes NaN with anything else."""
+        if not 0 <= self.param.momentum < 1:
+            raise SolverError(f"momentum is {self.param.momentum:g}, Adam expects at least 0 and less than 1")
+        if not 0 <= self.param.momentum2 <= 1:
+            raise SolverError(f"momentum2 is {self.param.momentum2:g}, Adam expects 0 to 1")
+
     def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
         """Turn the gradient into the step."""
         beta1, beta2, t = self.param.momentum, self.param.momentum2, self.iter + 1

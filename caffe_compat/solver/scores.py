@@ -9,10 +9,11 @@ import numpy as np
 from caffe_compat import log
 from caffe_compat.net import BlobNet
 
-__all__ = ["Scores", "print_outputs"]
+__all__ = ["Scores", "loss_weights", "print_outputs"]
 
 
-def _weights(engine: BlobNet) -> dict[int, float]:
+def loss_weights(engine: BlobNet) -> dict[int, float]:
+    """Loss weights other than 0, by number of the blob."""
     return {
         blob: weight
         for node in engine.net.nodes
@@ -22,7 +23,7 @@ def _weights(engine: BlobNet) -> dict[int, float]:
 
 
 def _print(engine: BlobNet, values: dict[int, np.ndarray], kind: str, source: str) -> None:
-    weights = _weights(engine)
+    weights = loss_weights(engine)
     number = 0
     for blob, array in values.items():
         name, weight = engine.names[blob], weights.get(blob, 0.0)
@@ -70,9 +71,13 @@ class Scores:
         """Mean loss."""
         return sum(self.losses) / max(len(self.losses), 1)
 
+    def means(self) -> dict[int, np.ndarray]:
+        """Mean of every output, by number of the blob."""
+        count = max(len(self.losses), 1)
+        return {blob: total if blob in self.running else total / count for blob, total in self.sums.items()}
+
     def report(self, kind: str, source: str) -> dict[str, Any]:
         """Log the means; they are returned by output name, scalars as floats."""
-        count = max(len(self.losses), 1)
-        means = {blob: total if blob in self.running else total / count for blob, total in self.sums.items()}
+        means = self.means()
         _print(self.engine, means, kind, source)
         return {self.engine.names[blob]: float(mean) if np.ndim(mean) == 0 else mean for blob, mean in means.items()}

@@ -76,7 +76,7 @@ def read(solver: Solver, path: str | os.PathLike[str]) -> None:
 
 def _model_path(learned_net: str, state: str | os.PathLike[str]) -> str:
     """The weights as stored (relative to the current folder), else beside the state file."""
-    beside = Path(state).parent / Path(learned_net).name
-    if not Path(learned_net).exists() and beside.exists():
-        return str(beside)
+    beside = os.path.join(os.path.dirname(state), os.path.basename(learned_net))
+    if not os.path.exists(learned_net) and os.path.exists(beside):
+        return beside
     return learned_net

@@ -21,6 +21,7 @@ from caffe_compat.errors import SolverError
 from caffe_compat.net import BlobNet, Learnable, Net
 from caffe_compat.net import weights as weight_io
 from caffe_compat.net.blobs import gradient_of
+from caffe_compat.net.debug import log_structure
 from caffe_compat.proto import text
 from caffe_compat.solver import snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
@@ -75,6 +76,8 @@ class Solver:
         self.engine = BlobNet(self.net, keep_graph=False)
         self.test_nets = [self._build_test(description) for description in nets.tests]
         self.test_engines = [BlobNet(net) for net in self.test_nets]
+        for engine in self.test_engines:
+            engine.debug_info = param.debug_info
         for file in files:
             self.load_weights(file)
         self.learnables: list[Learnable] = self.net.learnables
@@ -94,7 +97,9 @@ class Solver:
         log.info("Solver scaffolding done.", "solver.cpp:57")
 
     def _build(self, description: NetDescription, filled: dict[str, set[int]]) -> Net:
-        return Net(description, filled).to(self.device)
+        net = Net(description, filled).to(self.device)
+        log_structure(net)
+        return net
 
     def _build_test(self, description: NetDescription) -> Net:
         known = {node.name: range(len(node.layer.blobs)) for node in self.net.nodes}
@@ -175,6 +180,7 @@ class Solver:
             for function in self.on_start:
                 function()
             display = bool(param.display) and self.iter % param.display == 0
+            self.engine.debug_info = display and param.debug_info
             loss = self._forward_backward()
             self._smooth(loss, self.iter, start)
             if display:

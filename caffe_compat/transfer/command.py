@@ -69,7 +69,8 @@ def _add_loss(group: Any) -> None:
 def _add_schedule(group: Any) -> None:
     add = group.add_argument
     add("--max-iter", type=int, default=Schedule.max_iter, help="(%(default)s)")
-    add("--base-lr", type=float, default=Schedule.base_lr, help="a tenth after 30, 60 and 90 %% (%(default)s)")
+    add("--base-lr", type=float, default=Schedule.base_lr, help="falls to a tenth at each of --drops (%(default)s)")
+    add("--drops", nargs="+", type=float, default=list(Schedule.drops), help="parts of max-iter after which it falls")
     add("--momentum", type=float, default=Schedule.momentum, help="(%(default)s)")
     add("--weight-decay", type=float, default=Schedule.weight_decay, help="(%(default)s)")
     add("--clip-gradients", type=float, help="largest norm of the gradient")
@@ -100,7 +101,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         loss_weight=_loss_weight(arguments.loss_weight),
         **options,
     )
-    schedule = Schedule(**{name: getattr(arguments, name) for name in SCHEDULE})
+    schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     return write_transfer(Transfer(recipe), schedule, command_line(parser, arguments))
 
 

@@ -43,6 +43,8 @@ class Schedule:
         for name in ("max_iter", "base_lr", "test_interval", "test_iter"):
             if getattr(self, name) <= 0:
                 raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a positive number")
+        if list(self.drops) != sorted(self.drops) or not all(0 < drop <= 1 for drop in self.drops):
+            raise UsageError(f"--drops is {list(self.drops)}, expected rising fractions of max-iter, 0 to 1")
         for name in ("snapshot", "display", "momentum", "weight_decay"):
             if getattr(self, name) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")

@@ -58,9 +58,10 @@ def test_every_net_builds_and_its_maps_agree(folder: Path, phase: str) -> None:
     shapes = net.blob_shapes
     losses = [node for node in net.nodes if node.type == "EuclideanLoss"]
     assert losses
+    batch = 4 if folder.name == "squeezenet_to_alexnet_hha" else 2
     for node in losses:
         first, second = (shapes[name] for name in node.description.bottoms)
-        assert first == second and first[0] == (2 if phase == "TRAIN" else 1)
+        assert first == second and first[0] == (batch if phase == "TRAIN" else 1)
     for node in net.nodes:
         student = node.name.startswith(("da_", "adapt_"))
         assert all(p.requires_grad == student for p in node.layer.blobs), node.name
@@ -72,7 +73,10 @@ def test_solver_and_surgery_belong_to_the_nets(folder: Path) -> None:
     solver = read_solver(TRANSFER / folder / "solver.prototxt")
     assert solver.net == f"prototxt/transfer/{folder.as_posix()}/train_val.prototxt"
     assert solver.random_seed >= 0 and solver.snapshot > 0 and solver.lr_policy == "multistep"
-    assert [round(step / solver.max_iter, 3) for step in solver.stepvalue] == [0.3, 0.6, 0.9]
+    drops = (
+        [0.8] if folder.name == "squeezenet_to_alexnet_hha" else [0.3, 0.6, 0.9]
+    )  # 200 iterations: too few to drop early
+    assert [round(step / solver.max_iter, 3) for step in solver.stepvalue] == drops
     surgery = TRANSFER / folder / "surgery.json"
     if surgery.exists():
         student, teacher = json.loads(surgery.read_text())

@@ -83,11 +83,21 @@ def open_database(path: str, backend: str) -> Database:
 def _open_lmdb(path: str) -> Database:
     try:
         environment = lmdb.open(path, readonly=True, lock=False, readahead=True, subdir=os.path.isdir(path))
+        _refuse_truncated(path, environment)
         transaction = environment.begin()
         keys = list(transaction.cursor().iternext(values=False))
     except lmdb.Error as error:
         raise DataError(f"{path}: is no LMDB database: {error}") from error
     return Database(path, keys, transaction.get, environment)
+
+
+def _refuse_truncated(path: str, environment: lmdb.Environment) -> None:
+    """LMDB maps its file into memory; reading a page that is not there would end the process."""
+    content = os.path.join(path, "data.mdb") if os.path.isdir(path) else path
+    wanted = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+    size = os.path.getsize(content)
+    if size < wanted:
+        raise DataError(f"{path}: is a truncated LMDB database, {size} bytes of {wanted}")
 
 
 def _open_leveldb(path: str) -> Database:

@@ -1,0 +1,222 @@
+"""``caffe train``, ``test``, ``time`` and ``device_query``.
+
+Source of flags and log lines: BVLC Caffe 1.0, ``tools/caffe.cpp`` (behaviour only).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from caffe_compat import log
+from caffe_compat.commands.flags import gpu_flag, names_flag, stages_flag, torch_device
+from caffe_compat.errors import UsageError
+from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.net.debug import log_structure
+from caffe_compat.pycaffe import install
+from caffe_compat.solver.command import TrainOptions
+from caffe_compat.solver.command import train as run_training
+from caffe_compat.solver.scores import Scores, loss_weights
+
+__all__ = ["USED_FLAGS", "BrewOptions", "brew"]
+
+USED_FLAGS = {
+    "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "sigint_effect", "sighup_effect"),
+    "test": ("gpu", "model", "weights", "iterations", "level", "stage"),
+    "time": ("gpu", "model", "iterations", "phase", "level", "stage"),
+    "device_query": ("gpu",),
+}
+"""Commands, and the flags each reads."""
+
+
+@dataclass(frozen=True)
+class BrewOptions:
+    """The flags of ``caffe``, with its defaults."""
+
+    gpu: str = ""
+    solver: str = ""
+    model: str = ""
+    weights: str = ""
+    snapshot: str = ""
+    iterations: int = 50
+    phase: str = ""
+    level: int = 0
+    stage: str = ""
+    sigint_effect: str = "stop"
+    sighup_effect: str = "snapshot"
+
+
+def brew(command: str, options: BrewOptions) -> int:
+    """Run one command; the exit status.
+
+    A flag that the command does not read is named in a warning.
+
+    Raises:
+        CaffeCompatError: what is wrong with the arguments, a file or the net.
+    """
+    commands = {"train": train, "test": test, "time": benchmark, "device_query": device_query}
+    if command not in commands:
+        raise UsageError(f"unknown command '{command}', expected one of {', '.join(commands)}")
+    log.to_stderr()
+    install()  # Python layers say "import caffe"
+    for name, value in vars(options).items():
+        if name not in USED_FLAGS[command] and value != getattr(BrewOptions, name):
+            log.warning(f"--{name} means nothing to 'caffe {command}'", "caffe.cpp:439")
+    return commands[command](options)
+
+
+def train(options: BrewOptions) -> int:
+    """Train, or go on training; see :func:`caffe_compat.solver.command.train`."""
+    if not options.solver:
+        raise UsageError("--solver is needed: a solver definition to train")
+    return run_training(
+        TrainOptions(
+            solver=options.solver,
+            gpu=_one_gpu(options.gpu) if options.gpu else None,
+            weights=options.weights or None,
+            snapshot=options.snapshot or None,
+            sigint_effect=options.sigint_effect,
+            sighup_effect=options.sighup_effect,
+            level=options.level,
+            stages=stages_flag(options.stage),
+            default_seed=False,
+        )
+    )
+
+
+def test(options: BrewOptions) -> int:
+    """Run the TEST net for some iterations and log every output of every batch, then the means."""
+    if not options.model:
+        raise UsageError("--model is needed: a net definition to score")
+    weights = names_flag(options.weights, "--weights")
+    engine = _engine(options, "TEST", weights)
+    log.info(f"Running for {options.iterations} iterations.", "caffe.cpp:290")
+    scores = Scores(engine)
+    for iteration in range(options.iterations):
+        scores.add(engine.forward())
+        for blob in engine.net.plan.outputs:
+            for value in _elements(engine.blobs[blob].tensor):
+                log.info(f"Batch {iteration}, {engine.names[blob]} = {log.number(value)}", "caffe.cpp:313")
+    log.info(f"Loss: {log.number(scores.loss())}", "caffe.cpp:318")
+    loss = loss_weights(engine)
+    for blob, mean in scores.means().items():
+        weight = loss.get(blob, 0.0)
+        for value in np.ravel(mean):
+            part = f" (* {log.number(weight)} = {log.number(weight * value)} loss)" if weight else ""
+            log.info(f"{engine.names[blob]} = {log.number(value)}{part}", "caffe.cpp:330")
+    return 0
+
+
+def _elements(value: torch.Tensor) -> Sequence[float]:
+    return list(value.detach().reshape(-1).tolist())
+
+
+def benchmark(options: BrewOptions) -> int:
+    """Time forward and backward of every layer.
+
+    As in Caffe the gradients of all parameters are computed, also where no loss depends on them.
+    """
+    if not options.model:
+        raise UsageError("--model is needed: a net definition to time")
+    if options.phase not in ("", "TRAIN", "TEST"):
+        raise UsageError(f"--phase is '{options.phase}', expected TRAIN or TEST")
+    engine = _engine(options, options.phase or "TRAIN", [])
+    for node in engine.net.nodes:
+        node.needs_backward = node.needs_backward or any(node.param_grads)
+    log.info("Performing Forward", "caffe.cpp:360")
+    log.info(f"Initial loss: {log.number(engine.forward())}", "caffe.cpp:365")
+    log.info("Performing Backward", "caffe.cpp:366")
+    engine.backward()
+    _time(engine, options.iterations)
+    return 0
+
+
+def _time(engine: BlobNet, iterations: int) -> None:
+    log.info("*** Benchmark begins ***", "caffe.cpp:374")
+    log.info(f"Testing for {iterations} iterations.", "caffe.cpp:375")
+    nodes = engine.net.nodes
+    forward, backward = [0.0] * len(nodes), [0.0] * len(nodes)
+    clock = _Clock(engine.device)
+    begin = clock.now()
+    for iteration in range(iterations):
+        start = clock.now()
+        for number in range(len(nodes)):
+            before = clock.now()
+            engine.forward_layer(number)
+            forward[number] += clock.now() - before
+        for number in reversed(range(len(nodes))):
+            before = clock.now()
+            if nodes[number].needs_backward:
+                engine.backward_layer(number)
+            backward[number] += clock.now() - before
+        passed = log.number(clock.now() - start)
+        log.info(f"Iteration: {iteration + 1} forward-backward time: {passed} ms.", "caffe.cpp:403")
+    total = clock.now() - begin
+    log.info("Average time per layer: ", "caffe.cpp:406")
+    share = max(iterations, 1)
+    for node, there, back in zip(nodes, forward, backward, strict=True):
+        log.info(f"{node.name:>10}\tforward: {log.number(there / share)} ms.", "caffe.cpp:409")
+        log.info(f"{node.name:>10}\tbackward: {log.number(back / share)} ms.", "caffe.cpp:412")
+    log.info(f"Average Forward pass: {log.number(sum(forward) / share)} ms.", "caffe.cpp:417")
+    log.info(f"Average Backward pass: {log.number(sum(backward) / share)} ms.", "caffe.cpp:419")
+    log.info(f"Average Forward-Backward: {log.number(total / share)} ms.", "caffe.cpp:421")
+    log.info(f"Total Time: {log.number(total)} ms.", "caffe.cpp:423")
+    log.info("*** Benchmark ends ***", "caffe.cpp:424")
+
+
+class _Clock:
+    """Milliseconds; on a GPU after all that was started has ended."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() * 1e3
+
+
+def device_query(options: BrewOptions) -> int:
+    """Describe the CUDA devices of ``--gpu``."""
+    if not options.gpu:
+        raise UsageError("--gpu is needed: numbers of devices to describe, or 'all'")
+    devices = gpu_flag(options.gpu, torch.cuda.device_count())
+    log.info(f"Querying GPUs {options.gpu}", "caffe.cpp:138")
+    for device in devices:
+        found = torch.cuda.get_device_properties(device)
+        for name, value in (
+            ("Device id", device),
+            ("Major revision number", found.major),
+            ("Minor revision number", found.minor),
+            ("Name", found.name),
+            ("Total global memory", found.total_memory),
+            ("Number of multiprocessors", found.multi_processor_count),
+        ):
+            log.info(f"{name + ':':<31}{value}", "common.cpp:178")
+    return 0
+
+
+def _one_gpu(flag: str) -> int:
+    devices = gpu_flag(flag, torch.cuda.device_count())
+    if len(devices) > 1:
+        raise UsageError(f"--gpu {flag}: training on several devices is not possible here, name one")
+    return devices[0]
+
+
+def _engine(options: BrewOptions, phase: str, weights: Sequence[str]) -> BlobNet:
+    """The net of ``--model`` on the device of ``--gpu``."""
+    device = torch_device(options.gpu)
+    if options.iterations < 0:
+        raise UsageError(f"--iterations is {options.iterations}, expected 0 or more")
+    if device.type == "cuda":
+        log.info(f"Use GPU with device ID {device.index}", "caffe.cpp:279")
+        log.info(f"GPU device name: {torch.cuda.get_device_name(device)}", "caffe.cpp:282")
+    else:
+        log.info("Use CPU.", "caffe.cpp:284")
+    net: Net = load_net(options.model, weights, phase, options.level, stages_flag(options.stage)).to(device)
+    log_structure(net)
+    return BlobNet(net, keep_graph=False)

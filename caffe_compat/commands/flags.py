@@ -1,0 +1,117 @@
+"""Command lines in the manner of gflags: ``-flag value``, ``--flag=value``, ``--shuffle``, ``--noshuffle``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from caffe_compat.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["FlagParser", "gpu_flag", "names_flag", "stages_flag", "torch_device"]
+
+_TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
+
+
+class FlagParser(argparse.ArgumentParser):
+    """Flags before, after and among the positional arguments, with one dash or two, never abbreviated.
+
+    Args:
+        description: for the help.
+        usage_status: exit status after wrong usage (Caffe's upgrade tools: 1).
+
+    ``--logtostderr`` and ``--alsologtostderr`` are accepted: that is where the log goes.
+    """
+
+    def __init__(self, description: str | None, usage_status: int = 2) -> None:
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        )
+        self.usage_status = usage_status
+        self._booleans: set[str] = set()
+        for name in ("logtostderr", "alsologtostderr"):
+            self.flag(name, True, argparse.SUPPRESS)
+
+    def flag(self, name: str, default: bool | int | str, text: str) -> None:
+        """Define a flag; the type of its default is its type."""
+        if isinstance(default, bool):
+            self._booleans.add(name)
+            self.add_argument(f"--{name}", f"-{name}", action="store_true", default=default, help=text)
+            hidden = argparse.SUPPRESS
+            self.add_argument(
+                f"--no{name}", f"-no{name}", action="store_false", dest=name, default=default, help=hidden
+            )
+            return
+        shown = text if text == argparse.SUPPRESS else f"{text} (default: {default!r})"
+        self.add_argument(f"--{name}", f"-{name}", type=type(default), default=default, help=shown)
+
+    def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """Parse; a wrong command line ends the program with ``usage_status``."""
+        words = sys.argv[1:] if argv is None else list(argv)
+        args = self.parse_intermixed_args([self._boolean(word) for word in words])
+        for name in ("logtostderr", "alsologtostderr"):
+            delattr(args, name)
+        return args
+
+    def _boolean(self, word: str) -> str:
+        """``--shuffle=false`` as ``--noshuffle``."""
+        name, equals, value = word.lstrip("-").partition("=")
+        if not (word.startswith("-") and equals and name in self._booleans):
+            return word
+        if value.lower() not in _TRUE + _FALSE:
+            self.error(f"--{name}={value}: expected true or false")
+        return f"--{name}" if value.lower() in _TRUE else f"--no{name}"
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and message; exit with ``usage_status``."""
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_status, f"{self.prog}: error: {message}\n")
+
+
+def gpu_flag(text: str, available: int) -> list[int]:
+    """Device numbers of ``--gpu``: empty (the CPU), ``0``, ``0,1`` or ``all``.
+
+    Raises:
+        UsageError: no such device, or not a list of numbers.
+    """
+    if text == "all":
+        if not available:
+            raise UsageError("--gpu all: this machine has no CUDA device")
+        return list(range(available))
+    try:
+        devices = [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise UsageError(f"--gpu is '{text}', expected numbers separated by commas, or 'all'") from error
+    for device in devices:
+        if not 0 <= device < available:
+            raise UsageError(f"--gpu {text}: there is no device {device}, this machine has {available} CUDA devices")
+    return devices
+
+
+def torch_device(text: str) -> torch.device:
+    """The (first) device of ``--gpu``; the CPU if it is empty."""
+    import torch
+
+    devices = gpu_flag(text, torch.cuda.device_count() if text else 0)
+    return torch.device("cuda", devices[0]) if devices else torch.device("cpu")
+
+
+def stages_flag(text: str) -> tuple[str, ...]:
+    """Names of ``--stage a,b``."""
+    return tuple(part for part in text.split(",") if part)
+
+
+def names_flag(text: str, flag: str) -> list[str]:
+    """A list of file names separated by commas.
+
+    Raises:
+        UsageError: it is empty.
+    """
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    if not names:
+        raise UsageError(f"{flag} is needed")
+    return names

@@ -1,0 +1,497 @@
+"""Mutated files: each must give a CaffeCompatError that names the file, or a result.
+
+    python tests/fuzzing.py --count 10000                  # the full run
+    python tests/fuzzing.py --kind caffemodel --only 1234  # one mutant again, with its traceback
+
+Mutants are a pure function of kind and number.  They run in a child process with a limit on its memory and a clock, so
+that a crash, a hang and a blow-up are findings like any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import io
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+GOLDEN = Path(__file__).resolve().parent / "data" / "golden"
+HERE = Path(__file__).resolve()
+SECONDS = 20  #: for one mutant
+MEMORY = 400 << 20  #: how much one mutant may add to the peak
+NUMBERS = (0, 1, 2, 127, 128, 16383, 65536, 2**28, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**64 - 1)
+WORDS = "0 -1 1 2 7 2147483647 4294967295 9223372036854775807 1e38 nan inf -0.5 true".split()
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Files of one kind.
+
+    Attributes:
+        seeds: good files (and hand-made bad ones).
+        use: reads a file and uses what it holds; called with its path.
+    """
+
+    suffix: str
+    seeds: Callable[[], list[bytes]]
+    use: Callable[[], Callable[[str], None]]
+    text: bool = False
+
+
+# -- mutations ---------------------------------------------------------------------------------------------------
+
+
+def varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def flip(data: bytes, rng: random.Random) -> bytes:
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 8))):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def lie(data: bytes, rng: random.Random) -> bytes:
+    """Put a number (a varint, or four or eight bytes) in place of bytes or between them."""
+    at, number = rng.randrange(len(data)), rng.choice(NUMBERS)
+    size = rng.choice((4, 8))
+    new = varint(number) if rng.random() < 0.6 else (number % 256**size).to_bytes(size, rng.choice(("little", "big")))
+    return data[:at] + new + data[at + rng.choice((0, 1, len(new))) :]
+
+
+def splice(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    a, b = sorted(rng.randrange(len(other) + 1) for _ in range(2))
+    at = rng.randrange(len(data) + 1)
+    return data[:at] + other[a:b] + data[at + rng.choice((0, b - a)) :]
+
+
+def nest(data: bytes, rng: random.Random) -> bytes:
+    depth = rng.choice((3, 99, 101, 3000))
+    if rng.random() < 0.5:
+        return data + b"\x0b" * depth + b"\x0c" * rng.choice((0, depth))
+    for _ in range(min(depth, 300)):
+        data = rng.choice((b"\x0a", b"\x12", b"\x3a", b"\xa2\x06")) + varint(len(data)) + data
+    return data
+
+
+def mutate_binary(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    if not data:
+        return other
+    kind = rng.randrange(10)
+    if kind < 3:
+        return flip(data, rng)
+    if kind < 6:
+        return lie(data, rng)
+    if kind < 8:
+        return splice(data, other, rng)
+    if kind < 9:
+        return nest(data, rng)
+    at = rng.randrange(len(data))
+    return data[:at] + data[at + rng.choice((1, 2, 16, 512)) :]
+
+
+def mutate_text(data: bytes, other: bytes, rng: random.Random) -> bytes:
+    """The same on the words of a prototxt."""
+    if rng.random() < 0.15:
+        return mutate_binary(data, other, rng)
+    words = re.findall(r'"[^"\n]*"|[\w.+-]+|\s+|.', data.decode("utf-8", "replace"))
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        at = rng.randrange(len(words))
+        kind = rng.randrange(8)
+        numbers = [i for i, word in enumerate(words) if re.fullmatch(r"[-+\d][\w.+-]*", word)]
+        if kind < 3 and numbers:
+            words[rng.choice(numbers)] = rng.choice(WORDS)
+        elif kind == 3:
+            del words[at : at + rng.choice((1, 1, 3, 10))]
+        elif kind == 4:
+            words[at:at] = [" ", rng.choice(words), " "]
+        elif kind == 5:
+            swap = rng.randrange(len(words))
+            words[at], words[swap] = words[swap], words[at]
+        elif kind == 6:
+            more = re.findall(r'"[^"\n]*"|[\w.+-]+|\s+|.', other.decode("utf-8", "replace"))
+            start = rng.randrange(len(more))
+            words[at:at] = [" ", *more[start : start + rng.choice((1, 4, 40))], " "]
+        else:
+            depth = rng.choice((2, 200, 3000))
+            words[at:at] = [rng.choice(("layer {", "{", "<", "[", "net_param {", "-"))] * depth
+        words = words or [" "]
+    return "".join(words).encode()
+
+
+def mutant(kind: Kind, name: str, number: int, seeds: list[bytes]) -> bytes:
+    """Mutant ``number``; every third is a truncation, and all truncations of all seeds come before one comes twice."""
+    rng = random.Random(f"{name}/{number}")
+    if number % 3 == 0:
+        total = sum(len(seed) for seed in seeds)
+        stride = next(step for step in range(int(total * 0.618) | 1, 2 * total, 2) if _coprime(step, total))
+        at = number // 3 * stride % total
+        for seed in seeds:
+            if at < len(seed):
+                return seed[:at]
+            at -= len(seed)
+    data, other = rng.choice(seeds), rng.choice(seeds)
+    if rng.random() < 0.02:
+        return data
+    return (mutate_text if kind.text else mutate_binary)(data, other, rng)
+
+
+def _coprime(a: int, b: int) -> bool:
+    while b:
+        a, b = b, a % b
+    return a == 1
+
+
+# -- seeds -------------------------------------------------------------------------------------------------------
+
+
+def golden_files(pattern: str, largest: int = 16000) -> list[bytes]:
+    found = sorted(GOLDEN.glob(pattern))
+    return [path.read_bytes() for path in found if path.stat().st_size <= largest]
+
+
+def golden_texts(pattern: str, entry: str = "prototxt") -> list[bytes]:
+    """Nets of golden cases that neither write files nor run Python."""
+    import numpy as np
+
+    texts = []
+    for path in sorted(GOLDEN.glob(pattern)):
+        with np.load(path, allow_pickle=False) as case:
+            text = str(case[entry][()]) if entry in case.files else ""
+        if text and "HDF5Output" not in text and "Python" not in text and len(text) < 3000:
+            texts.append(text.encode())
+    return texts
+
+
+def net_seeds() -> list[bytes]:
+    layers = golden_texts("layers/*.npz")
+    return layers[::9] + golden_texts("nets/*.npz")[::9] + golden_texts("files/v[01]*.npz")
+
+
+def solver_seeds() -> list[bytes]:
+    net = "net_param {\n" + NET.replace("\n", "\n  ") + "\n}\n"
+    common = "base_lr: 0.01 lr_policy: 'fixed' max_iter: 3\n"
+    return [
+        (net + common + rest).encode()
+        for rest in (
+            "momentum: 0.9 weight_decay: 0.001",
+            "type: 'Adam' momentum2: 0.999 delta: 1e-8 snapshot_prefix: 'x'",
+            "lr_policy: 'multistep' stepvalue: 1 stepvalue: 2 gamma: 0.5 iter_size: 2 clip_gradients: 1",
+            "solver_type: RMSPROP rms_decay: 0.9 test_iter: 1 test_interval: 2 random_seed: 3 solver_mode: CPU",
+            "train_state { stage: 'a' level: 1 } test_state { phase: TEST } test_iter: 2 test_interval: 1",
+        )
+    ]
+
+
+def hdf5_seeds() -> list[bytes]:
+    seeds = golden_files("files/src/*.h5") + golden_files("errors/src/*.h5")
+    return [*seeds, *(hand_made_hdf5(number) for number in range(9))]
+
+
+def hand_made_hdf5(number: int) -> bytes:
+    """HDF5 files whose structure lies."""
+    import h5py
+    import numpy as np
+
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        layer = file.create_group("data/ip")
+        if number == 0:
+            layer.create_dataset("0", (2**31 - 1,), "f4", chunks=(1 << 20,))
+        elif number == 1:
+            layer.create_dataset("0", (2**20, 2**20), "f4", chunks=(1, 1 << 20), compression="gzip")
+        elif number == 2:
+            layer["0"] = h5py.SoftLink("/data/ip/0")
+        elif number == 3:
+            layer["0"] = h5py.ExternalLink("/etc/passwd", "/")
+        elif number == 4:
+            for depth in range(200):
+                layer = layer.create_group(str(depth % 2))
+        elif number == 5:
+            layer["0"] = np.array([("a", 1.0)], [("x", "S1"), ("y", "f4")])
+        elif number == 6:
+            layer.create_dataset("0", (3, 4), "f4", fillvalue=np.nan, chunks=(1, 1), maxshape=(None, None))
+        elif number == 7:
+            layer["0"] = h5py.Empty("f4")
+            layer["99999999999999999999"] = 1.0
+        else:
+            layout = h5py.VirtualLayout((3, 4), "f4")
+            layout[:] = h5py.VirtualSource("/etc/passwd", "x", (3, 4))
+            layer.create_virtual_dataset("0", layout)
+    return stream.getvalue()
+
+
+def datum_seeds() -> list[bytes]:
+    from caffe_compat.proto import caffe_pb2
+
+    shape = {"channels": 3, "height": 4, "width": 5}
+    image = (GOLDEN / "errors/src/ok.png").read_bytes()
+    return [
+        caffe_pb2.Datum(**shape, data=bytes(range(60)), label=3).SerializeToString(),
+        caffe_pb2.Datum(**shape, float_data=[0.5] * 60, label=-1).SerializeToString(),
+        caffe_pb2.Datum(data=image, encoded=True, label=7).SerializeToString(),
+        caffe_pb2.Datum().SerializeToString(),
+    ]
+
+
+# -- what is done with a file --------------------------------------------------------------------------------------
+
+NET = """
+name: "small"
+layer { name: "data" type: "DummyData" top: "data" top: "label"
+  dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 4
+  weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+def use_net() -> Callable[[str], None]:
+    from caffe_compat.net import BlobNet, load_net
+
+    def use(path: str) -> None:
+        for phase in ("TEST", "TRAIN"):
+            net = load_net(path, phase=phase)
+            sizes = [dim for shape in net.plan.shapes for dim in shape]
+            counts = [product(shape) for shape in net.plan.shapes]
+            weights = sum(parameter.numel() for parameter in net.parameters())
+            if sum(counts) < 1e5 and max(sizes, default=0) < 1e4 and weights < 1e5:
+                engine = BlobNet(net)
+                engine.forward()
+                engine.backward()
+
+    return use
+
+
+def product(shape: tuple[int, ...]) -> int:
+    result = 1
+    for dim in shape:
+        result *= dim
+    return result
+
+
+def use_solver() -> Callable[[str], None]:
+    from caffe_compat.solver import load_solver
+
+    def use(path: str) -> None:
+        solver = load_solver(path)
+        param = solver.param
+        param.test_interval = param.snapshot = 0
+        elements = sum(learnable.parameter.numel() for learnable in solver.learnables)
+        if param.iter_size < 4 and elements < 1e5 and max(map(product, solver.net.plan.shapes), default=0) < 1e5:
+            solver.step(1)
+
+    return use
+
+
+def use_weights() -> Callable[[str], None]:
+    import numpy as np
+
+    from caffe_compat.net import load_net
+    from caffe_compat.proto import is_hdf5, read_hdf5, scan_weights
+
+    with np.load(GOLDEN / "files" / "load_current_copy_from.npz", allow_pickle=False) as case:
+        Path("weights_net.txt").write_text(str(case["prototxt"][()]))
+    net = load_net("weights_net.txt")
+
+    def use(path: str) -> None:
+        if is_hdf5(path):
+            assert all(array.dtype == np.float32 for layer in read_hdf5(path) for array in layer.blobs.values())
+        else:
+            for layer in scan_weights(path).layers:
+                for blob in layer.blobs:
+                    assert blob.read().shape == blob.shape
+        net.copy_from(path)
+
+    return use
+
+
+def use_state() -> Callable[[str], None]:
+    from caffe_compat.solver import load_solver
+
+    Path("solver.txt").write_bytes(solver_seeds()[0])
+    return load_solver("solver.txt").restore
+
+
+def use_mean() -> Callable[[str], None]:
+    from caffe_compat.proto import read_blob_proto
+
+    def use(path: str) -> None:
+        array = read_blob_proto(path)
+        assert array.dtype == "float32" and array.size < 2**31
+
+    return use
+
+
+def use_datum() -> Callable[[str], None]:
+    """The file's content becomes a record of a database that a Data layer reads."""
+    import lmdb
+
+    from caffe_compat.net import BlobNet, load_net
+
+    def use(path: str) -> None:
+        folder = path + ".lmdb"
+        with (
+            lmdb.open(folder, map_size=1 << 20, lock=False, sync=False) as environment,
+            environment.begin(write=True) as transaction,
+        ):
+            transaction.put(b"0", Path(path).read_bytes() or b"\0")
+        try:
+            text = f'layer {{ name: "d" type: "Data" top: "x" top: "y" data_param {{ source: "{folder}" batch_size: 2 '
+            Path("data.txt").write_text(text + "backend: LMDB prefetch: 0 } }")
+            BlobNet(load_net("data.txt")).forward()
+        finally:
+            for file in Path(folder).iterdir():
+                file.unlink()
+            Path(folder).rmdir()
+
+    return use
+
+
+def use_image() -> Callable[[str], None]:
+    from caffe_compat.layers.data.images import read_image
+
+    def use(path: str) -> None:
+        assert read_image(path).shape[2] == 3 and read_image(path, color=False).ndim == 2
+
+    return use
+
+
+KINDS = {
+    "prototxt": Kind(".prototxt", net_seeds, use_net, text=True),
+    "solver": Kind(".prototxt", solver_seeds, use_solver, text=True),
+    "caffemodel": Kind(".caffemodel", lambda: golden_files("*/src/*.caffemodel", 3000), use_weights),
+    "hdf5": Kind(".h5", hdf5_seeds, use_weights),
+    "solverstate": Kind(".solverstate", lambda: golden_files("*/src/*.solverstate"), use_state),
+    "hdf5state": Kind(".solverstate.h5", lambda: golden_files("solvers/src/*.solverstate.h5"), use_state),
+    "mean": Kind(".binaryproto", lambda: golden_files("*/src/*.binaryproto"), use_mean),
+    "datum": Kind(".datum", datum_seeds, use_datum),
+    "image": Kind(".img", lambda: golden_files("data/src/img/*"), use_image),
+}
+
+
+# -- running -------------------------------------------------------------------------------------------------------
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+def judge(use: Callable[[str], None], path: str) -> str:
+    """What is wrong with how a file was taken; '' if nothing is."""
+    from caffe_compat.errors import CaffeCompatError
+
+    before = peak()
+    try:
+        use(path)
+    except CaffeCompatError as error:
+        text = str(error)
+        if path not in text and not getattr(error, "path", ""):
+            return f"{type(error).__name__} does not name the file: {text[:300]}"
+        if len(text) > 100_000:
+            return f"a message of {len(text)} characters"
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-3:]
+        places = " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(where))
+        return f"{type(error).__name__}: {str(error)[:300]} ({places})"
+    grown = peak() - before
+    return f"the peak of memory grew by {grown >> 20} MB" if grown > MEMORY else ""
+
+
+def work(name: str, start: int, stop: int) -> None:
+    """Run mutants in this process, in the current folder; findings are printed as JSON lines."""
+    import torch
+
+    torch.set_num_threads(1)
+    kind = KINDS[name]
+    seeds, use = kind.seeds(), kind.use()
+    for seed in seeds[:3]:  # what libraries allocate once is no finding
+        Path("warm" + kind.suffix).write_bytes(seed)
+        judge(use, "warm" + kind.suffix)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + (3 << 30)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    path = f"mutant{kind.suffix}"
+    for number in range(start, stop):
+        Path("progress").write_text(str(number))
+        Path(path).write_bytes(mutant(kind, name, number, seeds))
+        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        found = judge(use, path)
+        faulthandler.cancel_dump_traceback_later()
+        if found:
+            print(json.dumps([number, found]), flush=True)
+    Path("progress").write_text(str(stop))
+
+
+def run(name: str, count: int, folder: Path, start: int = 0, script: Path = HERE) -> list[tuple[int, str]]:
+    """Run ``count`` mutants of a kind in child processes (of ``script``); the findings."""
+    found: list[tuple[int, str]] = []
+    stop, at = start + count, start
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE.parent}"}
+    while at < stop:
+        (folder / "progress").write_text(str(at))
+        child = subprocess.run(
+            [sys.executable, "-X", "faulthandler", str(script), "--work", name, str(at), str(stop)],
+            cwd=folder, env=environment, capture_output=True, text=True, errors="replace",
+        )  # fmt: skip
+        found += [tuple(json.loads(line)) for line in child.stdout.splitlines() if line.startswith("[")]
+        at = int((folder / "progress").read_text())
+        if child.returncode and at < stop:
+            found.append((at, f"the process ended with status {child.returncode}: {child.stderr[-1500:]}"))
+            at += 1
+    return found
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=10000, help="mutants of all kinds together (%(default)s)")
+    parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind")
+    parser.add_argument("--start", type=int, default=0, help="number of the first mutant")
+    parser.add_argument("--only", type=int, help="run this mutant of --kind here, and show what happens")
+    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        name, start, stop = arguments.work
+        work(name, int(start), int(stop))
+        return 0
+    kinds = arguments.kind or list(KINDS)
+    with tempfile.TemporaryDirectory() as name:
+        if arguments.only is not None:
+            os.chdir(name)
+            kind = KINDS[kinds[0]]
+            path = Path(f"mutant{kind.suffix}")
+            path.write_bytes(mutant(kind, kinds[0], arguments.only, kind.seeds()))
+            print(path.read_text("utf-8") if kind.text else path.read_bytes())
+            kind.use()(str(path))
+            return 0
+        bad = 0
+        for kind_name in kinds:
+            clock = time.perf_counter()
+            count = arguments.count // len(kinds)
+            found = run(kind_name, count, Path(name), arguments.start)
+            bad += len(found)
+            print(f"{kind_name}: {count} mutants, {len(found)} findings, {time.perf_counter() - clock:.0f} s")
+            for number, what in found[:20]:
+                print(f"  {number}: {what}")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

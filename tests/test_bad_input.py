@@ -1,0 +1,416 @@
+"""Bad input through the tools: exit status 2, one line ``error: ...`` that names the culprit, nothing half-written."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import lmdb
+import numpy as np
+import pytest
+
+from caffe_compat import log
+from caffe_compat.cli import run
+from caffe_compat.net import load_net
+from caffe_compat.proto import caffe_pb2
+
+ROOT = Path(__file__).resolve().parents[1]
+INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }\n'
+LAYERS = """
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "msra" } } }
+layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+layer { name: "ip" type: "InnerProduct" bottom: "conv" top: "ip"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+"""
+LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }\n'
+IMAGES = """layer { name: "data" type: "ImageData" top: "data" top: "label"
+  image_data_param { source: "SOURCE" batch_size: 2 new_height: 16 new_width: 16 } }
+"""
+PAIRS = """layer { name: "pairs" type: "PairedImageData" top: "data" top: "other"
+  paired_image_data_param { source: "SOURCE" batch_size: 2 new_height: 16 new_width: 16 } }
+layer { name: "quiet" type: "Silence" bottom: "other" }
+layer { name: "zero" type: "DummyData" top: "label" dummy_data_param { shape { dim: 2 } } }
+"""
+DATABASE = """layer { name: "data" type: "Data" top: "data" top: "label"
+  data_param { source: "SOURCE" batch_size: 1 backend: LMDB } }
+"""
+SOLVER = "net: 'train.prototxt'\nbase_lr: 0.01\nlr_policy: 'fixed'\nmax_iter: 2\nsnapshot_prefix: 'out'\n"
+
+
+def load(name: str):
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+TOOLS = ("train_net", "net_surgery", "export_onnx", "make_transfer", "make_hha", "measure_scale")
+MODULES = {name: load(name) for name in TOOLS}
+
+
+def tool(name: str, *arguments: object) -> tuple[int, str, str]:
+    """Run a tool as its last line does, in this process: status, stdout, stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = run(lambda _: MODULES[name].main([str(argument) for argument in arguments]))
+    return status, out.getvalue(), err.getvalue()
+
+
+def check(status: int, err: str, *parts: str) -> None:
+    """Status 2 and one error line, the last, with all parts in it; before it only lines of the log."""
+    lines = err.splitlines()
+    assert status == 2, err
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], err
+    for part in parts:
+        assert part in lines[-1], f"{part!r} is not in: {lines[-1]}"
+
+
+def files(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Good files: images, a database, a net and its weights; the current folder."""
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    for name in ("a.png", "b.png", "a_hha.png", "b_hha.png"):
+        cv2.imwrite(name, random.integers(0, 255, (20, 24, 3), np.uint8))
+    cv2.imwrite("small_hha.png", random.integers(0, 255, (10, 12, 3), np.uint8))
+    Path("broken.png").write_bytes(Path("a.png").read_bytes()[:60])
+    Path("list.txt").write_text("a.png 0\nb.png 1\n")
+    Path("pairs.txt").write_text("a.png a_hha.png\nb.png b_hha.png\n")
+    Path("deploy.prototxt").write_text(INPUT + LAYERS)
+    load_net("deploy.prototxt").save("good.caffemodel")
+    Path("cut.caffemodel").write_bytes(Path("good.caffemodel").read_bytes()[:-100])
+    Path("other.prototxt").write_text(INPUT + LAYERS.replace("num_output: 5", "num_output: 6"))
+    load_net("other.prototxt").save("other.caffemodel")
+    Path("solver.prototxt").write_text(SOLVER)
+    Path("train.prototxt").write_text(IMAGES.replace("SOURCE", "list.txt") + LAYERS + LOSS)
+    yield tmp_path
+    log._logger.handlers = [handler for handler in log._logger.handlers if type(handler).__name__ != "_BarHandler"]
+
+
+def test_the_good_files_train(folder):
+    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--weights", "good.caffemodel")
+    assert status == 0, err
+    assert Path("out_iter_2.caffemodel").exists() and Path("out_iter_2.solverstate").exists()
+
+
+# -- nets -----------------------------------------------------------------------------------------------------------
+
+BAD_NETS = {
+    "unknown layer type": (("Convolution", "Convolutoin"), ["layer 'conv'", "line 4", "did you mean 'Convolution'"]),
+    "unknown parameter": (("kernel_size: 3", "kernel_sise: 3"), [":5:", "kernel_sise", "kernel_size"]),
+    "unread parameter": (
+        ("bottom: \"conv\" top: \"conv\" }", "bottom: \"conv\" top: \"conv\" lrn_param { alpha: 1 } }"),
+        ["layer 'relu' (ReLU)", "lrn_param", "line 6"],
+    ),
+    "unknown bottom": (('bottom: "conv" top: "ip"', 'bottom: "comv" top: "ip"'), ["layer 'ip'", "'comv'", "'conv'"]),
+    "shape": (("kernel_size: 3", "kernel_size: 30"), ["layer 'conv'", "line 4", "30"]),
+    "syntax": (('name: "ip" type', 'name: "ip type'), [":7:"]),
+    "huge": (("num_output: 4", "num_output: 2000000000"), ["layer 'conv'", "2000000000"]),
+    "no memory": (("num_output: 5", "num_output: 2500000"), ["layer 'ip'", "2500000", "free"]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def little_memory(monkeypatch):
+    """A machine with 1 GiB left."""
+    monkeypatch.setattr("caffe_compat.layers.base.available_memory", lambda: 1 << 30)
+
+
+@pytest.mark.parametrize("what", BAD_NETS)
+def test_bad_nets(folder, what, little_memory):
+    (old, new), parts = BAD_NETS[what]
+    for name in ("train.prototxt", "deploy.prototxt"):
+        text = Path(name).read_text()
+        assert old in text
+        Path(name).write_text(text.replace(old, new).replace(IMAGES.replace("SOURCE", "list.txt"), INPUT_LINES))
+    before = files(folder)
+    line_free = [part for part in parts if not part.startswith(":")] + [p for p in parts if p.startswith(":")]
+    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
+    check(status, err, "train.prototxt", *line_free)
+    status, _, err = tool("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx")
+    check(status, err, "deploy.prototxt", *[part for part in parts if "line" not in part and not part.startswith(":")])
+    assert files(folder) == before
+
+
+INPUT_LINES = """layer { name: "data" type: "DummyData" top: "data" top: "label"
+  dummy_data_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } shape { dim: 1 } } }
+"""
+
+
+# -- weights --------------------------------------------------------------------------------------------------------
+
+BAD_WEIGHTS = {
+    "absent.caffemodel": ["absent.caffemodel"],
+    "cut.caffemodel": ["cut.caffemodel", "byte"],
+    "other.caffemodel": ["other.caffemodel", "layer 'ip'", "[6, 784]", "[5, 784]"],
+    "train.prototxt": ["train.prototxt", "text file"],
+    "a.png": ["a.png"],
+    "empty.caffemodel": ["empty.caffemodel", "empty"],
+}
+
+
+@pytest.mark.parametrize("weights", BAD_WEIGHTS)
+def test_bad_weights(folder, weights):
+    Path("empty.caffemodel").write_bytes(b"")
+    Path("surgery.json").write_text(
+        json.dumps([{"prototxt": "deploy.prototxt", "model": weights, "copy_ops": {"source": ["ip"], "dest": ["ip"]}}])
+    )
+    before = files(folder)
+    parts = BAD_WEIGHTS[weights]
+    for name, *arguments in (
+        ("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--weights", weights),
+        ("export_onnx", "--model", "deploy.prototxt", "--weights", weights, "--output", "net.onnx"),
+        ("net_surgery", "--out_net_def", "deploy.prototxt", "--net_surgery_json", "surgery.json",
+         "--out_net_file", "new.caffemodel"),
+        ("measure_scale", "--model", "deploy.prototxt", "--weights", weights, "--blob", "conv", "--images", "list.txt",
+         "--quiet"),
+    ):  # fmt: skip
+        if name == "measure_scale" and weights == "other.caffemodel":
+            continue  # ip is above the blob and not needed
+        status, _, err = tool(name, *arguments)
+        check(status, err, *parts)
+    assert files(folder) == before
+
+
+# -- data -----------------------------------------------------------------------------------------------------------
+
+BAD_LISTS = {
+    "empty": (IMAGES, "", ["bad.txt", "the list is empty"]),
+    "absent image": (IMAGES, "a.png 0\nnowhere.png 1\n", ["nowhere.png"]),
+    "unreadable image": (IMAGES, "a.png 0\nbroken.png 1\n", ["broken.png"]),
+    "blank line": (IMAGES, "a.png 0\n\nb.png 1\n", ["bad.txt, line 2"]),
+    "no pair": (PAIRS, "a.png a_hha.png\nb.png\n", ["bad.txt, line 2", "expected two"]),
+    "empty pairs": (PAIRS, "\n", ["bad.txt", "the list is empty"]),
+    "pair of two sizes": (PAIRS, "a.png a_hha.png\nb.png small_hha.png\n", ["small_hha.png", "b.png"]),
+    "unreadable half": (PAIRS, "a.png a_hha.png\nb.png broken.png\n", ["broken.png"]),
+    "absent half": (PAIRS, "a.png a_hha.png\nb.png nowhere.png\n", ["nowhere.png"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_LISTS)
+def test_bad_lists(folder, what):
+    head, text, parts = BAD_LISTS[what]
+    Path("bad.txt").write_text(text)
+    Path("train.prototxt").write_text(head.replace("SOURCE", "bad.txt") + LAYERS + LOSS)
+    before = files(folder)
+    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
+    check(status, err, *parts)
+    assert files(folder) == before
+
+
+def test_a_list_that_is_not_there(folder):
+    Path("train.prototxt").write_text(PAIRS.replace("SOURCE", "nowhere.txt") + LAYERS + LOSS)
+    check(*tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)[::2], "nowhere.txt")
+
+
+def write_database(name: str, value: bytes) -> None:
+    with lmdb.open(name, map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
+        for key in range(40):
+            transaction.put(b"%04d" % key, value)
+
+
+@pytest.mark.parametrize("what", ["good", "record", "truncated", "no database", "image"])
+def test_databases(folder, what):
+    datum = caffe_pb2.Datum(channels=3, height=16, width=16, data=bytes(768), label=1).SerializeToString()
+    image = caffe_pb2.Datum(encoded=True, data=Path("a.png").read_bytes()[:60], label=1).SerializeToString()
+    write_database("db", {"record": datum[:-9], "image": image}.get(what, datum))
+    content = Path("db/data.mdb").read_bytes()
+    if what == "truncated":
+        Path("db/data.mdb").write_bytes(content[: len(content) // 2])
+    if what == "no database":
+        Path("db/data.mdb").write_bytes(b"text" * 4096)
+    Path("train.prototxt").write_text(DATABASE.replace("SOURCE", "db") + LAYERS + LOSS)
+    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
+    if what == "good":
+        assert status == 0, err
+    else:
+        check(status, err, "db", "layer 'data'")
+
+
+# -- solvers --------------------------------------------------------------------------------------------------------
+
+BAD_SOLVERS = {
+    "unknown field": (SOLVER + "base_lrr: 1", [":6:", "base_lrr", "base_lr"]),
+    "wrong type": (SOLVER.replace("0.01", "'x'"), [":2:"]),
+    "policy": (SOLVER.replace("fixed", "fixd"), ["lr_policy", "fixd", "fixed"]),
+    "no net": (SOLVER.replace("net: 'train.prototxt'", ""), ["net"]),
+    "two nets": (SOLVER + "train_net: 'x'", ["net", "train_net"]),
+    "absent net": (SOLVER.replace("train.prototxt", "nowhere.prototxt"), ["nowhere.prototxt"]),
+    "solver type": (SOLVER + "type: 'Adma'", ["Adma", "Adam"]),
+    "two types": (SOLVER + "type: 'Adam' solver_type: ADAM", ["solver_type"]),
+    "momentum": (SOLVER + "type: 'AdaGrad' momentum: 0.9", ["momentum"]),
+    "test_iter": (SOLVER + "test_iter: 1", ["test_interval"]),
+    "iter_size": (SOLVER + "iter_size: 0", ["iter_size"]),
+    "regularization": (SOLVER + "regularization_type: 'L3'", ["L3"]),
+    "folder": (SOLVER.replace("'out'", "'a.png/out'") + "snapshot: 1", ["a.png"]),
+}
+
+
+@pytest.mark.parametrize("what", BAD_SOLVERS)
+def test_bad_solvers(folder, what):
+    text, parts = BAD_SOLVERS[what]
+    Path("bad_solver.prototxt").write_text(text)
+    before = files(folder)
+    status, _, err = tool("train_net", "--solver", "bad_solver.prototxt", "--gpu", -1)
+    file = [] if what == "absent net" else ["bad_solver.prototxt"]
+    check(status, err, *parts, *file)
+    assert files(folder) == before
+
+
+def test_bad_states(folder):
+    assert tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)[0] == 0
+    state = Path("out_iter_2.solverstate").read_bytes()
+    Path("cut.solverstate").write_bytes(state[:-30])
+    Path("train.prototxt").write_text(Path("train.prototxt").read_text().replace("num_output: 5", "num_output: 7"))
+    for name, parts in (
+        ("nowhere.solverstate", ["nowhere.solverstate"]),
+        ("cut.solverstate", ["cut.solverstate", "byte"]),
+        ("out_iter_2.solverstate", ["out_iter_2.solverstate", "history blob", "layer 'ip'"]),
+        ("a.png", ["a.png"]),
+    ):
+        status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--snapshot", name)
+        check(status, err, *parts)
+
+
+# -- the other tools ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text, parts",
+    [
+        ("{", ["surgery.json", "JSON"]),
+        ("[]", ["surgery.json"]),
+        ('[{"prototxt": "deploy.prototxt"}]', ["surgery.json", "entry 0"]),
+        (
+            '[{"prototxt": "deploy.prototxt", "model": "good.caffemodel",'
+            ' "copy_ops": {"source": ["conw"], "dest": ["conv"]}}]',
+            ["good.caffemodel", "conw", "conv"],
+        ),
+        (
+            '[{"prototxt": "deploy.prototxt", "model": "good.caffemodel",'
+            ' "copy_ops": {"source": ["conv"], "dest": ["ip"]}}]',
+            ["deploy.prototxt", "'conv'", "'ip'", "[4, 3, 3, 3]"],
+        ),
+    ],
+)
+def test_bad_surgery(folder, text, parts):
+    Path("surgery.json").write_text(text)
+    before = files(folder)
+    arguments = ["--out_net_def", "deploy.prototxt", "--net_surgery_json", "surgery.json", "--out_net_file", "n.h5"]
+    check(*tool("net_surgery", *arguments)[::2], *parts)
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["--outputs", "fc9"], ["fc9"]),
+        (["--shape", "data=1,x"], ["--shape"]),
+        (["--shape", "date=1,3,16,16"], ["date"]),
+        (["--shape", "data=1,3,2,2"], ["conv"]),
+        (["--opset", "3"], ["opset"]),
+        (["--dynamic", "depth"], ["depth"]),
+    ],
+)
+def test_bad_exports(folder, arguments, parts):
+    before = files(folder)
+    check(*tool("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx", *arguments)[::2], *parts)
+    assert files(folder) == before
+
+
+def test_output_that_cannot_be_written(folder):
+    Path("surgery.json").write_text(
+        '[{"prototxt": "deploy.prototxt", "model": "good.caffemodel", "copy_ops": {"source": [], "dest": []}}]'
+    )
+    check(*tool("export_onnx", "--model", "deploy.prototxt", "--output", "a.png/net.onnx")[::2], "a.png")
+    arguments = ["--net_surgery_json", "surgery.json", "--out_net_file", "a.png/new.caffemodel"]
+    check(*tool("net_surgery", "--out_net_def", "deploy.prototxt", *arguments)[::2], "a.png")
+
+
+@pytest.mark.parametrize(
+    "change, parts",
+    [
+        (["--teacher", "nowhere.prototxt"], ["nowhere.prototxt"]),
+        (["--layer", "pool9"], ["pool9", "deploy.prototxt"]),
+        (["--loss-weight", "much"], ["--loss-weight"]),
+        (["--student", "a.png"], ["a.png"]),
+        (["--teacher-weights", "cut.caffemodel", "--measure", "list.txt"], ["cut.caffemodel"]),
+    ],
+)
+def test_bad_transfers(folder, change, parts):
+    good = ["--teacher", "deploy.prototxt", "--student", "deploy.prototxt", "--layer", "conv", "--output", "new"]
+    if change[0] in good:
+        good[good.index(change[0]) + 1] = change[1]
+        change = change[2:]
+    check(*tool("make_transfer", *good, *change)[::2], *parts)
+    assert not Path("new").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, parts",
+    [
+        (["nowhere.png", "-o", "h.png"], ["nowhere.png"]),
+        (["broken.png", "-o", "h.png", "--camera", "30,30,12,9", "--units-per-metre", "1000"], ["broken.png"]),
+        (["a.png", "-o", "h.png", "--camera", "kinect9", "--units-per-metre", "1000"], ["kinect9"]),
+        (["--list", "nowhere.txt", "-o", "h"], ["nowhere.txt"]),
+        (["--index", "list.txt", "-o", "h"], ["list.txt"]),
+    ],
+)
+def test_bad_depth(folder, arguments, parts):
+    before = files(folder)
+    status, out, err = tool("make_hha", *arguments, "--quiet")
+    assert (status, files(folder)) == (2, before), out + err
+    check(status, err, *parts)
+
+
+def test_bad_measures(folder):
+    good = {"--model": "deploy.prototxt", "--weights": "good.caffemodel", "--blob": "conv", "--images": "list.txt"}
+    Path("empty.txt").write_text("")
+    Path("bad.txt").write_text("broken.png 0\n")
+    for change, parts in (
+        ({"--blob": "cnv"}, ["cnv", "conv", "deploy.prototxt"]),
+        ({"--images": "empty.txt"}, ["empty.txt"]),
+        ({"--images": "bad.txt"}, ["broken.png"]),
+        ({"--reference-model": "deploy.prototxt"}, ["--reference-weights"]),
+    ):
+        arguments = [word for pair in {**good, **change}.items() for word in pair]
+        check(*tool("measure_scale", *arguments, "--quiet")[::2], *parts)
+
+
+# -- as real processes ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name, arguments, parts",
+    [
+        ("train_net", ["--solver", "nowhere.prototxt"], ["nowhere.prototxt"]),
+        (
+            "export_onnx",
+            ["--model", "deploy.prototxt", "--weights", "cut.caffemodel", "--output", "n.onnx"],
+            ["cut.caffemodel"],
+        ),
+        ("verify", ["--model", "deploy.prototxt", "--npz", "nowhere.npz"], ["nowhere.npz"]),
+    ],
+)
+def test_processes(folder, name, arguments, parts):
+    before = files(folder)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{name}.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+    )
+    check(done.returncode, done.stderr, *parts)
+    assert "Traceback" not in done.stderr and files(folder) == before
