@@ -31,7 +31,21 @@ HERE = Path(__file__).resolve()
 SECONDS = 20  #: for one mutant
 MEMORY = 400 << 20  #: how much one mutant may add to the peak
 NUMBERS = (0, 1, 2, 127, 128, 16383, 65536, 2**28, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1, 2**64 - 1)
-WORDS = "0 -1 1 2 7 2147483647 4294967295 9223372036854775807 1e38 nan inf -0.5 true".split()
+WORDS = [
+    "0",
+    "-1",
+    "1",
+    "2",
+    "7",
+    "2147483647",
+    "4294967295",
+    "9223372036854775807",
+    "1e38",
+    "nan",
+    "inf",
+    "-0.5",
+    "true",
+]
 
 
 @dataclass(frozen=True)
@@ -204,36 +218,38 @@ def hdf5_seeds() -> list[bytes]:
     return [*seeds, *(hand_made_hdf5(number) for number in range(9))]
 
 
-def hand_made_hdf5(number: int) -> bytes:
+def hand_made_hdf5(number: int, name: str = "0", beside: str = "") -> bytes:
     """HDF5 files whose structure lies."""
     import h5py
     import numpy as np
 
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
-        layer = file.create_group("data/ip")
+        layer = file if beside else file.create_group("data/ip")
+        if beside:
+            file[beside] = np.zeros(3, np.float32)
         if number == 0:
-            layer.create_dataset("0", (2**31 - 1,), "f4", chunks=(1 << 20,))
+            layer.create_dataset(name, (2**31 - 1,), "f4", chunks=(1 << 20,))
         elif number == 1:
-            layer.create_dataset("0", (2**20, 2**20), "f4", chunks=(1, 1 << 20), compression="gzip")
+            layer.create_dataset(name, (2**20, 2**20), "f4", chunks=(1, 1 << 20), compression="gzip")
         elif number == 2:
-            layer["0"] = h5py.SoftLink("/data/ip/0")
+            layer[name] = h5py.SoftLink(f"{layer.name}/{name}")
         elif number == 3:
-            layer["0"] = h5py.ExternalLink("/etc/passwd", "/")
+            layer[name] = h5py.ExternalLink("/etc/passwd", "/")
         elif number == 4:
             for depth in range(200):
                 layer = layer.create_group(str(depth % 2))
         elif number == 5:
-            layer["0"] = np.array([("a", 1.0)], [("x", "S1"), ("y", "f4")])
+            layer[name] = np.array([("a", 1.0)], [("x", "S1"), ("y", "f4")])
         elif number == 6:
-            layer.create_dataset("0", (3, 4), "f4", fillvalue=np.nan, chunks=(1, 1), maxshape=(None, None))
+            layer.create_dataset(name, (3, 4), "f4", fillvalue=np.nan, chunks=(1, 1), maxshape=(None, None))
         elif number == 7:
-            layer["0"] = h5py.Empty("f4")
+            layer[name] = h5py.Empty("f4")
             layer["99999999999999999999"] = 1.0
         else:
             layout = h5py.VirtualLayout((3, 4), "f4")
             layout[:] = h5py.VirtualSource("/etc/passwd", "x", (3, 4))
-            layer.create_virtual_dataset("0", layout)
+            layer.create_virtual_dataset(name, layout)
     return stream.getvalue()
 
 
@@ -364,6 +380,24 @@ def use_datum() -> Callable[[str], None]:
     return use
 
 
+def use_rows() -> Callable[[str], None]:
+    """An HDF5Data layer reads the file."""
+    from caffe_compat.net import BlobNet, load_net
+
+    def use(path: str) -> None:
+        Path("list.txt").write_text(path)
+        text = 'layer { name: "d" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { source: "list.txt" '
+        Path("rows.txt").write_text(text + "batch_size: 3 } }")
+        BlobNet(load_net("rows.txt")).forward()
+
+    return use
+
+
+def row_seeds() -> list[bytes]:
+    """Good files, and ones whose datasets are not what they seem."""
+    return [*golden_files("data/src/part*.h5"), *(hand_made_hdf5(number, "data", "label") for number in range(9))]
+
+
 def use_image() -> Callable[[str], None]:
     from caffe_compat.layers.data.images import read_image
 
@@ -378,6 +412,7 @@ KINDS = {
     "solver": Kind(".prototxt", solver_seeds, use_solver, text=True),
     "caffemodel": Kind(".caffemodel", lambda: golden_files("*/src/*.caffemodel", 3000), use_weights),
     "hdf5": Kind(".h5", hdf5_seeds, use_weights),
+    "rows": Kind(".h5", row_seeds, use_rows),
     "solverstate": Kind(".solverstate", lambda: golden_files("*/src/*.solverstate"), use_state),
     "hdf5state": Kind(".solverstate.h5", lambda: golden_files("solvers/src/*.solverstate.h5"), use_state),
     "mean": Kind(".binaryproto", lambda: golden_files("*/src/*.binaryproto"), use_mean),

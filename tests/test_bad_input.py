@@ -136,11 +136,10 @@ def test_bad_nets(folder, what, little_memory):
         assert old in text
         Path(name).write_text(text.replace(old, new).replace(IMAGES.replace("SOURCE", "list.txt"), INPUT_LINES))
     before = files(folder)
-    line_free = [part for part in parts if not part.startswith(":")] + [p for p in parts if p.startswith(":")]
     status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
-    check(status, err, "train.prototxt", *line_free)
+    check(status, err, "train.prototxt", *parts)
     status, _, err = tool("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx")
-    check(status, err, "deploy.prototxt", *[part for part in parts if "line" not in part and not part.startswith(":")])
+    check(status, err, "deploy.prototxt", *(part for part in parts if "line" not in part and part[0] != ":"))
     assert files(folder) == before
 
 
@@ -319,7 +318,7 @@ def test_bad_surgery(folder, text, parts):
         (["--outputs", "fc9"], ["fc9"]),
         (["--shape", "data=1,x"], ["--shape"]),
         (["--shape", "date=1,3,16,16"], ["date"]),
-        (["--shape", "data=1,3,2,2"], ["conv"]),
+        (["--shape", "data=1,3,2,2"], ["layer 'ip'", "line 6"]),
         (["--opset", "3"], ["opset"]),
         (["--dynamic", "depth"], ["depth"]),
     ],
@@ -361,10 +360,11 @@ def test_bad_transfers(folder, change, parts):
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        (["nowhere.png", "-o", "h.png"], ["nowhere.png"]),
+        (["nowhere.png", "-o", "h.png"], ["--camera"]),
+        (["nowhere.png", "-o", "h.png", "--camera", "30,30,12,9"], ["nowhere.png"]),
         (["broken.png", "-o", "h.png", "--camera", "30,30,12,9", "--units-per-metre", "1000"], ["broken.png"]),
         (["a.png", "-o", "h.png", "--camera", "kinect9", "--units-per-metre", "1000"], ["kinect9"]),
-        (["--list", "nowhere.txt", "-o", "h"], ["nowhere.txt"]),
+        (["--list", "nowhere.txt", "-o", "h", "--camera", "30,30,12,9"], ["nowhere.txt"]),
         (["--index", "list.txt", "-o", "h"], ["list.txt"]),
     ],
 )

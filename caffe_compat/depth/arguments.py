@@ -66,7 +66,7 @@ def encode_from_arguments(arguments: argparse.Namespace, kind: Literal["hha", "d
 
     Raises:
         UsageError: arguments that are missing or contradict each other.
-        DataError, MissingFileError: an input that no frame can do without.
+        DataError, MissingFileError: an input that no frame can do without, or the only frame cannot be used.
     """
     sources = [bool(arguments.input or arguments.list), bool(arguments.index), bool(arguments.stereo_motorcycle)]
     if sum(sources) != 1:
@@ -85,6 +85,8 @@ def encode_from_arguments(arguments: argparse.Namespace, kind: Literal["hha", "d
     else:
         frames = _file_frames(arguments, kind)
     report = run_frames(frames, options, workers=arguments.workers or 0, progress=not arguments.quiet)
+    if len(frames) == 1 and report.failed and not arguments.index:
+        raise DataError(report.failed[0][1])
     if arguments.index:
         pairs = Path(arguments.output) / "pairs.txt"
         write_pairs(pairs, frames, report)

@@ -101,7 +101,9 @@ class DummyData(Layer):
         fillers = fillers or [Filler()]
         self.fillers = fillers * tops if len(fillers) == 1 else fillers
         for shape in self.shapes:
-            self.require(size_of(shape) < 2**31, f"a top of shape {list(shape)} cannot be, expected below 2^31 elements")
+            self.require(
+                size_of(shape) < 2**31, f"a top of shape {list(shape)} cannot be, expected below 2^31 elements"
+            )
         self.require_memory("tops", self.shapes)
         for index, (shape, filler) in enumerate(zip(self.shapes, self.fillers, strict=True)):
             value = torch.empty(shape)

@@ -21,7 +21,15 @@ from caffe_compat.memory import SMALL, available_memory, human_size
 from caffe_compat.proto.state import State
 from caffe_compat.proto.wire import MAX_AXES, MAX_COUNT
 
-__all__ = ["Hdf5Layer", "read_hdf5", "read_state_hdf5", "write_hdf5", "write_state_hdf5"]
+__all__ = [
+    "Hdf5Layer",
+    "checked_dataset",
+    "open_hdf5",
+    "read_hdf5",
+    "read_state_hdf5",
+    "write_hdf5",
+    "write_state_hdf5",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -36,7 +44,7 @@ class Hdf5Layer:
 
 
 @contextlib.contextmanager
-def _open(path: PathLike) -> Iterator[Any]:
+def open_hdf5(path: PathLike) -> Iterator[Any]:
     """An open h5py file; whatever HDF5 dislikes about it becomes a ModelFileError."""
     import h5py
 
@@ -64,11 +72,20 @@ def _child(parent: Any, name: str, kind: str, path: PathLike) -> Any:
     return item
 
 
-def _array(parent: Any, name: str, path: PathLike) -> np.ndarray:
+def checked_dataset(parent: Any, name: str, path: PathLike, kinds: str = "f") -> Any:
+    """A dataset of a file opened by :func:`open_hdf5`, that holds all the numbers it claims and fits into memory.
+
+    Args:
+        kinds: NumPy's letters for the kinds of numbers allowed, ``"f"`` floats, ``"i"`` and ``"u"`` integers.
+
+    Raises:
+        ModelFileError: there is no such dataset, or it cannot be read safely.
+    """
     dataset = _child(parent, name, "dataset", path)
     where = f"{os.fspath(path)}: {dataset.name}"
-    if dataset.dtype.kind != "f":
-        raise ModelFileError(f"{where} holds {dataset.dtype}, expected float32 or float64")
+    if dataset.dtype.kind not in kinds:
+        expected = "float32 or float64" if kinds == "f" else "floats or integers"
+        raise ModelFileError(f"{where} holds {dataset.dtype}, expected {expected}")
     if dataset.shape is None or len(dataset.shape) > MAX_AXES or math.prod(dataset.shape) > MAX_COUNT:
         raise ModelFileError(f"{where} has shape {dataset.shape}, beyond {MAX_AXES} axes or {MAX_COUNT} elements")
     if dataset.external or dataset.is_virtual:
@@ -78,6 +95,11 @@ def _array(parent: Any, name: str, path: PathLike) -> np.ndarray:
     if 4 * dataset.size > SMALL and 4 * dataset.size > (left := available_memory()):
         needed, free = human_size(4 * dataset.size), human_size(left)
         raise ModelFileError(f"{where} of shape {dataset.shape} needs {needed}, {free} of memory are free")
+    return dataset
+
+
+def _array(parent: Any, name: str, path: PathLike) -> np.ndarray:
+    dataset = checked_dataset(parent, name, path)
     array = np.empty(dataset.shape, np.float32)
     if array.size:
         dataset.read_direct(array)
@@ -112,7 +134,7 @@ def read_hdf5(path: PathLike) -> Iterator[Hdf5Layer]:
         MissingFileError: no such file.
         ModelFileError: not HDF5, not Caffe's layout, or damaged; with the dataset's path.
     """
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         data = _child(file, "data", "group", path)
         diff = _child(file, "diff", "group", path) if "diff" in file else {}
         for name in sorted(data):
@@ -162,7 +184,7 @@ def read_state_hdf5(path: PathLike) -> State:
         MissingFileError: no such file.
         ModelFileError: not HDF5, not Caffe's layout, or damaged.
     """
-    with _open(path) as file:
+    with open_hdf5(path) as file:
         state = State(_integer(file, "iter", path), current_step=_integer(file, "current_step", path))
         if "learned_net" in file:
             raw = _child(file, "learned_net", "dataset", path)[()]

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from caffe_compat import log
 from caffe_compat.config import load_config, without_detection
-from caffe_compat.errors import CaffeCompatError, UsageError
+from caffe_compat.errors import CaffeCompatError, SolverError, UsageError
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
@@ -91,7 +91,11 @@ def _build(options: TrainOptions) -> Solver:
         param.train_state.level = options.level
     param.train_state.stage.extend(options.stages)
     if param.snapshot_prefix:
-        Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"snapshot_prefix is '{param.snapshot_prefix}', cannot make its folder: {error.strerror or error}"
+            raise SolverError(f"{options.solver}: {reason}") from error
     weights: list[str] | None = None
     if options.weights:
         weights = [name.strip() for name in options.weights.split(",") if name.strip()]

@@ -161,7 +161,7 @@ def test_usage_errors_are_one_line_and_status_2(folder, monkeypatch, arguments, 
 def test_unknown_units_are_not_guessed(folder):
     Image.fromarray((frame(0).astype(float) * 4).astype(np.uint16)).save(folder / "in" / "0.png")
     done = tool("make_hha", folder / "in" / "0.png", "-o", folder / "x.png", "--camera", "30,30,12,9")
-    assert done.returncode == 1 and "pass units_per_metre" in done.stdout
+    assert done.returncode == 2 and "pass units_per_metre" in done.stderr
     assert not (folder / "x.png").exists()
 
 

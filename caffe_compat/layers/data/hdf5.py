@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 import h5py
 import numpy as np
 from torch import Tensor
 
-from caffe_compat.errors import MissingFileError
+from caffe_compat.errors import MissingFileError, ModelFileError
 from caffe_compat.files import atomic_path
 from caffe_compat.layers.base import Layer, Shape, register
 from caffe_compat.layers.base import count as size_of
 from caffe_compat.layers.data.lists import read_name_list
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params
+from caffe_compat.proto.hdf5 import checked_dataset, open_hdf5
 
 __all__ = ["HDF5Data", "HDF5Output"]
 
@@ -69,14 +71,11 @@ class HDF5Data(DataLayer):
         with self._open(name) as file:
             rows, shapes = [], []
             for top in self.params.tops:
-                dataset = file.get(top)
-                if not isinstance(dataset, h5py.Dataset):
+                if top not in file:
                     raise self.data_error(f"{name}: has no dataset '{top}'; it has {', '.join(file) or 'none'}")
-                if dataset.ndim < 1 or dataset.dtype.kind not in "fiu":
-                    raise self.data_error(
-                        f"{name}: dataset '{top}' has {dataset.ndim} axes of type {dataset.dtype}, expected at least "
-                        "one axis and floats or integers"
-                    )
+                dataset = checked_dataset(file, top, name, "fiu")
+                if dataset.ndim < 1:
+                    raise self.data_error(f"{name}: dataset '{top}' has no axes, expected at least one")
                 rows.append(dataset.shape[0])
                 shapes.append(tuple(dataset.shape[1:]))
         if len(set(rows)) != 1:
@@ -86,13 +85,15 @@ class HDF5Data(DataLayer):
             raise self.data_error(f"{name}: has no rows")
         return rows[0], shapes
 
-    def _open(self, name: str) -> h5py.File:
+    @contextlib.contextmanager
+    def _open(self, name: str) -> Iterator[h5py.File]:
         if not os.path.isfile(name):
             raise MissingFileError(name, f"layer '{self.name}', named in {self.source}")
         try:
-            return h5py.File(name, "r")
-        except OSError as error:
-            raise self.data_error(f"{name}: is no HDF5 file: {error}") from error
+            with open_hdf5(name) as file:
+                yield file
+        except ModelFileError as error:
+            raise self.data_error(str(error)) from error
 
     def _load(self, index: int) -> list[np.ndarray]:
         """The datasets of a file; the two used last are kept."""
@@ -101,7 +102,10 @@ class HDF5Data(DataLayer):
                 for old in list(self._loaded)[:-1]:
                     del self._loaded[old]
                 with self._open(self.files[index]) as file:
-                    self._loaded[index] = [np.asarray(file[top][()], np.float32) for top in self.params.tops]
+                    self._loaded[index] = [
+                        np.asarray(checked_dataset(file, top, self.files[index], "fiu")[()], np.float32)
+                        for top in self.params.tops
+                    ]
             return self._loaded[index]
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
