@@ -5,6 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ONNXRUNTIME_GPU = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+ONNXRUNTIME_CPU = "platform_system != 'Linux' or platform_machine != 'x86_64'"
 
 setup(
     name="caffe_compat",
@@ -23,7 +24,7 @@ setup(
         "protobuf>=5",
         "onnx>=1.17",
         f"onnxruntime-gpu>=1.20; {ONNXRUNTIME_GPU}",
-        f"onnxruntime>=1.20; not ({ONNXRUNTIME_GPU})",
+        f"onnxruntime>=1.20; {ONNXRUNTIME_CPU}",
         "opencv-python>=4.8",
         "scikit-image>=0.22",
         "scipy>=1.11",

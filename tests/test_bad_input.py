@@ -6,18 +6,22 @@ import contextlib
 import importlib.util
 import io
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import cv2
+import h5py
 import lmdb
 import numpy as np
 import pytest
 
 from caffe_compat import log
 from caffe_compat.cli import run
-from caffe_compat.net import load_net
+from caffe_compat.errors import LayerError, ModelFileError
+from caffe_compat.memory import available_memory, human_size
+from caffe_compat.net import BlobNet, load_net
 from caffe_compat.proto import caffe_pb2
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -414,3 +418,60 @@ def test_processes(folder, name, arguments, parts):
     )
     check(done.returncode, done.stderr, *parts)
     assert "Traceback" not in done.stderr and files(folder) == before
+
+
+# -- HDF5 weights whose numbers are not there -------------------------------------------------------------------------
+
+
+def hdf5_layer(what: str) -> None:
+    with h5py.File("w.h5", "w") as file:
+        layer = file.create_group("data/ip")
+        if what == "huge":
+            layer.create_dataset("0", (2**31 - 1,), "f4", chunks=(1 << 20,))
+        elif what == "beyond memory":
+            layer.create_dataset("0", (20, 2**20), "f4", chunks=(20, 2**20), compression="gzip")
+            layer["0"][...] = 0
+        elif what == "virtual":
+            layout = h5py.VirtualLayout((5, 784), "f4")
+            layout[:] = h5py.VirtualSource("elsewhere.h5", "x", (5, 784))
+            layer.create_virtual_dataset("0", layout)
+        else:
+            layer["0"], layer["1"] = np.ones((5, 784), np.float32), np.ones(5, np.float32)
+            layer.attrs["note"] = "a text, which HDF5 keeps in a global heap, as virtual datasets do"
+
+
+@pytest.mark.parametrize("what", ["huge", "beyond memory", "virtual", "good"])
+def test_hdf5_weights(folder, what, monkeypatch):
+    monkeypatch.setattr("caffe_compat.proto.hdf5.available_memory", lambda: 1 << 26)
+    hdf5_layer(what)
+    net = load_net("deploy.prototxt")
+    if what == "good":
+        net.copy_from("w.h5")
+        assert bool((net.layer("ip").blob(0) == 1).all())
+        return
+    reason = {"huge": "not stored", "beyond memory": "80 MiB", "virtual": "virtual dataset"}[what]
+    with pytest.raises(ModelFileError, match=f"w.h5: .*{reason}"):
+        net.copy_from("w.h5")
+
+
+def test_memory_that_is_left():
+    left = available_memory()
+    assert 0 < left < 2**50
+    assert human_size(8 << 30) == "8 GiB" and human_size(100) == "100 bytes"
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+def test_out_of_memory_names_the_layer(folder):
+    Path("big.prototxt").write_text(
+        INPUT + 'layer { name: "norm" type: "LRN" bottom: "data" top: "norm" lrn_param { local_size: 2147483647 } }'
+    )
+    engine = BlobNet(load_net("big.prototxt"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), hard))
+    try:
+        assert available_memory() <= 1 << 30
+        with pytest.raises(LayerError, match=r"big.prototxt: layer 'norm' \(LRN\): ran out of memory"):
+            engine.forward()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

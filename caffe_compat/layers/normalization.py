@@ -130,7 +130,7 @@ class LRN(Layer):
         if not self.within and (self.beta != 0.75 or channels is None):
             graph.node("LRN", bottoms, tops, size=self.size, alpha=self.alpha, beta=self.beta, bias=self.k)
             return
-        if not self.within:
+        if not self.within and channels is not None:
             distance = np.abs(np.subtract.outer(np.arange(channels), np.arange(channels)))
             band = np.where(distance <= half, self.alpha / self.size, 0).astype(np.float32)[:, :, None, None]
             bias = graph.constant(np.full(channels, self.k, np.float32))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +33,7 @@ __all__ = [
     "write_state_hdf5",
 ]
 
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 PathLike = str | os.PathLike[str]
 
 
@@ -48,12 +51,29 @@ def open_hdf5(path: PathLike) -> Iterator[Any]:
     """An open h5py file; whatever HDF5 dislikes about it becomes a ModelFileError."""
     import h5py
 
-    open_existing(path).close()
+    _refuse_virtual(path)
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{os.fspath(path)}: not a usable HDF5 file: {error}") from error
+
+
+def _refuse_virtual(path: PathLike) -> None:
+    """Refuse files with virtual datasets, before the HDF5 library sees them: version 2.0.0 crashes on damaged ones
+    (``H5S__hyper_deserialize``), and no others keep numbers in other files.
+
+    The layout message of such a dataset ends with the class 3 and the address of a global heap, which starts with
+    ``GCOL``.  Weights have no global heap.
+    """
+    with open_existing(path) as stream:
+        if not os.fstat(stream.fileno()).st_size:
+            return
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            base = max(data.find(_SIGNATURE), 0)
+            heaps = {(found.start() - base).to_bytes(8, "little") for found in re.finditer(b"GCOL", data)}
+            if heaps and any(found[1] in heaps for found in re.finditer(rb"(?s)\x03(?=(.{8}))", data)):
+                raise ModelFileError(f"{os.fspath(path)}: has a virtual dataset, whose numbers are in another file")
 
 
 def _child(parent: Any, name: str, kind: str, path: PathLike) -> Any:
