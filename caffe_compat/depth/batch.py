@@ -222,7 +222,7 @@ def write_pairs(path: str | os.PathLike[str], frames: Sequence[Frame], report: R
 
 
 def split_pairs(path: str | os.PathLike[str], every: int) -> tuple[int, int]:
-    """Split a list of pairs into ``train_pairs.txt`` and ``val_pairs.txt`` beside it; every ``every``-th line validates.
+    """Split a list of pairs into ``train_pairs.txt`` and ``val_pairs.txt``; every ``every``-th line validates.
 
     Frames are held out, not scenes: a scene with many frames has some in both lists.
 
