@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import statistics
@@ -25,6 +26,7 @@ __all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", 
 MEANS = np.array((102.9801, 115.9465, 122.7717), np.float32)
 TEACHER_ITERS = TRANSFER_ITERS = 800
 FIRST_SEED = 1
+_PROGRESS = re.compile(r"iter/s|Test net output|Resuming|Stopped|^error")
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,29 @@ class Demo:
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    def _tool(self, script: str, *arguments: object) -> None:
+    def _tool(self, script: str, *arguments: object, log: Path | None = None) -> None:
+        """Run a tool; with ``log`` its standard error goes there, and only the lines on progress are shown."""
         words = [script, *(str(argument) for argument in arguments)]
         print("$ " + " ".join(words), flush=True)
-        status = subprocess.run([sys.executable, *words], cwd=self.root, check=False).returncode
+        with contextlib.ExitStack() as stack:
+            out = stack.enter_context(log.open("a", encoding="utf-8")) if log else None
+            process = subprocess.Popen(
+                [sys.executable, *words], cwd=self.root, stderr=subprocess.PIPE if out else None, text=True
+            )
+            try:
+                for line in process.stderr or ():
+                    if out is not None:
+                        out.write(line)
+                    if _PROGRESS.search(line):
+                        print("  " + line.rstrip().rpartition("] ")[2].strip(), flush=True)
+            except KeyboardInterrupt:
+                process.wait()  # it has got the signal too, and writes a snapshot first
+                raise
+            status = process.wait()
         if status == 130:
             raise KeyboardInterrupt
         if status:
-            raise CaffeCompatError(f"{script} ended with status {status}")
+            raise CaffeCompatError(f"{script} ended with status {status}" + (f"; see {log}" if log else ""))
 
     def _train(self, solver: str, name: str, iterations: int) -> None:
         final = self.root / self.output / f"{name}_iter_{iterations}.caffemodel"
@@ -104,7 +121,8 @@ class Demo:
             if (match := re.search(r"_iter_(\d+)\.", path.name))
         }
         resume = ["--snapshot", states[max(states)].relative_to(self.root)] if states else []
-        self._tool("tools/train_net.py", "--solver", self.prototxt / solver, *resume)
+        (self.root / self.output).mkdir(parents=True, exist_ok=True)
+        self._tool("tools/train_net.py", "--solver", self.prototxt / solver, *resume, log=self._path(f"{name}.log"))
 
     def _write_prototxts(self) -> None:
         """Seeds other than the first use copies of the prototxts with their own paths and seed."""
