@@ -50,11 +50,11 @@ def test_a_crash_a_hang_and_a_blow_up_are_findings(tmp_path):
         "    number = int(open('progress').read())\n"
         "    if number == 2: os.abort()\n"
         "    while number == 5: time.sleep(1)\n"
-        "    if number == 6: b'x' * (2 * fuzzing.MEMORY)\n"
+        "    if number == 7: b'x' * (2 * fuzzing.MEMORY)\n"
         "fuzzing.SECONDS = 1\n"
         "fuzzing.KINDS['bad'] = fuzzing.Kind('.bin', lambda: [b'abc'], lambda: use)\n"
         "fuzzing.main()\n"
     )
     found = fuzzing.run("bad", 8, tmp_path, script=Path(script))
-    assert [number for number, _ in found] == [2, 5, 6]
+    assert [number for number, _ in found] == [2, 5, 7]
     assert "status -6" in found[0][1] and "Timeout" in found[1][1] and "peak of memory" in found[2][1]
