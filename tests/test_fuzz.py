@@ -9,7 +9,7 @@ import pytest
 
 from caffe_compat.errors import DataError
 
-COUNT = 200
+COUNT = 150
 
 
 @pytest.mark.parametrize("kind", fuzzing.KINDS)

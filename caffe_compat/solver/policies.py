@@ -56,7 +56,7 @@ def learning_rate(param: Any, iteration: int, current_step: int) -> tuple[float,
         return base * _power(gamma, current_step), current_step
     if policy == "poly":
         share = 1 - iteration / param.max_iter if param.max_iter else math.nan
-        return base * _power(share, param.power) if share >= 0 else math.nan, current_step
+        return base * _power(share, param.power), current_step
     if policy == "sigmoid":
         exponent = -gamma * (iteration - param.stepsize)
         return base / (1 + math.exp(min(exponent, 700.0))), current_step
@@ -65,7 +65,9 @@ def learning_rate(param: Any, iteration: int, current_step: int) -> tuple[float,
 
 
 def _power(base: float, exponent: float) -> float:
-    """``base`` to the ``exponent`` for a base that is not negative; infinity where C's pow() gives that."""
+    """``base`` to the ``exponent``; infinity or NaN where C's pow() gives that."""
+    if base < 0 and not float(exponent).is_integer():
+        return math.nan
     try:
         return math.pow(base, exponent)
     except (OverflowError, ValueError):  # too large, or 0 to a negative power

@@ -149,7 +149,8 @@ class Solver:
         if resume is not None:
             log.info(f"Restoring previous solver status from {resume}", "solver.cpp:280")
             self.restore(resume)
-        self.step(self.param.max_iter - self.iter)
+        start = self.iter
+        self.step(self.param.max_iter - start)
         param = self.param
         if param.snapshot_after_train and (not param.snapshot or self.iter % param.snapshot):
             self.snapshot()
@@ -158,7 +159,7 @@ class Solver:
             return
         if param.display and self.iter % param.display == 0:
             loss = self.engine.forward()
-            self._smooth(loss, self.iter, max(self.iter - 1, 0))
+            self._smooth(loss, self.iter, start)
             log.info(f"Iteration {self.iter}, loss = {log.number(self.smoothed_loss)}", "solver.cpp:310")
         if param.test_interval and self.iter % param.test_interval == 0:
             self.test_all()
