@@ -51,7 +51,7 @@ def test_a_crash_a_hang_and_a_blow_up_are_findings(tmp_path):
         "    if number == 2: os.abort()\n"
         "    while number == 5: time.sleep(1)\n"
         "    if number == 7: b'x' * (2 * fuzzing.MEMORY)\n"
-        "fuzzing.SECONDS = 1\n"
+        "fuzzing.SECONDS = 6\n"
         "fuzzing.KINDS['bad'] = fuzzing.Kind('.bin', lambda: [b'abc'], lambda: use)\n"
         "fuzzing.main()\n"
     )

@@ -203,16 +203,12 @@ class _PoolLayer(Layer):
         known = [n for n in image if n is not None]
         if len(known) == 2:
             outs = window.sizes(known)
-            ends = [max(0, e) for e in window.ends(known, outs)]
-            pads = [*window.pad, *ends]
             if window.beyond(known, outs):
-                if mask:
-                    raise self.export_error("the mask of windows that lie beyond the image has no ONNX form")
-                value = graph.constant(-FLT_MAX if self.method == "MAX" else 0.0)
-                bottom = graph.add("Pad", [bottom, graph.constant([0, 0, 0, 0, 0, 0, *ends]), value])
-                pads = [*window.pad, 0, 0]
-            areas = window.areas(known, outs)
-            self._onnx_nodes(graph, bottom, (top, mask), window, {"pads": pads}, (areas, count(known)))
+                self._onnx_beyond(graph, bottom, top, window, known, mask)
+                return
+            ends = [max(0, e) for e in window.ends(known, outs)]
+            attributes: dict[str, object] = {"pads": [*window.pad, *ends]}
+            self._onnx_nodes(graph, bottom, (top, mask), window, attributes, (window.areas(known, outs), count(known)))
             return
         if (
             window.ceil
@@ -227,6 +223,23 @@ class _PoolLayer(Layer):
             raise self.export_error("the mask needs static height and width")
         attributes = {"pads": [*window.pad, *window.pad], "ceil_mode": int(window.ceil)}
         self._onnx_nodes(graph, bottom, (top, None), window, attributes, None)
+
+    def _onnx_beyond(
+        self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow, image: Sequence[int], mask: str | None
+    ) -> None:
+        """Windows that begin within the image are pooled; what Caffe computes beyond it is padded behind them."""
+        if mask:
+            raise self.export_error("the mask of windows that lie beyond the image has no ONNX form")
+        outs = window.sizes(image)
+        rows, columns = (min(out, -(-n // s)) for out, n, s in zip(outs, image, window.stride, strict=True))
+        inside = (rows, columns)
+        ends = [max(0, e) for e in window.ends(image, inside)]
+        part = f"{top}/inside"
+        static = (window.areas(image, inside), count(image))
+        self._onnx_nodes(graph, bottom, (part, None), window, {"pads": [*window.pad, *ends]}, static)
+        beyond = [out - n for out, n in zip(outs, inside, strict=True)]
+        value = graph.constant(-FLT_MAX if self.method == "MAX" else 0.0)
+        graph.node("Pad", [part, graph.constant([0, 0, 0, 0, 0, 0, *beyond]), value], [top])
 
     def _onnx_nodes(
         self,

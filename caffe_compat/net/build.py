@@ -141,8 +141,7 @@ class _Builder:
         tops = self._make_tops(description, layer, bottoms, shapes)
         layer.may_overwrite = description.in_place and self.producers.get(bottoms[0]) in _FRESH_TOPS
         for blob in tops:
-            if not description.in_place:
-                self.producers[blob] = description.type
+            self.producers[blob] = description.type
         number = len(self.plan.nodes)
         weights = _loss_weights(description, layer, len(tops))
         if len(description.params) > len(layer.blobs):
