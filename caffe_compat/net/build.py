@@ -140,8 +140,9 @@ class _Builder:
         layer, shapes = _make_layer(description, bottom_shapes)
         tops = self._make_tops(description, layer, bottoms, shapes)
         layer.may_overwrite = description.in_place and self.producers.get(bottoms[0]) in _FRESH_TOPS
+        keeps_top = description.type == "Eltwise" and not description.message.eltwise_param.stable_prod_grad
         for blob in tops:
-            self.producers[blob] = description.type
+            self.producers[blob] = "" if keeps_top else description.type
         number = len(self.plan.nodes)
         weights = _loss_weights(description, layer, len(tops))
         if len(description.params) > len(layer.blobs):

@@ -31,3 +31,17 @@ def test_relu_after_an_in_place_layer_keeps_the_gradient(tmp_path: Path, first: 
         gradients.append(x.grad)
     torch.testing.assert_close(*gradients)
     assert gradients[0] is not None and gradients[0].isfinite().all()
+
+
+def test_relu_keeps_the_product_that_its_unstable_gradient_reads(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'layer { name: "x" type: "Input" top: "x" top: "y" input_param { shape { dim: 4 } } }'
+        'layer { name: "p" type: "Eltwise" bottom: "x" bottom: "y" top: "p"'
+        "  eltwise_param { operation: PROD stable_prod_grad: false } }"
+        'layer { name: "relu" type: "ReLU" bottom: "p" top: "p" }'
+    )
+    x = torch.tensor([1.0, -2.0, 3.0, 4.0], requires_grad=True)
+    y = torch.tensor([2.0, 2.0, -1.0, 0.5])
+    load_net(path)(x=x, y=y)["p"].sum().backward()
+    torch.testing.assert_close(x.grad, torch.tensor([2.0, 0.0, 0.0, 0.5]))
