@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 from caffe_compat.cli import run
+from caffe_compat.errors import UsageError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     args = p.parse_args(argv)
     from caffe_compat.transfer.demo import FIRST_SEED, Demo, table
 
+    if args.seeds < 1:
+        raise UsageError(f"--seeds is {args.seeds}, expected 1 or more")
     start = time.perf_counter()
     root = Path(__file__).resolve().parents[1]
-    demos = [Demo(root, FIRST_SEED + index) for index in range(max(args.seeds, 1))]
+    demos = [Demo(root, FIRST_SEED + index) for index in range(args.seeds)]
     results = [demo.run() for demo in demos]
     print(f"\n{table(results)}")
     print(f"Filters: {demos[0].output / 'conv1.png'}   ONNX: {demos[0].output / 'franken.onnx'}")

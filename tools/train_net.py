@@ -38,10 +38,8 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Train; 0 when done, 130 when stopped by Ctrl-C."""
     args = parser().parse_args(argv)
-    from caffe_compat.pycaffe import install
     from caffe_compat.solver.command import TrainOptions, train
 
-    install()  # Python layers say "import caffe"
     return train(TrainOptions(**vars(args)))
 
 

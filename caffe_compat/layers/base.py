@@ -282,8 +282,6 @@ def layer_class(params: Params) -> Callable[..., Layer]:
     """
     known = _registry.get(params.type)
     if known is None:
-        raise params.error(
-            f"unknown layer type '{params.type}'{nearest(params.type, _registry)}; "
-            f"known types: {', '.join(sorted(_registry))}"
-        )
+        hint = nearest(params.type, _registry) or f"; known types: {', '.join(sorted(_registry))}"
+        raise params.error(f"unknown layer type '{params.type}'{hint}")
     return known

@@ -5,6 +5,7 @@ Source: BVLC Caffe 1.0, ``python_layer.hpp`` and ``_caffe.cpp``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from importlib import import_module
@@ -255,6 +256,8 @@ class Python(Layer):
     def _create(self, module: str, name: str) -> PythonLayer:
         if not _allowed.get():
             raise self.error(f"would run {module}.{name}, but Python layers are not allowed here (allow_python_layers)")
+        if "caffe" not in sys.modules:  # such modules say "import caffe"
+            import_module("caffe_compat.pycaffe").install()
         try:
             found = getattr(import_module(module), name, None)
         except (ImportError, ValueError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from caffe_compat import log
 from caffe_compat.description import NetDescription, State, describe_net, naming
 from caffe_compat.errors import NetError, nearest
 from caffe_compat.layers import Layer, Shape
@@ -153,6 +154,11 @@ class Net(nn.Module):
                 f"net '{self.description.name}' takes the inputs {expected}; "
                 + "; ".join(f"{what} {which}" for what, which in (("missing", missing), ("unknown", unknown)) if which)
             )
+        for name, value in inputs.items():
+            if not isinstance(value, Tensor):
+                raise NetError(
+                    f"input '{name}' is a {type(value).__name__}, expected a torch.Tensor (torch.from_numpy)"
+                )
         for name in blobs:
             if name not in self.plan.names:
                 raise NetError(f"net '{self.description.name}' has no blob '{name}'{nearest(name, self.plan.names)}")
@@ -218,8 +224,15 @@ def load_net(
     files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
     with_names = weight_files.blobs_in(files)
     net = Net(description, with_names)
+    names = {node.name for node in net.nodes if node.layer.blobs}
     for file in files:
-        net.copy_from(file)
+        unknown = net.copy_from(file)
+        if names and not names & set(weight_files.blobs_in([file])):
+            log.warning(
+                f"{file}: no layer of this file is in net '{description.name}', nothing was copied", "net.cpp:743"
+            )
+        elif unknown:
+            log.info(f"{file}: ignoring source layers {', '.join(unknown)}", "net.cpp:743")
     return net
 
 

@@ -245,13 +245,14 @@ def _onnx_difference(net: Net, model: Path, images: Path, root: Path) -> float:
 def conv1_picture(teacher: Net, student: Net, path: Path) -> None:
     """The first filters of the teacher, of the copy (the same filters, shown as they see HHA) and of the student."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     panels = [
         ("teacher, on colour", teacher.layer("conv1").blobs[0]),
         ("teacher's copy, for HHA", teacher.layer("conv1").blobs[0]),
         ("transferred, for HHA", student.layer("da_conv1").blobs[0]),
     ]
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(10, 3.4), layout=ConstrainedLayoutEngine(wspace=0.15))
     for axes, (title, weight) in zip(figure.subplots(1, 3), panels, strict=True):
         axes.imshow(_mosaic(weight.detach().numpy()), interpolation="nearest")
         axes.set_title(title)
