@@ -4,8 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ONNXRUNTIME_GPU = "platform_system == 'Linux' and platform_machine == 'x86_64'"
-ONNXRUNTIME_CPU = "platform_system != 'Linux' or platform_machine != 'x86_64'"
+LINUX = "platform_system == 'Linux' and platform_machine == 'x86_64'"
+NOT_LINUX = "platform_system != 'Linux' or platform_machine != 'x86_64'"
 
 setup(
     name="caffe_compat",
@@ -23,8 +23,8 @@ setup(
         "numpy>=1.26",
         "protobuf>=5",
         "onnx>=1.17",
-        f"onnxruntime-gpu>=1.20; {ONNXRUNTIME_GPU}",
-        f"onnxruntime>=1.20; {ONNXRUNTIME_CPU}",
+        f"onnxruntime-gpu>=1.20; {LINUX}",
+        f"onnxruntime>=1.20; {NOT_LINUX}",
         "opencv-python>=4.8",
         "scikit-image>=0.22",
         "scipy>=1.11",
@@ -33,10 +33,10 @@ setup(
         "pyyaml>=6",
         "tqdm>=4.65",
         "matplotlib>=3.8",
+        f"plyvel>=1.5; {LINUX} and python_version < '3.13'",
     ],
     extras_require={
-        "leveldb": ["plyvel>=1.5"],
         "draw": ["pydot>=2"],
-        "dev": ["pytest>=8", "pytest-xdist>=3.5", "ruff>=0.6", "mypy>=1.10"],
+        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10", "types-PyYAML"],
     },
 )

@@ -10,6 +10,8 @@ from caffe_compat.errors import CaffeCompatError
 
 __all__ = ["run"]
 
+NO_PYTHON_LAYERS = "--no-python-layers"
+
 
 def run(main: Callable[[list[str] | None], int | None]) -> int:
     """Call ``main(None)`` (arguments from ``sys.argv``) and turn what it raises into an exit status.
@@ -19,8 +21,17 @@ def run(main: Callable[[list[str] | None], int | None]) -> int:
         after Ctrl-C, as shells do; 0 when the reader of a pipe has gone.
 
     Any other exception is a mistake in the program and keeps its traceback.
+
+    Every tool also takes ``--no-python-layers``: nets with Python layers, which run code that the prototxt names, are
+    refused then.
     """
     try:
+        if NO_PYTHON_LAYERS in sys.argv[1:]:
+            sys.argv.remove(NO_PYTHON_LAYERS)
+            # imported here, because most tools answer --help and usage errors without torch
+            from caffe_compat.layers.python import allow_python_layers
+
+            allow_python_layers(False)
         return main(None) or 0
     except CaffeCompatError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
