@@ -136,7 +136,9 @@ class Demo:
                     own = {"prototxt/demo": self.prototxt, "data/demo": self.data, "output/demo": self.output}[name]
                     text = re.sub(rf"{name}(?=[/\"\s])", f"\0{own}", text)
                 text = text.replace("\0", "")
-                text = re.sub(r"random_seed: \d+", f"random_seed: {self.seed}", text)
+                text = re.sub(
+                    r"random_seed: (\d+)", lambda m: f"random_seed: {int(m[1]) - FIRST_SEED + self.seed}", text
+                )
                 with atomic_write(self.root / self.prototxt / path.relative_to(source), "w") as stream:
                     stream.write(text)
 
