@@ -154,7 +154,7 @@ class Demo:
         )
         lists, root = self.root / self.data / "lists", self.root / self.data
         pairs = self.root / self.prototxt / "transfer/train_val.prototxt"
-        torch.manual_seed(self.seed)
+        torch.manual_seed(self.seed + 100)  # the student that the transfer starts from
         before = load_net(pairs, teacher_model, "TEST")
         copied = load_net(pairs, teacher_model, "TEST")
         _copy_teacher(copied)
