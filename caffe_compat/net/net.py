@@ -222,12 +222,15 @@ def load_net(
     """
     description = load_description(prototxt, State(phase, level, tuple(stages)))
     files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
-    with_names = weight_files.blobs_in(files)
-    net = Net(description, with_names)
+    held = [weight_files.blobs_in([file]) for file in files]
+    filled: dict[str, set[int]] = {}
+    for name, blobs in (item for one in held for item in one.items()):
+        filled.setdefault(name, set()).update(blobs)
+    net = Net(description, filled)
     names = {node.name for node in net.nodes if node.layer.blobs}
-    for file in files:
+    for file, one in zip(files, held, strict=True):
         unknown = net.copy_from(file)
-        if names and not names & set(weight_files.blobs_in([file])):
+        if names and not names & set(one):
             log.warning(
                 f"{file}: no layer of this file is in net '{description.name}', nothing was copied", "net.cpp:743"
             )
