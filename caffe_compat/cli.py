@@ -12,6 +12,10 @@ __all__ = ["run"]
 
 NO_PYTHON_LAYERS = "--no-python-layers"
 
+# Read when torch is loaded, after this module.  OpenMP threads that wait by spinning make an operation many times
+# slower where other processes use the cores too.
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 
 def run(main: Callable[[list[str] | None], int | None]) -> int:
     """Call ``main(None)`` (arguments from ``sys.argv``) and turn what it raises into an exit status.

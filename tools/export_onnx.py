@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Turn a Caffe net into an ONNX model and compare it with PyTorch in ONNX Runtime.
 
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx

@@ -10,7 +10,7 @@ from caffe_compat.errors import UsageError, nearest
 
 __all__ = ["BENCHMARKS", "alternate", "report"]
 
-BENCHMARKS = ("forward", "transfer", "solver", "weights", "onnx", "build")
+BENCHMARKS = ("forward", "transfer", "solver", "weights", "onnx", "build", "hha")
 
 
 def alternate(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> tuple[float, float, float]:

@@ -170,8 +170,9 @@ _NYUD2_COLOR = Camera(
 )
 
 #: Cameras by name.  ``nyud2_*`` are the calibrated ones of the NYUD2 toolbox, ``sunrgbd_*`` what SUN RGB-D's
-#: intrinsics.txt says for most frames of a sensor (read each frame's own file instead where it is there); the others
-#: are nominal values of the makers' drivers for a sensor's usual mode, good to a few per cent.
+#: intrinsics.txt says for most frames of a sensor (read each frame's own file instead where it is there), with pixels
+#: counted from 1 as its toolbox does; the others are nominal values of the makers' drivers for a sensor's usual mode,
+#: good to a few per cent.
 CAMERAS = MappingProxyType(
     {
         "nyud2_color": _NYUD2_COLOR,
@@ -185,10 +186,10 @@ CAMERAS = MappingProxyType(
         "xtion": Camera(525.0, 525.0, 319.5, 239.5, 640, 480),
         "realsense_d435": Camera(615.0, 615.0, 319.5, 239.5, 640, 480),
         "realsense_d435_depth": Camera(383.0, 383.0, 319.5, 239.5, 640, 480),
-        "sunrgbd_kv1": Camera(520.53, 520.53, 277.93, 215.115, 561, 427),
-        "sunrgbd_kv2": Camera(529.5, 529.5, 365.0, 265.0, 730, 530),
-        "sunrgbd_realsense": Camera(691.584, 691.584, 362.777, 264.75, 681, 531),
-        "sunrgbd_xtion": Camera(570.342, 570.342, 295.0, 220.5, 591, 441),
+        "sunrgbd_kv1": Camera(520.53, 520.53, 277.93, 215.115, 561, 427, origin=1),
+        "sunrgbd_kv2": Camera(529.5, 529.5, 365.0, 265.0, 730, 530, origin=1),
+        "sunrgbd_realsense": Camera(691.584, 691.584, 362.777, 264.75, 681, 531, origin=1),
+        "sunrgbd_xtion": Camera(570.342, 570.342, 295.0, 220.5, 591, 441, origin=1),
         "tum_fr1": Camera(517.3, 516.5, 318.6, 255.3, 640, 480),
         "tum_fr2": Camera(520.9, 521.0, 325.1, 249.7, 640, 480),
         "tum_fr3": Camera(535.4, 539.2, 320.1, 247.6, 640, 480),

@@ -21,6 +21,7 @@ from caffe_compat.files import atomic_write, open_existing
 __all__ = [
     "ENCODINGS",
     "DepthFormat",
+    "Encoding",
     "detect_units",
     "read_color",
     "read_depth",
@@ -32,6 +33,7 @@ __all__ = [
     "write_encoded",
 ]
 
+Encoding = Literal["plain", "sun", "nyud2_raw"]
 ENCODINGS = ("plain", "sun", "nyud2_raw")
 TEXT_KEY = "caffe_compat.depth"
 """Keyword of the png text chunk that keeps the parameters."""
@@ -55,7 +57,7 @@ class DepthFormat:
     """
 
     units_per_metre: float | None = None
-    encoding: Literal["plain", "sun", "nyud2_raw"] = "plain"
+    encoding: Encoding = "plain"
     invalid: tuple[int, ...] = (0, 65535)
 
     def __post_init__(self) -> None:

@@ -28,8 +28,9 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.io import savemat
 
+from caffe_compat.datasets.boxes import GroundTruth, write_ground_truth
+from caffe_compat.datasets.mat import write_mat
 from caffe_compat.depth import Camera, complete, hha
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError
 from caffe_compat.files import atomic_path, atomic_write
@@ -196,30 +197,22 @@ def _write_frame(root: Path, settings: Settings, spec: FrameSpec) -> None:
     _write_png(depth, filled)
     _write_png(hha, encoded[..., ::-1])
     for path in boxes:
-        _write_mat(path, {"rec": _record(frame.mask, CLASSES[spec.label])})
+        write_ground_truth(path, _ground_truth(frame.mask, CLASSES[spec.label]))
 
 
-def _record(mask: NDArray[np.bool_], name: str) -> dict[str, Any]:
-    """Ground truth as NYUD2 stores it: a tight box (x1, y1, x2, y2), counted from 1, last pixel included."""
+def _ground_truth(mask: NDArray[np.bool_], name: str) -> GroundTruth:
+    """The one object: the tight box around its pixels."""
     height, width = mask.shape
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.array([columns[0], rows[0], columns[-1], rows[-1]], float) + 1
-    truncated = box[0] == 1 or box[1] == 1 or box[2] == width or box[3] == height
-    fields = [("class", object), ("bbox", object), ("difficult", object), ("truncated", object), ("instanceId", object)]
-    objects = np.empty((1, 1), dtype=fields)
-    objects[0, 0] = (name, box[None], np.array([[False]]), np.array([[truncated]]), 1.0)
-    return {"imgsize": np.array([[height, width]], float), "objects": objects}
+    box = np.array([[columns[0], rows[0], columns[-1], rows[-1]]], np.float32)
+    truncated = box[0, 0] == 0 or box[0, 1] == 0 or box[0, 2] == width - 1 or box[0, 3] == height - 1
+    return GroundTruth(box, [name], np.ones(1, np.int64), np.zeros(1, bool), np.array([truncated]), (height, width))
 
 
 def _write_png(path: Path, image: NDArray[Any]) -> None:
     with atomic_path(path) as temporary:
         if not cv2.imwrite(str(temporary), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
             raise CaffeCompatError(f"cannot write {path}")
-
-
-def _write_mat(path: Path, content: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary:
-        savemat(temporary, content)
 
 
 def write_lists(root: Path, settings: Settings) -> None:
@@ -233,7 +226,7 @@ def write_lists(root: Path, settings: Settings) -> None:
     _write_text(root / "frames.csv", ["id,split,scene,label", *rows])
     numbers = {split: np.array([[spec.id] for spec in chosen], float) for split, chosen in by_split.items()}
     numbers["trainval"] = np.concatenate([numbers["train"], numbers["val"]])
-    _write_mat(root / "benchmarkData" / "metadata" / "nyusplits.mat", numbers)
+    write_mat(root / "benchmarkData" / "metadata" / "nyusplits.mat", numbers)
     for name, split, kinds, labelled in (
         ("teacher_train_images", "train", ("images",), True),
         ("teacher_val_images", "val", ("images",), True),

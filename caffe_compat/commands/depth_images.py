@@ -1,0 +1,265 @@
+"""``make_hha`` and ``make_disparity``: depth of every kind to images of one kind."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from caffe_compat.datasets.index import index_frames
+from caffe_compat.datasets.motorcycle import motorcycle_frame
+from caffe_compat.datasets.nyud2 import labelled_frames
+from caffe_compat.datasets.pairs import finished, hold_out, write_pairs
+from caffe_compat.datasets.selection import select
+from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, sun_frames
+from caffe_compat.datasets.tree import NYUD2Tree
+from caffe_compat.datasets.video import VideoPair, scene_folders, scene_name, synchronise, video_frames
+from caffe_compat.depth.batch import Kind, Options, Report, run_frames
+from caffe_compat.depth.camera import CAMERAS, Camera
+from caffe_compat.depth.frames import FileSource, Frame
+from caffe_compat.depth.io import ENCODINGS, DepthFormat
+from caffe_compat.errors import DataError, MissingFileError, UsageError
+
+__all__ = ["add_arguments", "depth_images", "parse_numbers"]
+
+DEPTH_SUFFIXES = (".npy", ".pgm", ".png", ".tif", ".tiff")
+FILE_ARGUMENTS = ("camera", "origin", "units_per_metre", "encoding", "invalid", "raw_depth", "color")
+"""Arguments about single files; a data set brings its own values."""
+DATA_SET_ARGUMENTS = ("frames", "no_crop", "count", "exclude_nyud2", "hold_out", "hold_out_scenes")
+
+
+def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
+    """Declare the arguments; a disparity image needs no camera."""
+    add = parser.add_argument
+    add("input", nargs="*", help="depth files, folders of them, or one data set: nyu_depth_v2_labeled.mat, a folder of "
+        "NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
+    add("-o", "--output", help="png (one input) or folder")
+    add("--list", help="text file of depth files, one a line, relative to its folder")
+    add("--index", help="JSON list of colour and depth files with intrinsics and units")
+    add("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
+    one = parser.add_argument_group("depth files")
+    if kind == "hha":
+        one.add_argument("--camera", help=f"preset, file, or fx,fy,cx,cy; presets: {', '.join(sorted(CAMERAS))}")
+        one.add_argument(
+            "--origin", type=int, choices=(0, 1), help="coordinate of the first pixel (presets know it; else 0)"
+        )
+    one.add_argument("--units-per-metre", type=float, help="1000 for millimetres, 10000, 5000; no guess is made")
+    one.add_argument("--encoding", choices=ENCODINGS, help="how the file's numbers are stored")
+    one.add_argument("--invalid", type=int, nargs="*", help="codes without a measurement (default 0 65535)")
+    one.add_argument("--raw-depth", help="file or folder of unfilled depth: its holes are the missing pixels")
+    one.add_argument("--color", help="file or folder of colour images")
+    sets = parser.add_argument_group("data sets (they get folders color/ and the images', and pairs.txt)")
+    sets.add_argument("--frames", help="of the labelled NYUD2: numbers as 5001,5010-5020 (default: all)")
+    sets.add_argument("--no-crop", action="store_true", help="of the labelled NYUD2: 480 x 640, not 425 x 560")
+    sets.add_argument("--count", type=int, help="of raw video: so many frames, evenly over scenes and time")
+    sets.add_argument("--seed", type=int, default=0, help="with --count (default: 0)")
+    sets.add_argument(
+        "--exclude-nyud2", nargs="?", const="all", metavar="NYUSPLITS", help="of SUN RGB-D: leave out the frames of "
+        "NYUD2; with nyusplits.mat only those of its val and test",
+    )  # fmt: skip
+    sets.add_argument("--hold-out", type=int, metavar="N", help="also split the pairs; every Nth frame validates")
+    sets.add_argument("--hold-out-scenes", type=int, metavar="N", help="the same by scenes: every Nth scene validates")
+    parser.add_argument(
+        "--fill", choices=("nearest", "colorization", "none"), default="nearest", help="how holes are filled"
+    )
+    parser.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
+    parser.add_argument("--gpu", type=int, help="compute on this CUDA device")
+    parser.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other parameters")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
+    """Do what the command line says.
+
+    Raises:
+        UsageError: arguments that are missing or contradict each other.
+        DataError, MissingFileError: an input that no frame can do without, or the only frame cannot be used.
+    """
+    sources = [bool(arguments.input or arguments.list), bool(arguments.index), bool(arguments.stereo_motorcycle)]
+    if sum(sources) != 1:
+        raise UsageError(
+            "give files or a data set (or --list), or --index, or --stereo-motorcycle: exactly one of them"
+        )
+    if arguments.workers < 0:
+        raise UsageError(f"--workers is {arguments.workers}, expected 0 or more")
+    options = Options(kind, arguments.fill, arguments.overwrite, _device(arguments.gpu))
+    if not arguments.output and not arguments.stereo_motorcycle:
+        raise UsageError("--output is missing")
+    broken: list[tuple[str, str]] = []
+    data_set, frames = _frames(arguments, kind, broken)
+    report = run_frames(frames, options, workers=arguments.workers, progress=not arguments.quiet)
+    if len(frames) == 1 and report.failed and not data_set:
+        raise DataError(report.failed[0][1])
+    report.failed += broken
+    if data_set:
+        _write_lists(arguments, finished(frames, report))
+    return report
+
+
+def parse_numbers(text: str) -> list[int]:
+    """``5001,5010-5012`` as numbers.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise UsageError(f"'{text}' is no list of frame numbers, expected such as 5001,5010-5020")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def _frames(arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, str]]) -> tuple[bool, list[Frame]]:
+    """Whether the input is a data set, and what to do; what cannot be used of it goes to ``broken``."""
+    if arguments.stereo_motorcycle:
+        _refuse(arguments, "--stereo-motorcycle", (*FILE_ARGUMENTS, "output", *DATA_SET_ARGUMENTS))
+        return False, [motorcycle_frame(arguments.stereo_motorcycle, kind)]
+    if arguments.index:
+        _refuse(arguments, "--index", (*FILE_ARGUMENTS, "frames", "no_crop", "count", "exclude_nyud2"))
+        return True, index_frames(arguments.index, arguments.output, kind)
+    layout = _layout(arguments)
+    if layout == "files":
+        _refuse(arguments, "depth files", DATA_SET_ARGUMENTS)
+        return False, _file_frames(arguments, kind)
+    (path,) = arguments.input
+    if layout == "labelled":
+        _refuse(arguments, "the labelled NYUD2", (*FILE_ARGUMENTS, "count", "exclude_nyud2"))
+        numbers = None if arguments.frames is None else parse_numbers(arguments.frames)
+        return True, labelled_frames(path, arguments.output, kind, numbers, crop=not arguments.no_crop)
+    if layout == "sunrgbd":
+        _refuse(arguments, "SUN RGB-D", ("frames", "no_crop", "count"))
+        return True, _sun_frames(path, arguments, kind, broken)
+    _refuse(arguments, "NYUD2 raw video", ("frames", "no_crop", "exclude_nyud2"))
+    return True, _video_frames(path, arguments, kind, broken)
+
+
+def _sun_frames(path: str, arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, str]]) -> list[Frame]:
+    found = find_frames(path, broken)
+    if arguments.exclude_nyud2 == "all":
+        found = [frame for frame in found if frame.nyud2 is None]
+    elif arguments.exclude_nyud2:
+        splits = NYUD2Tree.read_splits(arguments.exclude_nyud2)
+        found = exclude_nyud2(found, [*splits["val"], *splits["test"]])
+    return sun_frames(found, arguments.output, kind)
+
+
+def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, str]]) -> list[Frame]:
+    scenes: dict[str, list[VideoPair]] = {}
+    for folder in scene_folders(path):
+        try:
+            scenes[scene_name(folder)] = synchronise(folder)
+        except DataError as error:
+            broken.append((folder, str(error)))
+    if arguments.count is not None:
+        return video_frames(select(scenes, arguments.count, arguments.seed), arguments.output, kind)
+    return video_frames([pair for pairs in scenes.values() for pair in pairs], arguments.output, kind)
+
+
+def _layout(arguments: argparse.Namespace) -> str:
+    """``files``, ``labelled``, ``sunrgbd`` or ``video``: told from the input, unless it is said how to read files."""
+    inputs = arguments.input
+    mats = [name for name in inputs if name.endswith(".mat")]
+    if mats and len(inputs) > 1:
+        raise UsageError(f"{mats[0]} is a data set: give it alone")
+    if mats:
+        return "labelled"
+    if len(inputs) != 1 or arguments.list or not os.path.isdir(inputs[0]):
+        return "files"
+    if any(getattr(arguments, name, None) is not None for name in FILE_ARGUMENTS):
+        return "files"
+    for _, _, names in os.walk(inputs[0]):
+        if "intrinsics.txt" in names:
+            return "sunrgbd"
+        if any(name.startswith("d-") and name.endswith(".pgm") for name in names):
+            return "video"
+    return "files"
+
+
+def _write_lists(arguments: argparse.Namespace, frames: Sequence[Frame]) -> None:
+    """``pairs.txt`` and, on request, ``train_pairs.txt`` and ``val_pairs.txt``."""
+    lists = {"pairs": list(frames)}
+    if arguments.hold_out is not None and arguments.hold_out_scenes is not None:
+        raise UsageError("give --hold-out or --hold-out-scenes, not both")
+    if arguments.hold_out is not None:
+        lists["train_pairs"], lists["val_pairs"] = hold_out(frames, arguments.hold_out)
+    if arguments.hold_out_scenes is not None:
+        lists["train_pairs"], lists["val_pairs"] = hold_out(frames, arguments.hold_out_scenes, scenes=True)
+    for name, part in lists.items():
+        pairs = [(frame.color_output or "", frame.output) for frame in part]
+        write_pairs(Path(arguments.output) / f"{name}.txt", pairs)
+
+
+def _refuse(arguments: argparse.Namespace, source: str, names: Sequence[str]) -> None:
+    """Refuse arguments that a source has no use for."""
+    for name in names:
+        if getattr(arguments, name, None) not in (None, False):
+            raise UsageError(f"--{name.replace('_', '-')} does not go with {source}")
+
+
+def _device(gpu: int | None) -> str:
+    if gpu is None:
+        return "cpu"
+    import torch
+
+    if not 0 <= gpu < torch.cuda.device_count():
+        raise UsageError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} CUDA devices")
+    return f"cuda:{gpu}"
+
+
+def _file_frames(arguments: argparse.Namespace, kind: Kind) -> list[Frame]:
+    camera = _camera(arguments) if kind == "hha" else None
+    invalid = (0, 65535) if arguments.invalid is None else tuple(arguments.invalid)
+    form = DepthFormat(arguments.units_per_metre, arguments.encoding or "plain", invalid)
+    files = _inputs(arguments)
+    single = len(files) == 1 and Path(arguments.output).suffix.lower() == ".png"
+    beside_raw, beside_color = _beside(arguments.raw_depth), _beside(arguments.color)
+    stems: dict[str, Path] = {}
+    frames = []
+    for path in files:
+        if path.stem in stems:
+            raise UsageError(f"{stems[path.stem]} and {path} would both become {path.stem}.png; encode them apart")
+        stems[path.stem] = path
+        output = Path(arguments.output) if single else Path(arguments.output) / f"{path.stem}.png"
+        raw, color = beside_raw(path), beside_color(path)
+        frames.append(Frame(FileSource(str(path), form, raw, color), str(output), camera))
+    return frames
+
+
+def _camera(arguments: argparse.Namespace) -> Camera:
+    if arguments.camera:
+        return Camera.parse(arguments.camera, origin=arguments.origin)
+    if arguments.encoding == "nyud2_raw":
+        return CAMERAS["nyud2_color"]  # what it is registered to
+    raise UsageError("--camera is missing: HHA needs the intrinsics (a preset, a file, or fx,fy,cx,cy)")
+
+
+def _inputs(arguments: argparse.Namespace) -> list[Path]:
+    files: list[Path] = []
+    for name in arguments.input:
+        if os.path.isdir(name):
+            found = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in DEPTH_SUFFIXES)
+            if not found:
+                raise DataError(f"{name}: no depth files ({', '.join(DEPTH_SUFFIXES)}) in this folder")
+            files += found
+        else:
+            files.append(Path(name))
+    if arguments.list:
+        try:
+            lines = Path(arguments.list).read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            raise MissingFileError(arguments.list, str(error)) from error
+        files += [Path(arguments.list).parent / line.strip() for line in lines if line.strip()]
+        if not files:
+            raise DataError(f"{arguments.list}: the list is empty")
+    return files
+
+
+def _beside(place: str | None) -> Callable[[Path], str | None]:
+    """Finds what belongs to a depth file: ``place`` itself, or the file of the same stem in the folder ``place``."""
+    if place is None or not os.path.isdir(place):
+        return lambda path: place
+    stems = {other.stem: str(other) for other in sorted(Path(place).iterdir(), reverse=True)}
+    return lambda path: stems.get(path.stem, os.path.join(place, path.name))

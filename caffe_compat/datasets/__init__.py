@@ -1,0 +1,52 @@
+"""RGB-D data sets on disk: NYUD2 (labelled, the published tree, raw video), SUN RGB-D, JSON lists, lists of pairs."""
+
+from caffe_compat.datasets.boxes import (
+    GroundTruth,
+    boxes_from_labels,
+    boxes_from_segmentation,
+    read_ground_truth,
+    read_proposals,
+    write_ground_truth,
+)
+from caffe_compat.datasets.index import index_frames
+from caffe_compat.datasets.mat import read_mat
+from caffe_compat.datasets.nyud2 import CLASSES, LabelledFrame, LabelledNYUD2, LabelledSource, labelled_frames
+from caffe_compat.datasets.pairs import hold_out, read_pair_list, write_pairs
+from caffe_compat.datasets.selection import read_selection, select, write_selection
+from caffe_compat.datasets.sunrgbd import SunFrame, exclude_nyud2, find_frames, read_split, sun_frames
+from caffe_compat.datasets.tree import NYUD2Tree, Segmentation
+from caffe_compat.datasets.video import VideoPair, scene_folders, scenes_of_split, synchronise, video_frames
+
+__all__ = [
+    "CLASSES",
+    "GroundTruth",
+    "LabelledFrame",
+    "LabelledNYUD2",
+    "LabelledSource",
+    "NYUD2Tree",
+    "Segmentation",
+    "SunFrame",
+    "VideoPair",
+    "boxes_from_labels",
+    "boxes_from_segmentation",
+    "exclude_nyud2",
+    "find_frames",
+    "hold_out",
+    "index_frames",
+    "labelled_frames",
+    "read_ground_truth",
+    "read_mat",
+    "read_pair_list",
+    "read_proposals",
+    "read_selection",
+    "read_split",
+    "scene_folders",
+    "scenes_of_split",
+    "select",
+    "sun_frames",
+    "synchronise",
+    "video_frames",
+    "write_ground_truth",
+    "write_pairs",
+    "write_selection",
+]

@@ -1,0 +1,285 @@
+"""From NYUD2's official downloads to the tree that the tools train and test on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from caffe_compat.datasets.boxes import boxes_from_labels, read_proposals, write_ground_truth
+from caffe_compat.datasets.downloads import DOWNLOADS, verify
+from caffe_compat.datasets.mat import read_mat
+from caffe_compat.datasets.nyud2 import FIRST_ID, LabelledNYUD2
+from caffe_compat.datasets.pairs import finished, write_pairs
+from caffe_compat.datasets.selection import select, write_selection
+from caffe_compat.datasets.tree import NYUD2Tree
+from caffe_compat.datasets.video import (
+    VideoPair,
+    base_scene,
+    missing_fraction,
+    scene_folders,
+    scene_name,
+    scenes_of_split,
+    synchronise,
+    video_frames,
+)
+from caffe_compat.depth.batch import Options, Report, run_frames
+from caffe_compat.depth.camera import CAMERAS
+from caffe_compat.depth.frames import FileSource, Frame
+from caffe_compat.depth.io import DepthFormat, write_color, write_depth
+from caffe_compat.errors import DataError, MissingFileError
+from caffe_compat.files import atomic_path, atomic_write
+
+__all__ = ["Settings", "prepare", "rebuild_splits"]
+
+LABELLED, OFFICIAL, GUPTA, PROPOSALS = (
+    "nyu_depth_v2_labeled.mat",
+    "splits.mat",
+    "nyusplits.mat",
+    "nyud2_mcg_boxes.mat",
+)
+TRAIN_FRAMES = 381
+"""Size of the authors' train split; val is the rest of the official 795."""
+MOST_MISSING = 0.5
+"""Video frames with a larger part without depth are not taken."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What to prepare.
+
+    Args:
+        downloads: folder with ``nyu_depth_v2_labeled.mat`` and ``splits.mat`` and, if at hand, the authors'
+            ``nyusplits.mat`` and ``nyud2_mcg_boxes.mat``.
+        output: the tree, ``data/nyud2``.
+        check: compare the downloads with the recorded sizes and checksums.
+        seed: of the train/val split, where ``nyusplits.mat`` is not there, and of the video frames.
+        video: folder of raw video scenes.
+        video_frames: how many to select.
+        video_split: of which scenes: ``train`` (results on val) or ``trainval`` (results on test).
+        workers: processes.
+        overwrite: make a tree anew that was made of other files or with other settings.
+        progress: show bars (on a terminal).
+    """
+
+    downloads: Path
+    output: Path
+    check: bool = True
+    seed: int = 0
+    video: Path | None = None
+    video_frames: int = 5000
+    video_split: str = "train"
+    workers: int = 0
+    overwrite: bool = False
+    progress: bool = True
+
+
+def prepare(settings: Settings, say: Callable[[str], None] = print) -> list[Report]:
+    """Do everything that is not done yet; each step may be interrupted and goes on in the next call.
+
+    Args:
+        settings: what to do.
+        say: gets a line per step.
+
+    Returns:
+        The reports of the frames encoded: labelled, and video if asked for.
+
+    Raises:
+        MissingFileError, DataError: a download is missing, damaged or contradicts another; the tree was made of others.
+    """
+    tree = NYUD2Tree(settings.output)
+    labelled = settings.downloads / LABELLED
+    _check_downloads(settings, say)
+    with LabelledNYUD2(labelled) as data:
+        splits, origin = _splits(settings, data)
+        tree.write_splits(splits)
+        say(f"splits: {', '.join(f'{name} {len(ids)}' for name, ids in splits.items())} ({origin})")
+        _export(tree, data, settings)
+        scenes, numbers = _scenes(data), data.numbers
+    say(f"frames: {len(numbers)} with colour, depth, raw depth, boxes and instances in {settings.output}")
+    reports = [_encode_tree(tree, numbers, settings)]
+    say(f"HHA: {reports[0].lines()[-1]}")
+    _write_lists(tree, splits)
+    _proposals(settings, splits, say)
+    if settings.video is not None:
+        reports.append(_video(settings, settings.video, splits, scenes, say))
+    if not any(report.failed for report in reports):
+        for split in ("trainval", "test"):
+            tree.check(split, "images+hha", segmentation=True)
+        say(f"{settings.output} is ready")
+    return reports
+
+
+def rebuild_splits(train_numbers: Sequence[int], scenes: Mapping[int, str], size: int, seed: int) -> list[int]:
+    """A part of the official training frames made of whole scenes, as near to ``size`` frames as scenes allow.
+
+    Args:
+        train_numbers: frame numbers to choose from.
+        scenes: scene of each.
+        size: how many are wanted.
+        seed: of the order in which scenes are tried.
+
+    Returns:
+        Sorted frame numbers; no scene (:func:`base_scene`) has frames both inside and outside.
+    """
+    groups: dict[str, list[int]] = {}
+    for number in sorted(train_numbers):
+        groups.setdefault(base_scene(scenes[number]), []).append(number)
+    names = sorted(groups)
+    chosen: list[int] = []
+    for index in np.random.default_rng(seed).permutation(len(names)):
+        group = groups[names[index]]
+        if abs(len(chosen) + len(group) - size) < abs(len(chosen) - size):
+            chosen += group
+    return sorted(chosen)
+
+
+def _check_downloads(settings: Settings, say: Callable[[str], None]) -> None:
+    """Checksums, unless the same files (by size and time) were checked before; refuses a tree made of others."""
+    stamp = settings.output / "prepare.json"
+    known = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+    names = {LABELLED: "nyud2_labelled", OFFICIAL: "nyud2_splits", PROPOSALS: "nyud2_mcg_boxes"}
+    found: dict[str, Any] = {}
+    for file, name in names.items():
+        path = settings.downloads / file
+        if not path.exists():
+            if file != PROPOSALS and not (file == OFFICIAL and (settings.downloads / GUPTA).exists()):
+                raise MissingFileError(path, f"{DOWNLOADS[name].about}; {DOWNLOADS[name].url}")
+            continue
+        status = path.stat()
+        found[file] = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "checked": settings.check}
+        before = known.get(file, {})
+        if before.get("bytes", status.st_size) != status.st_size and not settings.overwrite:
+            raise DataError(
+                f"{settings.output} was made of a {file} of {before['bytes']} bytes, this one has {status.st_size}; "
+                "choose another output folder or --overwrite"
+            )
+        if before == found[file] or not settings.check:
+            continue
+        say(f"{file}: {verify(path, DOWNLOADS[name], progress=settings.progress)}")
+    if not settings.check:
+        say("checksums: not compared")
+    with atomic_write(stamp, "w") as stream:
+        json.dump(found, stream, indent=1)
+
+
+def _splits(settings: Settings, data: LabelledNYUD2) -> tuple[dict[str, list[int]], str]:
+    """Frame numbers of train, val, trainval and test, and where they come from."""
+    path = settings.downloads / GUPTA
+    if path.exists():
+        return NYUD2Tree.read_splits(path), f"as {GUPTA} says"
+    official = settings.downloads / OFFICIAL
+    content = read_mat(official, ["trainNdxs", "testNdxs"])
+    trainval, test = (
+        sorted(int(index) + FIRST_ID - 1 for index in content[name].ravel()) for name in ("trainNdxs", "testNdxs")
+    )
+    scenes = dict(zip(data.numbers, data.scenes, strict=True))
+    unknown = sorted((set(trainval) | set(test)) - set(scenes))
+    if unknown:
+        raise DataError(f"{official}: frame {unknown[0] - FIRST_ID + 1} of {len(unknown)} is not in {data.path}")
+    size = round(TRAIN_FRAMES * len(trainval) / 795)
+    train = rebuild_splits(trainval, scenes, size, settings.seed)
+    splits = {
+        "train": train,
+        "val": sorted(set(trainval) - set(train)),
+        "trainval": trainval,
+        "test": test,
+    }
+    return splits, f"test as {OFFICIAL}; {GUPTA} is not there, so train and val are ours, seed {settings.seed}"
+
+
+def _scenes(data: LabelledNYUD2) -> dict[int, set[str]]:
+    """Names under which the raw video may know the scene of each frame."""
+    found = {}
+    for number, scene, file in zip(data.numbers, data.scenes, data.raw_depth_filenames, strict=True):
+        found[number] = {scene, file.rsplit("/", 1)[0].rsplit("/", 1)[-1]} if "/" in file else {scene}
+    return found
+
+
+def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> None:
+    """The pngs and .mat files of every labelled frame that has not all of them."""
+    names = data.names
+    for number in tqdm(data.numbers, desc="frames", unit="frame", disable=None if settings.progress else True):
+        image, depth, raw = (tree.path(number, kind) for kind in ("images", "depth", "rawdepth"))
+        boxes, segmentation = tree.ground_truth_path(number), tree.segmentation_path(number)
+        if not settings.overwrite and all(os.path.exists(path) for path in (image, depth, raw, boxes, segmentation)):
+            continue
+        frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
+        write_color(image, frame.color)
+        write_depth(depth, frame.depth)
+        write_depth(raw, frame.raw_depth)
+        write_ground_truth(boxes, boxes_from_labels(labels, instances, names))
+        tree.write_segmentation(number, labels, instances)
+
+
+def _encode_tree(tree: NYUD2Tree, numbers: Sequence[int], settings: Settings) -> Report:
+    frames = [
+        Frame(
+            FileSource(str(tree.path(number, "depth")), DepthFormat(1000), str(tree.path(number, "rawdepth"))),
+            str(tree.path(number, "hha")),
+            CAMERAS["nyud2_color_cropped"],
+        )
+        for number in numbers
+    ]
+    options = Options(overwrite=settings.overwrite)
+    return run_frames(frames, options, workers=settings.workers, progress=settings.progress)
+
+
+def _write_lists(tree: NYUD2Tree, splits: Mapping[str, Sequence[int]]) -> None:
+    for name, numbers in splits.items():
+        pairs = [(str(tree.path(number, "images")), str(tree.path(number, "hha"))) for number in numbers]
+        write_pairs(Path(tree.root) / "lists" / f"{name}_pairs.txt", pairs)
+
+
+def _proposals(settings: Settings, splits: Mapping[str, Sequence[int]], say: Callable[[str], None]) -> None:
+    """Check the proposals and put them where the fork looks for them, beside the tree."""
+    source, target = settings.downloads / PROPOSALS, settings.output.parent / PROPOSALS
+    if not source.exists():
+        say(f"proposals: {PROPOSALS} is not there; detection will need it")
+        return
+    names = [f"img_{number}" for part in ("trainval", "test") for number in splits[part]]
+    count = sum(len(boxes) for boxes in read_proposals(source, names).values())
+    if source.resolve() != target.resolve():
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
+    say(f"proposals: {count} boxes of {len(names)} images in {target}")
+
+
+def _video(
+    settings: Settings,
+    root: Path,
+    splits: Mapping[str, Sequence[int]],
+    scenes: Mapping[int, set[str]],
+    say: Callable[[str], None],
+) -> Report:
+    """Select and encode video frames of the scenes of one split only."""
+    folders = {scene_name(folder): folder for folder in scene_folders(root)}
+    inside = {name for number in splits[settings.video_split] for name in scenes[number]}
+    outside = {name for number in set(scenes) - set(splits[settings.video_split]) for name in scenes[number]}
+    split = scenes_of_split(folders, inside, outside)
+    say(
+        f"video: {len(split.scenes)} of {len(folders)} scenes are of {settings.video_split} alone; left out: "
+        f"{len(split.other)} of other splits, {len(split.shared)} of both, {len(split.unknown)} without labelled frames"
+    )
+    candidates = {name: synchronise(folders[name]) for name in split.scenes}
+    pairs = select(candidates, settings.video_frames, settings.seed, usable=_enough_depth)
+    output = settings.output / f"video_{settings.video_split}"
+    write_selection(output / "selection.json", pairs, root, settings.seed)
+    frames = video_frames(pairs, output, "hha")
+    options = Options(overwrite=settings.overwrite)
+    report = run_frames(frames, options, workers=settings.workers, progress=settings.progress)
+    done = [(frame.color_output or "", frame.output) for frame in finished(frames, report)]
+    write_pairs(output / "pairs.txt", done)
+    say(f"video: {len(done)} pairs in {output / 'pairs.txt'}; {report.lines()[-1]}")
+    return report
+
+
+def _enough_depth(pair: VideoPair) -> bool:
+    return missing_fraction(pair.depth) <= MOST_MISSING

@@ -1,0 +1,144 @@
+"""Where the depth of a frame comes from, and what is to be made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from caffe_compat.depth.camera import Camera
+from caffe_compat.depth.io import DepthFormat, read_color, read_depth
+from caffe_compat.depth.register import register_nyud2
+from caffe_compat.errors import DataError, UsageError
+from caffe_compat.files import open_existing
+
+__all__ = ["DepthSource", "FileSource", "Frame", "Reading"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """One frame as read.
+
+    Args:
+        depth: float64 [H, W] metres, 0 where nothing is known.
+        missing: bool [H, W], pixels whose depth was filled in and not measured; None: the zeros of ``depth``.
+        color: uint8 [H, W, 3] RGB, registered to ``depth``.
+    """
+
+    depth: np.ndarray
+    missing: np.ndarray | None = None
+    color: np.ndarray | None = None
+
+
+class DepthSource(Protocol):
+    """What a frame is read from.  It goes to worker processes: it holds paths and numbers, no open files."""
+
+    @property
+    def name(self) -> str:
+        """For messages and reports: the file, and the frame if the file holds several."""
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What the pixels depend on, in JSON's terms; kept in the image that is made of them."""
+
+    def read(self) -> Reading:
+        """Read the frame.
+
+        Raises:
+            MissingFileError, DataError: it cannot be used; names the file.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class FileSource:
+    """Depth in a file of its own.
+
+    Args:
+        depth: the file.
+        form: how its numbers become metres.  With ``nyud2_raw`` depth is registered to ``color``, and both are
+            undistorted, in reading.
+        raw_depth: file of the same form and size whose holes are the missing pixels of an already filled ``depth``.
+        color: colour image of the same size.
+
+    Raises:
+        UsageError: raw NYUD2 depth without colour, or with a separate raw depth.
+    """
+
+    depth: str
+    form: DepthFormat = DepthFormat()
+    raw_depth: str | None = None
+    color: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.form.encoding == "nyud2_raw" and (self.raw_depth is not None or self.color is None):
+            raise UsageError(
+                f"{self.depth}: raw NYUD2 depth needs its colour image to be registered to, "
+                "and takes no separate raw depth"
+            )
+
+    @property
+    def name(self) -> str:
+        return self.depth
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {
+            "encoding": self.form.encoding,
+            "units_per_metre": self.form.units_per_metre,
+            "invalid": list(self.form.invalid),
+            "depth": Path(self.depth).name,
+            "depth_sha1": _sha1(self.depth),
+            "missing_sha1": None if self.raw_depth is None else _sha1(self.raw_depth),
+            "color_sha1": None if self.color is None else _sha1(self.color),
+        }
+
+    def read(self) -> Reading:
+        depth = read_depth(self.depth, self.form)
+        color = None if self.color is None else read_color(self.color)
+        if color is not None and color.shape[:2] != depth.shape:
+            raise DataError(
+                f"{self.color} is {color.shape[0]} x {color.shape[1]} but {self.depth} is "
+                f"{depth.shape[0]} x {depth.shape[1]}: colour and depth must be registered and of one size"
+            )
+        if self.form.encoding == "nyud2_raw" and color is not None:
+            try:
+                depth, color = register_nyud2(depth, color)
+            except DataError as error:
+                raise DataError(f"{self.depth}: {error}") from error
+        return Reading(depth, self._missing(depth), color)
+
+    def _missing(self, depth: np.ndarray) -> np.ndarray | None:
+        if self.raw_depth is None:
+            return None
+        raw = read_depth(self.raw_depth, self.form)
+        if raw.shape != depth.shape:
+            raise DataError(
+                f"{self.depth}: raw depth {self.raw_depth} is {raw.shape[0]} x {raw.shape[1]}, "
+                f"depth {depth.shape[0]} x {depth.shape[1]}"
+            )
+        return raw == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """One image to make.
+
+    Args:
+        source: the depth.
+        output: png to write.
+        camera: who made it; disparity images do without.
+        color_output: where to write the colour image as png.
+        scene: frames of one scene are held out together.
+    """
+
+    source: DepthSource
+    output: str
+    camera: Camera | None
+    color_output: str | None = None
+    scene: str = ""
+
+
+def _sha1(path: str) -> str:
+    with open_existing(path) as stream:
+        return hashlib.sha1(stream.read(), usedforsecurity=False).hexdigest()

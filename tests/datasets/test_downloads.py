@@ -1,0 +1,136 @@
+import dataclasses
+import hashlib
+import http.server
+import io
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from caffe_compat.datasets import downloads
+from caffe_compat.datasets.downloads import DOWNLOADS, Download, checksum, fetch, table, verify
+from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, UsageError
+
+CONTENT = bytes(range(256)) * 5000
+
+
+class Host(http.server.BaseHTTPRequestHandler):
+    """Serves ``files``; understands Range; ends a connection after ``limit`` bytes."""
+
+    files: dict[str, bytes] = {}
+    limit = 1 << 30
+    asked: list[str | None] = []
+
+    def do_GET(self):
+        content = self.files.get(self.path)
+        if content is None:
+            self.send_error(404)
+            return
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : start + self.limit])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def host(monkeypatch):
+    Host.files, Host.limit, Host.asked = {}, 1 << 30, []
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def serve(monkeypatch, host: str, name: str, content: bytes, **changes) -> Download:
+    Host.files[f"/{name}"] = content
+    item = Download(
+        f"{host}/{name}", "a test", "answers", len(content), f"md5:{hashlib.md5(content).hexdigest()}", **changes
+    )
+    monkeypatch.setattr(downloads, "DOWNLOADS", {"thing": item})
+    return item
+
+
+def test_fetch_goes_on_where_the_connection_ended(monkeypatch, host, tmp_path):
+    serve(monkeypatch, host, "f.mat", CONTENT)
+    Host.limit = 500_000
+    with pytest.raises(CaffeCompatError, match=r"500000 of 1280000 bytes|incomplete|IncompleteRead"):
+        fetch("thing", tmp_path)
+    assert (tmp_path / "f.mat.part").stat().st_size == 500_000 and not (tmp_path / "f.mat").exists()
+    Host.limit = 1 << 30
+    assert fetch("thing", tmp_path).read_bytes() == CONTENT
+    assert Host.asked == [None, "bytes=500000-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["f.mat"]
+    fetch("thing", tmp_path)  # only checked
+    assert len(Host.asked) == 2
+
+
+def test_a_damaged_download_does_not_get_the_name(monkeypatch, host, tmp_path):
+    serve(monkeypatch, host, "f.mat", CONTENT)
+    Host.files["/f.mat"] = CONTENT[:-1] + b"x"
+    with pytest.raises(DataError, match=r"f\.mat\.part: md5 .* expected .*delete it"):
+        fetch("thing", tmp_path)
+    assert not (tmp_path / "f.mat").exists()
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tgz"])
+def test_archives_are_unpacked(monkeypatch, host, tmp_path, suffix):
+    packed = io.BytesIO()
+    if suffix == "zip":
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("tree/a.txt", "here")
+    else:
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            info = tarfile.TarInfo("tree/a.txt")
+            info.size = 4
+            archive.addfile(info, io.BytesIO(b"here"))
+    serve(monkeypatch, host, f"f.{suffix}", packed.getvalue(), folder="in")
+    fetch("thing", tmp_path)
+    assert (tmp_path / "in" / "tree" / "a.txt").read_text() == "here"
+
+
+def test_archives_do_not_write_outside(monkeypatch, host, tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("../../evil.txt"), io.BytesIO(b""))
+    serve(monkeypatch, host, "f.tgz", packed.getvalue(), folder="in")
+    with pytest.raises(CaffeCompatError, match=r"f\.tgz: cannot be unpacked"):
+        fetch("thing", tmp_path / "a" / "b")
+    assert not list(tmp_path.rglob("evil.txt"))
+
+
+def test_dead_hosts_and_wrong_names_say_so(monkeypatch, host, tmp_path):
+    item = serve(monkeypatch, host, "f.mat", CONTENT)
+    with pytest.raises(CaffeCompatError, match=r"none\.mat: .*404.*\(answers\).*--url"):
+        fetch("thing", tmp_path, url=f"{host}/none.mat")
+    with pytest.raises(CaffeCompatError, match="127.0.0.1:9/f.mat: .*refused"):
+        fetch("thing", tmp_path, url="http://127.0.0.1:9/f.mat")
+    with pytest.raises(UsageError, match="no download 'thong'.*thing"):
+        fetch("thong", tmp_path)
+    with pytest.raises(MissingFileError, match=r"f\.mat \(a test, from http"):
+        verify(tmp_path / "f.mat", item)
+    (tmp_path / "f.mat").write_bytes(CONTENT[:-7])
+    with pytest.raises(DataError, match="1279993 bytes, expected 1280000: truncated"):
+        verify(tmp_path / "f.mat", item)
+    assert "no checksum" in verify(tmp_path / "f.mat", dataclasses.replace(item, size=None, digest=None))
+
+
+def test_the_list_names_every_file_and_what_is_known(tmp_path):
+    text = table()
+    assert all(name in text and item.url in text and item.status in text for name, item in DOWNLOADS.items())
+    assert sum(name.startswith("nyud2_raw_") for name in DOWNLOADS) == 37
+    for item in DOWNLOADS.values():
+        kind, _, digits = (item.digest or "md5:" + "0" * 32).partition(":")
+        assert len(digits) == {"md5": 32, "sha256": 64}[kind]
+    (tmp_path / "x").write_bytes(b"abc")
+    assert checksum(tmp_path / "x") == "900150983cd24fb0d6963f7d28e17f72"

@@ -1,0 +1,177 @@
+import h5py
+import numpy as np
+import pytest
+from nyud2_files import Opaque, cell, lengths, truncated, write_v73
+from scipy.io import savemat
+from scipy.sparse import csc_array
+
+from caffe_compat.datasets.mat import open_v73, read_mat, read_v73, write_mat
+from caffe_compat.errors import DataError, MissingFileError
+
+VOLUME = np.arange(24, dtype=np.uint16).reshape(2, 3, 4)
+VALUES = {
+    "matrix": np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.5]]),
+    "volume": VOLUME,
+    "single": np.array([[0.1]], np.float32),
+    "flags": np.array([[True], [False]]),
+    "text": "night stand",
+    "nothing": "",
+    "hollow": np.zeros((0, 4), np.float32),
+    "cells": cell(["a", np.array([[7.0]]), ""]),
+    "struct": {"name": "bed", "inner": {"box": np.array([[1.0, 2.0, 3.0, 4.0]])}},
+    "none": cell([]),
+}
+STRUCTS = [{"k": "aa", "v": np.array([[1.0]])}, {"k": "b", "v": np.array([[2.0]])}]
+
+
+def write(path, form, values=VALUES, structs=STRUCTS):
+    values = dict(values)
+    if form == "v7.3":
+        if structs is not None:
+            values["structs"] = structs
+        return write_v73(path, values)
+    if structs is not None:
+        records = np.empty((1, len(structs)), [(field, object) for field in ("k", "v")])
+        records[0] = [tuple(item.values()) for item in structs]
+        values["structs"] = records
+    savemat(path, values, do_compression=form == "v5 compressed")
+    return path
+
+
+FORMS = pytest.mark.parametrize("form", ["v5", "v5 compressed", "v7.3"])
+
+
+@FORMS
+def test_both_versions_read_the_same(tmp_path, form):
+    found = read_mat(write(tmp_path / "a.mat", form))
+    assert set(found) == {*VALUES, "structs"}
+    for name in ("matrix", "volume", "single", "flags", "hollow"):
+        assert found[name].dtype == VALUES[name].dtype
+        np.testing.assert_array_equal(found[name], VALUES[name])
+    assert found["volume"][1, 2, 3] == 23
+    assert found["text"] == "night stand"
+    assert found["nothing"] == ""
+    assert found["cells"].shape == (3, 1)
+    assert found["cells"][0, 0] == "a"
+    assert found["cells"][1, 0] == 7
+    assert found["cells"][2, 0] == ""
+    assert found["struct"]["name"] == "bed"
+    np.testing.assert_array_equal(found["struct"]["inner"]["box"], [[1, 2, 3, 4]])
+    assert found["structs"].shape == (1, 2)
+    assert [item["k"] for item in found["structs"][0]] == ["aa", "b"]
+    assert [item["v"].item() for item in found["structs"][0]] == [1, 2]
+    assert found["none"].size == 0
+    assert found["none"].dtype == object
+
+
+@FORMS
+def test_a_struct_array_of_one_is_a_dict(tmp_path, form):
+    path = write(tmp_path / "a.mat", form, {}, STRUCTS[:1])
+    assert read_mat(path, ["structs"])["structs"]["k"] == "aa"
+
+
+@FORMS
+def test_a_struct_array_of_none(tmp_path, form):
+    assert read_mat(write(tmp_path / "a.mat", form, {}, []))["structs"].size == 0
+
+
+@FORMS
+def test_only_what_is_asked_for(tmp_path, form):
+    assert list(read_mat(write(tmp_path / "a.mat", form), ["text"])) == ["text"]
+
+
+@FORMS
+def test_missing_variable_is_named_with_the_nearest(tmp_path, form):
+    path = write(tmp_path / "a.mat", form)
+    with pytest.raises(DataError, match=r"a\.mat: no variable 'matrics' \(did you mean 'matrix'\?\); it has: .*volume"):
+        read_mat(path, ["text", "matrics"])
+
+
+def test_opaque_variable_is_an_error_only_if_asked_for(tmp_path):
+    path = write_v73(tmp_path / "a.mat", {"namesToIds": Opaque(), "x": np.ones((2, 2))})
+    assert list(read_mat(path)) == ["x"]
+    with pytest.raises(DataError, match=r"a\.mat: variable 'namesToIds' is of class 'containers.Map'"):
+        read_mat(path, ["namesToIds"])
+
+
+def test_sparse_of_version_5_is_an_error_only_if_asked_for(tmp_path):
+    savemat(tmp_path / "a.mat", {"s": csc_array(np.eye(3)), "x": np.ones((2, 2))})
+    assert list(read_mat(tmp_path / "a.mat")) == ["x"]
+    with pytest.raises(DataError, match=r"a\.mat: variable 's' holds a csc"):
+        read_mat(tmp_path / "a.mat", ["s"])
+
+
+def test_char_matrix_gives_a_text_per_row(tmp_path):
+    savemat(tmp_path / "a.mat", {"x": np.array(["ab ", "cde"])})
+    assert read_mat(tmp_path / "a.mat")["x"].tolist() == ["ab ", "cde"]
+
+
+def test_umlauts(tmp_path):
+    assert read_mat(write_v73(tmp_path / "a.mat", {"x": "Möbel"}))["x"] == "Möbel"
+
+
+def test_absent_file(tmp_path):
+    with pytest.raises(MissingFileError, match=r"none\.mat"):
+        read_mat(tmp_path / "none.mat")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 200, b"MATLAB 4" * 30, b"\x89PNG\r\n\x1a\n" + bytes(300)])
+def test_not_a_mat_file(tmp_path, content):
+    path = tmp_path / "a.mat"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.mat: not a Matlab file"):
+        read_mat(path)
+
+
+@FORMS
+def test_truncated_anywhere(tmp_path, form):
+    """Whole variables may be left of a short file of version 5; then the variable asked for is missing."""
+    path = write(tmp_path / "a.mat", form)
+    for length in lengths(path, 60):
+        short = truncated(path, length)
+        with pytest.raises(DataError, match=f"a_{length}.mat: "):
+            read_mat(short, ["structs"])
+
+
+def test_truncated_version_73_says_so(tmp_path):
+    path = write(tmp_path / "a.mat", "v7.3")
+    with pytest.raises(DataError, match="truncated Matlab file of version 7.3"):
+        read_mat(truncated(path, 500))
+    with pytest.raises(DataError, match="damaged Matlab file of version 7.3: .*truncated"):
+        read_mat(truncated(path, 2000))
+
+
+def test_cells_that_hold_themselves(tmp_path):
+    path = write_v73(tmp_path / "a.mat", {"cells": cell(["a"])})
+    with h5py.File(path, "r+") as file:
+        file["cells"][0, 0] = file["cells"].ref
+    with pytest.raises(DataError, match=r"a\.mat: variable 'cells' is damaged: nested deeper"):
+        read_mat(path)
+
+
+def test_open_v73_streams(tmp_path):
+    with open_v73(write(tmp_path / "a.mat", "v7.3")) as file:
+        assert file["volume"].shape == (4, 3, 2)
+        assert read_v73(file, "text") == "night stand"
+        with pytest.raises(DataError, match="no variable 'texts'"):
+            read_v73(file, "texts")
+    with pytest.raises(DataError, match="version 5, expected 7.3"):
+        open_v73(write(tmp_path / "b.mat", "v5"))
+
+
+def test_write_mat_replaces_whole_files_only(tmp_path):
+    path = tmp_path / "sub" / "a.mat"
+    write_mat(path, {"x": np.ones((1, 2))})
+    with pytest.raises(TypeError):
+        write_mat(path, {"y": object()})
+    assert list(read_mat(path)) == ["x"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.mat"]
+
+
+def test_damaged_in_the_middle(tmp_path):
+    path = write(tmp_path / "a.mat", "v5 compressed", {"x": np.arange(1000.0)}, None)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.mat: damaged Matlab file of version 5"):
+        read_mat(path)
