@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_SEEDS ?= 1
 # Threads that wait by spinning slow each other down where others use the cores too.
-export GOMP_SPINCOUNT ?= 1000
+export GOMP_SPINCOUNT ?= 20000
 
 .PHONY: demo test check bench clean
 

@@ -14,7 +14,7 @@ NO_PYTHON_LAYERS = "--no-python-layers"
 
 # Read when torch is loaded, after this module.  OpenMP threads that wait by spinning make an operation many times
 # slower where other processes use the cores too.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")
 
 
 def run(main: Callable[[list[str] | None], int | None]) -> int:

@@ -17,10 +17,12 @@ from typing import Any, Literal, TypeVar, overload
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import check_depth, resolve_camera
 from caffe_compat.depth.disparity import encode_disparity, round_to_uint8
+from caffe_compat.depth.tiles import image_tiles, spans
 
 __all__ = ["HHA", "hha"]
 
@@ -119,34 +121,51 @@ def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = 
 
 def _encode(depth: Tensor, camera: Camera, missing: Tensor | None, parts: bool) -> dict[str, Tensor]:
     """HHA of a batch [N, H, W] in metres."""
-    z = depth.double() * 100
-    x, y = _ray_slopes(camera, z)
-    fine, coarse = _normals(z, x, y, missing)
+    x, y = _ray_slopes(camera, depth)
+    fine, coarse = _normals(depth, x, y, missing)
     gravity = _gravity(coarse)
     _warn_tilt(gravity)
     rotation = _rotation_to(gravity)
     down = rotation[:, :, 1].reshape(-1, 3, 1, 1)  # of the point cloud; differs from gravity below 0.1 degrees
-    height = -(z * (x * down[:, 0] + y * down[:, 1] + down[:, 2]))
-    ground = height.amin(dim=(1, 2))
-    ground = torch.where(ground > GROUND_LIMIT_CM, GROUND_DEFAULT_CM, ground)
-    height = height - ground.reshape(-1, 1, 1)
-    cosine = torch.einsum("nc,nchw->nhw", gravity, fine)
-    # Matlab's min and max skip NaN: no normal becomes -1, 180 degrees.
-    angle = torch.rad2deg(torch.acos(torch.nan_to_num(cosine, nan=-1.0).clamp_(-1, 1)))
-    image = torch.stack([encode_disparity(z), round_to_uint8(height), round_to_uint8(angle + (128 - 90))], dim=-1)
+    tiles = image_tiles(depth.shape[1], depth.shape[2], depth.device)
+
+    def height(rows: slice, columns: slice) -> Tensor:
+        slope = x[:, columns] * down[:, 0] + y[rows] * down[:, 1] + down[:, 2]
+        return slope.mul_(_centimetres(depth[:, rows, columns])).neg_()
+
+    ground = torch.stack([height(*tile).amin(dim=(1, 2)) for tile in tiles]).amin(dim=0)
+    ground = torch.where(ground > GROUND_LIMIT_CM, GROUND_DEFAULT_CM, ground).reshape(-1, 1, 1)
+    image = torch.empty((*depth.shape, 3), dtype=torch.uint8, device=depth.device)
+    for rows, columns in tiles:
+        part = image[:, rows, columns]
+        part[..., 0] = encode_disparity(_centimetres(depth[:, rows, columns]))
+        part[..., 1] = round_to_uint8(height(rows, columns).sub_(ground))
+        part[..., 2] = round_to_uint8(_angle(gravity, fine[:, :, rows, columns]).add_(128 - 90))
     if not parts:
         return {"image": image}
-    points = torch.stack([x * z, y * z, z], dim=-1) / 100
+    z, every = depth.double(), (slice(None), slice(None))
     return {
         "image": image,
-        "points": points,
+        "points": torch.stack([x * z, y * z, z], dim=-1),
         "normals": fine.movedim(1, -1),
         "gravity": gravity,
         "rotation": rotation,
-        "height": height / 100,
-        "angle": angle,
-        "ground": ground / 100,
+        "height": (height(*every) - ground) / 100,
+        "angle": _angle(gravity, fine),
+        "ground": ground.flatten() / 100,
     }
+
+
+def _centimetres(depth: Tensor) -> Tensor:
+    """The unit of the original, in float64 whatever ``depth`` is."""
+    return depth.double() * 100
+
+
+def _angle(gravity: Tensor, normals: Tensor) -> Tensor:
+    """Degrees [N, H, W] between gravity [N, 3] and normals [N, 3, H, W]."""
+    cosine = torch.bmm(gravity[:, None, :], normals.flatten(2)).view(len(normals), *normals.shape[2:])
+    # Matlab's min and max skip NaN: no normal becomes -1, 180 degrees.
+    return cosine.nan_to_num_(nan=-1.0).clamp_(-1, 1).acos_().rad2deg_()
 
 
 def _ray_slopes(camera: Camera, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,37 +175,55 @@ def _ray_slopes(camera: Camera, like: Tensor) -> tuple[Tensor, Tensor]:
     return ((u - camera.cx) / camera.fx)[None, :], ((v - camera.cy) / camera.fy)[:, None]
 
 
-def _normals(z: Tensor, x: Tensor, y: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Unit normals [N, 3, H, W] of 7 x 7 and of 21 x 21 windows; the latter without a defined sign.
+def _normals(depth: Tensor, x: Tensor, y: Tensor, missing: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Unit normals [N, 3, H, W] of 7 x 7 and of 21 x 21 windows.
+
+    The latter have no defined sign, and are 0 instead of NaN where there is none.
 
     In each window the plane ``n1 X/Z + n2 Y/Z + n3 = 1/Z`` is fitted by least squares over the valid pixels.
     ``X/Z`` depends on the column alone and ``Y/Z`` on the row alone, so five sums along columns serve all nine moments.
     """
-    inverse = z.reciprocal()
-    valid = torch.ones_like(z[:1, :, :1])  # broadcasts: the same sums in every column
-    if missing is not None:
-        inverse = inverse.masked_fill(missing, 0)
-        valid = missing.logical_not().to(z)
-    one, xx = torch.ones_like(x), x * x
-    sums = (
-        (valid, (xx, x, one)),
-        (valid * y, (x, one)),
-        (valid * y * y, (one,)),
-        (inverse, (x, one)),
-        (inverse * y, (one,)),
-    )
-    fine, coarse = [], []
-    for plane, factors in sums:
-        columns = _sum7(torch.nn.functional.pad(plane, (0, 0, GRAVITY_RADIUS, GRAVITY_RADIUS)), -2)
-        for factor in factors:
-            window = _sum7(torch.nn.functional.pad(columns * factor, (GRAVITY_RADIUS, GRAVITY_RADIUS)), -1)
-            fine.append(window[:, 7:-7, 7:-7])
-            coarse.append(_sum21(_sum21(window, -2), -1))
-    normals = _solve(fine)
-    facing = normals[0] * x + normals[1] * y + normals[2]
-    if missing is not None:
-        facing = torch.where(z == 0, normals[2], facing)
-    return _unit(normals, facing), _unit(_solve(coarse), None)
+    height, width = depth.shape[1:]
+    fine, coarse = (torch.empty((len(depth), 3, height, width), dtype=x.dtype, device=x.device) for _ in range(2))
+    for rows, columns in image_tiles(height, width, depth.device):
+        (tall, above_below), (wide, left_right) = _reach(rows, height), _reach(columns, width)
+        inverse = _centimetres(depth[:, tall, wide]).reciprocal_()
+        if missing is None:
+            known = pad(torch.ones_like(inverse[:1, :, :1]), (0, 0, *above_below))  # the same sums in every column
+        else:
+            hidden = missing[:, tall, wide]
+            inverse.masked_fill_(hidden, 0)
+            known = pad(hidden.logical_not().to(inverse), (*left_right, *above_below))
+        inverse = pad(inverse, (*left_right, *above_below))
+        slope_y = pad(y[tall], (0, 0, *above_below))
+        one, slope_x, square_x = (pad(row[:, wide], left_right) for row in (torch.ones_like(x), x, x * x))
+        sums = (
+            (known, (square_x, slope_x, one)),
+            (known * slope_y, (slope_x, one)),
+            (known * slope_y * slope_y, (one,)),
+            (inverse, (slope_x, one)),
+            (inverse * slope_y, (one,)),
+        )
+        small, large = [], []
+        for plane, factors in sums:
+            stripe = _sum7(plane, -2)
+            for factor in factors:
+                window = _sum7(stripe * factor, -1)
+                small.append(window[:, 7:-7, 7:-7])
+                large.append(_sum21(_sum21(window, -2), -1))
+        normals = _solve(small)
+        facing = (normals[0] * x[:, columns]).addcmul_(normals[1], y[rows]).add_(normals[2])
+        if missing is not None:
+            facing = torch.where(depth[:, rows, columns] == 0, normals[2], facing)
+        _unit(normals, facing, fine[:, :, rows, columns])
+        _unit(_solve(large), None, coarse[:, :, rows, columns]).nan_to_num_(nan=0.0)
+    return fine, coarse
+
+
+def _reach(part: slice, length: int) -> tuple[slice, tuple[int, int]]:
+    """A part of an axis with the margin that windows need: what there is of it, and what is lacking at both ends."""
+    low, high = part.start - GRAVITY_RADIUS, part.stop + GRAVITY_RADIUS
+    return slice(max(low, 0), min(high, length)), (max(-low, 0), max(high - length, 0))
 
 
 def _sum7(plane: Tensor, dim: int) -> Tensor:
@@ -219,32 +256,30 @@ def _solve(moments: list[Tensor]) -> list[Tensor]:
     ]
 
 
-def _unit(vector: list[Tensor], facing: Tensor | None) -> Tensor:
-    """Vectors of length 1 [N, 3, H, W], turned round where ``facing`` is negative; NaN where the length is 0."""
+def _unit(vector: list[Tensor], facing: Tensor | None, out: Tensor) -> Tensor:
+    """Vectors of length 1 in ``out`` [N, 3, H, W], turned round where ``facing`` is negative; NaN where the length
+    is 0."""
     scale = (vector[0] * vector[0]).addcmul_(vector[1], vector[1]).addcmul_(vector[2], vector[2]).sqrt_().reciprocal_()
     if facing is not None:
-        scale = torch.copysign(scale, facing)
-    return torch.stack([part * scale for part in vector], dim=1)
+        scale.copysign_(facing)
+    for index, part in enumerate(vector):
+        torch.mul(part, scale, out=out[:, index])
+    return out
 
 
 def _gravity(normals: Tensor) -> Tensor:
-    """The direction down [N, 3] that most normals [N, 3, H, W] are parallel or at right angles to.
+    """The direction down [N, 3] that most normals [N, 3, H, W] (0 where there is none) are parallel or at right angles
+    to.
 
     Starts from the image's downward axis; each step takes the direction least like the wall-like normals and most like
     the floor-like ones, first with a loose, then with a tight idea of both.
     """
-    unit = normals.flatten(2).nan_to_num(nan=0.0)
-    products = torch.stack(
-        [unit[:, i] * unit[:, j] for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))], dim=1
-    )
+    unit = normals.flatten(2)
     down = unit.new_tensor([[0.0, 1.0, 0.0]]).expand(len(unit), 3)
+    pieces = spans(unit.shape[2], unit.device)
     for threshold, iterations in GRAVITY_STAGES:
-        parallel, across = math.cos(math.radians(threshold)), math.sin(math.radians(threshold))
         for _ in range(iterations):
-            cosine = torch.bmm(down[:, None, :], unit)[:, 0].abs_()
-            vote = (cosine < across).to(unit) - (cosine > parallel).to(unit)
-            sums = torch.bmm(products, vote[:, :, None])[:, :, 0]
-            matrix = sums[:, [0, 1, 2, 1, 3, 4, 2, 4, 5]].reshape(-1, 3, 3)
+            matrix = torch.stack([_votes(unit[:, :, piece], down, threshold) for piece in pieces]).sum(0)
             # 3 x 3: LAPACK takes microseconds, a GPU's solver milliseconds
             found = torch.linalg.eigh(matrix.cpu()).eigenvectors[:, :, 0].to(matrix.device)
             found = torch.where((found * down).sum(1, keepdim=True) < 0, -found, found)
@@ -252,6 +287,15 @@ def _gravity(normals: Tensor) -> Tensor:
                 break  # a fixed point: every further step of this stage repeats it
             down = found
     return down
+
+
+def _votes(unit: Tensor, down: Tensor, threshold: float) -> Tensor:
+    """Sum [N, 3, 3] of n n' over the wall-like normals [N, 3, M] less the same over the floor-like ones."""
+    cosine = torch.bmm(down[:, None, :], unit)[:, 0].abs_()
+    wall, floor = torch.empty_like(cosine), torch.empty_like(cosine)
+    torch.lt(cosine, math.sin(math.radians(threshold)), out=wall)
+    torch.gt(cosine, math.cos(math.radians(threshold)), out=floor)
+    return torch.bmm(unit * wall.sub_(floor)[:, None, :], unit.transpose(1, 2))
 
 
 def _rotation_to(gravity: Tensor) -> Tensor:
