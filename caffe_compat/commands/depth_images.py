@@ -88,12 +88,14 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
         raise UsageError("--output is missing")
     broken: list[tuple[str, str]] = []
     data_set, frames = _frames(arguments, kind, broken)
+    lists = _lists(arguments, frames) if data_set else {}  # wrong arguments are noticed before the work
     report = run_frames(frames, options, workers=arguments.workers, progress=not arguments.quiet)
     if len(frames) == 1 and report.failed and not data_set:
         raise DataError(report.failed[0][1])
     report.failed += broken
-    if data_set:
-        _write_lists(arguments, finished(frames, report))
+    for name, part in lists.items():
+        pairs = [(frame.color_output or "", frame.output) for frame in finished(part, report)]
+        write_pairs(Path(arguments.output) / f"{name}.txt", pairs)
     return report
 
 
@@ -178,18 +180,16 @@ def _layout(arguments: argparse.Namespace) -> str:
     return "files"
 
 
-def _write_lists(arguments: argparse.Namespace, frames: Sequence[Frame]) -> None:
-    """``pairs.txt`` and, on request, ``train_pairs.txt`` and ``val_pairs.txt``."""
-    lists = {"pairs": list(frames)}
+def _lists(arguments: argparse.Namespace, frames: list[Frame]) -> dict[str, list[Frame]]:
+    """``pairs`` and, on request, ``train_pairs`` and ``val_pairs``."""
     if arguments.hold_out is not None and arguments.hold_out_scenes is not None:
         raise UsageError("give --hold-out or --hold-out-scenes, not both")
+    lists = {"pairs": frames}
     if arguments.hold_out is not None:
         lists["train_pairs"], lists["val_pairs"] = hold_out(frames, arguments.hold_out)
     if arguments.hold_out_scenes is not None:
         lists["train_pairs"], lists["val_pairs"] = hold_out(frames, arguments.hold_out_scenes, scenes=True)
-    for name, part in lists.items():
-        pairs = [(frame.color_output or "", frame.output) for frame in part]
-        write_pairs(Path(arguments.output) / f"{name}.txt", pairs)
+    return lists
 
 
 def _refuse(arguments: argparse.Namespace, source: str, names: Sequence[str]) -> None:

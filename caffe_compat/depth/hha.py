@@ -98,7 +98,8 @@ def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = 
         DataError: wrong unit, size or type; NaN; no valid pixel; no camera.
 
     Warns:
-        UserWarning: gravity was found more than 45 degrees off the image's downward axis.
+        UserWarning: gravity was found more than 45 degrees off the image's downward axis.  The reverse does not hold:
+            the search begins at that axis, and of a camera tilted further it often takes a wall for the floor.
     """
     camera = resolve_camera(camera)
     values, hidden = check_depth(depth, missing)
