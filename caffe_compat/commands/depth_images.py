@@ -11,8 +11,8 @@ from caffe_compat.datasets.index import index_frames
 from caffe_compat.datasets.motorcycle import motorcycle_frame
 from caffe_compat.datasets.nyud2 import labelled_frames
 from caffe_compat.datasets.pairs import finished, hold_out, write_pairs
-from caffe_compat.datasets.selection import select
-from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, sun_frames
+from caffe_compat.datasets.selection import MAX_GAP, enough_depth, select
+from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split, sun_frames
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair, scene_folders, scene_name, synchronise, video_frames
 from caffe_compat.depth.batch import Kind, Options, Report, run_frames
@@ -26,7 +26,7 @@ __all__ = ["add_arguments", "depth_images", "parse_numbers"]
 DEPTH_SUFFIXES = (".npy", ".pgm", ".png", ".tif", ".tiff")
 FILE_ARGUMENTS = ("camera", "origin", "units_per_metre", "encoding", "invalid", "raw_depth", "color")
 """Arguments about single files; a data set brings its own values."""
-DATA_SET_ARGUMENTS = ("frames", "no_crop", "count", "exclude_nyud2", "hold_out", "hold_out_scenes")
+DATA_SET_ARGUMENTS = ("frames", "no_crop", "count", "exclude_nyud2", "sun_split", "hold_out", "hold_out_scenes")
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
@@ -58,6 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "--exclude-nyud2", nargs="?", const="all", metavar="NYUSPLITS", help="of SUN RGB-D: leave out the frames of "
         "NYUD2; with nyusplits.mat only those of its val and test",
     )  # fmt: skip
+    sets.add_argument(
+        "--sun-split", metavar="ALLSPLIT", help="of SUN RGB-D: split the pairs as the toolbox's allsplit.mat does"
+    )
     sets.add_argument("--hold-out", type=int, metavar="N", help="also split the pairs; every Nth frame validates")
     sets.add_argument("--hold-out-scenes", type=int, metavar="N", help="the same by scenes: every Nth scene validates")
     parser.add_argument(
@@ -86,13 +89,14 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
     options = Options(kind, arguments.fill, arguments.overwrite, _device(arguments.gpu))
     if not arguments.output and not arguments.stereo_motorcycle:
         raise UsageError("--output is missing")
-    broken: list[tuple[str, str]] = []
-    data_set, frames = _frames(arguments, kind, broken)
+    found = Report()
+    data_set, frames = _frames(arguments, kind, found)
     lists = _lists(arguments, frames) if data_set else {}  # wrong arguments are noticed before the work
     report = run_frames(frames, options, workers=arguments.workers, progress=not arguments.quiet)
     if len(frames) == 1 and report.failed and not data_set:
         raise DataError(report.failed[0][1])
-    report.failed += broken
+    report.failed += found.failed
+    report.warned += found.warned
     for name, part in lists.items():
         pairs = [(frame.color_output or "", frame.output) for frame in finished(part, report)]
         write_pairs(Path(arguments.output) / f"{name}.txt", pairs)
@@ -114,13 +118,13 @@ def parse_numbers(text: str) -> list[int]:
     return numbers
 
 
-def _frames(arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, str]]) -> tuple[bool, list[Frame]]:
-    """Whether the input is a data set, and what to do; what cannot be used of it goes to ``broken``."""
+def _frames(arguments: argparse.Namespace, kind: Kind, found: Report) -> tuple[bool, list[Frame]]:
+    """Whether the input is a data set, and what to do; what cannot be used of it is noted in ``found``."""
     if arguments.stereo_motorcycle:
         _refuse(arguments, "--stereo-motorcycle", (*FILE_ARGUMENTS, "output", *DATA_SET_ARGUMENTS))
         return False, [motorcycle_frame(arguments.stereo_motorcycle, kind)]
     if arguments.index:
-        _refuse(arguments, "--index", (*FILE_ARGUMENTS, "frames", "no_crop", "count", "exclude_nyud2"))
+        _refuse(arguments, "--index", (*FILE_ARGUMENTS, "frames", "no_crop", "count", "exclude_nyud2", "sun_split"))
         return True, index_frames(arguments.index, arguments.output, kind)
     layout = _layout(arguments)
     if layout == "files":
@@ -128,35 +132,44 @@ def _frames(arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, s
         return False, _file_frames(arguments, kind)
     (path,) = arguments.input
     if layout == "labelled":
-        _refuse(arguments, "the labelled NYUD2", (*FILE_ARGUMENTS, "count", "exclude_nyud2"))
+        _refuse(arguments, "the labelled NYUD2", (*FILE_ARGUMENTS, "count", "exclude_nyud2", "sun_split"))
         numbers = None if arguments.frames is None else parse_numbers(arguments.frames)
         return True, labelled_frames(path, arguments.output, kind, numbers, crop=not arguments.no_crop)
     if layout == "sunrgbd":
         _refuse(arguments, "SUN RGB-D", ("frames", "no_crop", "count"))
-        return True, _sun_frames(path, arguments, kind, broken)
-    _refuse(arguments, "NYUD2 raw video", ("frames", "no_crop", "exclude_nyud2"))
-    return True, _video_frames(path, arguments, kind, broken)
+        return True, _sun_frames(path, arguments, kind, found)
+    _refuse(arguments, "NYUD2 raw video", ("frames", "no_crop", "exclude_nyud2", "sun_split"))
+    return True, _video_frames(path, arguments, kind, found)
 
 
-def _sun_frames(path: str, arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, str]]) -> list[Frame]:
-    found = find_frames(path, broken)
+def _sun_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: Report) -> list[Frame]:
+    if arguments.hold_out_scenes is not None:
+        raise UsageError("SUN RGB-D does not say which frames show one room; --sun-split has its own division")
+    frames = find_frames(path, found.failed)
     if arguments.exclude_nyud2 == "all":
-        found = [frame for frame in found if frame.nyud2 is None]
+        frames = [frame for frame in frames if frame.nyud2 is None]
     elif arguments.exclude_nyud2:
         splits = NYUD2Tree.read_splits(arguments.exclude_nyud2)
-        found = exclude_nyud2(found, [*splits["val"], *splits["test"]])
-    return sun_frames(found, arguments.output, kind)
+        frames = exclude_nyud2(frames, [*splits["val"], *splits["test"]])
+    return sun_frames(frames, arguments.output, kind)
 
 
-def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, broken: list[tuple[str, str]]) -> list[Frame]:
+def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: Report) -> list[Frame]:
     scenes: dict[str, list[VideoPair]] = {}
     for folder in scene_folders(path):
         try:
-            scenes[scene_name(folder)] = synchronise(folder)
+            pairs = synchronise(folder)
         except DataError as error:
-            broken.append((folder, str(error)))
+            found.failed.append((folder, str(error)))
+            continue
+        scenes[scene_name(folder)] = near = [pair for pair in pairs if pair.gap < MAX_GAP]
+        if len(near) < len(pairs):
+            lost = f"{len(pairs) - len(near)} of {len(pairs)} depth frames have no colour frame within 1/30 s"
+            found.warned.append((folder, f"{lost} and are left out"))
     if arguments.count is not None:
-        return video_frames(select(scenes, arguments.count, arguments.seed), arguments.output, kind)
+        return video_frames(
+            select(scenes, arguments.count, arguments.seed, usable=enough_depth), arguments.output, kind
+        )
     return video_frames([pair for pairs in scenes.values() for pair in pairs], arguments.output, kind)
 
 
@@ -182,14 +195,19 @@ def _layout(arguments: argparse.Namespace) -> str:
 
 def _lists(arguments: argparse.Namespace, frames: list[Frame]) -> dict[str, list[Frame]]:
     """``pairs`` and, on request, ``train_pairs`` and ``val_pairs``."""
-    if arguments.hold_out is not None and arguments.hold_out_scenes is not None:
-        raise UsageError("give --hold-out or --hold-out-scenes, not both")
-    lists = {"pairs": frames}
+    ways = ("hold_out", "hold_out_scenes", "sun_split")
+    if sum(getattr(arguments, name) is not None for name in ways) > 1:
+        raise UsageError("give one of --hold-out, --hold-out-scenes and --sun-split")
     if arguments.hold_out is not None:
-        lists["train_pairs"], lists["val_pairs"] = hold_out(frames, arguments.hold_out)
-    if arguments.hold_out_scenes is not None:
-        lists["train_pairs"], lists["val_pairs"] = hold_out(frames, arguments.hold_out_scenes, scenes=True)
-    return lists
+        train, val = hold_out(frames, arguments.hold_out)
+    elif arguments.hold_out_scenes is not None:
+        train, val = hold_out(frames, arguments.hold_out_scenes, scenes=True)
+    elif arguments.sun_split is not None:
+        split = read_split(arguments.sun_split)
+        train, val = ([frame for frame in frames if frame.scene in names] for names in map(set, split))
+    else:
+        return {"pairs": frames}
+    return {"pairs": frames, "train_pairs": train, "val_pairs": val}
 
 
 def _refuse(arguments: argparse.Namespace, source: str, names: Sequence[str]) -> None:

@@ -34,13 +34,17 @@ def index_frames(index: str | os.PathLike[str], output: str | os.PathLike[str], 
             raise DataError(f"{os.fspath(index)}: not JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{os.fspath(index)}: expected a list of frames")
-    frames = []
+    frames: list[Frame] = []
+    outputs: dict[str, int] = {}
     for number, entry in enumerate(entries):
         try:
             frames.append(_frame(entry, Path(index).parent, Path(output), kind))
         except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else error
             raise DataError(f"{os.fspath(index)}: frame {number}: {reason}") from error
+        first = outputs.setdefault(frames[-1].output, number)
+        if first != number:
+            raise DataError(f"{os.fspath(index)}: frames {first} and {number} would both be {frames[-1].output}")
     return frames
 
 

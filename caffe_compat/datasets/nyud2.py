@@ -33,6 +33,7 @@ import h5py
 import numpy as np
 
 from caffe_compat.datasets.mat import open_v73, read_v73
+from caffe_compat.datasets.video import base_scene
 from caffe_compat.depth.camera import CAMERAS
 from caffe_compat.depth.frames import Frame, Reading
 from caffe_compat.errors import DataError, MissingFileError
@@ -49,6 +50,7 @@ __all__ = [
     "LabelledSource",
     "labelled_frames",
     "labelled_numbers",
+    "millimetres",
 ]
 
 CLASSES = (
@@ -314,18 +316,30 @@ class LabelledSource:
                 65.535 m.
         """
         found = _open_cached(self.path, self.crop, os.getpid()).frame(self.number)
-        depth = self._millimetres(found.depth, "depths")
-        missing = self._millimetres(found.raw_depth, "rawDepths") == 0
-        return Reading(depth / 1000.0, missing, found.color)
+        try:
+            depth, raw = millimetres(found.depth), millimetres(found.raw_depth)
+        except DataError as error:
+            raise DataError(f"{self.name}: {error}") from error
+        return Reading(depth / 1000.0, raw == 0, found.color)
 
-    def _millimetres(self, metres: np.ndarray, variable: str) -> np.ndarray:
-        rounded = np.rint(metres.astype(np.float64) * 1000)
-        fits = (rounded >= 0) & (rounded <= 65535)
-        if not fits.all():
-            raise DataError(
-                f"{self.name}: {int((~fits).sum())} values of {variable} are negative, NaN or beyond 65.535 m"
-            )
-        return rounded.astype(np.uint16)
+
+def millimetres(metres: np.ndarray) -> np.ndarray:
+    """Depth as the published pngs hold it: Matlab's ``uint16(1000 * single)``, halves away from zero.
+
+    Args:
+        metres: float [H, W].
+
+    Returns:
+        uint16 [H, W].
+
+    Raises:
+        DataError: depth that is negative, NaN or beyond 65.535 m.
+    """
+    rounded = np.floor((metres.astype(np.float32) * np.float32(1000)).astype(np.float64) + 0.5)
+    fits = (rounded >= 0) & (rounded <= 65535)
+    if not fits.all():
+        raise DataError(f"{int((~fits).sum())} depth values are negative, NaN or beyond 65.535 m")
+    return rounded.astype(np.uint16)
 
 
 def labelled_numbers(path: str | os.PathLike[str]) -> range:
@@ -372,7 +386,7 @@ def labelled_frames(
             str(Path(output) / kind / f"img_{number}.png"),
             camera,
             str(Path(output) / "color" / f"img_{number}.png"),
-            scenes[number],
+            base_scene(scenes[number]),
         )
         for number in wanted
     ]

@@ -36,9 +36,11 @@ def write_pairs(path: str | os.PathLike[str], pairs: Sequence[tuple[str, str]]) 
     for pair in pairs:
         names = [Path(os.path.relpath(name, base)).as_posix() for name in pair]
         for name in names:
-            if any(mark in name for mark in '"\t\n\r'):
-                raise DataError(f"{path}: {name!r} has a double quote, tab or line end, which a list cannot hold")
-        lines.append(" ".join(f'"{name}"' if " " in name else name for name in names))
+            if any(mark in name for mark in '"\t\n\r') or name != name.strip():
+                raise DataError(
+                    f"{path}: {name!r} has a double quote, tab, line end or blank at an end, which a list cannot hold"
+                )
+        lines.append(" ".join(f'"{name}"' if any(map(str.isspace, name)) else name for name in names))
     with atomic_write(path, "w") as stream:
         stream.write("".join(f"{line}\n" for line in lines))
 

@@ -16,14 +16,12 @@ from tqdm import tqdm
 from caffe_compat.datasets.boxes import boxes_from_labels, read_proposals, write_ground_truth
 from caffe_compat.datasets.downloads import DOWNLOADS, verify
 from caffe_compat.datasets.mat import read_mat
-from caffe_compat.datasets.nyud2 import FIRST_ID, LabelledNYUD2
+from caffe_compat.datasets.nyud2 import FIRST_ID, LabelledNYUD2, millimetres
 from caffe_compat.datasets.pairs import finished, write_pairs
-from caffe_compat.datasets.selection import select, write_selection
+from caffe_compat.datasets.selection import enough_depth, select, write_selection
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import (
-    VideoPair,
     base_scene,
-    missing_fraction,
     scene_folders,
     scene_name,
     scenes_of_split,
@@ -47,8 +45,6 @@ LABELLED, OFFICIAL, GUPTA, PROPOSALS = (
 )
 TRAIN_FRAMES = 381
 """Size of the authors' train split; val is the rest of the official 795."""
-MOST_MISSING = 0.5
-"""Video frames with a larger part without depth are not taken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +95,7 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> list[Repo
     _check_downloads(settings, say)
     with LabelledNYUD2(labelled) as data:
         splits, origin = _splits(settings, data)
-        tree.write_splits(splits)
+        _write_splits(tree, splits, settings.overwrite)
         say(f"splits: {', '.join(f'{name} {len(ids)}' for name, ids in splits.items())} ({origin})")
         _export(tree, data, settings)
         scenes, numbers = _scenes(data), data.numbers
@@ -144,7 +140,7 @@ def rebuild_splits(train_numbers: Sequence[int], scenes: Mapping[int, str], size
 def _check_downloads(settings: Settings, say: Callable[[str], None]) -> None:
     """Checksums, unless the same files (by size and time) were checked before; refuses a tree made of others."""
     stamp = settings.output / "prepare.json"
-    known = json.loads(stamp.read_text(encoding="utf-8")) if stamp.exists() else {}
+    known = _read_stamp(stamp)
     names = {LABELLED: "nyud2_labelled", OFFICIAL: "nyud2_splits", PROPOSALS: "nyud2_mcg_boxes"}
     found: dict[str, Any] = {}
     for file, name in names.items():
@@ -168,6 +164,31 @@ def _check_downloads(settings: Settings, say: Callable[[str], None]) -> None:
         say("checksums: not compared")
     with atomic_write(stamp, "w") as stream:
         json.dump(found, stream, indent=1)
+
+
+def _read_stamp(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(f"{path}: not what this tool wrote there; remove it: {error}") from error
+
+
+def _write_splits(tree: NYUD2Tree, splits: Mapping[str, list[int]], overwrite: bool) -> None:
+    """Write the splits; others than those that video frames were chosen by are refused, or the choice is removed."""
+    if tree.splits_path.exists():
+        before = tree.splits()
+        if {name: sorted(before[name]) for name in splits} != {name: sorted(ids) for name, ids in splits.items()}:
+            if not overwrite:
+                raise DataError(
+                    f"{tree.splits_path}: holds other splits than the downloads and --seed now give; --overwrite "
+                    "replaces them, and removes the lists of video frames that were chosen by them"
+                )
+            for name in ("pairs.txt", "selection.json"):
+                for path in tree.root.glob(f"video_*/{name}"):
+                    path.unlink()
+    tree.write_splits(splits)
 
 
 def _splits(settings: Settings, data: LabelledNYUD2) -> tuple[dict[str, list[int]], str]:
@@ -213,8 +234,8 @@ def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> None:
             continue
         frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
         write_color(image, frame.color)
-        write_depth(depth, frame.depth)
-        write_depth(raw, frame.raw_depth)
+        write_depth(depth, millimetres(frame.depth) / 1000.0)
+        write_depth(raw, millimetres(frame.raw_depth) / 1000.0)
         write_ground_truth(boxes, boxes_from_labels(labels, instances, names))
         tree.write_segmentation(number, labels, instances)
 
@@ -269,7 +290,7 @@ def _video(
         f"{len(split.other)} of other splits, {len(split.shared)} of both, {len(split.unknown)} without labelled frames"
     )
     candidates = {name: synchronise(folders[name]) for name in split.scenes}
-    pairs = select(candidates, settings.video_frames, settings.seed, usable=_enough_depth)
+    pairs = select(candidates, settings.video_frames, settings.seed, usable=enough_depth)
     output = settings.output / f"video_{settings.video_split}"
     write_selection(output / "selection.json", pairs, root, settings.seed)
     frames = video_frames(pairs, output, "hha")
@@ -279,7 +300,3 @@ def _video(
     write_pairs(output / "pairs.txt", done)
     say(f"video: {len(done)} pairs in {output / 'pairs.txt'}; {report.lines()[-1]}")
     return report
-
-
-def _enough_depth(pair: VideoPair) -> bool:
-    return missing_fraction(pair.depth) <= MOST_MISSING

@@ -11,14 +11,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from caffe_compat.datasets.video import VideoPair
+from caffe_compat.datasets.video import VideoPair, missing_fraction
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.files import atomic_write, open_existing
 
-__all__ = ["MAX_GAP", "read_selection", "select", "write_selection"]
+__all__ = ["MAX_GAP", "MOST_MISSING", "enough_depth", "read_selection", "select", "write_selection"]
 
 MAX_GAP = 1 / 30
 """Seconds between depth and colour from which on a pair is not used."""
+MOST_MISSING = 0.5
+"""Frames with a larger part without depth are not used."""
 FORMAT = "caffe_compat.nyud2_selection"
 VERSION = 1
 _PHASES = 2**32
@@ -70,6 +72,14 @@ def select(
             kept, spare[name] = _pick(spare[name], quota, _phase(seed, name), usable)
             taken[name] += kept
     return [pair for pairs in taken.values() for pair in sorted(pairs, key=_order)]
+
+
+def enough_depth(pair: VideoPair) -> bool:
+    """Whether a pair's depth can be read and is known for at least half of the pixels; for :func:`select`."""
+    try:
+        return missing_fraction(pair.depth) <= MOST_MISSING
+    except DataError:
+        return False  # a truncated file, as the real set has some: another frame takes its place
 
 
 def write_selection(

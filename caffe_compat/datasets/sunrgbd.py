@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -76,8 +77,7 @@ class SunFrame:
         return matrix
 
 
-@dataclasses.dataclass(frozen=True)
-class SunSplit:
+class SunSplit(NamedTuple):
     """The official split: names of frames as :class:`SunFrame` has them."""
 
     train: tuple[str, ...]
@@ -186,7 +186,7 @@ def sun_frames(frames: Iterable[SunFrame], output: str | os.PathLike[str], kind:
             output=str(Path(output) / kind / name),
             camera=frame.camera,
             color_output=str(Path(output) / "color" / name),
-            scene=_recording(frame.name),
+            scene=frame.name,  # the data set does not say which frames show one room
         )
     return list(made.values())
 
@@ -216,11 +216,6 @@ def _name(path: str) -> str | None:
     parts = [part for part in path.replace("\\", "/").split("/") if part]
     starts = [index for index, part in enumerate(parts) if part in SENSORS]
     return "/".join(parts[starts[-1] :]) if starts else None
-
-
-def _recording(name: str) -> str:
-    """Frames of sun3ddata are taken from videos, a folder each; all others are single pictures."""
-    return name.rpartition("/")[0] if name.startswith("xtion/sun3ddata/") else name
 
 
 def _nyud2(name: str, folder: str) -> int | None:

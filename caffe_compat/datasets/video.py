@@ -18,7 +18,7 @@ import numpy as np
 from caffe_compat.datasets.walk import walk
 from caffe_compat.depth.camera import CAMERAS
 from caffe_compat.depth.frames import FileSource, Frame
-from caffe_compat.depth.io import NYUD2_LOWEST_CODE, DepthFormat, read_raw
+from caffe_compat.depth.io import NYUD2_INFINITE_CODE, NYUD2_LOWEST_CODE, DepthFormat, read_nyud2_codes
 from caffe_compat.errors import DataError, MissingFileError
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "video_frames",
 ]
 
-NYUD2_HIGHEST_CODE = 1092  # at 1092.5 the disparity code means infinity
 _FRAME = re.compile(r"([dr])-(\d+(?:\.\d+)?)-(\d+)\.(?:pgm|ppm)")
 
 
@@ -142,11 +141,8 @@ def missing_fraction(path: str | os.PathLike[str]) -> float:
         MissingFileError: no such file.
         DataError: not a 16-bit pgm, or truncated.
     """
-    raw = read_raw(path)
-    if raw.dtype != np.uint16:
-        raise DataError(f"{os.fspath(path)}: {raw.dtype} values, but raw NYUD2 depth is 16-bit")
-    codes = raw.byteswap()
-    return float(np.mean((codes < NYUD2_LOWEST_CODE) | (codes > NYUD2_HIGHEST_CODE)))
+    codes = read_nyud2_codes(path)
+    return float(np.mean((codes < NYUD2_LOWEST_CODE) | (codes >= NYUD2_INFINITE_CODE)))
 
 
 @dataclasses.dataclass(frozen=True)

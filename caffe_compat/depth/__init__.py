@@ -4,7 +4,15 @@ from caffe_compat.depth.camera import CAMERAS, Camera
 from caffe_compat.depth.disparity import depth_from_disparity, disparity
 from caffe_compat.depth.fill import complete
 from caffe_compat.depth.hha import HHA, hha
-from caffe_compat.depth.io import DepthFormat, detect_units, read_depth, read_encoded, read_parameters, write_encoded
+from caffe_compat.depth.io import (
+    DepthFormat,
+    detect_units,
+    read_depth,
+    read_encoded,
+    read_nyud2_codes,
+    read_parameters,
+    write_encoded,
+)
 from caffe_compat.depth.register import register, register_nyud2, undistort
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "hha",
     "read_depth",
     "read_encoded",
+    "read_nyud2_codes",
     "read_parameters",
     "register",
     "register_nyud2",

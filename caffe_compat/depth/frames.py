@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from caffe_compat.depth.camera import Camera
-from caffe_compat.depth.io import DepthFormat, read_color, read_depth
+from caffe_compat.depth.io import DepthFormat, read_color, read_depth, read_nyud2_codes
 from caffe_compat.depth.register import register_nyud2
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.files import open_existing
@@ -94,19 +94,26 @@ class FileSource:
         }
 
     def read(self) -> Reading:
-        depth = read_depth(self.depth, self.form)
         color = None if self.color is None else read_color(self.color)
+        if self.form.encoding == "nyud2_raw" and color is not None:
+            return self._read_nyud2(color)
+        depth = read_depth(self.depth, self.form)
         if color is not None and color.shape[:2] != depth.shape:
             raise DataError(
                 f"{self.color} is {color.shape[0]} x {color.shape[1]} but {self.depth} is "
                 f"{depth.shape[0]} x {depth.shape[1]}: colour and depth must be registered and of one size"
             )
-        if self.form.encoding == "nyud2_raw" and color is not None:
-            try:
-                depth, color = register_nyud2(depth, color)
-            except DataError as error:
-                raise DataError(f"{self.depth}: {error}") from error
         return Reading(depth, self._missing(depth), color)
+
+    def _read_nyud2(self, color: np.ndarray) -> Reading:
+        codes = read_nyud2_codes(self.depth)
+        try:
+            depth, color = register_nyud2(codes, color)
+        except DataError as error:
+            raise DataError(f"{self.depth}, {self.color}: {error}") from error
+        if not depth.any():
+            raise DataError(f"{self.depth}: all {depth.size} pixels are missing")
+        return Reading(depth, None, color)
 
     def _missing(self, depth: np.ndarray) -> np.ndarray | None:
         if self.raw_depth is None:

@@ -24,9 +24,11 @@ __all__ = [
     "DepthFormat",
     "Encoding",
     "detect_units",
+    "nyud2_metres",
     "read_color",
     "read_depth",
     "read_encoded",
+    "read_nyud2_codes",
     "read_parameters",
     "read_raw",
     "write_color",
@@ -41,6 +43,8 @@ TEXT_KEY = "caffe_compat.depth"
 SUN_FARTHEST = 8.0
 NYUD2_FARTHEST = 10.0
 NYUD2_LOWEST_CODE = 600
+NYUD2_INFINITE_CODE = 1092.5
+NYUD2_NO_DATA = 2047
 USUAL_UNITS = (1000.0, 4000.0, 5000.0, 10000.0)
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow and NumPy raise
 
@@ -124,6 +128,27 @@ def read_depth(path: str | os.PathLike[str], form: DepthFormat) -> np.ndarray:
     return depth
 
 
+def read_nyud2_codes(path: str | os.PathLike[str]) -> np.ndarray:
+    """The sensor's disparity codes of a raw ``d-*.pgm``: uint16 [H, W], 2047 = nothing measured.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: not a 16-bit pgm, or truncated.
+    """
+    raw = read_raw(path)
+    if raw.dtype != np.uint16:
+        raise DataError(f"{os.fspath(path)}: {raw.dtype} values, but raw NYUD2 depth is 16-bit")
+    return raw.byteswap()
+
+
+def nyud2_metres(codes: np.ndarray) -> np.ndarray:
+    """Depth in metres, float64 and at most 10, of the Kinect's disparity codes; 0 where nothing was measured."""
+    codes = codes.astype(np.float64)
+    known = (codes >= NYUD2_LOWEST_CODE) & (codes < NYUD2_INFINITE_CODE)
+    metres = 351.3 / np.where(known, NYUD2_INFINITE_CODE - codes, np.inf)
+    return np.minimum(metres, NYUD2_FARTHEST)
+
+
 def detect_units(raw: np.ndarray) -> float:
     """Units per metre of a depth map, if only one usual answer makes an indoor scene of it.
 
@@ -155,10 +180,7 @@ def _choices(known: np.ndarray) -> str:
 
 def _decode(raw: np.ndarray, form: DepthFormat) -> np.ndarray:
     if form.encoding == "nyud2_raw":
-        codes = _uint16(raw, form).byteswap().astype(np.float64)
-        with np.errstate(divide="ignore"):
-            metres = np.clip(351.3 / (1092.5 - codes), 0, NYUD2_FARTHEST)
-        return np.where((codes < NYUD2_LOWEST_CODE) | (codes > 1092), 0.0, metres)
+        return nyud2_metres(_uint16(raw, form).byteswap())
     unknown = ~np.isfinite(raw)
     if raw.dtype.kind != "f":
         unknown |= np.isin(raw, form.invalid)

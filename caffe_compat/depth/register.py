@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from caffe_compat.depth.camera import (
     CAMERAS,
@@ -14,6 +16,7 @@ from caffe_compat.depth.camera import (
     NYUD2_DEPTH_TO_COLOR_TRANSLATION,
     Camera,
 )
+from caffe_compat.depth.io import NYUD2_FARTHEST, NYUD2_NO_DATA, nyud2_metres
 from caffe_compat.errors import DataError
 
 __all__ = ["register", "register_nyud2", "undistort"]
@@ -62,31 +65,62 @@ def register(
     return _paint(row, column, distance, color_camera)
 
 
-def register_nyud2(depth: np.ndarray, color: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def register_nyud2(codes: np.ndarray, color: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A raw NYUD2 video frame brought to the layout of the labelled frames, as the NYUD2 toolbox does.
 
-    Both images are undistorted, depth is projected into the colour camera, the nearest surface wins, and the value kept
-    is the distance from the *depth* camera (the toolbox's choice; about a millimetre from the other).
+    Both images are undistorted; depth while it is still codes, which are sampled linearly, and what a pixel without a
+    measurement touches is missing.  Depth is projected into the colour camera, without its last row and column; the
+    nearest surface wins; the value kept is the distance from the *depth* camera (about a millimetre from the other).
+    What is 10 m away or more is missing: the toolbox keeps it as 10 m, but its completion takes it for noise.
 
     Args:
-        depth: float [480, 640] metres of a raw ``d-*.pgm`` (``DepthFormat(encoding="nyud2_raw")``), 0 where missing.
+        codes: uint16 [480, 640], the sensor's disparity codes, see :func:`caffe_compat.depth.io.read_nyud2_codes`.
         color: uint8 [480, 640, 3] RGB of the nearest ``r-*.ppm``.
 
     Returns:
-        Depth float64 [480, 640] with holes, and colour uint8 [480, 640, 3]; camera ``CAMERAS["nyud2_color"]``.
+        Depth float64 [480, 640] metres with holes (0), and colour uint8 [480, 640, 3]; camera
+        ``CAMERAS["nyud2_color"]``.
 
     Raises:
-        DataError: sizes that differ from 480 x 640.
+        DataError: sizes that differ from 480 x 640, or codes that are not uint16.
     """
     depth_camera, color_camera = CAMERAS["nyud2_depth"], CAMERAS["nyud2_color"]
-    depth_camera.check_size(depth.shape[0], depth.shape[1])
+    depth_camera.check_size(codes.shape[0], codes.shape[1])
     color_camera.check_size(color.shape[0], color.shape[1], "colour")
-    flat = undistort(depth.astype(np.float32), depth_camera, NYUD2_DEPTH_DISTORTION)
+    if codes.dtype != np.uint16:
+        raise DataError(f"codes are {codes.dtype}, expected the sensor's uint16")
+    flat = _undistort_codes(codes, depth_camera)
     # The toolbox's rotation is inv(-M): both signs turned, its points lie in front of the camera again.
     rotation = np.linalg.inv(np.array(NYUD2_DEPTH_TO_COLOR_ROTATION))
     translation = -np.array(NYUD2_DEPTH_TO_COLOR_TRANSLATION)
     row, column, _, source = _project(flat, depth_camera, color_camera, rotation, translation)
-    return _paint(row, column, source, color_camera), undistort(color, color_camera, NYUD2_COLOR_DISTORTION)
+    depth = _paint(row, column, source, color_camera)
+    depth[-1], depth[:, -1] = 0, 0
+    depth[depth >= NYUD2_FARTHEST] = 0
+    return depth, undistort(color, color_camera, NYUD2_COLOR_DISTORTION)
+
+
+def _undistort_codes(codes: np.ndarray, camera: Camera) -> np.ndarray:
+    """Metres [H, W] of the undistorted code image, 0 where missing, at most 10."""
+    places = _distorted_pixels(camera, NYUD2_DEPTH_DISTORTION)
+    sampled = map_coordinates(codes.astype(np.float64), places, order=1, cval=0.0)
+    touched = map_coordinates((codes >= NYUD2_NO_DATA).astype(np.float64), places, order=1, cval=0.0) > 0
+    return np.where(touched, 0.0, nyud2_metres(sampled))
+
+
+@functools.lru_cache(maxsize=4)
+def _distorted_pixels(camera: Camera, distortion: tuple[float, ...]) -> np.ndarray:
+    """Row and column [2, H, W] (from 0) in the distorted image of every pixel of the undistorted one."""
+    k1, k2, p1, p2, k3 = distortion
+    v, u = np.mgrid[: camera.height, : camera.width] + float(camera.origin)
+    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    x, y = (
+        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    )
+    return np.stack([y * camera.fy + camera.cy, x * camera.fx + camera.cx]) - camera.origin
 
 
 def _project(
@@ -107,8 +141,8 @@ def _project(
     px, py, pz = np.asarray(rotation) @ np.stack([x, y, z]) + np.asarray(translation)[:, None]
     front = pz > 0
     px, py, pz, z = px[front], py[front], pz[front], z[front]
-    column = np.rint(px * color_camera.fx / pz + color_camera.cx).astype(np.int64) - color_camera.origin
-    row = np.rint(py * color_camera.fy / pz + color_camera.cy).astype(np.int64) - color_camera.origin
+    column = np.floor(px * color_camera.fx / pz + color_camera.cx + 0.5).astype(np.int64) - color_camera.origin
+    row = np.floor(py * color_camera.fy / pz + color_camera.cy + 0.5).astype(np.int64) - color_camera.origin
     inside = (column >= 0) & (column < color_camera.width) & (row >= 0) & (row < color_camera.height)
     return row[inside], column[inside], pz[inside], z[inside]
 

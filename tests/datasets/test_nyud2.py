@@ -22,7 +22,7 @@ from nyud2_files import (
     write_v73,
 )
 
-from caffe_compat.datasets.nyud2 import CLASSES, CROP, LabelledNYUD2, LabelledSource, labelled_numbers
+from caffe_compat.datasets.nyud2 import CLASSES, CROP, LabelledNYUD2, LabelledSource, labelled_numbers, millimetres
 from caffe_compat.errors import DataError, MissingFileError
 
 
@@ -215,12 +215,18 @@ def test_source_is_in_whole_millimetres(path):
     source = LabelledSource(str(path), 5002)
     reading = source.read()
     assert reading.depth.dtype == np.float64
-    np.testing.assert_array_equal(reading.depth, np.rint(depth_frame(5002).astype(float)[CROP] * 1000) / 1000)
+    np.testing.assert_array_equal(
+        reading.depth, np.floor((depth_frame(5002)[CROP] * np.float32(1000)).astype(float) + 0.5) / 1000
+    )
     holes = np.zeros((480, 640), bool)
     holes[100:121, 200:260] = True  # row 120 holds 0.4 mm
     np.testing.assert_array_equal(reading.missing, holes[CROP])
     np.testing.assert_array_equal(reading.color, color_frame(5002)[CROP])
     assert LabelledSource(str(path), 5002, crop=False).read().depth.shape == (480, 640)
+
+
+def test_millimetres_are_matlabs_single_product_with_halves_away_from_zero():
+    assert millimetres(np.array([[0.5025, 1.2344, 65.535]], np.float32)).tolist() == [[503, 1234, 65535]]
 
 
 def test_source_travels_and_tells_what_it_is(path):
@@ -240,7 +246,7 @@ def test_source_travels_and_tells_what_it_is(path):
 def test_source_refuses_impossible_depth(tmp_path, bad):
     depths = depth_frame(5001)[..., None]
     depths[200, 300] = bad
-    with pytest.raises(DataError, match=r"x\.mat: frame 5001: 1 values of depths"):
+    with pytest.raises(DataError, match=r"x\.mat: frame 5001: 1 depth values are negative, NaN or"):
         LabelledSource(str(changed(tmp_path, depths=depths)), 5001).read()
 
 

@@ -1,9 +1,23 @@
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from caffe_compat.depth import CAMERAS, Camera, DepthFormat, read_depth, register, register_nyud2
+from caffe_compat.depth import (
+    CAMERAS,
+    Camera,
+    DepthFormat,
+    read_depth,
+    read_nyud2_codes,
+    register,
+    register_nyud2,
+)
+from caffe_compat.depth.camera import (
+    NYUD2_DEPTH_DISTORTION,
+    NYUD2_DEPTH_TO_COLOR_ROTATION,
+    NYUD2_DEPTH_TO_COLOR_TRANSLATION,
+)
 from caffe_compat.depth.io import read_color
 from caffe_compat.errors import DataError
 
@@ -29,17 +43,51 @@ def test_a_sideways_camera_sees_parallax_and_the_nearest_surface():
         register(depth, camera, camera, np.eye(4), np.zeros(3))
 
 
-def test_nyud2_registration_moves_a_wall_by_the_baseline():
-    """Without distortion a point on the axis lands where the published matrices say; 1 cm of slack for the lens."""
-    depth = np.full((480, 640), 2.0)
-    found, color = register_nyud2(depth, np.zeros((480, 640, 3), np.uint8))
-    assert found.shape == (480, 640) and color.shape == (480, 640, 3)
-    assert found.max() == pytest.approx(2.0, abs=1e-6)
-    # The colour camera sees narrower: the depth image fills less than its frame at neither side but the border.
-    assert (found[40:440, 60:600] > 0).mean() > 0.75
-    with pytest.raises(DataError, match="480 x 640"):
-        register_nyud2(depth[:100], np.zeros((480, 640, 3), np.uint8))
-    assert CAMERAS["nyud2_depth"].fx == pytest.approx(582.62448, abs=1e-5)
+def toolbox(codes: np.ndarray) -> np.ndarray:
+    """The NYUD2 toolbox's project_depth_map, a pixel at a time, of rows 90 to 150 (others are missing)."""
+    depth_camera, color_camera = CAMERAS["nyud2_depth"], CAMERAS["nyud2_color"]
+    k1, k2, p1, p2, k3 = NYUD2_DEPTH_DISTORTION
+    rotation = np.linalg.inv(-np.array(NYUD2_DEPTH_TO_COLOR_ROTATION))
+    found = np.zeros((480, 640))
+    for row, column in np.ndindex(480, 640):
+        if not 90 < row < 150:
+            continue
+        x, y = (column + 1 - depth_camera.cx) / depth_camera.fx, (row + 1 - depth_camera.cy) / depth_camera.fy
+        r = x * x + y * y
+        radial = 1 + k1 * r + k2 * r**2 + k3 * r**3
+        u = (x * radial + 2 * p1 * x * y + p2 * (r + 2 * x * x)) * depth_camera.fx + depth_camera.cx - 1
+        v = (y * radial + p1 * (r + 2 * y * y) + 2 * p2 * x * y) * depth_camera.fy + depth_camera.cy - 1
+        if not (0 <= u <= 639 and 0 <= v <= 479):
+            continue
+        left, top = min(int(u), 638), min(int(v), 478)
+        a, b = u - left, v - top
+        weights = np.array([[(1 - b) * (1 - a), (1 - b) * a], [b * (1 - a), b * a]])
+        four = codes[top : top + 2, left : left + 2].astype(float)
+        code = (weights * four).sum()
+        if code < 600 or ((four == 2047) & (weights > 0)).any() or code >= 1092.5:
+            continue
+        z = min(351.3 / (1092.5 - code), 10.0)
+        px, py, pz = rotation @ np.array([x * z, y * z, z]) + np.array(NYUD2_DEPTH_TO_COLOR_TRANSLATION)
+        to_column = math.floor(px * color_camera.fx / pz + color_camera.cx + 0.5)
+        to_row = math.floor(py * color_camera.fy / pz + color_camera.cy + 0.5)
+        if 0 < to_column < 640 and 0 < to_row < 480 and (found[to_row - 1, to_column - 1] or 99) > z:
+            found[to_row - 1, to_column - 1] = z
+    return np.where(found >= 10, 0, found)
+
+
+def test_nyud2_registration_is_the_toolboxs():
+    codes = np.full((480, 640), 2047, np.uint16)
+    codes[100:140] = (np.linspace(700, 900, 640) + np.linspace(0, 40, 40)[:, None]).astype(np.uint16)
+    codes[100:140, 300:340] -= 150  # something near, which hides what is behind
+    codes[110:120, 100:120] = 2047
+    codes[120:130, 500:520] = 1080  # beyond 10 m
+    found, color = register_nyud2(codes, np.zeros((480, 640, 3), np.uint8))
+    assert found == pytest.approx(toolbox(codes), abs=1e-9)
+    assert (found > 0).sum() > 15000 and (found < 10).all()
+    assert color.shape == (480, 640, 3)
+    for wrong, message in ((codes[:100], "480 x 640"), (codes.astype(float), "uint16")):
+        with pytest.raises(DataError, match=message):
+            register_nyud2(wrong, np.zeros((480, 640, 3), np.uint8))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real frames here")
@@ -47,7 +95,7 @@ def test_registration_brings_real_depth_edges_onto_colour_edges():
     """Depth steps and colour steps meet more often after registration than before."""
     depth = read_depth(REAL / "open3d_testdata/other_formats_NYU_depth.pgm", DepthFormat(encoding="nyud2_raw"))
     color = read_color(REAL / "open3d_testdata/other_formats_NYU_color.ppm")
-    found, flat = register_nyud2(depth, color)
+    found, flat = register_nyud2(read_nyud2_codes(REAL / "open3d_testdata/other_formats_NYU_depth.pgm"), color)
     assert edge_agreement(found, flat) > 1.1 * edge_agreement(depth, color)
 
 

@@ -8,7 +8,7 @@ from nyud2_files import cell, color_frame, labelled, write_v73
 from PIL import Image
 from program import call
 from scipy.io import loadmat, savemat
-from sunrgbd_files import write_frame
+from sunrgbd_files import write_frame, write_split
 from video_files import write_codes
 
 from caffe_compat.datasets import NYUD2Tree, read_pair_list, read_proposals
@@ -95,8 +95,13 @@ def test_raw_video(tmp_path):
     train, val = (read_pair_list(str(tmp_path / "out" / f"{name}_pairs.txt")) for name in ("train", "val"))
     scenes = [{Path(pair.second).parent.name for pair in part} for part in (train, val)]
     assert scenes == [{"bedroom_0002a", "bedroom_0002b"}, {"kitchen_0001"}]
+    kitchen = tmp_path / "raw" / "kitchen_0001"
+    (kitchen / "r-102.010000-2.ppm").rename(kitchen / "r-109.5-2.ppm")
+    write_codes(tmp_path / "raw" / "bedroom_0002a" / "d-100.000000-0.pgm", np.full((480, 640), 2047))
     some = call("make_disparity", tmp_path / "raw", "-o", tmp_path / "few", "--count", 4, "--seed", 5, "--quiet")
     assert "4 written" in some.stdout
+    assert "kitchen_0001: 1 of 3 depth frames have no colour frame within 1/30 s and are left out" in some.stdout
+    assert not list((tmp_path / "few").rglob("d-102*")) and not list((tmp_path / "few").rglob("bedroom_0002a/d-100*"))
     assert len(read_pair_list(str(tmp_path / "few" / "pairs.txt"))) == 4
 
 
@@ -113,6 +118,15 @@ def test_sun_rgbd(tmp_path):
     filled = np.where(depth == 0, 2000, depth) / 1000
     found = read_encoded(tmp_path / "out" / "hha" / "kv2_kinect2data_000065.png")
     assert np.array_equal(found, hha(filled, Camera(140, 141, 80.5, 61, origin=1), depth == 0))
+    write_split(tmp_path / "allsplit.mat", ["kv1/NYUdata/NYU0002"], ["kv2/kinect2data/000065/", "kv1/b3dodata/none"])
+    split = call("make_hha", root, "-o", tmp_path / "out", "--quiet", "--sun-split", tmp_path / "allsplit.mat")
+    assert "0 written, 2 already there" in split.stdout
+    lists = [read_pair_list(str(tmp_path / "out" / f"{name}_pairs.txt")) for name in ("train", "val")]
+    assert [[Path(pair.second).stem for pair in part] for part in lists] == [
+        ["kv1_NYUdata_NYU0002"], ["kv2_kinect2data_000065"]
+    ]  # fmt: skip
+    rooms = call("make_hha", root, "-o", tmp_path / "out", "--hold-out-scenes", 2)
+    assert rooms.status == 2 and "does not say which frames show one room" in rooms.stderr
     without = call("make_disparity", root, "-o", tmp_path / "new", "--exclude-nyud2", "--quiet")
     assert "1 written" in without.stdout
     assert [path.name for path in (tmp_path / "new" / "color").iterdir()] == ["kv2_kinect2data_000065.png"]
@@ -183,6 +197,30 @@ def test_prepare_takes_the_authors_split_and_checks_downloads(downloads, tmp_pat
     (downloads / "nyu_depth_v2_labeled.mat").unlink()
     gone = call("prepare_nyud2", "--downloads", downloads, "-o", root, "--quiet", "--no-checksums")
     assert gone.status == 2 and "nyu_depth_v2_labeled.mat (NYUD2, 1449 labelled frames; http" in gone.stderr
+
+
+def test_prepare_does_not_change_splits_under_chosen_video_frames(downloads, tmp_path):
+    root = tmp_path / "nyud2"
+    write_video(tmp_path / "raw", {"kitchen_0001": 2, "bedroom_0002a": 2, "office_0003": 2})
+    words = ["--downloads", downloads, "-o", root, "--no-checksums", "--quiet"]
+    first = call("prepare_nyud2", *words, "--video", tmp_path / "raw", "--video-frames", 2)
+    assert first.status == 0, first.stdout + first.stderr
+    train = NYUD2Tree(root).splits()["train"]
+    other = sorted({5001, 5002, 5003, 5004} - set(train))
+    savemat(downloads / "nyusplits.mat", {"train": [other], "val": [train], "test": [[5005, 5006]]})
+    refused = call("prepare_nyud2", *words)
+    assert refused.status == 2 and "nyusplits.mat: holds other splits" in refused.stderr
+    assert NYUD2Tree(root).splits()["train"] == train and (root / "video_train" / "pairs.txt").exists()
+    done = call("prepare_nyud2", *words, "--overwrite")
+    assert done.status == 0, done.stdout + done.stderr
+    assert NYUD2Tree(root).splits()["train"] == other and not (root / "video_train" / "pairs.txt").exists()
+
+
+def test_labelled_rooms_are_held_out_whole(labelled_file, tmp_path):
+    done = call("make_disparity", labelled_file, "-o", tmp_path / "out", "--hold-out-scenes", 2, "--quiet")
+    assert done.status == 0, done.stderr
+    val = {Path(pair.second).stem for pair in read_pair_list(str(tmp_path / "out" / "val_pairs.txt"))}
+    assert val == {"img_5003", "img_5005", "img_5006"}  # bedroom_0002a and study_0004
 
 
 def test_prepare_names_a_truncated_download(downloads, tmp_path):
