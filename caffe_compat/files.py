@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import IO, Any
 from caffe_compat.errors import CaffeCompatError, MissingFileError
 
 __all__ = ["atomic_path", "atomic_write", "open_existing"]
+
+_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EISDIR, errno.ENOTDIR}
 
 
 def open_existing(path: str | os.PathLike[str], why: str = "") -> IO[bytes]:
@@ -46,6 +49,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
+    except OSError as error:
+        if error.errno in _UNWRITABLE:
+            raise CaffeCompatError(f"cannot write {target}: {error.strerror or error}") from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

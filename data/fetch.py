@@ -41,7 +41,8 @@ def main(argv: list[str] | None = None) -> int:
             path = args.folder / DOWNLOADS[name].file
             print(f"{path}: {verify(path, DOWNLOADS[name])}")
         else:
-            print(f"{fetch(name, args.folder, url=args.url)}: complete")
+            path = fetch(name, args.folder, url=args.url)
+            print(f"{path}: complete" + ("" if DOWNLOADS[name].digest else " (no checksum is recorded for it)"))
     return 0
 
 

@@ -20,10 +20,12 @@ import argparse
 import sys
 
 from caffe_compat.cli import run
-from caffe_compat.commands.depth_images import add_arguments, depth_images
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Encode what the arguments say."""
+    from caffe_compat.commands.depth_images import add_arguments, depth_images
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "hha")
     report = depth_images(parser.parse_args(argv), "hha")

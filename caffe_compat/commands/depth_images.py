@@ -17,15 +17,26 @@ from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair, scene_folders, scene_name, synchronise, video_frames
 from caffe_compat.depth.batch import Kind, Options, Report, run_frames
 from caffe_compat.depth.camera import CAMERAS, Camera
+from caffe_compat.depth.fill import FILL_METHODS
 from caffe_compat.depth.frames import FileSource, Frame
 from caffe_compat.depth.io import ENCODINGS, DepthFormat
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 
-__all__ = ["add_arguments", "depth_images", "parse_numbers"]
+__all__ = [
+    "FILE_ARGUMENTS",
+    "add_arguments",
+    "add_file_arguments",
+    "add_fill_argument",
+    "depth_images",
+    "file_camera",
+    "file_form",
+    "parse_numbers",
+]
 
 DEPTH_SUFFIXES = (".npy", ".pgm", ".png", ".tif", ".tiff")
 FILE_ARGUMENTS = ("camera", "origin", "units_per_metre", "encoding", "invalid", "raw_depth", "color")
 """Arguments about single files; a data set brings its own values."""
+MOST_NUMBERS = 100_000
 DATA_SET_ARGUMENTS = ("frames", "no_crop", "count", "exclude_nyud2", "sun_split", "hold_out", "hold_out_scenes")
 
 
@@ -38,22 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
     add("--list", help="text file of depth files, one a line, relative to its folder")
     add("--index", help="JSON list of colour and depth files with intrinsics and units")
     add("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
-    one = parser.add_argument_group("depth files")
-    if kind == "hha":
-        one.add_argument("--camera", help=f"preset, file, or fx,fy,cx,cy; presets: {', '.join(sorted(CAMERAS))}")
-        one.add_argument(
-            "--origin", type=int, choices=(0, 1), help="coordinate of the first pixel (presets know it; else 0)"
-        )
-    one.add_argument("--units-per-metre", type=float, help="1000 for millimetres, 10000, 5000; no guess is made")
-    one.add_argument("--encoding", choices=ENCODINGS, help="how the file's numbers are stored")
-    one.add_argument("--invalid", type=int, nargs="*", help="codes without a measurement (default 0 65535)")
-    one.add_argument("--raw-depth", help="file or folder of unfilled depth: its holes are the missing pixels")
-    one.add_argument("--color", help="file or folder of colour images")
+    add_file_arguments(parser.add_argument_group("depth files"), kind)
     sets = parser.add_argument_group("data sets (they get folders color/ and the images', and pairs.txt)")
     sets.add_argument("--frames", help="of the labelled NYUD2: numbers as 5001,5010-5020 (default: all)")
     sets.add_argument("--no-crop", action="store_true", help="of the labelled NYUD2: 480 x 640, not 425 x 560")
     sets.add_argument("--count", type=int, help="of raw video: so many frames, evenly over scenes and time")
-    sets.add_argument("--seed", type=int, default=0, help="with --count (default: 0)")
+    sets.add_argument("--seed", type=int, help="with --count (default: 0)")
     sets.add_argument(
         "--exclude-nyud2", nargs="?", const="all", metavar="NYUSPLITS", help="of SUN RGB-D: leave out the frames of "
         "NYUD2; with nyusplits.mat only those of its val and test",
@@ -63,13 +64,30 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
     )
     sets.add_argument("--hold-out", type=int, metavar="N", help="also split the pairs; every Nth frame validates")
     sets.add_argument("--hold-out-scenes", type=int, metavar="N", help="the same by scenes: every Nth scene validates")
-    parser.add_argument(
-        "--fill", choices=("nearest", "colorization", "none"), default="nearest", help="how holes are filled"
-    )
+    add_fill_argument(parser)
     parser.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
     parser.add_argument("--gpu", type=int, help="compute on this CUDA device")
     parser.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other parameters")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def add_file_arguments(group: argparse._ActionsContainer, kind: Kind) -> None:
+    """Declare ``FILE_ARGUMENTS``: what has to be said of a depth file."""
+    if kind == "hha":
+        group.add_argument("--camera", help=f"preset, file, or fx,fy,cx,cy; presets: {', '.join(sorted(CAMERAS))}")
+        group.add_argument(
+            "--origin", type=int, choices=(0, 1), help="coordinate of the first pixel (presets know it; else 0)"
+        )
+    group.add_argument("--units-per-metre", type=float, help="1000 for millimetres, 10000, 5000; no guess is made")
+    group.add_argument("--encoding", choices=ENCODINGS, help="how the file's numbers are stored")
+    group.add_argument("--invalid", type=int, nargs="*", help="codes without a measurement (default 0 65535)")
+    group.add_argument("--raw-depth", help="file or folder of unfilled depth: its holes are the missing pixels")
+    group.add_argument("--color", help="file or folder of colour images")
+
+
+def add_fill_argument(parser: argparse.ArgumentParser) -> None:
+    """Declare how holes are filled."""
+    parser.add_argument("--fill", choices=(*FILL_METHODS, "none"), default="nearest", help="how holes are filled")
 
 
 def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
@@ -90,16 +108,20 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
     if not arguments.output and not arguments.stereo_motorcycle:
         raise UsageError("--output is missing")
     found = Report()
+    if arguments.seed is not None and arguments.count is None:
+        raise UsageError("--seed goes with --count")
     data_set, frames = _frames(arguments, kind, found)
     lists = _lists(arguments, frames) if data_set else {}  # wrong arguments are noticed before the work
     report = run_frames(frames, options, workers=arguments.workers, progress=not arguments.quiet)
     if len(frames) == 1 and report.failed and not data_set:
         raise DataError(report.failed[0][1])
-    report.failed += found.failed
-    report.warned += found.warned
+    if len(report.failed) == len(frames):
+        lists = {}  # nothing is done: what lists there are stay
     for name, part in lists.items():
         pairs = [(frame.color_output or "", frame.output) for frame in finished(part, report)]
         write_pairs(Path(arguments.output) / f"{name}.txt", pairs)
+    report.failed += found.failed
+    report.warned += found.warned
     return report
 
 
@@ -112,7 +134,8 @@ def parse_numbers(text: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+        good = first.isdecimal() and (last.isdecimal() if dash else True)
+        if not good or not 0 <= int(last or first) - int(first) < MOST_NUMBERS:
             raise UsageError(f"'{text}' is no list of frame numbers, expected such as 5001,5010-5020")
         numbers += range(int(first), int(last or first) + 1)
     return numbers
@@ -168,7 +191,7 @@ def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: R
             found.warned.append((folder, f"{lost} and are left out"))
     if arguments.count is not None:
         return video_frames(
-            select(scenes, arguments.count, arguments.seed, usable=enough_depth), arguments.output, kind
+            select(scenes, arguments.count, arguments.seed or 0, usable=enough_depth), arguments.output, kind
         )
     return video_frames([pair for pairs in scenes.values() for pair in pairs], arguments.output, kind)
 
@@ -228,12 +251,15 @@ def _device(gpu: int | None) -> str:
 
 
 def _file_frames(arguments: argparse.Namespace, kind: Kind) -> list[Frame]:
-    camera = _camera(arguments) if kind == "hha" else None
-    invalid = (0, 65535) if arguments.invalid is None else tuple(arguments.invalid)
-    form = DepthFormat(arguments.units_per_metre, arguments.encoding or "plain", invalid)
+    camera = file_camera(arguments) if kind == "hha" else None
+    form = file_form(arguments)
     files = _inputs(arguments)
-    single = len(files) == 1 and Path(arguments.output).suffix.lower() == ".png"
-    beside_raw, beside_color = _beside(arguments.raw_depth), _beside(arguments.color)
+    suffix = Path(arguments.output).suffix.lower()
+    if suffix in (".jpg", ".jpeg", ".bmp", *DEPTH_SUFFIXES) and (suffix != ".png" or len(files) > 1):
+        raise UsageError(f"--output {arguments.output}: expected a png for one input, or a folder")
+    single = suffix == ".png"
+    beside_raw = _beside(arguments.raw_depth, "--raw-depth", len(files))
+    beside_color = _beside(arguments.color, "--color", len(files))
     stems: dict[str, Path] = {}
     frames = []
     for path in files:
@@ -241,12 +267,19 @@ def _file_frames(arguments: argparse.Namespace, kind: Kind) -> list[Frame]:
             raise UsageError(f"{stems[path.stem]} and {path} would both become {path.stem}.png; encode them apart")
         stems[path.stem] = path
         output = Path(arguments.output) if single else Path(arguments.output) / f"{path.stem}.png"
+        if os.path.realpath(output) == os.path.realpath(path):
+            raise UsageError(f"{path} is its own output, it would be overwritten")
         raw, color = beside_raw(path), beside_color(path)
         frames.append(Frame(FileSource(str(path), form, raw, color), str(output), camera))
     return frames
 
 
-def _camera(arguments: argparse.Namespace) -> Camera:
+def file_camera(arguments: argparse.Namespace) -> Camera:
+    """The camera of depth files.
+
+    Raises:
+        UsageError: none is given.
+    """
     if arguments.camera:
         return Camera.parse(arguments.camera, origin=arguments.origin)
     if arguments.encoding == "nyud2_raw":
@@ -254,11 +287,17 @@ def _camera(arguments: argparse.Namespace) -> Camera:
     raise UsageError("--camera is missing: HHA needs the intrinsics (a preset, a file, or fx,fy,cx,cy)")
 
 
+def file_form(arguments: argparse.Namespace) -> DepthFormat:
+    """How the numbers of depth files become metres."""
+    invalid = (0, 65535) if arguments.invalid is None else tuple(arguments.invalid)
+    return DepthFormat(arguments.units_per_metre, arguments.encoding or "plain", invalid)
+
+
 def _inputs(arguments: argparse.Namespace) -> list[Path]:
     files: list[Path] = []
     for name in arguments.input:
         if os.path.isdir(name):
-            found = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in DEPTH_SUFFIXES)
+            found = sorted(path for path in Path(name).iterdir() if _is_depth(path))
             if not found:
                 raise DataError(f"{name}: no depth files ({', '.join(DEPTH_SUFFIXES)}) in this folder")
             files += found
@@ -275,9 +314,15 @@ def _inputs(arguments: argparse.Namespace) -> list[Path]:
     return files
 
 
-def _beside(place: str | None) -> Callable[[Path], str | None]:
+def _is_depth(path: Path) -> bool:
+    return path.suffix.lower() in DEPTH_SUFFIXES and not path.name.startswith(".") and path.is_file()
+
+
+def _beside(place: str | None, argument: str, count: int) -> Callable[[Path], str | None]:
     """Finds what belongs to a depth file: ``place`` itself, or the file of the same stem in the folder ``place``."""
     if place is None or not os.path.isdir(place):
+        if place is not None and count > 1:
+            raise UsageError(f"{argument} {place} is one file for {count} depth files, expected a folder")
         return lambda path: place
     stems = {other.stem: str(other) for other in sorted(Path(place).iterdir(), reverse=True)}
     return lambda path: stems.get(path.stem, os.path.join(place, path.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import http.client
 import os
 import tarfile
 import urllib.error
@@ -21,6 +22,7 @@ from caffe_compat.files import open_existing
 __all__ = ["DOWNLOADS", "Download", "checksum", "fetch", "table", "verify"]
 
 _BLOCK = 1 << 20
+_HEADS = {".mat": b"MATLAB", ".zip": b"PK", ".tgz": b"\x1f\x8b"}
 _NYU = "http://horatio.cs.nyu.edu/mit/silberman"
 _NYU_DEAD = "host refused connections in reports of 2023-12 to 2025-02; look for a mirror and check it here"
 _GUPTA = "ftp://ftp.cs.berkeley.edu/pub/projects/vision/sgupta-distillation"
@@ -147,8 +149,10 @@ def verify(path: str | os.PathLike[str], item: Download, *, progress: bool = Tru
         MissingFileError: no such file.
         DataError: its size or checksum differs.
     """
-    with open_existing(path, f"{item.about}, from {item.url}"):
-        size = os.path.getsize(path)
+    with open_existing(path, f"{item.about}, from {item.url}") as stream:
+        size, head = os.path.getsize(path), stream.read(8)
+    if not head.startswith(_HEADS[Path(item.file).suffix]):
+        raise DataError(f"{os.fspath(path)}: not a {Path(item.file).suffix} file, it begins with {head!r}")
     if item.size is not None and size != item.size:
         raise DataError(f"{os.fspath(path)}: {size} bytes, expected {item.size}: truncated, or another version")
     if item.digest is None:
@@ -182,7 +186,10 @@ def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, 
     item = DOWNLOADS[name]
     target = Path(folder) / item.file
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CaffeCompatError(f"cannot write into {target.parent}: {error.strerror or error}") from error
         part = target.with_name(target.name + ".part")
         _download(url or item.url, part, item, progress)
         try:
@@ -201,8 +208,8 @@ def _download(url: str, part: Path, item: Download, progress: bool) -> None:
     have = part.stat().st_size if part.exists() else 0
     if item.size is not None and have == item.size:
         return
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=60) as answer:
             if have and getattr(answer, "status", None) != 206:
                 have = 0  # the host sends the whole file again
@@ -217,7 +224,11 @@ def _download(url: str, part: Path, item: Download, progress: bool) -> None:
         if error.code == 416 and have:
             return  # nothing is left to send
         raise CaffeCompatError(f"{url}: {error} ({item.status}); --url takes a mirror") from error
-    except (OSError, ValueError) as error:  # URLError, timeouts and broken connections are OSErrors
+    except (
+        OSError,
+        ValueError,
+        http.client.HTTPException,
+    ) as error:  # URLError, timeouts and broken connections are OSErrors
         reason = getattr(error, "reason", None) or error
         raise CaffeCompatError(f"{url}: {reason} ({item.status}); --url takes a mirror") from error
     if total is not None and part.stat().st_size < total:
@@ -234,7 +245,9 @@ def _unpack(archive: Path, folder: Path) -> None:
             with tarfile.open(archive) as content:
                 content.extractall(folder, filter="data")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
-        raise CaffeCompatError(f"{archive}: cannot be unpacked into {folder}: {error}") from error
+        raise CaffeCompatError(
+            f"{archive}: cannot be unpacked into {folder}: {error}; delete it to download it again"
+        ) from error
 
 
 def _bar(total: int | None, label: str, progress: bool) -> tqdm[None]:

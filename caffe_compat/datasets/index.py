@@ -30,7 +30,7 @@ def index_frames(index: str | os.PathLike[str], output: str | os.PathLike[str], 
     with open_existing(index, "index of frames") as stream:
         try:
             entries = json.load(stream)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{os.fspath(index)}: not JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{os.fspath(index)}: expected a list of frames")
@@ -39,7 +39,7 @@ def index_frames(index: str | os.PathLike[str], output: str | os.PathLike[str], 
     for number, entry in enumerate(entries):
         try:
             frames.append(_frame(entry, Path(index).parent, Path(output), kind))
-        except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else error
             raise DataError(f"{os.fspath(index)}: frame {number}: {reason}") from error
         first = outputs.setdefault(frames[-1].output, number)
@@ -54,11 +54,12 @@ def _frame(entry: dict[str, Any], root: Path, output: Path, kind: Kind) -> Frame
     fx, fy, cx, cy = (float(value) for value in entry["K_fx_fy_cx_cy"])
     nyud2 = CAMERAS["nyud2_color"]
     usual_origin = 1 if abs(fx - nyud2.fx) < 1e-5 and abs(fy - nyud2.fy) < 1e-5 else 0
-    name = "_".join(Path(entry["depth"]).with_suffix("").parts) + ".png"
+    parts = [part for part in Path(entry["depth"]).with_suffix("").parts if part not in ("..", os.sep)]
+    name = "_".join(parts) + ".png"
     raw = entry.get("rawdepth")
     source = FileSource(
         depth=str(root / entry["depth"]),
-        form=DepthFormat(units, encoding, tuple(entry.get("invalid", (0, 65535)))),
+        form=DepthFormat(units, encoding, tuple(int(code) for code in entry.get("invalid", (0, 65535)))),
         raw_depth=None if raw is None else str(root / raw),
         color=str(root / entry["color"]),
     )

@@ -19,8 +19,9 @@ from caffe_compat.datasets.mat import read_mat
 from caffe_compat.datasets.nyud2 import FIRST_ID, LabelledNYUD2, millimetres
 from caffe_compat.datasets.pairs import finished, write_pairs
 from caffe_compat.datasets.selection import enough_depth, select, write_selection
-from caffe_compat.datasets.tree import NYUD2Tree
+from caffe_compat.datasets.tree import NYUD2Tree, whole_numbers
 from caffe_compat.datasets.video import (
+    VideoPair,
     base_scene,
     scene_folders,
     scene_name,
@@ -95,17 +96,21 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> list[Repo
     _check_downloads(settings, say)
     with LabelledNYUD2(labelled) as data:
         splits, origin = _splits(settings, data)
+        scenes, numbers = _scenes(data), data.numbers
+        _check_numbers(splits, numbers, data.path)
+        chosen = [] if settings.video is None else _choose(settings, settings.video, splits, scenes, say)
         _write_splits(tree, splits, settings.overwrite)
         say(f"splits: {', '.join(f'{name} {len(ids)}' for name, ids in splits.items())} ({origin})")
-        _export(tree, data, settings)
-        scenes, numbers = _scenes(data), data.numbers
-    say(f"frames: {len(numbers)} with colour, depth, raw depth, boxes and instances in {settings.output}")
-    reports = [_encode_tree(tree, numbers, settings)]
+        failed = _export(tree, data, settings)
+    good = [number for number in numbers if number not in failed]
+    say(f"frames: {len(good)} with colour, depth, raw depth, boxes and instances in {settings.output}")
+    reports = [_encode_tree(tree, good, settings)]
     say(f"HHA: {reports[0].lines()[-1]}")
-    _write_lists(tree, splits)
+    reports[0].failed += [(str(labelled), reason) for reason in failed.values()]
+    _write_lists(tree, splits, set(good))
     _proposals(settings, splits, say)
     if settings.video is not None:
-        reports.append(_video(settings, settings.video, splits, scenes, say))
+        reports.append(_video(settings, settings.video, chosen, say))
     if not any(report.failed for report in reports):
         for split in ("trainval", "test"):
             tree.check(split, "images+hha", segmentation=True)
@@ -152,6 +157,12 @@ def _check_downloads(settings: Settings, say: Callable[[str], None]) -> None:
         status = path.stat()
         found[file] = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "checked": settings.check}
         before = known.get(file, {})
+        same = {name: found[file][name] for name in ("bytes", "modified_ns")}
+        if before and not settings.check and not settings.overwrite and not same.items() <= before.items():
+            raise DataError(
+                f"{settings.output} was made of another {file} (its size or time differs); without checksums that "
+                "cannot be told from a copy: --overwrite makes the tree anew"
+            )
         if before.get("bytes", status.st_size) != status.st_size and not settings.overwrite:
             raise DataError(
                 f"{settings.output} was made of a {file} of {before['bytes']} bytes, this one has {status.st_size}; "
@@ -199,12 +210,13 @@ def _splits(settings: Settings, data: LabelledNYUD2) -> tuple[dict[str, list[int
     official = settings.downloads / OFFICIAL
     content = read_mat(official, ["trainNdxs", "testNdxs"])
     trainval, test = (
-        sorted(int(index) + FIRST_ID - 1 for index in content[name].ravel()) for name in ("trainNdxs", "testNdxs")
+        sorted(index + FIRST_ID - 1 for index in whole_numbers(content[name], name, official))
+        for name in ("trainNdxs", "testNdxs")
     )
+    if not trainval or not test:
+        raise DataError(f"{official}: {len(trainval)} training and {len(test)} test frames, expected some of both")
+    _check_numbers({"trainNdxs": trainval, "testNdxs": test}, data.numbers, data.path)
     scenes = dict(zip(data.numbers, data.scenes, strict=True))
-    unknown = sorted((set(trainval) | set(test)) - set(scenes))
-    if unknown:
-        raise DataError(f"{official}: frame {unknown[0] - FIRST_ID + 1} of {len(unknown)} is not in {data.path}")
     size = round(TRAIN_FRAMES * len(trainval) / 795)
     train = rebuild_splits(trainval, scenes, size, settings.seed)
     splits = {
@@ -216,6 +228,16 @@ def _splits(settings: Settings, data: LabelledNYUD2) -> tuple[dict[str, list[int
     return splits, f"test as {OFFICIAL}; {GUPTA} is not there, so train and val are ours, seed {settings.seed}"
 
 
+def _check_numbers(splits: Mapping[str, Sequence[int]], numbers: range, labelled: str) -> None:
+    for name, chosen in splits.items():
+        absent = sorted(set(chosen) - set(numbers))
+        if absent:
+            raise DataError(
+                f"split '{name}' has {len(absent)} frames that {labelled} lacks, such as {absent[0]}; it has "
+                f"{numbers[0]} to {numbers[-1]}"
+            )
+
+
 def _scenes(data: LabelledNYUD2) -> dict[int, set[str]]:
     """Names under which the raw video may know the scene of each frame."""
     found = {}
@@ -224,20 +246,27 @@ def _scenes(data: LabelledNYUD2) -> dict[int, set[str]]:
     return found
 
 
-def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> None:
-    """The pngs and .mat files of every labelled frame that has not all of them."""
-    names = data.names
+def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> dict[int, str]:
+    """The pngs and .mat files of every labelled frame that has not all of them; why frames could not be used."""
+    names, failed = data.names, {}
     for number in tqdm(data.numbers, desc="frames", unit="frame", disable=None if settings.progress else True):
         image, depth, raw = (tree.path(number, kind) for kind in ("images", "depth", "rawdepth"))
         boxes, segmentation = tree.ground_truth_path(number), tree.segmentation_path(number)
         if not settings.overwrite and all(os.path.exists(path) for path in (image, depth, raw, boxes, segmentation)):
             continue
-        frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
+        try:
+            frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
+            metres, measured = millimetres(frame.depth) / 1000.0, millimetres(frame.raw_depth) / 1000.0
+            objects = boxes_from_labels(labels, instances, names)
+        except DataError as error:
+            failed[number] = f"{data.path}: frame {number}: {error}"
+            continue
         write_color(image, frame.color)
-        write_depth(depth, millimetres(frame.depth) / 1000.0)
-        write_depth(raw, millimetres(frame.raw_depth) / 1000.0)
-        write_ground_truth(boxes, boxes_from_labels(labels, instances, names))
+        write_depth(depth, metres)
+        write_depth(raw, measured)
+        write_ground_truth(boxes, objects)
         tree.write_segmentation(number, labels, instances)
+    return failed
 
 
 def _encode_tree(tree: NYUD2Tree, numbers: Sequence[int], settings: Settings) -> Report:
@@ -253,9 +282,11 @@ def _encode_tree(tree: NYUD2Tree, numbers: Sequence[int], settings: Settings) ->
     return run_frames(frames, options, workers=settings.workers, progress=settings.progress)
 
 
-def _write_lists(tree: NYUD2Tree, splits: Mapping[str, Sequence[int]]) -> None:
+def _write_lists(tree: NYUD2Tree, splits: Mapping[str, Sequence[int]], good: set[int]) -> None:
     for name, numbers in splits.items():
-        pairs = [(str(tree.path(number, "images")), str(tree.path(number, "hha"))) for number in numbers]
+        pairs = [
+            (str(tree.path(number, "images")), str(tree.path(number, "hha"))) for number in numbers if number in good
+        ]
         write_pairs(Path(tree.root) / "lists" / f"{name}_pairs.txt", pairs)
 
 
@@ -273,14 +304,14 @@ def _proposals(settings: Settings, splits: Mapping[str, Sequence[int]], say: Cal
     say(f"proposals: {count} boxes of {len(names)} images in {target}")
 
 
-def _video(
+def _choose(
     settings: Settings,
     root: Path,
     splits: Mapping[str, Sequence[int]],
     scenes: Mapping[int, set[str]],
     say: Callable[[str], None],
-) -> Report:
-    """Select and encode video frames of the scenes of one split only."""
+) -> list[VideoPair]:
+    """Video frames of the scenes of one split only."""
     folders = {scene_name(folder): folder for folder in scene_folders(root)}
     inside = {name for number in splits[settings.video_split] for name in scenes[number]}
     outside = {name for number in set(scenes) - set(splits[settings.video_split]) for name in scenes[number]}
@@ -290,10 +321,14 @@ def _video(
         f"{len(split.other)} of other splits, {len(split.shared)} of both, {len(split.unknown)} without labelled frames"
     )
     candidates = {name: synchronise(folders[name]) for name in split.scenes}
-    pairs = select(candidates, settings.video_frames, settings.seed, usable=enough_depth)
+    return select(candidates, settings.video_frames, settings.seed, usable=enough_depth)
+
+
+def _video(settings: Settings, root: Path, chosen: Sequence[VideoPair], say: Callable[[str], None]) -> Report:
+    """Encode the chosen video frames."""
     output = settings.output / f"video_{settings.video_split}"
-    write_selection(output / "selection.json", pairs, root, settings.seed)
-    frames = video_frames(pairs, output, "hha")
+    write_selection(output / "selection.json", chosen, root, settings.seed)
+    frames = video_frames(chosen, output, "hha")
     options = Options(overwrite=settings.overwrite)
     report = run_frames(frames, options, workers=settings.workers, progress=settings.progress)
     done = [(frame.color_output or "", frame.output) for frame in finished(frames, report)]

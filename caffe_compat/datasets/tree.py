@@ -23,7 +23,7 @@ from caffe_compat.datasets.mat import read_mat, write_mat
 from caffe_compat.datasets.nyud2 import CLASSES, FIRST_ID
 from caffe_compat.errors import DataError, UsageError, nearest
 
-__all__ = ["NYUD2Tree", "Segmentation", "check_splits"]
+__all__ = ["NYUD2Tree", "Segmentation", "check_splits", "whole_numbers"]
 
 _SPLITS = ("train", "val", "trainval", "test")
 _EXTRA = "pairs"
@@ -78,7 +78,7 @@ class NYUD2Tree:
             if "test" in found:
                 raise DataError(f"{os.fspath(path)}: has both 'test' and 'tst', expected one")
             found["test"] = found.pop("tst")
-        splits = {name: _numbers(found[name], name, path) for name in (*_SPLITS, _EXTRA) if name in found}
+        splits = {name: whole_numbers(found[name], name, path) for name in (*_SPLITS, _EXTRA) if name in found}
         check_splits(splits, os.fspath(path))
         splits.setdefault("trainval", splits["train"] + splits["val"])
         return {name: splits[name] for name in (*_SPLITS, _EXTRA) if name in splits}
@@ -234,7 +234,12 @@ def check_splits(splits: Mapping[str, Sequence[int]], where: str = "splits") -> 
         raise DataError(f"{where}: 'trainval' is not the frames of 'train' and 'val'")
 
 
-def _numbers(value: Any, name: str, path: str | os.PathLike[str]) -> list[int]:
+def whole_numbers(value: Any, name: str, path: str | os.PathLike[str]) -> list[int]:
+    """A variable of a .mat file as a list of whole numbers.
+
+    Raises:
+        DataError: it holds something else; names the file and the variable.
+    """
     numbers = np.ravel(value)
     if numbers.dtype.kind not in "uif" or not (numbers == np.rint(numbers)).all():
         raise DataError(f"{os.fspath(path)}: '{name}' does not hold whole numbers")

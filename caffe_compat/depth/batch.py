@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import multiprocessing
 import os
 import signal
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -22,7 +25,7 @@ from caffe_compat.depth.disparity import disparity
 from caffe_compat.depth.fill import complete
 from caffe_compat.depth.frames import Frame, Reading
 from caffe_compat.depth.hha import hha
-from caffe_compat.depth.io import read_parameters, write_color, write_encoded
+from caffe_compat.depth.io import is_whole_png, read_parameters, write_color, write_encoded
 from caffe_compat.errors import CaffeCompatError, DataError
 
 __all__ = ["Kind", "Options", "Report", "encode_frame", "encode_reading", "run_frames"]
@@ -142,13 +145,13 @@ def _parameters(frame: Frame, options: Options) -> dict[str, Any]:
 
 def _is_done(frame: Frame, parameters: dict[str, Any], overwrite: bool) -> bool:
     """Whether the outputs are there; without ``overwrite`` an output with other parameters is refused."""
-    if not os.path.exists(frame.output):
+    if not is_whole_png(frame.output):
         return False
     if not overwrite:
         _check_same(frame.output, parameters)
     elif not _is_same(frame.output, parameters):
         return False
-    return frame.color_output is None or os.path.exists(frame.color_output)
+    return frame.color_output is None or is_whole_png(frame.color_output)
 
 
 def _check_same(path: str, parameters: dict[str, Any]) -> None:
@@ -200,7 +203,8 @@ def _in_workers(frames: Sequence[Frame], options: Options, workers: int) -> Iter
     pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     coming = iter(frames)
     try:
-        waiting = {pool.submit(_attempt, frame, options): frame for frame in itertools.islice(coming, 4 * workers)}
+        with _no_interrupt():  # the workers inherit it: from their first moment Ctrl-C is the parent's affair
+            waiting = {pool.submit(_attempt, frame, options): frame for frame in itertools.islice(coming, 4 * workers)}
         while waiting:
             done, _ = concurrent.futures.wait(waiting, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in done:
@@ -213,7 +217,27 @@ def _in_workers(frames: Sequence[Frame], options: Options, workers: int) -> Iter
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ignore Ctrl-C for a moment."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and share the cores."""
+    """Leave Ctrl-C to the parent, share the cores, and do not outlive a parent that was killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)

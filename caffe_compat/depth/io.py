@@ -7,9 +7,9 @@ import io
 import json
 import os
 import re
+import tokenize
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "DepthFormat",
     "Encoding",
     "detect_units",
+    "is_whole_png",
     "nyud2_metres",
     "read_color",
     "read_depth",
@@ -46,7 +47,15 @@ NYUD2_LOWEST_CODE = 600
 NYUD2_INFINITE_CODE = 1092.5
 NYUD2_NO_DATA = 2047
 USUAL_UNITS = (1000.0, 4000.0, 5000.0, 10000.0)
-_UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError)  # what Pillow and NumPy raise
+_UNREADABLE = (  # what Pillow and NumPy raise
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    MemoryError,
+    tokenize.TokenError,
+    Image.DecompressionBombError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,7 +90,7 @@ def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
     """
     with open_existing(path, "depth") as stream:
         content = stream.read()
-    if content[:2] == b"P5":
+    if content[:2] in (b"P2", b"P5"):
         return _parse_pgm(content, path)
     try:
         if content[:6] == b"\x93NUMPY":
@@ -201,19 +210,31 @@ def _uint16(raw: np.ndarray, form: DepthFormat) -> np.ndarray:
 
 
 def _parse_pgm(content: bytes, path: object) -> np.ndarray:
-    """Binary pgm with its numbers unscaled (Pillow stretches them to the full range)."""
-    header = re.match(rb"P5(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s", content)
+    """A pgm, binary or text, with its numbers unscaled (Pillow stretches them to the full range)."""
+    header = re.match(rb"P[25](?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s", content)
     if header is None:
         raise DataError(f"{path}: broken pgm header")
     width, height, largest = (int(part) for part in header.groups())
     if not (0 < width <= 65536 and 0 < height <= 65536 and 0 < largest <= 65535):
         raise DataError(f"{path}: pgm header says {width} x {height}, largest value {largest}")
+    if content[:2] == b"P2":
+        return _parse_text_pgm(content[header.end() :], (height, width), largest, path)
     kind = np.dtype(">u2") if largest > 255 else np.dtype("u1")
     body = content[header.end() :]
     if len(body) < width * height * kind.itemsize:
         raise DataError(f"{path}: truncated, {len(body)} of {width * height * kind.itemsize} bytes of pixels")
     values = np.frombuffer(body, kind, width * height).reshape(height, width)
     return values.astype(kind.newbyteorder("="))
+
+
+def _parse_text_pgm(body: bytes, shape: tuple[int, int], largest: int, path: object) -> np.ndarray:
+    words = re.sub(rb"#[^\n]*", b"", body).split()
+    if len(words) < shape[0] * shape[1] or not all(map(bytes.isdigit, words)):
+        raise DataError(f"{path}: {len(words)} numbers, expected {shape[0]} x {shape[1]} whole ones")
+    values = np.array(words[: shape[0] * shape[1]], np.int64).reshape(shape)
+    if values.max() > largest:
+        raise DataError(f"{path}: has {values.max()}, but its header says {largest} at most")
+    return values.astype(np.uint16 if largest > 255 else np.uint8)
 
 
 def read_color(path: str | os.PathLike[str]) -> np.ndarray:
@@ -283,6 +304,16 @@ def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     return parameters
 
 
+def is_whole_png(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is there and ends as a png does, so that it was not cut off."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(-12, os.SEEK_END)
+            return stream.read() == b"\0\0\0\0IEND\xaeB`\x82"
+    except OSError:
+        return False
+
+
 def read_encoded(path: str | os.PathLike[str], expected: Mapping[str, Any] | None = None) -> np.ndarray:
     """An HHA or disparity png as uint8 [H, W, 3] in the order disparity, height, angle.
 
@@ -315,7 +346,6 @@ def _write_png(path: str | os.PathLike[str], image: Image.Image, texts: Mapping[
     chunks = PngImagePlugin.PngInfo()
     for key, text in texts.items():
         chunks.add_text(key, text)
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as stream:
         # run lengths only: on these images faster than deflate's matches, and smaller
         image.save(stream, format="PNG", pnginfo=chunks, compress_level=1, compress_type=zlib.Z_RLE)

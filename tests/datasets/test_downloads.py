@@ -12,7 +12,7 @@ from caffe_compat.datasets import downloads
 from caffe_compat.datasets.downloads import DOWNLOADS, Download, checksum, fetch, table, verify
 from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, UsageError
 
-CONTENT = bytes(range(256)) * 5000
+CONTENT = b"MATLAB" + bytes(range(250)) + bytes(range(256)) * 4999
 
 
 class Host(http.server.BaseHTTPRequestHandler):
@@ -81,6 +81,21 @@ def test_a_damaged_download_does_not_get_the_name(monkeypatch, host, tmp_path):
     with pytest.raises(DataError, match=r"f\.mat\.part: md5 .* expected .*delete it"):
         fetch("thing", tmp_path)
     assert not (tmp_path / "f.mat").exists()
+
+
+def test_a_page_that_is_no_such_file_is_refused(monkeypatch, host, tmp_path):
+    serve(monkeypatch, host, "f.mat", CONTENT)
+    Host.files["/f.mat"] = b"<html>moved</html>"
+    monkeypatch.setitem(downloads.DOWNLOADS, "thing", Download(f"{host}/f.mat", "a test", "answers"))
+    with pytest.raises(DataError, match=r"f\.mat\.part: not a \.mat file, it begins with b'<html>.*delete it"):
+        fetch("thing", tmp_path)
+    for url in ("nonsense", "http://[", f"{host}/"):
+        (tmp_path / "f.mat.part").unlink(missing_ok=True)
+        with pytest.raises(CaffeCompatError, match="--url takes a mirror"):
+            fetch("thing", tmp_path, url=url)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CaffeCompatError, match="cannot write into"):
+        fetch("thing", tmp_path / "file")
 
 
 @pytest.mark.parametrize("suffix", ["zip", "tgz"])

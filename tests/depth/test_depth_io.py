@@ -61,6 +61,20 @@ def test_pgm_is_big_endian_unscaled_and_may_have_comments(tmp_path):
         read_raw(path)
 
 
+def test_text_pgm_is_unscaled_too(tmp_path):
+    path = tmp_path / "d.pgm"
+    path.write_text("P2\n# made by hand\n4 2\n10000\n1 20 300 4000\n# row\n8 10000 0 7\n")
+    assert read_raw(path).tolist() == [[1, 20, 300, 4000], [8, 10000, 0, 7]]
+    for text, message in (
+        ("P2 4 2 10000 1 2 3", "3 numbers, expected 2 x 4"),
+        ("P2 1 1 100 500", "has 500, but its header says 100"),
+        ("P2 1 1 100 x", "whole ones"),
+    ):
+        path.write_text(text)
+        with pytest.raises(DataError, match=message):
+            read_raw(path)
+
+
 def test_sun_encoding_rotates_bits_and_stops_at_8_metres(tmp_path):
     millimetres = np.array([[1234, 0], [8191, 700]], np.uint16)
     Image.fromarray((millimetres << 3) | (millimetres >> 13)).save(tmp_path / "d.png")

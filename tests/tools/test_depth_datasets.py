@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from nyud2_files import cell, color_frame, labelled, write_v73
@@ -214,6 +215,32 @@ def test_prepare_does_not_change_splits_under_chosen_video_frames(downloads, tmp
     done = call("prepare_nyud2", *words, "--overwrite")
     assert done.status == 0, done.stdout + done.stderr
     assert NYUD2Tree(root).splits()["train"] == other and not (root / "video_train" / "pairs.txt").exists()
+
+
+def test_prepare_skips_a_bad_frame_and_checks_before_the_work(labelled_file, downloads, tmp_path):
+    words = ["--downloads", downloads, "-o", tmp_path / "nyud2", "--no-checksums", "--quiet"]
+    for content, message in (
+        ({"trainNdxs": [[1, 2, 3]], "testNdxs": [[5, 99]]}, "has 1 frames that"),
+        ({"trainNdxs": "text", "testNdxs": [[5]]}, "'trainNdxs' does not hold whole numbers"),
+        ({"trainNdxs": [[1.5]], "testNdxs": [[5]]}, "'trainNdxs' does not hold whole numbers"),
+        ({"trainNdxs": np.zeros((0, 1)), "testNdxs": [[5]]}, "0 training and 1 test frames"),
+    ):
+        savemat(downloads / "splits.mat", content)
+        refused = call("prepare_nyud2", *words)
+        assert refused.status == 2 and message in refused.stderr, refused.stderr
+        (tmp_path / "nyud2" / "prepare.json").unlink()
+    savemat(downloads / "splits.mat", {"trainNdxs": [[1, 2, 3, 4]], "testNdxs": [[5, 6]]})
+    write_video(tmp_path / "raw", {"kitchen_0001": 2, "bedroom_0002a": 2, "office_0003": 2})
+    refused = call("prepare_nyud2", *words, "--video", tmp_path / "raw", "--video-frames", 50)
+    assert refused.status == 2 and "50 frames wanted" in refused.stderr
+    assert not list((tmp_path / "nyud2").rglob("*.png"))
+    with h5py.File(labelled_file, "r+") as file:
+        file["depths"][1, 300, 200] = np.nan
+    done = call("prepare_nyud2", *words, "--overwrite")
+    assert done.status == 1 and "frame 5002: 1 depth values are negative, NaN" in done.stdout, done.stderr
+    assert "is ready" not in done.stdout and not NYUD2Tree(tmp_path / "nyud2").path(5002).exists()
+    lists = [read_pair_list(str(tmp_path / "nyud2" / "lists" / f"{name}_pairs.txt")) for name in ("trainval", "test")]
+    assert [len(part) for part in lists] == [3, 2]
 
 
 def test_labelled_rooms_are_held_out_whole(labelled_file, tmp_path):

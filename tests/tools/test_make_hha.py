@@ -85,6 +85,34 @@ def test_folder_resumes_reports_bad_frames_and_refuses_other_settings(folder):
     assert read_parameters(folder / "out" / "0.png")["camera"][0] == 31.0
 
 
+def test_inputs_are_safe_and_not_mixed_up(folder):
+    source = folder / "in" / "0.png"
+    content = source.read_bytes()
+    for words, message in (
+        ([source, "-o", source], "is its own output"),
+        ([folder / "in", "-o", folder / "in"], "is its own output"),
+        ([folder / "in", "-o", folder / "out", "--raw-depth", source], "is one file for 3 depth files"),
+        ([folder / "in", "-o", folder / "one.png"], "expected a png for one input, or a folder"),
+        ([source, "-o", folder / "one.jpg"], "expected a png for one input, or a folder"),
+        ([source, "-o", folder / "in" / "1.png" / "x.png"], "cannot write"),
+    ):
+        done = tool("make_hha", *words, *SETTINGS, "--overwrite")
+        assert done.returncode == 2 and message in done.stderr, done.stdout + done.stderr
+    assert source.read_bytes() == content
+    (folder / "in" / ".hidden.png").write_text("left over")
+    (folder / "in" / "folder.png").mkdir()
+    done = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    assert "3 written, 0 already there, 0 failed" in done.stdout
+
+
+def test_an_output_that_was_cut_off_is_made_again(folder):
+    tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    content = (folder / "out" / "1.png").read_bytes()
+    (folder / "out" / "1.png").write_bytes(content[:-20])
+    again = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    assert "1 written, 2 already there" in again.stdout and (folder / "out" / "1.png").read_bytes() == content
+
+
 def test_a_changed_depth_file_is_noticed(folder):
     tool("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
     Image.fromarray(frame(7)).save(folder / "in" / "0.png")
@@ -130,11 +158,33 @@ def test_index_writes_pairs(folder):
         assert all(Image.open(folder / "out" / name).size == (24, 18) for name in line.split())
 
 
+def test_a_refused_run_leaves_the_lists(folder):
+    index = write_index(folder)
+    tool("make_hha", "--index", index, "-o", folder / "out", "--quiet")
+    content = (folder / "out" / "pairs.txt").read_text()
+    refused = tool("make_hha", "--index", index, "-o", folder / "out", "--quiet", "--fill", "none")
+    assert refused.returncode == 1 and "2 failed" in refused.stdout
+    assert (folder / "out" / "pairs.txt").read_text() == content
+
+
+def test_index_keeps_outputs_in_their_folder_and_apart(folder):
+    index = write_index(folder)
+    entries = json.loads(index.read_text())
+    entries[0]["depth"] = str(folder / "in" / "0.png")
+    index.write_text(json.dumps(entries))
+    done = tool("make_hha", "--index", index, "-o", folder / "out", "--quiet")
+    assert done.returncode == 0 and len(list((folder / "out" / "hha").iterdir())) == 2, done.stderr
+    entries[0]["depth"] = "./in/1.png"
+    index.write_text(json.dumps(entries))
+    refused = tool("make_hha", "--index", index, "-o", folder / "out", "--quiet")
+    assert refused.returncode == 2 and "frames 0 and 1 would both be" in refused.stderr
+
+
 def test_index_refuses_colour_of_another_size(folder):
     done = tool("make_hha", "--index", write_index(folder, (48, 36)), "-o", folder / "out", "--quiet")
     assert done.returncode == 1
     assert "36 x 48" in done.stdout and "18 x 24" in done.stdout
-    assert (folder / "out" / "pairs.txt").read_text() == ""
+    assert not (folder / "out" / "pairs.txt").exists()
 
 
 @pytest.mark.parametrize(
