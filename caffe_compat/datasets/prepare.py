@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ LABELLED, OFFICIAL, GUPTA, PROPOSALS = (
     "nyusplits.mat",
     "nyud2_mcg_boxes.mat",
 )
+STAMP = "prepare.json"
 TRAIN_FRAMES = 381
 """Size of the authors' train split; val is the rest of the official 795."""
 
@@ -93,13 +94,17 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> list[Repo
     """
     tree = NYUD2Tree(settings.output)
     labelled = settings.downloads / LABELLED
-    _check_downloads(settings, say)
+    made_of = _check_downloads(settings, say)
     with LabelledNYUD2(labelled) as data:
         splits, origin = _splits(settings, data)
         scenes, numbers = _scenes(data), data.numbers
         _check_numbers(splits, numbers, data.path)
         chosen = [] if settings.video is None else _choose(settings, settings.video, splits, scenes, say)
         _write_splits(tree, splits, settings.overwrite)
+        if settings.overwrite:
+            _remove(path for number in numbers for path in _exported(tree, number))
+        with atomic_write(settings.output / STAMP, "w") as stream:
+            json.dump(made_of, stream, indent=1)
         say(f"splits: {', '.join(f'{name} {len(ids)}' for name, ids in splits.items())} ({origin})")
         failed = _export(tree, data, settings)
     good = [number for number in numbers if number not in failed]
@@ -142,10 +147,13 @@ def rebuild_splits(train_numbers: Sequence[int], scenes: Mapping[int, str], size
     return sorted(chosen)
 
 
-def _check_downloads(settings: Settings, say: Callable[[str], None]) -> None:
-    """Checksums, unless the same files (by size and time) were checked before; refuses a tree made of others."""
-    stamp = settings.output / "prepare.json"
-    known = _read_stamp(stamp)
+def _check_downloads(settings: Settings, say: Callable[[str], None]) -> dict[str, Any]:
+    """Checksums, unless the same files (by size and time) were checked before; refuses a tree made of others.
+
+    Returns:
+        What the tree is made of, for its stamp.
+    """
+    known = _read_stamp(settings.output / STAMP)
     names = {LABELLED: "nyud2_labelled", OFFICIAL: "nyud2_splits", PROPOSALS: "nyud2_mcg_boxes"}
     found: dict[str, Any] = {}
     for file, name in names.items():
@@ -173,8 +181,7 @@ def _check_downloads(settings: Settings, say: Callable[[str], None]) -> None:
         say(f"{file}: {verify(path, DOWNLOADS[name], progress=settings.progress)}")
     if not settings.check:
         say("checksums: not compared")
-    with atomic_write(stamp, "w") as stream:
-        json.dump(found, stream, indent=1)
+    return found
 
 
 def _read_stamp(path: Path) -> dict[str, Any]:
@@ -196,9 +203,7 @@ def _write_splits(tree: NYUD2Tree, splits: Mapping[str, list[int]], overwrite: b
                     f"{tree.splits_path}: holds other splits than the downloads and --seed now give; --overwrite "
                     "replaces them, and removes the lists of video frames that were chosen by them"
                 )
-            for name in ("pairs.txt", "selection.json"):
-                for path in tree.root.glob(f"video_*/{name}"):
-                    path.unlink()
+            _remove(path for name in ("pairs.txt", "selection.json") for path in tree.root.glob(f"video_*/{name}"))
     tree.write_splits(splits)
 
 
@@ -250,9 +255,8 @@ def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> dict[in
     """The pngs and .mat files of every labelled frame that has not all of them; why frames could not be used."""
     names, failed = data.names, {}
     for number in tqdm(data.numbers, desc="frames", unit="frame", disable=None if settings.progress else True):
-        image, depth, raw = (tree.path(number, kind) for kind in ("images", "depth", "rawdepth"))
-        boxes, segmentation = tree.ground_truth_path(number), tree.segmentation_path(number)
-        if not settings.overwrite and all(os.path.exists(path) for path in (image, depth, raw, boxes, segmentation)):
+        image, depth, raw, boxes, segmentation = paths = _exported(tree, number)
+        if all(map(os.path.exists, paths)):
             continue
         try:
             frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
@@ -267,6 +271,17 @@ def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> dict[in
         write_ground_truth(boxes, objects)
         tree.write_segmentation(number, labels, instances)
     return failed
+
+
+def _exported(tree: NYUD2Tree, number: int) -> list[Path]:
+    """What is made of a labelled frame before it is encoded."""
+    pictures = [tree.path(number, kind) for kind in ("images", "depth", "rawdepth")]
+    return [*pictures, tree.ground_truth_path(number), tree.segmentation_path(number)]
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _encode_tree(tree: NYUD2Tree, numbers: Sequence[int], settings: Settings) -> Report:

@@ -228,7 +228,6 @@ def test_prepare_skips_a_bad_frame_and_checks_before_the_work(labelled_file, dow
         savemat(downloads / "splits.mat", content)
         refused = call("prepare_nyud2", *words)
         assert refused.status == 2 and message in refused.stderr, refused.stderr
-        (tmp_path / "nyud2" / "prepare.json").unlink()
     savemat(downloads / "splits.mat", {"trainNdxs": [[1, 2, 3, 4]], "testNdxs": [[5, 6]]})
     write_video(tmp_path / "raw", {"kitchen_0001": 2, "bedroom_0002a": 2, "office_0003": 2})
     refused = call("prepare_nyud2", *words, "--video", tmp_path / "raw", "--video-frames", 50)
