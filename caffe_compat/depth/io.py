@@ -211,7 +211,7 @@ def _uint16(raw: np.ndarray, form: DepthFormat) -> np.ndarray:
 
 def _parse_pgm(content: bytes, path: object) -> np.ndarray:
     """A pgm, binary or text, with its numbers unscaled (Pillow stretches them to the full range)."""
-    header = re.match(rb"P[25](?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)(?:\s+|#[^\n]*\n)+(\d+)\s", content)
+    header = re.match(rb"P[25](?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s", content)
     if header is None:
         raise DataError(f"{path}: broken pgm header")
     width, height, largest = (int(part) for part in header.groups())

@@ -69,6 +69,7 @@ def test_text_pgm_is_unscaled_too(tmp_path):
         ("P2 4 2 10000 1 2 3", "3 numbers, expected 2 x 4"),
         ("P2 1 1 100 500", "has 500, but its header says 100"),
         ("P2 1 1 100 x", "whole ones"),
+        ("P2" + " " * 200 + "x", "broken pgm header"),  # at once: no backtracking
     ):
         path.write_text(text)
         with pytest.raises(DataError, match=message):
