@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from caffe_compat.datasets.index import index_frames
@@ -37,7 +37,15 @@ DEPTH_SUFFIXES = (".npy", ".pgm", ".png", ".tif", ".tiff")
 FILE_ARGUMENTS = ("camera", "origin", "units_per_metre", "encoding", "invalid", "raw_depth", "color")
 """Arguments about single files; a data set brings its own values."""
 MOST_NUMBERS = 100_000
-DATA_SET_ARGUMENTS = ("frames", "no_crop", "count", "exclude_nyud2", "sun_split", "hold_out", "hold_out_scenes")
+ACCEPTED = {
+    "depth files": ("output", *FILE_ARGUMENTS),
+    "the labelled NYUD2": ("output", "frames", "no_crop", "hold_out", "hold_out_scenes"),
+    "NYUD2 raw video": ("output", "count", "hold_out", "hold_out_scenes"),
+    "SUN RGB-D": ("output", "exclude_nyud2", "sun_split", "hold_out"),
+    "--index": ("output", "hold_out", "hold_out_scenes"),
+    "--stereo-motorcycle": (),
+}
+"""What each source takes, of the arguments that some source does not."""
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
@@ -143,31 +151,24 @@ def parse_numbers(text: str) -> list[int]:
 
 def _frames(arguments: argparse.Namespace, kind: Kind, found: Report) -> tuple[bool, list[Frame]]:
     """Whether the input is a data set, and what to do; what cannot be used of it is noted in ``found``."""
-    if arguments.stereo_motorcycle:
-        _refuse(arguments, "--stereo-motorcycle", (*FILE_ARGUMENTS, "output", *DATA_SET_ARGUMENTS))
+    source = _source(arguments)
+    _refuse_others(arguments, source)
+    if source == "--stereo-motorcycle":
         return False, [motorcycle_frame(arguments.stereo_motorcycle, kind)]
-    if arguments.index:
-        _refuse(arguments, "--index", (*FILE_ARGUMENTS, "frames", "no_crop", "count", "exclude_nyud2", "sun_split"))
-        return True, index_frames(arguments.index, arguments.output, kind)
-    layout = _layout(arguments)
-    if layout == "files":
-        _refuse(arguments, "depth files", DATA_SET_ARGUMENTS)
+    if source == "depth files":
         return False, _file_frames(arguments, kind)
+    if source == "--index":
+        return True, index_frames(arguments.index, arguments.output, kind)
     (path,) = arguments.input
-    if layout == "labelled":
-        _refuse(arguments, "the labelled NYUD2", (*FILE_ARGUMENTS, "count", "exclude_nyud2", "sun_split"))
-        numbers = None if arguments.frames is None else parse_numbers(arguments.frames)
-        return True, labelled_frames(path, arguments.output, kind, numbers, crop=not arguments.no_crop)
-    if layout == "sunrgbd":
-        _refuse(arguments, "SUN RGB-D", ("frames", "no_crop", "count"))
+    if source == "SUN RGB-D":
         return True, _sun_frames(path, arguments, kind, found)
-    _refuse(arguments, "NYUD2 raw video", ("frames", "no_crop", "exclude_nyud2", "sun_split"))
-    return True, _video_frames(path, arguments, kind, found)
+    if source == "NYUD2 raw video":
+        return True, _video_frames(path, arguments, kind, found)
+    numbers = None if arguments.frames is None else parse_numbers(arguments.frames)
+    return True, labelled_frames(path, arguments.output, kind, numbers, crop=not arguments.no_crop)
 
 
 def _sun_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: Report) -> list[Frame]:
-    if arguments.hold_out_scenes is not None:
-        raise UsageError("SUN RGB-D does not say which frames show one room; --sun-split has its own division")
     frames = find_frames(path, found.failed)
     if arguments.exclude_nyud2 == "all":
         frames = [frame for frame in frames if frame.nyud2 is None]
@@ -196,24 +197,27 @@ def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: R
     return video_frames([pair for pairs in scenes.values() for pair in pairs], arguments.output, kind)
 
 
-def _layout(arguments: argparse.Namespace) -> str:
-    """``files``, ``labelled``, ``sunrgbd`` or ``video``: told from the input, unless it is said how to read files."""
+def _source(arguments: argparse.Namespace) -> str:
+    """A key of ``ACCEPTED``; told from the input, unless it is said how to read files."""
+    if arguments.stereo_motorcycle:
+        return "--stereo-motorcycle"
+    if arguments.index:
+        return "--index"
     inputs = arguments.input
     mats = [name for name in inputs if name.endswith(".mat")]
-    if mats and len(inputs) > 1:
+    if mats and (len(inputs) > 1 or arguments.list):
         raise UsageError(f"{mats[0]} is a data set: give it alone")
     if mats:
-        return "labelled"
-    if len(inputs) != 1 or arguments.list or not os.path.isdir(inputs[0]):
-        return "files"
-    if any(getattr(arguments, name, None) is not None for name in FILE_ARGUMENTS):
-        return "files"
+        return "the labelled NYUD2"
+    said = any(getattr(arguments, name, None) is not None for name in FILE_ARGUMENTS)
+    if said or len(inputs) != 1 or arguments.list or not os.path.isdir(inputs[0]):
+        return "depth files"
     for _, _, names in os.walk(inputs[0]):
         if "intrinsics.txt" in names:
-            return "sunrgbd"
+            return "SUN RGB-D"
         if any(name.startswith("d-") and name.endswith(".pgm") for name in names):
-            return "video"
-    return "files"
+            return "NYUD2 raw video"
+    return "depth files"
 
 
 def _lists(arguments: argparse.Namespace, frames: list[Frame]) -> dict[str, list[Frame]]:
@@ -233,11 +237,13 @@ def _lists(arguments: argparse.Namespace, frames: list[Frame]) -> dict[str, list
     return {"pairs": frames, "train_pairs": train, "val_pairs": val}
 
 
-def _refuse(arguments: argparse.Namespace, source: str, names: Sequence[str]) -> None:
+def _refuse_others(arguments: argparse.Namespace, source: str) -> None:
     """Refuse arguments that a source has no use for."""
-    for name in names:
-        if getattr(arguments, name, None) not in (None, False):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with {source}")
+    for name in {name: None for names in ACCEPTED.values() for name in names}:
+        if name not in ACCEPTED[source] and getattr(arguments, name, None) not in (None, False):
+            rooms = source == "SUN RGB-D" and name == "hold_out_scenes"
+            hint = "; it does not say which frames show one room" if rooms else ""
+            raise UsageError(f"--{name.replace('_', '-')} does not go with {source}{hint}")
 
 
 def _device(gpu: int | None) -> str:
