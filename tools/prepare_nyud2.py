@@ -8,7 +8,7 @@
 Needs nyu_depth_v2_labeled.mat and splits.mat (data/fetch.py); takes the authors' nyusplits.mat and nyud2_mcg_boxes.mat
 if they are there.  Writes data/{images,depth,rawdepth,hha}/img_NNNN.png (425 x 560, depth in millimetres), boxes of the
 19 classes, instance maps, splits and lists of pairs.  Video frames come only from scenes that no other split knows.
-Run again, it goes on where it stopped.
+Proposals are copied to where the fork looks for them, beside the tree.  Run again, it goes on where it stopped.
 """
 
 from __future__ import annotations

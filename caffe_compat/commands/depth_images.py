@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
     add("-o", "--output", help="png (one input) or folder")
     add("--list", help="text file of depth files, one a line, relative to its folder")
-    add("--index", help="JSON list of colour and depth files with intrinsics and units")
+    add("--index", help="JSON list of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, where they apply, "
+        "rawdepth, scene, origin, encoding, invalid")  # fmt: skip
     add("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
     add_file_arguments(parser.add_argument_group("depth files"), kind)
     sets = parser.add_argument_group("data sets (they get folders color/ and the images', and pairs.txt)")
@@ -90,7 +91,7 @@ def add_file_arguments(group: argparse._ActionsContainer, kind: Kind) -> None:
     group.add_argument("--encoding", choices=ENCODINGS, help="how the file's numbers are stored")
     group.add_argument("--invalid", type=int, nargs="*", help="codes without a measurement (default 0 65535)")
     group.add_argument("--raw-depth", help="file or folder of unfilled depth: its holes are the missing pixels")
-    group.add_argument("--color", help="file or folder of colour images")
+    group.add_argument("--color", help="registered colour: size is checked; for --fill colorization and nyud2_raw")
 
 
 def add_fill_argument(parser: argparse.ArgumentParser) -> None:
@@ -286,10 +287,12 @@ def file_camera(arguments: argparse.Namespace) -> Camera:
     Raises:
         UsageError: none is given.
     """
+    if arguments.encoding == "nyud2_raw":
+        if arguments.camera not in (None, "nyud2_color") or arguments.origin is not None:
+            raise UsageError("--encoding nyud2_raw registers depth to colour: its camera is nyud2_color, leave it out")
+        return CAMERAS["nyud2_color"]
     if arguments.camera:
         return Camera.parse(arguments.camera, origin=arguments.origin)
-    if arguments.encoding == "nyud2_raw":
-        return CAMERAS["nyud2_color"]  # what it is registered to
     raise UsageError("--camera is missing: HHA needs the intrinsics (a preset, a file, or fx,fy,cx,cy)")
 
 

@@ -64,7 +64,7 @@ def _frame(entry: dict[str, Any], root: Path, output: Path, kind: Kind) -> Frame
         color=str(root / entry["color"]),
     )
     camera = Camera(fx, fy, cx, cy, origin=int(entry.get("origin", usual_origin)))
-    scene = str(entry.get("scene", entry["depth"]))
+    scene = str(entry.get("scene", ""))
     return Frame(source, str(output / kind / name), camera, str(output / "color" / name), scene)
 
 

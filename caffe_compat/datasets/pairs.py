@@ -55,8 +55,11 @@ def hold_out(frames: Sequence[Frame], every: int, *, scenes: bool = False) -> tu
             otherwise every ``every``-th frame.
 
     Raises:
-        UsageError: ``every`` is less than 2, or there are fewer frames (scenes) than that.
+        UsageError: ``every`` is less than 2, there are fewer frames (scenes) than that, or a scene is not known.
     """
+    nowhere = sum(not frame.scene for frame in frames)
+    if scenes and nowhere:
+        raise UsageError(f"{nowhere} of {len(frames)} frames do not say their scene (field 'scene' of an index)")
     what = "scene" if scenes else "frame"
     groups = list(dict.fromkeys(frame.scene for frame in frames)) if scenes else list(range(len(frames)))
     if every < 2 or len(groups) < every:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,9 @@ def _check_frame(frame: Tensor, hidden: Tensor | None, what: str) -> None:
             )
         low = float(frame[~holes].min())
     check_range(low, high, what)
+    mean = float(frame.mean())
+    if mean > FARTHEST_METRES:
+        warnings.warn(f"{what}: {mean:.1f} m on average: is the unit right?", UserWarning, stacklevel=4)
 
 
 def _as_tensor(value: Any, what: str) -> Tensor:

@@ -74,7 +74,7 @@ class FileSource:
     def __post_init__(self) -> None:
         if self.form.encoding == "nyud2_raw" and (self.raw_depth is not None or self.color is None):
             raise UsageError(
-                f"{self.depth}: raw NYUD2 depth needs its colour image to be registered to, "
+                f"{self.depth}: raw NYUD2 depth needs its colour image (--color) to be registered to, "
                 "and takes no separate raw depth"
             )
 
@@ -136,7 +136,7 @@ class Frame:
         output: png to write.
         camera: who made it; disparity images do without.
         color_output: where to write the colour image as png.
-        scene: frames of one scene are held out together.
+        scene: frames of one scene are held out together; empty if it is not known.
     """
 
     source: DepthSource

@@ -100,6 +100,7 @@ def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = 
     Warns:
         UserWarning: gravity was found more than 45 degrees off the image's downward axis.  The reverse does not hold:
             the search begins at that axis, and of a camera tilted further it often takes a wall for the floor.
+            Also: depth lies beyond 20 m on average.
     """
     camera = resolve_camera(camera)
     values, hidden = check_depth(depth, missing)

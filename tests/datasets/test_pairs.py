@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def test_hold_out_of_frames_and_of_scenes():
     for every, message in ((1, "every 1th of 12 frames"), (13, "expected 2 to 12")):
         with pytest.raises(UsageError, match=message):
             hold_out(frames(12, 4), every)
+    with pytest.raises(UsageError, match="12 of 12 frames do not say their scene"):
+        hold_out([dataclasses.replace(frame, scene="") for frame in frames(12, 4)], 2, scenes=True)
     with pytest.raises(UsageError, match="5th of 4 scenes"):
         hold_out(frames(12, 4), 5, scenes=True)
 

@@ -212,3 +212,12 @@ def two_walls() -> np.ndarray:
 def test_importing_depth_leaves_matplotlib_alone():
     code = "import sys, caffe_compat.depth; sys.exit('matplotlib' in sys.modules or 'skimage' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_depth_that_is_mostly_too_far_is_doubted():
+    depth, _ = room()
+    with pytest.warns(UserWarning, match="m on average: is the unit right"):
+        hha(depth * 8, CAMERA)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hha(depth, CAMERA)

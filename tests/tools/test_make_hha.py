@@ -198,7 +198,8 @@ def test_index_refuses_colour_of_another_size(folder):
         (["--index", "none.json", "-o", "x"], "none.json"),
         (["--index", "none.json", "-o", "x", "--camera", "kinect_v1"], "does not go with --index"),
         (["in/0.png", "in/../in/0.png", "-o", "x", *SETTINGS], "would both become 0.png"),
-        (["in/0.png", "-o", "x", "--camera", "30,30,12,9", "--encoding", "nyud2_raw"], "needs its colour"),
+        (["in/0.png", "-o", "x", "--encoding", "nyud2_raw"], "needs its colour image (--color)"),
+        (["in/0.png", "-o", "x", "--camera", "30,30,12,9", "--encoding", "nyud2_raw"], "its camera is nyud2_color"),
     ],
 )
 def test_usage_errors_are_one_line_and_status_2(folder, monkeypatch, arguments, message):

@@ -124,7 +124,7 @@ def test_labelled_frame(tmp_path):
         (["depth.png", "-o", "a.png", *CAMERA, "--color", "small.png"], "small.png is 4 x 4"),
         (["raw.png", "-o", "a.png", *CAMERA, "--fill", "colorization"], "raw.png: fill method 'colorization' needs"),
         (["depth.png", "-o", "a.png", "--camera", "kinect_v1", *CAMERA[2:]], "depth.png: depth is 96 x 128"),
-        (["depth.png", "-o", "a.png", *CAMERA, "--encoding", "nyud2_raw"], "needs its colour image"),
+        (["depth.png", "-o", "a.png", "--encoding", "nyud2_raw"], "needs its colour image"),
         (["depth.png", "-o", "depth.png/a.png", *CAMERA], "cannot write"),
         (["frames.mat", "-o", "a.png", *CAMERA], "say which with --frame"),
         (["depth.png", "-o", "a.png", "--frame", "5001"], "frames of a .mat"),
