@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
     add("-o", "--output", help="png (one input) or folder")
     add("--list", help="text file of depth files, one a line, relative to its folder")
-    add("--index", help="JSON list of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, where they apply, "
+    add("--index", help="JSON list of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, where wanted, "
         "rawdepth, scene, origin, encoding, invalid")  # fmt: skip
     add("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
     add_file_arguments(parser.add_argument_group("depth files"), kind)
