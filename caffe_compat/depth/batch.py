@@ -214,7 +214,8 @@ def _in_workers(frames: Sequence[Frame], options: Options, workers: int) -> Iter
     except concurrent.futures.process.BrokenProcessPool as error:
         raise CaffeCompatError("a worker process died (out of memory?); fewer --workers may help") from error
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        with _no_interrupt():  # a second Ctrl-C would leave workers behind; they only finish the frame they are at
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager
