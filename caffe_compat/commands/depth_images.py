@@ -26,7 +26,7 @@ __all__ = [
     "FILE_ARGUMENTS",
     "add_arguments",
     "add_file_arguments",
-    "add_fill_argument",
+    "add_hole_arguments",
     "depth_images",
     "file_camera",
     "file_form",
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
     )
     sets.add_argument("--hold-out", type=int, metavar="N", help="also split the pairs; every Nth frame validates")
     sets.add_argument("--hold-out-scenes", type=int, metavar="N", help="the same by scenes: every Nth scene validates")
-    add_fill_argument(parser)
+    add_hole_arguments(parser)
     parser.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
     parser.add_argument("--gpu", type=int, help="compute on this CUDA device")
     parser.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other parameters")
@@ -94,8 +94,10 @@ def add_file_arguments(group: argparse._ActionsContainer, kind: Kind) -> None:
     group.add_argument("--color", help="registered colour: size is checked; for --fill colorization and nyud2_raw")
 
 
-def add_fill_argument(parser: argparse.ArgumentParser) -> None:
-    """Declare how holes are filled."""
+def add_hole_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what counts as a hole, and how holes are filled."""
+    parser.add_argument("--min-depth", type=float, default=0.0, metavar="METRES", help="nearer is not measured")
+    parser.add_argument("--max-depth", type=float, metavar="METRES", help="farther is not measured")
     parser.add_argument("--fill", choices=(*FILL_METHODS, "none"), default="nearest", help="how holes are filled")
 
 
@@ -113,7 +115,9 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
         )
     if arguments.workers < 0:
         raise UsageError(f"--workers is {arguments.workers}, expected 0 or more")
-    options = Options(kind, arguments.fill, arguments.overwrite, _device(arguments.gpu))
+    options = Options(
+        kind, arguments.fill, arguments.overwrite, _device(arguments.gpu), arguments.min_depth, arguments.max_depth
+    )
     if not arguments.output and not arguments.stereo_motorcycle:
         raise UsageError("--output is missing")
     found = Report()

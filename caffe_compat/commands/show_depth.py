@@ -9,13 +9,13 @@ from pathlib import Path
 from caffe_compat.commands.depth_images import (
     FILE_ARGUMENTS,
     add_file_arguments,
-    add_fill_argument,
+    add_hole_arguments,
     file_camera,
     file_form,
 )
 from caffe_compat.datasets.nyud2 import LabelledSource
+from caffe_compat.depth.batch import Options, fill_reading
 from caffe_compat.depth.camera import CAMERAS, Camera
-from caffe_compat.depth.fill import complete
 from caffe_compat.depth.frames import DepthSource, FileSource
 from caffe_compat.depth.hha import hha
 from caffe_compat.depth.show import draw_frame, save_figure, summarize
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, help="png to write")
     parser.add_argument("--frame", type=int, metavar="N", help="number of the frame in the .mat, 5001 to 6449")
     add_file_arguments(parser, "hha")
-    add_fill_argument(parser)
+    add_hole_arguments(parser)
     parser.add_argument("--title", help="stands above the picture (default: the file's name)")
 
 
@@ -47,15 +47,13 @@ def show_depth(arguments: argparse.Namespace) -> list[str]:
     _check_output(arguments)
     source, camera = _labelled(arguments) if arguments.frame is not None else _single(arguments)
     reading = source.read()
-    depth, color, holes = reading.depth, reading.color, reading.depth == 0
-    missing = holes if reading.missing is None else holes | reading.missing
+    options = Options("hha", arguments.fill, nearest=arguments.min_depth, farthest=arguments.max_depth)
     try:
-        if arguments.fill != "none":
-            depth = complete(depth, holes, method=arguments.fill, color=color)
+        depth, missing = fill_reading(reading, options)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             parts = hha(depth, camera, missing, parts=True)
-        figure = draw_frame(depth, camera, missing, color, title=arguments.title or source.name, parts=parts)
+        figure = draw_frame(depth, camera, missing, reading.color, title=arguments.title or source.name, parts=parts)
     except DataError as error:
         raise DataError(f"{source.name}: {error}") from error
     save_figure(arguments.output, figure)

@@ -6,6 +6,7 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import itertools
+import math
 import multiprocessing
 import os
 import signal
@@ -26,9 +27,9 @@ from caffe_compat.depth.fill import complete
 from caffe_compat.depth.frames import Frame, Reading
 from caffe_compat.depth.hha import hha
 from caffe_compat.depth.io import is_whole_png, read_parameters, write_color, write_encoded
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import CaffeCompatError, DataError, UsageError
 
-__all__ = ["Kind", "Options", "Report", "encode_frame", "encode_reading", "run_frames"]
+__all__ = ["Kind", "Options", "Report", "encode_frame", "encode_reading", "fill_reading", "run_frames"]
 
 Kind = Literal["hha", "disparity"]
 
@@ -45,6 +46,7 @@ class Options:
         fill: how holes are filled before encoding: ``nearest``, ``colorization``, or ``none``, which leaves them as the
             Matlab code does (disparity 255).
         overwrite: redo outputs that were made with other parameters, or by other programs, instead of refusing.
+        nearest, farthest: metres; a value outside counts as not measured (a Kinect v2 has stray values of 1 cm).
         device: where torch computes, as ``cpu`` or ``cuda:0``.
     """
 
@@ -52,6 +54,14 @@ class Options:
     fill: Literal["nearest", "colorization", "none"] = "nearest"
     overwrite: bool = False
     device: str = "cpu"
+    nearest: float = 0.0
+    farthest: float | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.nearest < (math.inf if self.farthest is None else self.farthest):
+            raise UsageError(
+                f"depth from {self.nearest} to {self.farthest} m: expected 0 or more, and the first to be the smaller"
+            )
 
 
 @dataclasses.dataclass
@@ -71,16 +81,29 @@ class Report:
         return [*warned, *(f"failed: {reason}" for _, reason in self.failed), sums]
 
 
+def fill_reading(reading: Reading, options: Options) -> tuple[np.ndarray, np.ndarray]:
+    """Depth [H, W] in metres with its holes filled, and what of it was not measured, bool [H, W].
+
+    Raises:
+        DataError: nothing was measured, or it cannot be filled so.
+    """
+    depth, farthest = reading.depth, math.inf if options.farthest is None else options.farthest
+    if options.nearest > 0 or farthest < math.inf:
+        depth = np.where((depth >= options.nearest) & (depth <= farthest), depth, 0.0)
+    holes = depth == 0
+    hidden = holes if reading.missing is None else holes | reading.missing
+    if options.fill != "none":
+        depth = complete(depth, holes, method=options.fill, color=reading.color)
+    return depth, hidden
+
+
 def encode_reading(reading: Reading, camera: Camera | str | None, options: Options) -> np.ndarray:
     """Fill, then encode one frame as uint8 [H, W, 3].
 
     Raises:
         DataError: depth that cannot be used, or HHA without a camera.
     """
-    depth, holes = reading.depth, reading.depth == 0
-    hidden = holes if reading.missing is None else holes | reading.missing
-    if options.fill != "none":
-        depth = complete(depth, holes, method=options.fill, color=reading.color)
+    depth, hidden = fill_reading(reading, options)
     metres, mask = torch.from_numpy(depth).to(options.device), torch.from_numpy(hidden).to(options.device)
     if options.kind == "disparity":
         return np.asarray(disparity(metres, mask).cpu().numpy())
@@ -136,6 +159,7 @@ def run_frames(frames: Sequence[Frame], options: Options, *, workers: int = 0, p
 def _parameters(frame: Frame, options: Options) -> dict[str, Any]:
     """What the pixels of an output depend on, with the inputs by content."""
     found: dict[str, Any] = {"version": FORMAT_VERSION, "kind": options.kind, "fill": options.fill}
+    found["range"] = [options.nearest, options.farthest]
     if options.kind == "hha":
         camera = resolve_camera(frame.camera)
         found["camera"] = [camera.fx, camera.fy, camera.cx, camera.cy]

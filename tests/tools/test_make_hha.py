@@ -105,6 +105,22 @@ def test_inputs_are_safe_and_not_mixed_up(folder):
     assert "3 written, 0 already there, 0 failed" in done.stdout
 
 
+def test_values_out_of_range_are_not_measured(folder):
+    depth = frame(5)
+    depth[9:11, 9:12], depth[0, 0] = 11, 60000
+    Image.fromarray(depth).save(folder / "d.png")
+    done = tool(
+        "make_disparity", folder / "d.png", "-o", folder / "o.png", *SETTINGS[2:], "--min-depth", 0.5, "--max-depth", 10
+    )
+    assert done.returncode == 0, done.stderr
+    image = read_encoded(folder / "o.png", {"range": [0.5, 10.0]})
+    assert image[9:11, 9:12].max() < 255 and image[0, 0, 0] in (image[0, 1, 0], image[1, 0, 0])
+    done = tool(
+        "make_disparity", folder / "d.png", "-o", folder / "x.png", *SETTINGS[2:], "--min-depth", 5, "--max-depth", 4
+    )
+    assert done.returncode == 2 and "from 5.0 to 4.0 m" in done.stderr
+
+
 def test_an_output_that_was_cut_off_is_made_again(folder):
     tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
     content = (folder / "out" / "1.png").read_bytes()
