@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -24,6 +26,9 @@ from caffe_compat.layers.params import Params
 from caffe_compat.proto import caffe_pb2
 
 __all__ = ["Data", "Database", "datum_channels", "open_database"]
+
+PATIENCE = 3.0
+"""Seconds to wait for a database that this process is about to close."""
 
 
 class Database:
@@ -82,13 +87,30 @@ def open_database(path: str, backend: str) -> Database:
 
 def _open_lmdb(path: str) -> Database:
     try:
-        environment = lmdb.open(path, readonly=True, lock=False, readahead=True, subdir=os.path.isdir(path))
+        environment = _environment(path)
         _refuse_truncated(path, environment)
         transaction = environment.begin()
         keys = list(transaction.cursor().iternext(values=False))
     except lmdb.Error as error:
         raise DataError(f"{path}: is no LMDB database: {error}") from error
     return Database(path, keys, transaction.get, environment)
+
+
+def _environment(path: str) -> lmdb.Environment:
+    """An environment, which a process may have but once.
+
+    A net that was dropped a moment ago may still hold one: until its cycles are collected, or a thread that reads
+    ahead has ended.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return lmdb.open(path, readonly=True, lock=False, readahead=True, subdir=os.path.isdir(path))
+        except lmdb.Error as error:
+            if "already open" not in str(error) or time.monotonic() > deadline:
+                raise
+        gc.collect()
+        time.sleep(0.05)
 
 
 def _refuse_truncated(path: str, environment: lmdb.Environment) -> None:
