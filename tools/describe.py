@@ -13,16 +13,7 @@ import sys
 
 from caffe_compat.cli import run
 from caffe_compat.commands.describe import FORMATS, describe
-from caffe_compat.errors import UsageError
-
-
-def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """``data=1,3,224,224``."""
-    name, _, sizes = text.partition("=")
-    try:
-        return name, tuple(int(size) for size in sizes.split(","))
-    except ValueError as error:
-        raise UsageError(f"--shape is '{text}', expected NAME=N,C,H,W") from error
+from caffe_compat.commands.flags import shape_flag, stages_flag
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,9 +34,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     args = make_parser().parse_args(argv)
-    stages = tuple(part for part in args.stage.split(",") if part)
-    shapes = dict(parse_shape(text) for text in args.shape)
-    table = describe(args.model, args.phase, args.level, stages, shapes, args.plain)
+    shapes = dict(map(shape_flag, args.shape))
+    table = describe(args.model, args.phase, args.level, stages_flag(args.stage), shapes, args.plain)
     print(table.render(args.format), end="" if args.format != "json" else "\n")
     return 0
 

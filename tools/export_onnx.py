@@ -13,18 +13,10 @@ import argparse
 import sys
 
 from caffe_compat.cli import run
+from caffe_compat.commands.flags import shape_flag
 from caffe_compat.errors import UsageError
 from caffe_compat.net import load_net
 from caffe_compat.onnx import export_verified
-
-
-def parse_shape(text: str) -> tuple[str, tuple[int, ...]]:
-    """``data=1,3,224,224``."""
-    name, _, sizes = text.partition("=")
-    try:
-        return name, tuple(int(size) for size in sizes.split(","))
-    except ValueError as error:
-        raise UsageError(f"--shape is '{text}', expected NAME=N,C,H,W") from error
 
 
 def parse_metadata(text: str) -> tuple[str, str]:
@@ -70,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     report = export_verified(
         net,
         args.output,
-        inputs=dict(parse_shape(text) for text in args.shape),
+        inputs=dict(map(shape_flag, args.shape)),
         outputs=args.outputs,
         dynamic=dynamic,
         opset=args.opset,

@@ -244,9 +244,9 @@ def hha(rounds: int) -> Iterator[Row]:
     measured = scipy.ndimage.convolve((~missing).astype(int), np.ones((7, 7), int), mode="constant")
     wrong = (np.abs(encode_hha(depth, camera, missing).astype(int) - peer) > 1).any(-1)
     difference = int((wrong & (measured >= 8)).sum())  # with fewer a normal is rounding noise
-    video = np.stack([depth] * HHA_FRAMES)
+    video, masks = (np.stack([plane] * HHA_FRAMES) for plane in (depth, missing))
     ours, theirs, ratio = alternate(
-        lambda: encode_hha(video, camera, np.stack([missing] * HHA_FRAMES)),
+        lambda: encode_hha(video, camera, masks),
         lambda: port_hha(depth, missing, camera),
         min(rounds, 3),
     )

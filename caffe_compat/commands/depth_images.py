@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from caffe_compat.commands.flags import torch_device
 from caffe_compat.datasets.index import index_frames
 from caffe_compat.datasets.motorcycle import motorcycle_frame
 from caffe_compat.datasets.nyud2 import labelled_frames
@@ -14,7 +15,15 @@ from caffe_compat.datasets.pairs import finished, hold_out, write_pairs
 from caffe_compat.datasets.selection import MAX_GAP, enough_depth, select
 from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split, sun_frames
 from caffe_compat.datasets.tree import NYUD2Tree
-from caffe_compat.datasets.video import VideoPair, scene_folders, scene_name, synchronise, video_frames
+from caffe_compat.datasets.video import (
+    VideoPair,
+    is_depth_frame,
+    scene_folders,
+    scene_name,
+    synchronise,
+    video_frames,
+)
+from caffe_compat.datasets.walk import walk
 from caffe_compat.depth.batch import Kind, Options, Report, run_frames
 from caffe_compat.depth.camera import CAMERAS, Camera
 from caffe_compat.depth.fill import FILL_METHODS
@@ -115,9 +124,8 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
         )
     if arguments.workers < 0:
         raise UsageError(f"--workers is {arguments.workers}, expected 0 or more")
-    options = Options(
-        kind, arguments.fill, arguments.overwrite, _device(arguments.gpu), arguments.min_depth, arguments.max_depth
-    )
+    device = str(torch_device("" if arguments.gpu is None else str(arguments.gpu)))
+    options = Options(kind, arguments.fill, arguments.overwrite, device, arguments.min_depth, arguments.max_depth)
     if not arguments.output and not arguments.stereo_motorcycle:
         raise UsageError("--output is missing")
     found = Report()
@@ -217,10 +225,10 @@ def _source(arguments: argparse.Namespace) -> str:
     said = any(getattr(arguments, name, None) is not None for name in FILE_ARGUMENTS)
     if said or len(inputs) != 1 or arguments.list or not os.path.isdir(inputs[0]):
         return "depth files"
-    for _, _, names in os.walk(inputs[0]):
+    for _, _, names in walk(inputs[0]):
         if "intrinsics.txt" in names:
             return "SUN RGB-D"
-        if any(name.startswith("d-") and name.endswith(".pgm") for name in names):
+        if any(map(is_depth_frame, names)):
             return "NYUD2 raw video"
     return "depth files"
 
@@ -249,16 +257,6 @@ def _refuse_others(arguments: argparse.Namespace, source: str) -> None:
             rooms = source == "SUN RGB-D" and name == "hold_out_scenes"
             hint = "; it does not say which frames show one room" if rooms else ""
             raise UsageError(f"--{name.replace('_', '-')} does not go with {source}{hint}")
-
-
-def _device(gpu: int | None) -> str:
-    if gpu is None:
-        return "cpu"
-    import torch
-
-    if not 0 <= gpu < torch.cuda.device_count():
-        raise UsageError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} CUDA devices")
-    return f"cuda:{gpu}"
 
 
 def _file_frames(arguments: argparse.Namespace, kind: Kind) -> list[Frame]:

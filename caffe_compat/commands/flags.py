@@ -12,7 +12,7 @@ from caffe_compat.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FlagParser", "gpu_flag", "names_flag", "stages_flag", "torch_device"]
+__all__ = ["FlagParser", "gpu_flag", "names_flag", "shape_flag", "stages_flag", "torch_device"]
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
@@ -98,6 +98,19 @@ def torch_device(text: str) -> torch.device:
 
     devices = gpu_flag(text, torch.cuda.device_count() if text else 0)
     return torch.device("cuda", devices[0]) if devices else torch.device("cpu")
+
+
+def shape_flag(text: str) -> tuple[str, tuple[int, ...]]:
+    """A blob and its shape, ``data=1,3,224,224``.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    name, _, sizes = text.partition("=")
+    try:
+        return name, tuple(int(size) for size in sizes.split(","))
+    except ValueError as error:
+        raise UsageError(f"--shape is '{text}', expected NAME=N,C,H,W") from error
 
 
 def stages_flag(text: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "SceneSplit",
     "VideoPair",
     "base_scene",
+    "is_depth_frame",
     "missing_fraction",
     "scene_folders",
     "scene_name",
@@ -68,6 +69,11 @@ def base_scene(name: str) -> str:
     return re.sub(r"(?<=\d)[a-z]$", "", name)
 
 
+def is_depth_frame(name: str) -> bool:
+    """Whether a file's name is that of a depth frame, ``d-*.pgm``."""
+    return name.startswith("d-") and name.endswith(".pgm")
+
+
 def scene_folders(root: str | os.PathLike[str]) -> list[str]:
     """Every folder with depth frames, ``root`` itself and any depth below it, sorted by path.
 
@@ -75,11 +81,7 @@ def scene_folders(root: str | os.PathLike[str]) -> list[str]:
         MissingFileError: no such folder.
         DataError: none found, or two scenes of the same name.
     """
-    found = [
-        folder
-        for folder, _, files in walk(root)
-        if any(name.startswith("d-") and name.endswith(".pgm") for name in files)
-    ]
+    found = [folder for folder, _, files in walk(root) if any(map(is_depth_frame, files))]
     if not found:
         raise DataError(
             f"{os.fspath(root)}: no scene of raw NYUD2 video in or below it, expected folders such as bedroom_0001 "

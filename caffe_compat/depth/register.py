@@ -34,13 +34,10 @@ def undistort(image: np.ndarray, camera: Camera, distortion: Sequence[float]) ->
     import cv2
 
     camera.check_size(image.shape[0], image.shape[1], "image")
-    matrix = np.array(
-        [[camera.fx, 0, camera.cx - camera.origin], [0, camera.fy, camera.cy - camera.origin], [0, 0, 1]], np.float64
-    )
-    size = (image.shape[1], image.shape[0])
-    maps = cv2.initUndistortRectifyMap(matrix, np.array(distortion, np.float64), None, matrix, size, cv2.CV_32FC1)  # type: ignore[call-overload]
+    sized = camera.with_size(image.shape[1], image.shape[0])
+    rows, columns = _distorted_pixels(sized, tuple(distortion)).astype(np.float32)
     how = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
-    return np.asarray(cv2.remap(image, maps[0], maps[1], how, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
+    return np.asarray(cv2.remap(image, columns, rows, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
 
 
 def register(
