@@ -4,6 +4,7 @@
 
     CaffeCompatError
     |-- MissingFileError      a file that was named does not exist or cannot be opened
+    |-- WriteError            a file that cannot be written: its name, and why (disk full, no permission)
     |-- PrototxtError         prototxt text that does not parse: file, line, column
     |-- ModelFileError        caffemodel, solverstate, HDF5, binaryproto or datum bytes that are malformed
     |-- NetError              a net that cannot be built or run
@@ -37,6 +38,7 @@ __all__ = [
     "SolverError",
     "UsageError",
     "WeightsError",
+    "WriteError",
     "nearest",
 ]
 
@@ -61,6 +63,22 @@ class MissingFileError(CaffeCompatError, FileNotFoundError, RuntimeError):
 
     def __str__(self) -> str:
         return self._message
+
+
+class WriteError(CaffeCompatError):
+    """A file that cannot be written.
+
+    Args:
+        path: the file.
+        reason: what the system says, e.g. ``"No space left on device"``.
+    """
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}")
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self) -> tuple[type[WriteError], tuple[str, str]]:
+        return type(self), (self.path, self.reason)
 
 
 class PrototxtError(CaffeCompatError):

@@ -442,7 +442,7 @@ def hdf5_layer(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["huge", "beyond memory", "virtual", "good"])
 def test_hdf5_weights(folder, what, monkeypatch):
-    monkeypatch.setattr("caffe_compat.proto.hdf5.available_memory", lambda: 1 << 26)
+    monkeypatch.setattr("caffe_compat.proto.hdf5_file.available_memory", lambda: 1 << 26)
     hdf5_layer(what)
     net = load_net("deploy.prototxt")
     if what == "good":

@@ -14,13 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from caffe_compat.errors import MissingFileError, ModelFileError
-from caffe_compat.files import atomic_path
 from caffe_compat.layers.base import Layer, Shape, register
 from caffe_compat.layers.base import count as size_of
 from caffe_compat.layers.data.lists import read_name_list
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params
-from caffe_compat.proto.hdf5 import checked_dataset, open_hdf5
+from caffe_compat.proto.hdf5_file import checked_dataset, create_hdf5, open_hdf5
 
 __all__ = ["HDF5Data", "HDF5Output"]
 
@@ -180,7 +179,7 @@ class HDF5Output(Layer):
         return ()
 
     def _write(self, datasets: Sequence[tuple[str, Tensor]]) -> None:
-        with atomic_path(self.file_name) as temporary, h5py.File(temporary, "w") as file:
+        with create_hdf5(self.file_name) as file:
             for name, blob in datasets:
                 shape = tuple(blob.shape) + (1,) * (4 - blob.dim())
                 if size_of(shape) == 0:
