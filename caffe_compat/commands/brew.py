@@ -217,6 +217,7 @@ def _engine(options: BrewOptions, phase: str, weights: Sequence[str]) -> BlobNet
         log.info(f"GPU device name: {torch.cuda.get_device_name(device)}", "caffe.cpp:282")
     else:
         log.info("Use CPU.", "caffe.cpp:284")
-    net: Net = load_net(options.model, weights, phase, options.level, stages_flag(options.stage)).to(device)
+    stages = stages_flag(options.stage)
+    net: Net = load_net(options.model, weights, phase, options.level, stages, strict=False).to(device)
     log_structure(net)
     return BlobNet(net, keep_graph=False)

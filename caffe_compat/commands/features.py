@@ -43,7 +43,7 @@ def extract_features(
         raise UsageError(f"databases {', '.join(databases)}: expected different names")
     if batches < 1:
         raise UsageError(f"the number of batches is {batches}, expected 1 or more")
-    net = load_net(model, weights, "TEST").to(device)
+    net = load_net(model, weights, "TEST", strict=False).to(device)
     engine = BlobNet(net, keep_graph=False)
     for name in blobs:
         if name not in engine.ids:

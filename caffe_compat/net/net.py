@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from caffe_compat import log
 from caffe_compat.description import NetDescription, State, describe_net, naming
 from caffe_compat.errors import NetError, nearest
 from caffe_compat.layers import Layer, Shape
 from caffe_compat.net import weights as weight_files
 from caffe_compat.net.build import AUTOMATIC, Blueprint, Learnable, Node, build
+from caffe_compat.net.fit import check_fit
 from caffe_compat.proto import read_net_text
 
 __all__ = ["Net", "load_description", "load_net", "run_layer"]
@@ -208,6 +208,7 @@ def load_net(
     phase: str = "TEST",
     level: int = 0,
     stages: Sequence[str] = (),
+    strict: bool = True,
 ) -> Net:
     """Build a net from a prototxt, with weights if given.
 
@@ -216,26 +217,22 @@ def load_net(
         weights: one or several ``.caffemodel`` or ``.caffemodel.h5`` files, copied by layer name in order.
         phase: ``"TEST"`` (deploy) or ``"TRAIN"``.
         level, stages: for nets with such rules.
+        strict: whether weights of which no layer fits are an error; Caffe's own programs go on without them.
 
     Raises:
+        WeightsError: a weights file of which no layer fits, or one with a layer of another shape.
         CaffeCompatError: naming the file, line, layer, blob or field that is wrong.
     """
     description = load_description(prototxt, State(phase, level, tuple(stages)))
     files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
-    held = [weight_files.blobs_in([file]) for file in files]
+    held = [(file, weight_files.blobs_in([file])) for file in files]
     filled: dict[str, set[int]] = {}
-    for name, blobs in (item for one in held for item in one.items()):
+    for name, blobs in (item for _, one in held for item in one.items()):
         filled.setdefault(name, set()).update(blobs)
     net = Net(description, filled)
-    names = {node.name for node in net.nodes if node.layer.blobs}
-    for file, one in zip(files, held, strict=True):
-        unknown = net.copy_from(file)
-        if names and not names & set(one):
-            log.warning(
-                f"{file}: no layer of this file is in net '{description.name}', nothing was copied", "net.cpp:743"
-            )
-        elif unknown:
-            log.info(f"{file}: ignoring source layers {', '.join(unknown)}", "net.cpp:743")
+    check_fit(net.plan, description.name, held, strict)
+    for file in files:
+        net.copy_from(file)
     return net
 
 

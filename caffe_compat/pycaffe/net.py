@@ -37,7 +37,7 @@ class Net:
 
     def __init__(self, network_file: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         phase, level, stages, weights = _constructor_arguments(args, kwargs)
-        module = load_net(os.fspath(network_file), weights, PHASES[phase], level, stages)
+        module = load_net(os.fspath(network_file), weights, PHASES[phase], level, stages, strict=False)
         self._adopt(BlobNet(module, reference_arithmetic=uses_gemm()), self._follow_mode)
 
     @classmethod

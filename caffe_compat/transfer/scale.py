@@ -17,6 +17,7 @@ from caffe_compat.errors import DataError, UsageError
 from caffe_compat.files import open_existing
 from caffe_compat.layers.data.images import planes, read_image
 from caffe_compat.net import Net
+from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.transfer.branch import read_branch
 from caffe_compat.transfer.recipe import MEANS
@@ -75,15 +76,14 @@ def load_branch(prototxt: str, weights: str, blobs: Sequence[str]) -> Net:
     """A net up to some of its blobs, with weights, for images of any size.
 
     Raises:
-        UsageError: the weights file has none of its layers.
+        WeightsError: the weights file has none of its layers.
+        UsageError: it lacks one of them.
         CaffeCompatError: a file that cannot be used.
     """
     branch = read_branch(prototxt, blobs, "TEST")
     known = blobs_in([weights])
-    learnable = [layer.name for layer in branch.layers if layer.name in known and known[layer.name]]
-    if not learnable:
-        raise UsageError(f"{weights} has weights for no layer of {prototxt}; is it the file of another net?")
     net = Net(describe_net(branch.message(branch.size or (224, 224)), source=prototxt), known)
+    check_fit(net.plan, branch.name, [(weights, known)])
     missing = [node.name for node in net.nodes if node.layer.blobs and not known.get(node.name)]
     if missing:
         raise UsageError(f"{weights} has no weights for layer '{missing[0]}' of {prototxt}")

@@ -12,7 +12,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 from transfer.tool import tool
 
-from caffe_compat.errors import UsageError
+from caffe_compat.errors import UsageError, WeightsError
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
@@ -256,5 +256,5 @@ def test_measure_scale_refuses_the_weights_of_another_net() -> None:
     (Path.cwd() / "student.prototxt").write_text(Path("student.prototxt").read_text())
     load_net("student.prototxt").save("student.caffemodel")
     arguments = ["--model", "teacher.prototxt", "--weights", "student.caffemodel", "--images", "pairs/train_pairs.txt"]
-    with pytest.raises(UsageError, match="has weights for no layer of teacher.prototxt"):
+    with pytest.raises(WeightsError, match="no layer of this file fits net"):
         measure_scale.main([*arguments, "--blob", "pool1", "--quiet"])

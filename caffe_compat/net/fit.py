@@ -1,0 +1,75 @@
+"""Whether weights belong to a net: a file of which no layer fits is the file of another net."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from caffe_compat import log
+from caffe_compat.errors import WeightsError
+from caffe_compat.net.build import Blueprint
+
+__all__ = ["Held", "check_fit"]
+
+PathLike = str | os.PathLike[str]
+Held = Mapping[str, Collection[int]]
+"""By layer name, the numbers of the blobs that a file has."""
+SOURCE = "net.cpp:743"
+
+
+def check_fit(plan: Blueprint, net_name: str, held: Sequence[tuple[PathLike, Held]], strict: bool = True) -> None:
+    """Hold weights files against a net, by the names of the layers that have parameters.
+
+    Weights that fit in part, such as those of a net with another last layer, are told in one line of the log.
+
+    Args:
+        held: each file, and what it has.
+        strict: False for what stands in for Caffe's own programs.  They go on without the weights, so that a file of
+            which nothing fits is a warning, and log a line for each layer of a file that the net does not have.
+
+    Raises:
+        WeightsError: no layer of a file fits, and ``strict``.
+    """
+    names = {node.name for node in plan.nodes}
+    own = {node.name for node in plan.nodes if node.layer.blobs}
+    for file, layers in held:
+        given = _with_blobs(layers)
+        if (own or given) and own.isdisjoint(given):
+            message = (
+                f"{os.fspath(file)}: no layer of this file fits net '{net_name}': the file has "
+                f"{_listed(given) or 'no parameters'}, the net has {_listed(sorted(own)) or 'no parameters'}"
+            )
+            if strict:
+                raise WeightsError(f"{message}; is it the file of another net?")
+            log.warning(f"{message}; nothing was copied", SOURCE)
+        for name in () if strict else (name for name in layers if name not in names):
+            log.info(f"Ignoring source layer {name}", SOURCE)
+    if strict and held:
+        _tell_parts(plan, net_name, held)
+
+
+def _tell_parts(plan: Blueprint, net_name: str, held: Sequence[tuple[PathLike, Held]]) -> None:
+    given = dict.fromkeys(name for _, layers in held for name in _with_blobs(layers))
+    names = {node.name for node in plan.nodes}
+    extra = [name for name in given if name not in names]
+    own = dict.fromkeys(node.name for number, node in enumerate(plan.nodes) if _owns_blobs(plan, number))
+    missing = [name for name in own if name not in given]
+    told = [f"the net has no layer {_listed(extra)}"] * bool(extra)
+    told += [f"there are no weights for {_listed(missing)}, which keep those of their fillers"] * bool(missing)
+    if told:
+        files = ", ".join(os.fspath(file) for file, _ in held)
+        log.info(f"{files}: fits net '{net_name}' in part: {'; '.join(told)}", SOURCE)
+
+
+def _with_blobs(layers: Held) -> list[str]:
+    return [name for name, blobs in layers.items() if blobs]
+
+
+def _owns_blobs(plan: Blueprint, number: int) -> bool:
+    """Whether a layer has parameters that are not another layer's."""
+    return any((number, index) not in plan.shared for index in range(len(plan.nodes[number].layer.blobs)))
+
+
+def _listed(names: Iterable[str], most: int = 6) -> str:
+    quoted = [f"'{name}'" for name in names]
+    return ", ".join(quoted[:most]) + (f" and {len(quoted) - most} more" if len(quoted) > most else "")
