@@ -25,6 +25,7 @@ from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.net import BlobNet, Net, Node
 from caffe_compat.proto import format_text
 from caffe_compat.proto.caffe_pb2 import NetParameter
+from caffe_compat.proto.schema import PHASES
 
 __all__ = ["Comparison", "Place", "Row", "compare", "from_module", "from_npz", "from_onnx", "read_npz", "unroll"]
 
@@ -170,7 +171,7 @@ def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
         for field in ("bottom", "top", "loss_weight", "include", "exclude"):
             copy.ClearField(field)
         copy.loss_weight.extend(layer.loss_weights)
-        copy.phase = ("TRAIN", "TEST").index(layer.phase)
+        copy.phase = PHASES.index(layer.phase)
         copy.bottom.extend(current[bottom] for bottom in layer.bottoms)
         for index, top in enumerate(layer.tops):
             name = top

@@ -12,10 +12,9 @@ from typing import Any
 
 from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, NetError, nearest
 from caffe_compat.proto import caffe_pb2
+from caffe_compat.proto.schema import PHASES
 
 __all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net", "naming"]
-
-PHASES = ("TRAIN", "TEST")
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class State:
 
     def __post_init__(self) -> None:
         if self.phase not in PHASES:
-            raise NetError(f"phase is {self.phase!r}, expected 'TRAIN' or 'TEST'")
+            raise NetError(f"phase is {self.phase!r}, expected {' or '.join(map(repr, PHASES))}")
 
     def meets(self, rule: Any) -> bool:
         """Whether a ``NetStateRule`` holds in this state; an empty rule always does."""

@@ -14,4 +14,4 @@ DESCRIPTOR = POOL.FindFileByName("caffe_compat/caffe.proto")
 Phase = enum_type_wrapper.EnumTypeWrapper(DESCRIPTOR.enum_types_by_name["Phase"])
 
 globals().update(CLASSES)
-globals().update(PHASES)
+globals().update({name: number for number, name in enumerate(PHASES)})

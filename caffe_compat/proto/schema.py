@@ -15,7 +15,8 @@ from caffe_compat.proto import schema_data
 
 __all__ = ["CLASSES", "PHASES", "POOL"]
 
-PHASES = {"TRAIN": 0, "TEST": 1}
+PHASES = ("TRAIN", "TEST")
+"""Caffe's phases; a phase's number is its place here."""
 
 _FIELD = re.compile(r"(\d+) (\w+) (\w+)(\*\*|\*|!|)(?:=(.+))?$")
 _Proto = descriptor_pb2.FieldDescriptorProto
@@ -83,7 +84,7 @@ def _add_messages(file: Any, table: str) -> None:
 
 def _make_pool() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(name="caffe_compat/caffe.proto", package="caffe", syntax="proto2")
-    _add_enum(file.enum_type.add(), "Phase", PHASES)
+    _add_enum(file.enum_type.add(), "Phase", {name: number for number, name in enumerate(PHASES)})
     for table in (schema_data.CORE, schema_data.LAYERS, schema_data.FORKS, schema_data.LEGACY):
         _add_messages(file, table)
     pool = descriptor_pool.DescriptorPool()

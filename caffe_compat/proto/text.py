@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.text_encoding import CEscape
 
 from caffe_compat.errors import PrototxtError, nearest
-from caffe_compat.proto.schema import CLASSES
+from caffe_compat.proto.schema import CLASSES, PHASES
 
 __all__ = ["Token", "format", "layer_lines", "parse", "tokens"]
 
@@ -120,7 +120,7 @@ def _friendly(error: text_format.ParseError) -> str:
     if match := _NO_ENUM.search(message):
         owner, _, enum = match[1].rpartition(".")
         descriptor = CLASSES[owner].DESCRIPTOR.enum_types_by_name[enum] if owner else None
-        known = [value.name for value in descriptor.values] if descriptor else ["TRAIN", "TEST"]
+        known = [value.name for value in descriptor.values] if descriptor else PHASES
         wrong = match[2].strip('"')
         hint = nearest(wrong.upper(), known) or f", expected one of {', '.join(known)}"
         return f"{match[1]} has no value {match[2]}{hint}"

@@ -19,13 +19,13 @@ from caffe_compat.errors import ModelFileError, NetError, UsageError, nearest
 from caffe_compat.net import BlobNet, load_net
 from caffe_compat.net import weights as weight_files
 from caffe_compat.proto import is_hdf5
+from caffe_compat.proto.schema import PHASES
 from caffe_compat.pycaffe.blob import BlobVec, BlobView, LayerView
 from caffe_compat.pycaffe.mode import current_device, uses_gemm
 
 __all__ = ["TEST", "TRAIN", "Net"]
 
 TRAIN, TEST = 0, 1
-PHASES = ("TRAIN", "TEST")
 
 
 class Net:

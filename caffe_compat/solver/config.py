@@ -12,11 +12,13 @@ from caffe_compat import log
 from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.errors import SolverError
 from caffe_compat.net import load_description
+from caffe_compat.proto import upgrade_net
+from caffe_compat.proto.schema import PHASES
 from caffe_compat.solver.policies import check_policy
 
 __all__ = ["SolverNets", "check_solver", "solver_nets", "weight_files"]
 
-PHASES = ("TRAIN", "TEST")
+_INLINE = "<net in the solver>"
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,10 @@ def _from_file(path: str, phase: str, extra: Any) -> NetDescription:
 
 
 def _from_message(message: Any, phase: str, extra: Any) -> NetDescription:
-    inner = type(message)()
-    inner.CopyFrom(message)
+    inner = upgrade_net(message, _INLINE).net  # a copy
     state = _state(phase, message.state, extra)
     inner.ClearField("state")
-    return describe_net(inner, state, source="<net in the solver>")
+    return describe_net(inner, state, source=_INLINE)
 
 
 def _train_net(param: Any) -> NetDescription:
