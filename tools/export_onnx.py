@@ -73,8 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     print("\n".join(report.lines()))
     if report.passed:
         return 0
-    reason = f"differs from PyTorch by more than {args.tolerance:g}"
-    print(f"error: {reason}; kept as {report.path}, {args.output} not written", file=sys.stderr)
+    print(f"error: {report.refusal}; kept as {report.path}, {args.output} not written", file=sys.stderr)
     return 1
 
 

@@ -40,23 +40,24 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     import numpy as np
 
-    from caffe_compat import verify
+    from caffe_compat import compare
     from caffe_compat.net import load_net
+    from caffe_compat.onnx import from_onnx
     from caffe_compat.onnx.samples import random_inputs
 
     weights = args.weights.split(",") if args.weights else []
     net = load_net(args.model, weights)
-    inputs, reference = verify.from_npz(net, args.npz) if args.npz else ({}, {})
+    inputs, reference = compare.from_npz(net, args.npz) if args.npz else ({}, {})
     if args.input:
-        inputs = verify.read_npz(args.input)
+        inputs = compare.read_npz(args.input)
     if not inputs:
         shapes = {name: net.blob_shapes[name] for name in net.input_names}
         inputs = random_inputs(net, shapes, np.random.default_rng(args.seed))
     if args.onnx:
-        reference = verify.from_onnx(net, inputs)
+        reference = from_onnx(net, inputs)
     elif args.module:
-        reference = verify.from_module(net, inputs, args.module, weights)
-    comparison = verify.compare(net, inputs, reference, args.tolerance)
+        reference = compare.from_module(net, inputs, args.module, weights)
+    comparison = compare.compare(net, inputs, reference, args.tolerance)
     print("\n".join(comparison.lines()))
     return 0 if comparison.first is None else 1
 

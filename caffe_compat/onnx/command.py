@@ -1,23 +1,36 @@
-"""Export, check, compare and only then name the file: what ``tools/export_onnx.py`` does."""
+"""Export, check, compare and only then name the file."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
+import numpy as np
+
+from caffe_compat.compare import TOLERANCE, Difference
 from caffe_compat.layers import Shape
 from caffe_compat.net import Net
 from caffe_compat.onnx.export import Dynamic, export_onnx, is_large, save_onnx
-from caffe_compat.onnx.verify import Difference, verify_onnx
+from caffe_compat.onnx.verify import verify_onnx
 
-__all__ = ["Report", "export_verified"]
+__all__ = ["ExportOptions", "ExportReport", "export_verified"]
+
+
+class ExportOptions(TypedDict, total=False):
+    """What to export and how; see :func:`caffe_compat.onnx.export_onnx`."""
+
+    inputs: Mapping[str, Shape] | None
+    outputs: Sequence[str] | None
+    dynamic: Dynamic
+    opset: int
+    metadata: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
-class Report:
+class ExportReport:
     """What was exported.
 
     Attributes:
@@ -40,7 +53,14 @@ class Report:
     @property
     def passed(self) -> bool:
         """Whether all outputs are within the tolerance (NaN is not)."""
-        return all(difference.relative <= self.tolerance for difference in self.differences.values())
+        return not self.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Why it did not pass: the first output that differs, and how; empty if it passed."""
+        bad = ((name, found) for name, found in self.differences.items() if not found.within(self.tolerance))
+        name, found = next(bad, ("", None))
+        return f"output '{name}' differs from PyTorch: {found} (tolerance {self.tolerance:g})" if found else ""
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -50,54 +70,53 @@ class Report:
             f"inputs: {', '.join(show[name] for name in self.inputs)}",
             f"outputs: {', '.join(show[name] for name in self.outputs)}",
         ]
-        for name, found in self.differences.items():
-            shapes = ", ".join(" x ".join(map(str, shape)) or "scalar" for shape in found.shapes)
-            lines.append(
-                f"{name}: largest difference to PyTorch {found.absolute:.3g} absolute, {found.relative:.3g} relative "
-                f"(compared at {shapes})"
-            )
+        lines += [_line(name, found) for name, found in self.differences.items()]
         return lines if self.differences else [*lines, "not compared with PyTorch"]
 
     def _values(self) -> dict[str, tuple[int | str, ...]]:
         return {**self.inputs, **self.outputs}
 
 
+def _line(name: str, found: Difference) -> str:
+    shapes = ", ".join(" x ".join(map(str, shape)) or "scalar" for shape in found.shapes)
+    what = f"differs from PyTorch, the reference: {found}" if found.note else f"largest difference to PyTorch {found}"
+    return f"{name}: {what} (compared at {shapes})"
+
+
 def export_verified(
     net: Net,
     path: str | os.PathLike[str],
     *,
-    inputs: Mapping[str, Shape] | None = None,
-    outputs: Sequence[str] | None = None,
-    dynamic: Dynamic = ("batch",),
-    opset: int = 17,
-    metadata: Mapping[str, Any] | None = None,
-    tolerance: float | None = 1e-4,
+    tolerance: float | None = TOLERANCE,
     device: str = "cpu",
-) -> Report:
+    samples: Mapping[str, np.ndarray] | None = None,
+    **options: Unpack[ExportOptions],
+) -> ExportReport:
     """Export a net, compare it with PyTorch in ONNX Runtime, and write it.
 
-    A model that differs by more than the tolerance is written as ``NAME.unverified.onnx`` instead and ``path`` is left
-    as it was.
+    A model that differs by more than the tolerance, or whose outputs hold NaN, is written as ``NAME.unverified.onnx``
+    instead and ``path`` is left as it was.
 
     Args:
         tolerance: largest difference allowed, relative to the largest magnitude of an output; ``None``: not compared.
         device: where ONNX Runtime runs.
+        samples: values for all inputs of the net to compare with; by default random ones of several sizes.
+        options: as for :func:`export_onnx`: ``inputs``, ``outputs``, ``dynamic``, ``opset``, ``metadata``.
 
     Raises:
         ExportError: the net cannot be exported, or ONNX Runtime cannot run the result; nothing is written.
     """
     target = Path(path)
-    model = export_onnx(net, inputs=inputs, outputs=outputs, dynamic=dynamic, opset=opset, metadata=metadata)
-    differences = {} if tolerance is None else verify_onnx(net, model, device=device)
-    report = Report(
+    model = export_onnx(net, **options)
+    report = ExportReport(
         target,
         0,
         len(model.graph.node),
-        opset,
+        next(entry.version for entry in model.opset_import if not entry.domain),
         _dims(model.graph.input),
         _dims(model.graph.output),
         tolerance or 0.0,
-        differences,
+        {} if tolerance is None else verify_onnx(net, model, samples, device=device),
     )
     if not report.passed:
         target = target.with_name(f"{target.stem}.unverified{target.suffix}")
@@ -105,7 +124,7 @@ def export_verified(
     size = target.stat().st_size
     if is_large(model):
         size += target.with_name(f"{target.name}.data").stat().st_size
-    return Report(**{**report.__dict__, "path": target, "size": size})
+    return replace(report, path=target, size=size)
 
 
 def _dims(values: Any) -> dict[str, tuple[int | str, ...]]:

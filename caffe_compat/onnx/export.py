@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import onnx
 
@@ -17,14 +16,13 @@ from caffe_compat.files import atomic_write
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
 from caffe_compat.onnx.graph import Dim, GraphBuilder
+from caffe_compat.onnx.metadata import NET, RENAMED, SIZES, add_facts
 from caffe_compat.onnx.shapes import KINDS, NetShapes, find_sizes, infer_shapes, net_shapes
 
 __all__ = ["Dynamic", "export_onnx", "is_large", "save_onnx"]
 
 PathLike = str | os.PathLike[str]
-Dynamic = Literal[True] | Sequence[str]
-RENAMED = "caffe_renamed_outputs"  #: key of the metadata: outputs that could not have the name of their blob
-SIZES = "caffe_sizes"  #: key of the metadata: what the dynamic sizes are in the prototxt
+Dynamic = bool | Sequence[str]
 _LARGE = 2**31 - 2**20  #: bytes of weights from which protobuf cannot hold the model in one piece
 
 
@@ -49,8 +47,8 @@ def export_onnx(
         inputs: other shapes for inputs than those in the prototxt.
         outputs: blobs to compute; by default those that nothing consumes.
         dynamic: sizes that are left open until run time, out of ``"batch"``, ``"height"`` and ``"width"``; ``True``
-            leaves open what the net allows, ``()`` nothing.  The batch is axis 0 of every input, height and width are
-            axes 2 and 3 of inputs with four axes.
+            leaves open what the net allows, ``False`` or ``()`` nothing.  The batch is axis 0 of every input, height
+            and width are axes 2 and 3 of inputs with four axes.
         opset: 17 to 21.
         metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
 
@@ -78,18 +76,13 @@ def export_onnx(
             error = refusal
     else:
         raise error or ExportError("nothing to export")
-    facts = {"caffe_net": net.description.name, SIZES: {size.name: size.value for size in sizes}}
-    _add_facts(model, {**facts, **(metadata or {})})
+    facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}}
+    add_facts(model, {**facts, **(metadata or {})})
     if path is None:
         _check_model(model)
     else:
         save_onnx(model, path)
     return model
-
-
-def _add_facts(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
-    for key, value in facts.items():
-        model.metadata_props.add(key=key, value=value if isinstance(value, str) else json.dumps(value))
 
 
 def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = None, check: bool = True) -> None:
@@ -151,10 +144,12 @@ def _check_model(model: onnx.ModelProto | str) -> None:
 
 
 def _check_request(net: Net, dynamic: Dynamic) -> None:
-    if dynamic is not True:
+    if not isinstance(dynamic, bool):
         unknown = [kind for kind in dynamic if kind not in KINDS]
         if unknown or isinstance(dynamic, str):
-            raise ExportError(f"dynamic is {dynamic!r}, expected True or a sequence out of {', '.join(KINDS)}")
+            raise ExportError(
+                f"dynamic is {dynamic!r}, expected True or a sequence out of {', '.join(KINDS)}, or False"
+            )
     if net.description.state.phase != "TEST":
         raise ExportError(
             f"net '{net.description.name}' was built for the {net.description.state.phase} phase, only a net of the "
@@ -184,8 +179,8 @@ def _output_blobs(net: Net, names: Sequence[str] | None) -> list[int]:
 
 def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
     """Kinds of sizes to try, in order."""
-    if dynamic is True:
-        return [KINDS, KINDS[:1], ()]
+    if isinstance(dynamic, bool):
+        return [KINDS, KINDS[:1], ()] if dynamic else [()]
     return [tuple(kind for kind in KINDS if kind in dynamic)]
 
 
@@ -265,5 +260,5 @@ def _write(net: Net, nodes: Sequence[Node], outputs: Sequence[int], shapes: NetS
     model = builder.model(inputs, tops, f"Caffe net '{net.description.name}'")
     renamed = {current[blob]: names[blob] for blob in outputs if current[blob] != names[blob]}
     if renamed:
-        _add_facts(model, {RENAMED: renamed})
+        add_facts(model, {RENAMED: renamed})
     return model

@@ -12,6 +12,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from caffe_compat.errors import ExportError, MissingFileError, UsageError
 
@@ -84,15 +85,21 @@ class Session:
 
         Raises:
             UsageError: an input is missing or unknown, or arrays and tensors are mixed.
+            ExportError: ONNX Runtime cannot run the model on these inputs.
         """
         if set(inputs) != set(self.input_names):
             raise UsageError(f"the model takes the inputs {self.input_names}, got {list(inputs)}")
         tensors = {isinstance(value, Tensor) for value in inputs.values()}
-        if tensors == {True}:
-            return self._run_bound(inputs)
         if tensors == {True, False}:
             raise UsageError("inputs are arrays and tensors mixed, expected one kind")
-        arrays = {name: np.ascontiguousarray(value, np.float32) for name, value in inputs.items()}
+        try:
+            return self._run_bound(inputs) if tensors == {True} else self._run_arrays(inputs)
+        except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
+            shapes = {name: list(np.shape(value)) for name, value in inputs.items()}
+            raise ExportError(f"ONNX Runtime cannot run the model on inputs of shapes {shapes}: {error}") from error
+
+    def _run_arrays(self, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        arrays = {name: np.asarray(value, np.float32, order="C") for name, value in inputs.items()}
         return dict(zip(self.output_names, self._session.run(self.output_names, arrays), strict=True))
 
     def _run_bound(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +114,7 @@ class Session:
             binding.bind_output(name, kind, index)
         self._session.run_with_iobinding(binding)
         outputs = binding.get_outputs()
-        return {name: torch.from_dlpack(value) for name, value in zip(self.output_names, outputs, strict=True)}
+        return {name: from_dlpack(value) for name, value in zip(self.output_names, outputs, strict=True)}
 
 
 def _check_providers(device: torch.device, providers: Sequence[str] | None) -> list[str]:

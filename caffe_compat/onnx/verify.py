@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 
+from caffe_compat.compare import Difference, difference, worst
 from caffe_compat.errors import ExportError, LayerError
-from caffe_compat.layers import Shape
 from caffe_compat.net import Net
-from caffe_compat.onnx.export import RENAMED, SIZES, is_large, save_onnx
+from caffe_compat.onnx.export import is_large, save_onnx
+from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
 from caffe_compat.onnx.runtime import Session
 from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.shapes import infer_shapes
 
-__all__ = ["Difference", "verify_onnx"]
+__all__ = ["verify_onnx"]
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """How far an output is from PyTorch's.
-
-    Attributes:
-        absolute: largest absolute difference.
-        relative: the same divided by the largest magnitude of the output in PyTorch.
-        shapes: the shapes of the output that were compared.
-    """
-
-    absolute: float
-    relative: float
-    shapes: tuple[Shape, ...]
 
 
 def verify_onnx(
@@ -62,8 +45,7 @@ def verify_onnx(
         device: where ONNX Runtime runs, ``"cpu"`` or ``"cuda"``.
 
     Returns:
-        The largest difference for each output of the model.  Where one side has NaN or an infinity and the other has
-        something else, the difference is infinite.
+        The largest difference for each output of the model; see :mod:`caffe_compat.compare.arrays` for NaN.
 
     Raises:
         ExportError: ONNX Runtime refuses the model or its inputs, or an output has another shape than in PyTorch.
@@ -71,25 +53,24 @@ def verify_onnx(
     """
     proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
     session = _open(model, device)
-    blobs = {name: name for name in session.output_names} | _fact(proto, RENAMED)
-    found: dict[str, list[tuple[float, float, Shape]]] = {name: [] for name in session.output_names}
+    blobs = {name: name for name in session.output_names} | read_fact(proto, RENAMED)
+    found: dict[str, list[Difference]] = {name: [] for name in session.output_names}
     random = np.random.default_rng(seed)
     for values in [inputs] if inputs is not None else _cases(net, proto, sizes, random):
         expected = _run_net(net, values, list(blobs.values()))
-        got = _run_session(session, values)
+        got = session({name: values[name] for name in session.input_names})
         for name, blob in blobs.items():
             found[name].append(_difference(name, got[name], expected[blob]))
-    return {
-        name: Difference(max(c[0] for c in cases), max(c[1] for c in cases), tuple(c[2] for c in cases))
-        for name, cases in found.items()
-    }
+    if not all(found.values()):
+        raise ExportError("there are no sizes to compare at")
+    return {name: worst(cases) for name, cases in found.items()}
 
 
 def _cases(
     net: Net, model: onnx.ModelProto, sizes: Sequence[Mapping[str, int]] | None, random: np.random.Generator
 ) -> Iterator[dict[str, np.ndarray]]:
     """Inputs for each choice of sizes that the net accepts; a choice that was asked for must be accepted."""
-    symbols: dict[str, int] = _fact(model, SIZES)
+    symbols: dict[str, int] = read_fact(model, SIZES)
     dims = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
     base = {net.plan.names[blob]: net.plan.shapes[blob] for blob in net.plan.inputs}
     unnamed = [d.dim_param for entry in dims.values() for d in entry if d.dim_param and d.dim_param not in symbols]
@@ -141,11 +122,6 @@ def _open(model: onnx.ModelProto | PathLike, device: str) -> Session:
         return Session(path, device)
 
 
-def _fact(model: onnx.ModelProto, key: str) -> dict[str, Any]:
-    """A dict among the metadata that the exporter wrote; empty if it is not there."""
-    return next((dict(json.loads(entry.value)) for entry in model.metadata_props if entry.key == key), {})
-
-
 def _run_net(net: Net, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]) -> dict[str, np.ndarray]:
     missing = [name for name in outputs if name not in net.plan.names]
     if missing:
@@ -160,24 +136,9 @@ def _run_net(net: Net, inputs: Mapping[str, np.ndarray], outputs: Sequence[str])
     return {name: blobs[name].detach().double().cpu().numpy() for name in outputs}
 
 
-def _run_session(session: Session, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    try:
-        return session({name: inputs[name] for name in session.input_names})
-    except Exception as error:  # onnxruntime's own exceptions have no common base but Exception
-        shapes = {name: list(inputs[name].shape) for name in session.input_names}
-        raise ExportError(f"ONNX Runtime cannot run the model on inputs of shapes {shapes}: {error}") from error
-
-
-def _difference(name: str, got: np.ndarray, expected: np.ndarray) -> tuple[float, float, Shape]:
+def _difference(name: str, got: np.ndarray, expected: np.ndarray) -> Difference:
     if got.shape != expected.shape:
         raise ExportError(
             f"output '{name}' has the shape {list(got.shape)} in ONNX Runtime and {list(expected.shape)} in PyTorch"
         )
-    with np.errstate(invalid="ignore"):
-        same = (got == expected) | (np.isnan(got) & np.isnan(expected))
-        apart = np.where(same, 0.0, np.abs(got - expected))
-    apart = np.where(np.isnan(apart), np.inf, apart)
-    absolute = float(apart.max(initial=0.0))
-    finite = np.abs(expected[np.isfinite(expected)])
-    largest = float(finite.max(initial=0.0))
-    return absolute, absolute / largest if largest else absolute, tuple(got.shape)
+    return difference(got, expected)

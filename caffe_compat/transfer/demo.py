@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import torch
 
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.compare import difference
+from caffe_compat.errors import CaffeCompatError, DataError, ExportError
 from caffe_compat.files import atomic_path, atomic_write
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.scenes import CLASSES
@@ -233,15 +234,21 @@ def explained_variance(net: Net, iterations: int) -> float:
 
 
 def _onnx_difference(net: Net, model: Path, images: Path, root: Path) -> float:
-    """Largest difference between ONNX Runtime and PyTorch on real pictures of the list."""
+    """Largest difference between ONNX Runtime and PyTorch on real pictures of the list.
+
+    Raises:
+        ExportError: there is no comparing them, for one of them computes NaN.
+    """
     from caffe_compat.onnx import Session
 
     data = read_list(images, root)[0][:50]
     (name,) = net.input_names
     with torch.inference_mode():
         expected = net(**{name: data})["prob"]
-    found = Session(model)({name: data.numpy()})["prob"]
-    return float(np.abs(np.asarray(found) - expected.numpy()).max())
+    found = difference(Session(model)({name: data.numpy()})["prob"], expected.numpy())
+    if found.note:
+        raise ExportError(f"{model}: output 'prob' differs from PyTorch: {found}")
+    return found.absolute
 
 
 def conv1_picture(teacher: Net, student: Net, path: Path) -> None:

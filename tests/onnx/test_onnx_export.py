@@ -137,6 +137,7 @@ def test_dynamic_height_and_width():
     check(net, model)
     check(net, model, sizes=[{"height": h, "width": w} for h, w in ((20, 23), (21, 31), (64, 33))])
     assert dims(export_onnx(net, dynamic=()).graph.input) == {"data": [1, 3, 20, 24]}
+    assert export_onnx(net, dynamic=False) == export_onnx(net, dynamic=())
 
 
 def test_dynamic_true_leaves_open_what_the_net_allows():

@@ -42,6 +42,16 @@ def test_difference_is_measured():
     assert verify_onnx(net, model)["f"].absolute == float("inf")
 
 
+def test_nan_is_never_verified(tmp_path: Path):
+    """Not even where both sides compute it."""
+    net = make_net(source("data", 1, 4) + layer("Power", "p", "data", "p", "power_param { power: 0.5 }"))
+    report = export_verified(net, tmp_path / "net.onnx", dynamic=False, tolerance=float("inf"))
+    assert not report.passed and [path.name for path in tmp_path.iterdir()] == ["net.unverified.onnx"]
+    assert "output 'p' differs from PyTorch: " in report.refusal and "of 4 values are NaN, in the ref" in report.refusal
+    samples = {"data": np.ones((1, 4), np.float32)}
+    assert export_verified(net, tmp_path / "net.onnx", samples=samples).passed
+
+
 def test_given_inputs_and_sizes():
     net = make_net(TEXT)
     model = export_onnx(net)

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from caffe_compat import verify
+from caffe_compat import compare
 from caffe_compat.cli import run
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError, WeightsError
 from caffe_compat.net import BlobNet, load_net
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 NET = """
 name: "small"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 6 dim: 6 } } }
@@ -135,8 +135,8 @@ def test_golden_case(folder):
     "change, finding",
     [
         (lambda value: value[:1], "shape [2, 5], the reference has [1, 5]"),
-        (lambda value: np.full_like(value, np.nan), "inf absolute"),
-        (lambda value: np.full_like(value, np.inf), "inf absolute"),
+        (lambda value: np.full_like(value, np.nan), "0 of 10 values are NaN, in the reference 10 (tol"),
+        (lambda value: np.full_like(value, np.inf), "inf absolute: 10 of 10 values are infinite on one side only"),
     ],
 )
 def test_other_shapes_and_nan_diverge(folder, change, finding):
@@ -147,11 +147,44 @@ def test_other_shapes_and_nan_diverge(folder, change, finding):
     assert status == 1 and "layer 'ip'" in out and finding in out.splitlines()[-1], out
 
 
+NAN_NET = """
+name: "hot"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "root" type: "Power" bottom: "data" top: "root" power_param { power: 0.5 } }
+layer { name: "twice" type: "Power" bottom: "root" top: "twice" power_param { scale: 2 } }
+"""
+
+
+@pytest.mark.parametrize("reference", [["--onnx"], ["--module", "caffe_compat.pycaffe"]])
+def test_nan_in_both_is_never_verified(folder, reference):
+    """Both compute NaN at the same places: they agree about nothing."""
+    Path("nan.prototxt").write_text(NAN_NET)
+    np.savez("in.npz", data=np.array([[1, 4, -1], [9, -4, -9]], np.float32))
+    arguments = ["--model", "nan.prototxt", *reference, "--input", "in.npz", "--tolerance"]
+    for tolerance in ("1e-4", "inf"):
+        status, out, err = tool(*arguments, tolerance)
+        assert status == 1 and not err
+        finding = "layer 'root' (Power), blob 'root': 3 of 6 values are NaN, in the reference 3"
+        assert out.splitlines()[-1].startswith(f"first divergence: {finding}"), out
+    np.savez("in.npz", data=np.ones((2, 3), np.float32))
+    assert tool(*arguments, "1e-4")[0] == 0
+
+
+def test_an_output_of_nan_is_never_verified_by_a_reference_that_lacks_it(folder):
+    Path("nan.prototxt").write_text(NAN_NET.replace("scale: 2", "power: 0.5 shift: -1.5"))
+    data, root = np.array([[1, 4, 9]] * 2, np.float32), np.array([[1, 2, 3]] * 2, np.float32)
+    np.savez("ref.npz", **{"in/data": data, "out/root": root})
+    status, out, _ = tool("--model", "nan.prototxt", "--npz", "ref.npz")
+    assert status == 1 and "layer 'twice' (Power), blob 'twice': 2 of 6 values are NaN (tol" in out
+    np.savez("ref.npz", **{"in/data": data * 4, "out/root": root * 2})
+    assert tool("--model", "nan.prototxt", "--npz", "ref.npz")[0] == 0
+
+
 def test_layers_of_one_name_and_shared_parameters(folder):
     text = NET.replace('name: "shift"', 'name: "relu"').replace('name: "drop"', 'name: "sum"')
     Path("net.prototxt").write_text(text)
     assert tool("--model", "net.prototxt", "--onnx")[0] == 0
-    message, places = verify.unroll(load_net("net.prototxt").description)
+    message, places = compare.unroll(load_net("net.prototxt").description)
     assert len(set(places.values())) == len(places) == sum(len(layer.top) for layer in message.layer)
 
 
@@ -188,12 +221,12 @@ def test_bad_input_is_one_line_and_status_2(folder, arguments, reason):
 def test_errors_as_exceptions(folder):
     net = load_net("net.prototxt")
     with pytest.raises(DataError, match="no blob that a layer"):
-        verify.compare(net, {"data": np.zeros((2, 3, 6, 6), np.float32)}, {})
+        compare.compare(net, {"data": np.zeros((2, 3, 6, 6), np.float32)}, {})
     with pytest.raises(UsageError, match="no input 'dato'"):
         data = np.zeros((2, 3, 6, 6), np.float32)
-        verify.compare(net, {"dato": data, "data": data}, {(1, 0): data})
+        compare.compare(net, {"dato": data, "data": data}, {(1, 0): data})
     np.savez("p.npz", **{"param/ip/0": np.ones(3)})
     with pytest.raises(WeightsError, match="has the shape"):
-        verify.from_npz(net, "p.npz")
+        compare.from_npz(net, "p.npz")
     with pytest.raises(CaffeCompatError, match="conv"):
-        verify.compare(net, {"data": np.zeros((2, 9, 6, 6), np.float32)}, {(1, 0): data})
+        compare.compare(net, {"data": np.zeros((2, 9, 6, 6), np.float32)}, {(1, 0): data})

@@ -1,0 +1,123 @@
+"""A net against reference values, layer by layer.
+
+Every layer's tops are looked at right after it ran, so a value that a later in-place layer overwrites counts too.  For
+that a reference that runs nets itself gets the net *unrolled*: every in-place top has a name of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, nan_in
+from caffe_compat.compare.report import Comparison, Row
+from caffe_compat.description import NetDescription
+from caffe_compat.errors import DataError, UsageError, nearest
+from caffe_compat.net import BlobNet, Net, Node
+from caffe_compat.proto.caffe_pb2 import NetParameter
+from caffe_compat.proto.schema import PHASES
+
+__all__ = ["Place", "check_inputs", "compare", "computed", "unroll"]
+
+Place = tuple[int, int]
+"""Number of a layer (Split layers counted) and of one of its tops."""
+
+
+def compare(
+    net: Net, inputs: Mapping[str, np.ndarray], reference: Mapping[Place, np.ndarray], tolerance: float = TOLERANCE
+) -> Comparison:
+    """Run a net and hold the top of every layer against the reference.
+
+    An output of the net that holds NaN diverges even where the reference does not have it.
+
+    Args:
+        inputs: values for all inputs of the net, of any shapes that it can take.
+        reference: values by place; places that it does not have are not compared.
+        tolerance: largest difference allowed, relative to the largest magnitude of the blob in the reference.
+
+    Raises:
+        DataError: nothing of the reference can be compared.
+        CaffeCompatError: the net cannot run on the inputs.
+    """
+    rows, known = [], 0
+    for number, node, tops in _run(net, inputs):
+        for index, values in enumerate(tops):
+            wanted, blob = reference.get((number, index)), node.top_ids[index]
+            known += wanted is not None
+            if wanted is not None:
+                found: Difference | None = difference(values, wanted)
+            else:
+                found = nan_in(values) if blob in net.plan.outputs else None
+            if found is not None:
+                rows.append(Row(node.name, node.type, net.plan.names[blob], found))
+    if not known:
+        raise DataError(f"the reference has no blob that a layer of net '{net.description.name}' computes")
+    return Comparison(tuple(rows), tolerance)
+
+
+def _run(net: Net, inputs: Mapping[str, np.ndarray]) -> Iterator[tuple[int, Node, list[np.ndarray]]]:
+    """Number, node and copies of the tops of every layer, in-place ones included, right after it ran."""
+    engine = BlobNet(net)
+    check_inputs(net, inputs)
+    for name, values in inputs.items():
+        blob = engine.blob(name)
+        blob.reshape(*values.shape)
+        blob.data[...] = values
+    engine.reshape()
+    for number, node in enumerate(net.nodes):
+        if node.type == "Input":
+            continue
+        with torch.no_grad():
+            engine.forward_layer(number)
+        yield number, node, [engine.blobs[blob].tensor.detach().cpu().numpy().copy() for blob in node.top_ids]
+
+
+def check_inputs(net: Net, inputs: Mapping[str, np.ndarray]) -> None:
+    """Raise UsageError unless there are values for all inputs of the net and for nothing else."""
+    for name in net.input_names:
+        if name not in inputs:
+            raise UsageError(f"there are no values for input '{name}' of net '{net.description.name}'")
+    for name in inputs:
+        if name not in net.input_names:
+            raise UsageError(
+                f"net '{net.description.name}' has no input '{name}'{nearest(name, net.input_names)}; it has "
+                f"{', '.join(net.input_names) or 'none'}"
+            )
+
+
+def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
+    """The same net without in-place layers, Split layers written out.
+
+    Returns:
+        A ``NetParameter`` with as many layers, and the name of the blob at every place.
+    """
+    message = NetParameter(name=description.name)
+    current: dict[str, str] = {}
+    taken = {top for layer in description.layers for top in layer.tops}
+    places: dict[Place, str] = {}
+    for number, layer in enumerate(description.layers):
+        copy = message.layer.add()
+        copy.CopyFrom(layer.message)
+        for field in ("bottom", "top", "loss_weight", "include", "exclude"):
+            copy.ClearField(field)
+        copy.loss_weight.extend(layer.loss_weights)
+        copy.phase = PHASES.index(layer.phase)
+        copy.bottom.extend(current[bottom] for bottom in layer.bottoms)
+        for index, top in enumerate(layer.tops):
+            name = top
+            if top in current:
+                name = f"{top}@{layer.name}"
+                while name in taken:
+                    name += "+"
+                taken.add(name)
+            current[top] = places[number, index] = name
+            copy.top.append(name)
+    return message, places
+
+
+def computed(net: Net, places: Mapping[Place, str]) -> dict[Place, str]:
+    """The places that a layer computes: without inputs, and without the copies that Split layers make."""
+    return {place: name for place, name in places.items() if net.nodes[place[0]].type not in ("Input", "Split")}
