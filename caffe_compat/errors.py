@@ -23,6 +23,7 @@ exit with status 2.
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -40,11 +41,31 @@ __all__ = [
     "WeightsError",
     "WriteError",
     "nearest",
+    "printable",
 ]
+
+
+def printable(text: str) -> str:
+    """Text that cannot steer a terminal: control, format and undecodable characters become ``\\xNN`` or ``\\uNNNN``.
+
+    Names in messages come from files that strangers wrote.  Line ends and tabs stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        ascii(char)[1:-1] if char not in "\n\t" and unicodedata.category(char) in _UNPRINTABLE else char
+        for char in text
+    )
+
+
+_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class CaffeCompatError(Exception):
     """Base of all errors of this package."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class MissingFileError(CaffeCompatError, FileNotFoundError, RuntimeError):
@@ -62,7 +83,7 @@ class MissingFileError(CaffeCompatError, FileNotFoundError, RuntimeError):
         self._message = message
 
     def __str__(self) -> str:
-        return self._message
+        return printable(self._message)
 
 
 class WriteError(CaffeCompatError):

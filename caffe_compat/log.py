@@ -13,6 +13,8 @@ import threading
 import time
 from typing import Any
 
+from caffe_compat.errors import printable
+
 __all__ = ["GlogFormatter", "enabled", "error", "info", "number", "to_stderr", "warning"]
 
 _logger = logging.getLogger("caffe_compat")
@@ -24,13 +26,13 @@ class GlogFormatter(logging.Formatter):
     """glog before 0.6: level, month and day, time, thread, source, message (Caffe's parsers read this form)."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line (or several, where the message has several)."""
+        """One line (or several, where the message has several); see :func:`caffe_compat.errors.printable`."""
         when = time.localtime(record.created)
         micro = int(record.created % 1 * 1e6)
         thread = threading.get_native_id() if os.name == "posix" else record.thread
         source = getattr(record, "source", f"{record.filename}:{record.lineno}")
         head = f"{_LEVELS.get(record.levelno, 'I')}{time.strftime('%m%d %H:%M:%S', when)}.{micro:06d} {thread:5d}"
-        return f"{head} {source}] {record.getMessage()}"
+        return f"{head} {source}] {printable(record.getMessage())}"
 
 
 class _BarHandler(logging.Handler):

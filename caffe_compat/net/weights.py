@@ -53,6 +53,8 @@ def copy_from(net: Net, path: PathLike) -> list[str]:
     model = binary.scan(path)
     found = [(source, targets[source.name]) for source in model.layers if source.name in targets]
     for source, node in found:  # everything is checked before anything is written
+        for blob in source.blobs:
+            blob.check()
         _check_blobs(path, node, [(blob.shape, blob.legacy) for blob in source.blobs])
     with torch.no_grad():
         for source, node in found:

@@ -23,9 +23,11 @@ def _read_text(path: PathLike, why: str) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        if b"\0" not in raw[:4096] and raw[:4] != b"\x89HDF":
+            return raw.decode("utf-8", "surrogateescape")  # comments and strings may hold any bytes
         line = raw.count(b"\n", 0, error.start) + 1
-        binary = " (is it a binary file?)" if b"\0" in raw[:4096] or raw[:4] == b"\x89HDF" else ""
-        raise PrototxtError(f"byte {error.start} is not UTF-8 text{binary}", os.fspath(path), line) from error
+        reason = f"byte {error.start} is not UTF-8 text (is it a binary file?)"
+        raise PrototxtError(reason, os.fspath(path), line) from error
 
 
 def read_message_text(path: PathLike, message_class: type[M]) -> M:

@@ -32,6 +32,8 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _ESCAPE = re.compile(r"\\(?![abfnrtv\\?'\"0-7]|[xX][0-9a-fA-F]|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}).", re.DOTALL)
+_LONG = re.compile(r"\S{100,}")
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # bytes, as surrogateescape decodes them
 _NO_FIELD = re.compile(r'Message type "caffe\.(\w+)" has no field named "(\w+)"')
 _NO_ENUM = re.compile(r'Enum type "caffe\.([\w.]+)" has no value named ([\w."]+?)\.?$')
 _QUOTED_LINE = re.compile(r"^\d+:\d+ : (?:'.*': )?(?=[A-Z])", re.DOTALL)
@@ -52,6 +54,8 @@ def _position(text: str, offset: int) -> tuple[int, int]:
 
 def _lexical_reason(text: str, at: int) -> str:
     char = text[at]
+    if "\udc80" <= char <= "\udcff":
+        return f"byte 0x{ord(char) - 0xDC00:02x} is not UTF-8 text"
     if char == "\ufeff":
         return "a byte order mark (BOM); Caffe wants plain UTF-8 without it"
     if char in "\"'":
@@ -87,6 +91,13 @@ def tokens(text: str, filename: str | None = None) -> Iterator[Token]:
         at = match.end()
 
 
+def _written_out(byte: re.Match[str]) -> str:
+    """A byte that is not UTF-8 becomes the text ``\\xNN``, as in the names of weights files (Caffe keeps it as it is,
+    but Python's strings cannot).
+    """
+    return f"\\\\x{ord(byte[0]) - 0xDC00:02x}"
+
+
 def _normalise(text: str, filename: str | None) -> str:
     """The text with tokens that touch set apart and every ``- 1`` closed up; lines stay, columns nearly always."""
     parts: list[str] = []
@@ -95,6 +106,8 @@ def _normalise(text: str, filename: str | None) -> str:
     for kind, token, start in tokens(text, filename):
         gap = text[end:start]
         end = start + len(token)
+        if kind == "string":
+            token = _NOT_UTF8.sub(_written_out, token)
         if minus:
             token, minus = "-" + token, False
             gap = gap[:-1] if gap.endswith(" ") else gap
@@ -109,7 +122,7 @@ def _normalise(text: str, filename: str | None) -> str:
 
 
 def _friendly(error: text_format.ParseError) -> str:
-    message = _QUOTED_LINE.sub("", str(error), count=1)
+    message = _LONG.sub(lambda word: word[0][:80] + "...", _QUOTED_LINE.sub("", str(error), count=1))
     if match := _NO_FIELD.search(message):
         fields = CLASSES[match[1]].DESCRIPTOR.fields
         owners = [f.name for f in fields if f.message_type and match[2] in f.message_type.fields_by_name]

@@ -182,6 +182,7 @@ class Blob:
     Attributes:
         shape: the axes; for ``legacy`` blobs always (num, channels, height, width).
         legacy: the shape came from the four old fields, so Caffe matches it right-aligned with 1s in front.
+        error: what is wrong with it, if it cannot be used.
     """
 
     path: str
@@ -189,6 +190,7 @@ class Blob:
     shape: tuple[int, ...] = ()
     legacy: bool = False
     stamp: tuple[int, int] = (0, 0)
+    error: ModelFileError | None = None
     _data: list[Segment] = field(default_factory=list, repr=False)
     _diff: list[Segment] = field(default_factory=list, repr=False)
 
@@ -202,12 +204,22 @@ class Blob:
         """Whether gradients are stored too."""
         return bool(self._diff)
 
+    def check(self) -> None:
+        """Refuse a blob whose shape is impossible or disagrees with its numbers.
+
+        Raises:
+            ModelFileError: it does; with file, byte offset, layer and blob.
+        """
+        if self.error is not None:
+            raise self.error
+
     def read(self) -> np.ndarray:
         """A new float32 array of the blob's shape.
 
         Raises:
-            ModelFileError: the file changed since it was scanned.
+            ModelFileError: the blob is malformed, or the file changed since it was scanned.
         """
+        self.check()
         array = np.empty(self.shape, np.float32)
         self._fill(array, self._data)
         return array
@@ -221,6 +233,7 @@ class Blob:
         """
         if array.dtype != np.float32 or not array.flags.c_contiguous or not array.flags.writeable:
             raise WeightsError(f"{self.label}: wants a writeable C-contiguous float32 array, got {array.dtype}")
+        self.check()
         if array.size != self.count:
             raise WeightsError(f"{self.label}: has {self.count} elements, the array has {array.size}")
         self._fill(array, self._data)
@@ -231,6 +244,7 @@ class Blob:
         Raises:
             ModelFileError: there are none (see ``has_diff``), or the file changed since it was scanned.
         """
+        self.check()
         if not self._diff:
             raise ModelFileError(f"{self.path}: {self.label} holds no diff")
         array = np.empty(self.shape, np.float32)
@@ -255,7 +269,7 @@ def _read_segment(raw: IO[bytes], segment: Segment, out: np.ndarray, path: str) 
         _read_exactly(raw, out, path)
         return
     per_chunk = max(1, _CHUNK // segment.stride)
-    kind = "<f4" if segment.item == 4 else "<f8"
+    kind = f"<f{segment.item}"
     skip = segment.stride - segment.item
     for start in range(0, segment.count, per_chunk):
         part = out[start : start + per_chunk]

@@ -162,8 +162,48 @@ MALFORMED = {
 @pytest.mark.parametrize(("raw", "words"), MALFORMED.values(), ids=MALFORMED)
 def test_malformed(scanned, raw, words):
     with pytest.raises(ModelFileError, match=words) as caught:
-        scanned(raw)
+        for layer in scanned(raw).layers:
+            for blob in layer.blobs:
+                blob.check()
     assert "m.caffemodel: " in str(caught.value)
+
+
+@pytest.mark.parametrize("use", [lambda b: b.read(), lambda b: b.diff(), lambda b: b.read_into(np.zeros(2, "f4"))])
+def test_a_blob_that_disagrees_with_its_shape_is_refused_when_it_is_used(scanned, use):
+    model = scanned(net_bytes(blob_bytes(data=b"")) + net_bytes(blob_bytes(data=TWO_ZEROS), name=b"ok"))
+    bad, good = (layer.blobs[0] for layer in model.layers)
+    good.check()
+    check_values(good, [0, 0])
+    with pytest.raises(ModelFileError, match=r"m\.caffemodel: byte \d+ \(layer 0 'L', blob 0\): shape \(2,\) needs 2"):
+        use(bad)
+
+
+def raw_blob(kind, values, field=12, dims=b"\x0a\x01\x03"):
+    return record(7, dims) + bytes([(field - 2) << 3, kind]) + record(field, values.tobytes())
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [(0, "<f8"), (1, "<f4"), (2, "<f2")])
+def test_raw_numbers_as_nvcaffe_writes_them(scanned, kind, dtype):
+    values, diffs = np.array([1.5, -2, 0.25], dtype), np.array([4, 5, 6.5], dtype)
+    blob = raw_blob(kind, values) + bytes([11 << 3, kind]) + record(13, diffs.tobytes())
+    found = scanned(net_bytes(blob)).layers[0].blobs[0]
+    check_values(found, values)
+    np.testing.assert_array_equal(found.diff(), diffs.astype("f4"))
+    backwards = record(12, values.tobytes()) + b"\x50" + bytes([kind]) + record(7, b"\x0a\x01\x03")
+    check_values(scanned(net_bytes(backwards)).layers[0].blobs[0], values)
+
+
+@pytest.mark.parametrize(
+    ("blob", "words"),
+    [
+        (raw_blob(3, np.zeros(3, "<i4")), "raw numbers of NVCaffe's type 3, expected 0"),
+        (raw_blob(2, np.zeros(2, "<f2")), "needs 3 numbers, 2 are stored"),
+        (raw_blob(2, np.zeros(3, "u1")), "not a multiple of 2"),
+    ],
+)
+def test_raw_numbers_that_cannot_be_read(scanned, blob, words):
+    with pytest.raises(ModelFileError, match=words):
+        scanned(net_bytes(blob)).layers[0].blobs[0].check()
 
 
 def check_values(blob, expected):
