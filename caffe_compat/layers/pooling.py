@@ -196,8 +196,7 @@ class _PoolLayer(Layer):
         """Write one pooling.
 
         Static height and width: all padding is written out, so that every runtime has Caffe's windows; AVE then divides
-        by the full kernel and a constant per position corrects that.  Dynamic ones: ``ceil_mode``, which ONNX defines
-        as Caffe does except for windows beyond the image (for AVE this takes ONNX Runtime 1.29 or newer).
+        by the full kernel and a constant per position corrects that.  Dynamic ones: see :meth:`_onnx_dynamic`.
         """
         image = graph.shape(bottom)[2:]
         known = [n for n in image if n is not None]
@@ -221,8 +220,36 @@ class _PoolLayer(Layer):
             )
         if mask:
             raise self.export_error("the mask needs static height and width")
-        attributes = {"pads": [*window.pad, *window.pad], "ceil_mode": int(window.ceil)}
-        self._onnx_nodes(graph, bottom, (top, None), window, attributes, None)
+        self._onnx_dynamic(graph, bottom, top, window)
+
+    def _onnx_dynamic(self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow) -> None:
+        """Any height and width, with what ONNX Runtime 1.20 and later agree about.
+
+        Where a last window is partial (``ceil_mode``) they do not agree about two things.  AVE's divisor was wrong with
+        padding up to 1.28, so that is a node of its own then, and only what exists is counted.  A window that lies
+        beyond the image was kept up to 1.20, so the positions are cut to those that begin within image and first
+        padding; with AVE also where that cuts nothing, for ONNX Runtime merges a Pad that nobody else reads.
+        """
+        pairs = list(zip(window.kernel, window.stride, window.pad, strict=True))
+        partial = window.ceil and any(stride > 1 for _, stride, _ in pairs)
+        attributes: dict[str, object] = {"pads": [*window.pad, *window.pad], "ceil_mode": int(partial)}
+        if not partial or self.method == "MAX" or not any(window.pad):
+            source, around = bottom, (0, 0)
+        else:
+            zero = graph.constant(0.0)
+            source, around = graph.add("Pad", [bottom, graph.constant([0, 0, *window.pad] * 2), zero]), window.pad
+        if partial and self.method != "MAX":
+            attributes.update(pads=[0] * 4, count_include_pad=0)
+        beyond = any(window.pad) and any(pad + stride > kernel for kernel, stride, pad in pairs)
+        if not (partial and beyond or any(around)):
+            self._onnx_nodes(graph, source, (top, None), window, attributes, None)
+            return
+        pooled = f"{top}/all"
+        self._onnx_nodes(graph, source, (pooled, None), window, attributes, None)
+        reach = [stride + pad - 1 - 2 * more for (_, stride, pad), more in zip(pairs, around, strict=True)]
+        ends = graph.add("Add", [graph.add("Shape", [source], start=2, end=4), graph.constant(reach)])
+        ends = graph.add("Div", [ends, graph.constant(list(window.stride))])
+        graph.node("Slice", [pooled, graph.constant([0, 0]), ends, graph.constant([2, 3])], [top])
 
     def _onnx_beyond(
         self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow, image: Sequence[int], mask: str | None
@@ -238,8 +265,17 @@ class _PoolLayer(Layer):
         static = (window.areas(image, inside), count(image))
         self._onnx_nodes(graph, bottom, (part, None), window, {"pads": [*window.pad, *ends]}, static)
         beyond = [out - n for out, n in zip(outs, inside, strict=True)]
-        value = graph.constant(-FLT_MAX if self.method == "MAX" else 0.0)
-        graph.node("Pad", [part, graph.constant([0, 0, 0, 0, 0, 0, *beyond]), value], [top])
+        around = graph.constant([0, 0, 0, 0, 0, 0, *beyond])
+        if self.method == "MAX":
+            graph.node("Pad", [part, around, graph.constant(-FLT_MAX)], [top])
+            return
+        with np.errstate(invalid="ignore"):
+            nothing = 0.0 / window.areas(image, outs)
+        if np.isnan(nothing).any():
+            padded = graph.add("Pad", [part, around, graph.constant(0.0)])
+            graph.node("Add", [padded, graph.constant(nothing.astype(np.float32)[None, None])], [top])
+        else:
+            graph.node("Pad", [part, around, graph.constant(0.0)], [top])
 
     def _onnx_nodes(
         self,
@@ -256,6 +292,8 @@ class _PoolLayer(Layer):
             static: AVE's divisors and the number of pixels, where the size of the image is known.
         """
         common = {"kernel_shape": list(window.kernel), "strides": list(window.stride), **attributes}
+        if self.method != "MAX":
+            common.setdefault("count_include_pad", 1)
         top, mask = tops
         if self.method == "MAX" and mask and static:
             places = f"{mask}/places"
@@ -268,9 +306,9 @@ class _PoolLayer(Layer):
             with np.errstate(divide="ignore"):
                 scale = None if static is None else (count(window.kernel) / static[0]).astype(np.float32)
             if scale is None or (scale == 1).all():
-                graph.node("AveragePool", [bottom], [top], count_include_pad=1, **common)
+                graph.node("AveragePool", [bottom], [top], **common)
             else:
-                mean = graph.add("AveragePool", [bottom], count_include_pad=1, **common)
+                mean = graph.add("AveragePool", [bottom], **common)
                 graph.node("Mul", [mean, graph.constant(scale[None, None])], [top])
         else:
             self._onnx_stochastic(graph, bottom, top, common)
@@ -278,8 +316,8 @@ class _PoolLayer(Layer):
     @staticmethod
     def _onnx_stochastic(graph: OnnxGraph, bottom: str, top: str, common: dict[str, object]) -> None:
         """As in TEST; the divisors of both averages cancel."""
-        sums = graph.add("AveragePool", [bottom], count_include_pad=1, **common)
-        squares = graph.add("AveragePool", [graph.add("Mul", [bottom, bottom])], count_include_pad=1, **common)
+        sums = graph.add("AveragePool", [bottom], **common)
+        squares = graph.add("AveragePool", [graph.add("Mul", [bottom, bottom])], **common)
         zero = graph.constant(0.0)
         positive = graph.add("Greater", [sums, zero])
         graph.node("Where", [positive, graph.add("Div", [squares, sums]), zero], [top])

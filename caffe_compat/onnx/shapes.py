@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers import Shape
@@ -121,27 +121,48 @@ def find_sizes(
     refusals: dict[str, str] = {}
     for kind in kinds:
         axes = _axes(net, inputs, kind)
-        found: list[Size] = []
-        together: list[tuple[str, int]] = []
-        for member in axes:
-            size, _ = _try_size(net, nodes, inputs, kind, [member])
-            if size is None:
-                together.append(member)
-            else:
-                found.append(size)
+        found, refusal = _independent(net, nodes, inputs, kind, axes)
         if not axes:
             refusals[kind] = f"no input has a {kind}"
-        if together:
-            size, refusal = _try_size(net, nodes, inputs, kind, together)
-            if size is not None:
-                found.append(size)
-            elif not found:
-                refusals[kind] = refusal
+        elif not found:
+            refusals[kind] = refusal
         found.sort(key=lambda size: axes.index(size.axes[0]))
         for number, size in enumerate(found):
             name = kind if number == 0 else f"{size.axes[0][0]}_{kind}"
-            sizes.append(Size(name, kind, size.axes, size.value, size.accepted))
+            sizes.append(replace(size, name=name))
     return sizes, refusals
+
+
+def _independent(
+    net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], kind: str, axes: Sequence[tuple[str, int]]
+) -> tuple[list[Size], str]:
+    """The sizes of one kind that can change, each with all axes that change with it; and why others cannot.
+
+    An axis that cannot change alone is tried with the other ones of the same value that cannot, then also with one that
+    can, then with all of those: there may be more box classes than boxes, but not fewer, so only both can change.
+    """
+    found: list[Size] = []
+    stuck: dict[int, list[tuple[str, int]]] = {}
+    refusal = ""
+    for member in axes:
+        size, _ = _try_size(net, nodes, inputs, kind, [member])
+        if size is None:
+            stuck.setdefault(inputs[member[0]][member[1]], []).append(member)
+        else:
+            found.append(size)
+    for value, group in stuck.items():
+        partners = [size for size in found if size.value == value]
+        for more in [[], *([partner] for partner in partners), partners]:
+            members = sorted([*group, *(axis for size in more for axis in size.axes)], key=axes.index)
+            size, reason = _try_size(net, nodes, inputs, kind, members)
+            refusal = refusal or reason
+            if size is not None:
+                found = [*(size for size in found if size not in more), size]
+                break
+    if len(stuck) > 1:
+        names = ", ".join(name for group in stuck.values() for name, _ in group)
+        refusal = f"inputs with different sizes ({names}) depend on each other"
+    return found, refusal
 
 
 def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, int]]:
@@ -164,10 +185,8 @@ def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, i
 def _try_size(
     net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], kind: str, axes: Sequence[tuple[str, int]]
 ) -> tuple[Size | None, str]:
+    """The size if the net accepts enough other values for these axes, which have the same value; else why not."""
     base = inputs[axes[0][0]][axes[0][1]]
-    shift = [inputs[name][axis] - base for name, axis in axes]
-    if any(shift):
-        return None, f"inputs with different sizes ({', '.join(name for name, _ in axes)}) depend on each other"
     accepted: list[int] = []
     refusal = ""
     for value in (base + 64, base + 128, base + 192, 2 * base, 3 * base, 2 * base + 37):
