@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,3 +32,21 @@ def needs(*parts: str) -> Path:
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nan_equals_nothing() -> Iterator[None]:
+    """NumPy's assertions take NaN for equal to NaN, so that a result of nothing but NaN passes against itself; here NaN
+    equals nothing, as in torch's, unless ``equal_nan=True`` says that it is expected."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(np.testing, "assert_allclose", partial(np.testing.assert_allclose, equal_nan=False))
+        patch.setattr(np.testing, "assert_array_equal", partial(_assert_equal, np.testing.assert_array_equal))
+        yield
+
+
+def _assert_equal(original: Callable[..., None], actual: Any, desired: Any, *arguments: Any, **options: Any) -> None:
+    expected = options.pop("equal_nan", False)
+    original(actual, desired, *arguments, **options)
+    values = np.asarray(actual)
+    if not expected and values.dtype.kind in "fc":
+        assert not np.isnan(values).any(), f"{np.isnan(values).sum()} of {values.size} values are NaN"
