@@ -16,7 +16,8 @@ from caffe_compat import log
 from caffe_compat.commands.flags import gpu_flag, names_flag, stages_flag, torch_device
 from caffe_compat.errors import UsageError
 from caffe_compat.net import BlobNet, Net, load_net
-from caffe_compat.net.debug import log_structure
+from caffe_compat.net.debug import DebugInfo, log_structure
+from caffe_compat.net.plan import with_all_parameters
 from caffe_compat.pycaffe import install
 from caffe_compat.solver.command import TrainOptions
 from caffe_compat.solver.command import train as run_training
@@ -125,8 +126,7 @@ def benchmark(options: BrewOptions) -> int:
     if options.phase not in ("", "TRAIN", "TEST"):
         raise UsageError(f"--phase is '{options.phase}', expected TRAIN or TEST")
     engine = _engine(options, options.phase or "TRAIN", [])
-    for node in engine.net.nodes:
-        node.needs_backward = node.needs_backward or any(node.param_grads)
+    engine.net.plan = with_all_parameters(engine.net.plan)
     log.info("Performing Forward", "caffe.cpp:360")
     log.info(f"Initial loss: {log.number(engine.forward())}", "caffe.cpp:365")
     log.info("Performing Backward", "caffe.cpp:366")
@@ -220,4 +220,6 @@ def _engine(options: BrewOptions, phase: str, weights: Sequence[str]) -> BlobNet
     stages = stages_flag(options.stage)
     net: Net = load_net(options.model, weights, phase, options.level, stages, strict=False).to(device)
     log_structure(net)
-    return BlobNet(net, keep_graph=False)
+    engine = BlobNet(net, keep_graph=False)
+    DebugInfo(engine, net.description.debug_info)
+    return engine

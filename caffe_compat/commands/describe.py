@@ -18,7 +18,7 @@ from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.read import read_net_text
 
 if TYPE_CHECKING:
-    from caffe_compat.net.build import Node
+    from caffe_compat.net import Node
     from caffe_compat.net.net import Net
 
 __all__ = ["LayerRow", "NetTable", "describe", "multiply_adds"]
@@ -181,9 +181,8 @@ def _measured(description: NetDescription) -> NetTable:
     from caffe_compat.net import Net
     from caffe_compat.net.debug import memory_required
 
-    unfilled = {layer.name: range(64) for layer in description.layers}  # no layer has as many blobs
     with torch.device("meta"):
-        net = Net(description, unfilled)
+        net = Net(description, fill=False)
     rows = [_row(net, number, node) for number, node in enumerate(net.nodes)]
     kept = [row for row in rows if row.type != "Split"]
     return NetTable(description.name, description.state.phase, False, kept, memory_required(net))

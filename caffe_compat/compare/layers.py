@@ -15,7 +15,6 @@ import torch
 from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, nan_in
 from caffe_compat.compare.report import Comparison, Row
 from caffe_compat.description import NetDescription
-from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.net import BlobNet, Net, Node
 from caffe_compat.proto.caffe_pb2 import NetParameter
@@ -97,7 +96,7 @@ def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
     """
     message = NetParameter(name=description.name)
     current: dict[str, str] = {}
-    taken = UniqueNames(top for layer in description.layers for top in layer.tops)
+    taken = {top for layer in description.layers for top in layer.tops}
     places: dict[Place, str] = {}
     for number, layer in enumerate(description.layers):
         copy = message.layer.add()
@@ -110,7 +109,10 @@ def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
         for index, top in enumerate(layer.tops):
             name = top
             if top in current:
-                name = taken.fresh(f"{top}@{layer.name}")
+                name = f"{top}@{layer.name}"
+                while name in taken:
+                    name += "+"
+                taken.add(name)
             current[top] = places[number, index] = name
             copy.top.append(name)
     return message, places

@@ -1,12 +1,8 @@
-"""Element-wise layers without arithmetic parameters: rectifiers, sigmoids, Dropout, Clip and their kin.
-
-Where Caffe's backward pass reads a bottom that the forward pass has overwritten (BNLL and Clip in place, ReLU and ELU
-in place with a negative slope), the gradient is computed from the top as Caffe does, wrong as it is.
-"""
+"""Element-wise layers without arithmetic parameters: rectifiers, sigmoids, Dropout, Clip and their kin."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +12,7 @@ from torch import Tensor
 from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape, register
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
 __all__ = [
     "BNLL",
@@ -29,30 +26,7 @@ __all__ = [
     "Swish",
     "TanH",
     "Threshold",
-    "from_top",
 ]
-
-
-class _FromTop(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, bottom: Tensor, top: Callable[[Tensor], Tensor], gradient: Callable[[Tensor, Tensor], Tensor]
-    ) -> Tensor:
-        value = top(bottom)
-        ctx.save_for_backward(value)
-        ctx.gradient = gradient
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor, None, None]:
-        (value,) = ctx.saved_tensors
-        return ctx.gradient(value, seeds[0]), None, None
-
-
-def from_top(bottom: Tensor, top: Callable[[Tensor], Tensor], gradient: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """``top(bottom)`` whose gradient is ``gradient(top, top diff)``: Caffe in place, where the bottom is lost."""
-    result: Tensor = _FromTop.apply(bottom, top, gradient)  # type: ignore[no-untyped-call]
-    return result
 
 
 @register
@@ -69,15 +43,18 @@ class ReLU(NeuronLayer):
         relu = params.section("relu_param")
         self.negative_slope = float(relu.negative_slope)
         relu.ignore("engine")
+        self.keeps_sign = self.negative_slope >= 0
+        self.survives_in_place = self.keeps_sign
+
+    def backward_reads(self) -> Reads:
+        """Where the bottom is positive."""
+        return Reads(bottoms=(0,), sign=True)
 
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
-        slope = self.negative_slope
-        if self.params.in_place and slope < 0:
-            return from_top(bottom, lambda x: F.leaky_relu(x, slope), lambda y, dy: torch.where(y > 0, dy, slope * dy))
         overwrite = self.may_overwrite and not (bottom.is_leaf and bottom.requires_grad)
-        if slope:
-            return F.leaky_relu(bottom, slope, inplace=overwrite)
+        if self.negative_slope:
+            return F.leaky_relu(bottom, self.negative_slope, inplace=overwrite)
         return F.relu(bottom, inplace=overwrite)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
@@ -103,6 +80,10 @@ class PReLU(NeuronLayer):
         self._check_rank(bottoms[0])
         self.channels = None if prelu.channel_shared else bottoms[0][1]
         self.add_blob(() if self.channels is None else (self.channels,), prelu.filler("filler", Filler(value=0.25)))
+
+    def backward_reads(self) -> Reads:
+        """The bottom; in place a copy of it."""
+        return Reads() if self.params.in_place else Reads(bottoms=(0,))
 
     def _check_rank(self, shape: Shape) -> None:
         self.require(2 <= len(shape) <= 4, f"the bottom has shape {list(shape)}, expected 2 to 4 axes")
@@ -139,13 +120,20 @@ class ELU(NeuronLayer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         self.alpha = float(params.section("elu_param").alpha)
+        self.keeps_sign = self.survives_in_place = self.alpha >= 0
+
+    def backward_reads(self) -> Reads:
+        """The sign of the bottom, and the top."""
+        return Reads(bottoms=(0,), tops=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """alpha + top where the bottom is not positive."""
+        bottom, top = memory.bottoms[0], memory.tops[0]
+        return with_gradient(top, bottom, lambda seed: torch.where(bottom > 0, seed, (self.alpha + top) * seed))
 
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
-        alpha = self.alpha
-        if self.params.in_place and alpha < 0:
-            return from_top(bottom, lambda x: F.elu(x, alpha), lambda y, dy: torch.where(y > 0, dy, (alpha + y) * dy))
-        return F.elu(bottom, alpha)
+        return F.elu(bottom, self.alpha)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Elu."""
@@ -162,6 +150,15 @@ class Sigmoid(NeuronLayer):
         super().__init__(params, bottoms)
         params.section("sigmoid_param").ignore("engine")
 
+    def backward_reads(self) -> Reads:
+        """The top."""
+        return Reads(tops=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """top (1 - top)."""
+        top = memory.tops[0]
+        return with_gradient(top, memory.bottoms[0], lambda seed: seed * top * (1 - top))
+
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
         return torch.sigmoid(bottom)
@@ -176,10 +173,20 @@ class TanH(NeuronLayer):
     """Hyperbolic tangent."""
 
     caffe_type = "TanH"
+    keeps_sign = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         params.section("tanh_param").ignore("engine")
+
+    def backward_reads(self) -> Reads:
+        """The top."""
+        return Reads(tops=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """1 - top^2."""
+        top = memory.tops[0]
+        return with_gradient(top, memory.bottoms[0], lambda seed: seed * (1 - top * top))
 
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
@@ -200,6 +207,15 @@ class Swish(NeuronLayer):
         super().__init__(params, bottoms)
         self.beta = float(params.section("swish_param").beta)
 
+    def backward_reads(self) -> Reads:
+        """The top; the sigmoid is kept."""
+        return Reads(tops=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """beta top + sigmoid (1 - beta top), with the sigmoid of the forward pass."""
+        scaled, sigmoid = self.beta * memory.tops[0], torch.sigmoid(self.beta * memory.then[0])
+        return with_gradient(scaled, memory.bottoms[0], lambda seed: seed * (scaled + sigmoid * (1 - scaled)))
+
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
         return F.silu(bottom) if self.beta == 1 else bottom * torch.sigmoid(self.beta * bottom)
@@ -217,6 +233,10 @@ class AbsVal(NeuronLayer):
     caffe_type = "AbsVal"
     in_place = False
 
+    def backward_reads(self) -> Reads:
+        """The bottom."""
+        return Reads(bottoms=(0,))
+
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
         return bottom.abs()
@@ -231,11 +251,14 @@ class BNLL(NeuronLayer):
     """log(1 + exp(x)).  In place the gradient is sigmoid(top), as the bottom is overwritten."""
 
     caffe_type = "BNLL"
+    survives_in_place = False
+
+    def backward_reads(self) -> Reads:
+        """The bottom."""
+        return Reads(bottoms=(0,))
 
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element; linear beyond 50, where float32 cannot tell."""
-        if self.params.in_place:
-            return from_top(bottom, lambda x: F.softplus(x, threshold=50), lambda y, dy: dy * torch.sigmoid(y))
         return F.softplus(bottom, threshold=50)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
@@ -263,6 +286,7 @@ class Clip(NeuronLayer):
     """x limited to [min, max]; the gradient passes on the limits.  In place it passes everywhere."""
 
     caffe_type = "Clip"
+    survives_in_place = False
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -271,10 +295,12 @@ class Clip(NeuronLayer):
             raise self.error("clip_param.min and clip_param.max are required")
         self.low, self.high = float(clip.min), float(clip.max)
 
+    def backward_reads(self) -> Reads:
+        """The bottom."""
+        return Reads(bottoms=(0,))
+
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
-        if self.params.in_place:
-            return from_top(bottom, lambda x: x.clamp(self.low, self.high), lambda y, dy: dy)
         top: Tensor = _ClipFunction.apply(bottom, self.low, self.high)  # type: ignore[no-untyped-call]
         return top
 
@@ -312,6 +338,7 @@ class Dropout(NeuronLayer):
     """
 
     caffe_type = "Dropout"
+    keeps_sign = True  # a dropped number is 0, and so is its gradient
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

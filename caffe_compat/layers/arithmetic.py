@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.activation import from_top
 from caffe_compat.layers.base import UNLIMITED, Layer, NeuronLayer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.sharing import Reads, Reread, with_gradient, with_gradients
 
 __all__ = ["Eltwise", "Exp", "Log", "Power", "Sum"]
 
@@ -67,16 +67,24 @@ class Power(NeuronLayer):
         self.power, self.scale, self.shift = float(power.power), float(power.scale), float(power.shift)
         self.constant = self.power * self.scale == 0  #: the top does not depend on the bottom
         self.value = float(torch.tensor(self.shift, dtype=torch.float64).pow(self.power)) if self.constant else 0.0
+        self.survives_in_place = False
+
+    def backward_reads(self) -> Reads:
+        """Nothing, the bottom, or bottom and top, as the power is 1, 2 or another; in place the derivative itself."""
+        if self.constant or (self.power == 1 and not self.params.in_place):
+            return Reads()
+        return Reads(bottoms=(0,), tops=() if self.power in (1, 2) else (0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """The derivative, squared in place."""
+        slope = self._derivative(memory.bottoms[0], memory.tops[0])
+        in_place = self.params.in_place
+        return with_gradient(slope, memory.bottoms[0], lambda seed: slope.square() if in_place else seed * slope)
 
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
         if self.constant:
             return torch.full_like(bottom.detach(), self.value)
-        if self.params.in_place:
-            return from_top(bottom, self._top, lambda y, dy: self._derivative(y).square())
-        return self._top(bottom)
-
-    def _top(self, bottom: Tensor) -> Tensor:
         inner = _affine(bottom, self.scale, self.shift)
         if self.power == 1:
             return inner
@@ -85,11 +93,10 @@ class Power(NeuronLayer):
         top: Tensor = _PowerFunction.apply(inner, self.power)  # type: ignore[no-untyped-call]
         return top
 
-    def _derivative(self, top: Tensor) -> Tensor:
-        """What Caffe takes for the derivative when the bottom holds the top."""
+    def _derivative(self, bottom: Tensor, top: Tensor) -> Tensor:
         if self.power == 1:
-            return torch.full_like(top, self.scale)
-        inner = _affine(top, self.scale, self.shift)
+            return torch.full_like(bottom, self.scale)
+        inner = _affine(bottom, self.scale, self.shift)
         return self.power * self.scale * (inner if self.power == 2 else top / inner)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
@@ -122,6 +129,15 @@ class Exp(NeuronLayer):
         base = _log_of_base(exp, self)
         self.inner, self.outer = base * float(exp.scale), float(torch.tensor(base * float(exp.shift)).exp())
 
+    def backward_reads(self) -> Reads:
+        """The top."""
+        return Reads(tops=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """top ln(base) scale."""
+        top = memory.tops[0]
+        return with_gradient(top, memory.bottoms[0], lambda seed: seed * top * self.inner)
+
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Element by element."""
         top = torch.exp(bottom if self.inner == 1 else bottom * self.inner)
@@ -143,6 +159,7 @@ class Log(NeuronLayer):
     """
 
     caffe_type = "Log"
+    survives_in_place = False
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -152,21 +169,23 @@ class Log(NeuronLayer):
             raise self.error("log_param.base is 1, expected another positive number, or -1 for e")
         self.scale, self.shift, self.factor = float(log.scale), float(log.shift), 1 / base
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
-        """Element by element."""
-        if self.params.in_place:
-            return from_top(bottom, self._top, lambda y, dy: self._derivative(y).square())
-        return self._top(bottom)
+    def backward_reads(self) -> Reads:
+        """The bottom."""
+        return Reads(bottoms=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """The derivative, squared in place."""
+        slope = self.factor * self.scale / self._inner(memory.bottoms[0])
+        in_place = self.params.in_place
+        return with_gradient(slope, memory.bottoms[0], lambda seed: slope.square() if in_place else seed * slope)
 
     def _inner(self, bottom: Tensor) -> Tensor:
         return bottom if (self.scale, self.shift) == (1, 0) else _affine(bottom, self.scale, self.shift)
 
-    def _top(self, bottom: Tensor) -> Tensor:
+    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+        """Element by element."""
         top = torch.log(self._inner(bottom))
         return top if self.factor == 1 else top * self.factor
-
-    def _derivative(self, top: Tensor) -> Tensor:
-        return self.factor * self.scale / self._inner(top)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Mul, Add, Log, Mul, as far as needed."""
@@ -202,7 +221,8 @@ class Eltwise(Layer):
     MAX: of two equal bottoms the second wins, a later one only if it is larger; the gradient goes to the winner.
     PROD with ``stable_prod_grad: false``: the gradient is top / bottom, NaN at 0.
     SUM in place: Caffe clears the top first, so the overwritten bottom counts as 0; its gradient, already multiplied by
-    its coefficient, is what the others get.  PROD and MAX in place get their true gradient (Caffe's is corrupted).
+    its coefficient, is what the others get.  PROD and MAX in place: the gradient of the first bottom overwrites the top
+    diff, so that the others get the product with it (PROD), or nothing (MAX).
     """
 
     caffe_type = "Eltwise"
@@ -219,6 +239,46 @@ class Eltwise(Layer):
         if coeff and len(coeff) != len(bottoms):
             raise self.error(f"eltwise_param.coeff has {len(coeff)} entries, expected one per bottom ({len(bottoms)})")
         self.coeff = coeff or [1.0] * len(bottoms)
+        self.survives_in_place = False
+
+    def backward_reads(self) -> Reads:
+        """PROD: the bottoms, and the top if the gradient is not the stable one; MAX: nothing, but in place its diff."""
+        number = len(self.params.bottoms)
+        if self.operation == "PROD":
+            return Reads(tuple(range(number)), () if self.stable else (0,))
+        return Reads((0,)) if self.operation == "MAX" and self.params.in_place else Reads()
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """One bottom after the other, as the diff of the first may be the top diff."""
+
+        def rule(seed: Tensor) -> list[Tensor | None]:
+            result: list[Tensor | None] = []
+            for index, bottom in enumerate(memory.bottoms):
+                gradient = seed * self._slope(memory, index) if bottom.requires_grad else None
+                result.append(gradient)
+                if index == 0 and gradient is not None and self.params.in_place:
+                    seed = gradient
+            return result
+
+        return with_gradients(memory.tops[0], memory.bottoms, rule)
+
+    def _slope(self, memory: Reread, index: int) -> Tensor:
+        """What the top diff is multiplied with for one bottom."""
+        if self.operation == "MAX":
+            winner = torch.zeros_like(memory.tops[0])
+            best = memory.then[0]
+            for number, bottom in enumerate(memory.then[1:], 1):
+                larger = (bottom >= best) if number == 1 else (bottom > best)
+                winner, best = torch.where(larger, number, winner), torch.where(larger, bottom, best)
+            return (winner == index).to(best)
+        if self.stable:
+            return reduce(torch.mul, (bottom for i, bottom in enumerate(memory.bottoms) if i != index))
+        return memory.tops[0] / memory.bottoms[index]
+
+    @property
+    def fresh_top(self) -> bool:
+        """Unless the gradient is made of the top."""
+        return self.operation != "PROD" or self.stable
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape that all bottoms have."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from caffe_compat.errors import ExportError, LayerError, NetError, ShapeError, nearest
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads, Reread, Share, kept
 from caffe_compat.memory import SMALL, available_memory, human_size
 
 __all__ = ["Layer", "LossLayer", "NeuronLayer", "OnnxGraph", "Shape", "count", "layer_class", "register", "registered"]
@@ -78,8 +79,9 @@ class Layer(nn.Module):
     in_place: ClassVar[bool] = False  #: whether a top may be its bottom
     auto_top: ClassVar[bool] = False  #: missing tops are added by the net (loss layers)
     default_loss_weight: ClassVar[float] = 0.0
-    aliases: ClassVar[bool] = False  #: the top shares memory with the bottom
-    keeps_top: ClassVar[bool] = True  #: backward needs the top, or the top may be the bottom: do not overwrite it
+    keeps_loss_weight: ClassVar[bool] = True  #: False: the diff that holds it is another buffer by the forward pass
+    survives_in_place: bool = True  #: in place, the backward pass finds in its own top what it needs of the bottom
+    keeps_sign: bool = False  #: in place, it leaves positive what is, and only that, or passes no gradient there
     no_gradient: ClassVar[tuple[int, ...] | None] = None  #: bottoms whose gradient Caffe refuses; None: none refused
     unforced: ClassVar[tuple[int, ...]] = ()  #: bottoms that force_backward leaves alone
     onnx_reason: ClassVar[str] = ""  #: why there is no ONNX form, for the support table; "" if there is one
@@ -134,6 +136,17 @@ class Layer(nn.Module):
             self._parameters[found] = owner
         self._blob_owners[index] = owner
 
+    def reshape_blob(self, index: int, shape: Shape) -> None:
+        """Give blob ``index`` another shape, as Caffe's ``Blob::Reshape`` does: what does not grow keeps its values,
+        what grows is 0.  What the layer was set up for stays: a forward pass may refuse the new shape."""
+        owner, size = self._blob_owners[index], count(shape)
+        with torch.no_grad():
+            for holder in (owner, owner.grad):
+                if holder is not None:
+                    flat = holder.data.reshape(-1)
+                    holder.data = flat[:size].clone().view(shape) if size <= len(flat) else flat.new_zeros(shape)
+        self._blob_shapes[index] = shape
+
     def fill(self, skip: frozenset[int] = frozenset()) -> None:
         """Fill the blobs with their fillers, except those in ``skip`` (weights will replace them)."""
         for index, filler in enumerate(self._fillers):
@@ -160,6 +173,30 @@ class Layer(nn.Module):
         Args:
             bottoms: shapes of the bottoms of this pass.
         """
+        return False
+
+    # -- memory -----------------------------------------------------------------------------------------------
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """Tops that are the buffer of a bottom (in-place tops are not meant)."""
+        return ()
+
+    def backward_reads(self) -> Reads:
+        """Bottoms and tops whose values Caffe's backward pass reads; what the layer keeps to itself does not count."""
+        return Reads()
+
+    def backward_form(self, memory: Reread) -> Tensor | tuple[Tensor, ...]:
+        """Tops whose gradients are those of Caffe's backward pass where buffers that it reads were overwritten.
+
+        Only the gradients with respect to ``memory.bottoms`` and the parameters count, not the values.  Running the
+        layer on what the buffers hold now is right for layers that read nothing but bottoms and keep nothing.
+        """
+        result: Tensor | tuple[Tensor, ...] = self(*memory.bottoms)
+        return result
+
+    @property
+    def fresh_top(self) -> bool:
+        """Whether torch's graph of this layer does without the values of its top, so that they may be overwritten."""
         return False
 
     # -- errors -----------------------------------------------------------------------------------------------
@@ -243,6 +280,15 @@ class LossLayer(Layer):
     default_loss_weight = 1.0
     unforced: ClassVar[tuple[int, ...]] = (1,)
     onnx_reason = "a loss is for training; export the deploy net instead"
+
+    def backward_reads(self) -> Reads:
+        """Labels and weights; what was made of the prediction is kept."""
+        return Reads(tuple(range(1, len(self.params.bottoms))))
+
+    def backward_form(self, memory: Reread) -> Tensor | tuple[Tensor, ...]:
+        """The loss again, with the prediction of the forward pass."""
+        result: Tensor | tuple[Tensor, ...] = self(kept(memory.then[0], memory.bottoms[0]), *memory.bottoms[1:])
+        return result
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar."""

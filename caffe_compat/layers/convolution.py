@@ -16,6 +16,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params, Section, Window
+from caffe_compat.layers.sharing import Reads
 
 __all__ = ["Convolution", "Deconvolution", "Im2col", "patches"]
 
@@ -163,6 +164,15 @@ class _Learned(_Windowed):
             self.add_blob((self.outputs,), section.filler("bias_filler"))
         else:
             section.ignore("bias_filler")
+
+    def backward_reads(self) -> Reads:
+        """The bottoms, for the gradient of the weights."""
+        return Reads(tuple(range(len(self.params.bottoms))))
+
+    @property
+    def fresh_top(self) -> bool:
+        """Yes."""
+        return True
 
     def filters(self) -> tuple[int, int]:
         """The first two axes of the weights."""

@@ -62,6 +62,11 @@ class ROIPooling(_RoiLayer):
     caffe_type = "ROIPooling"
     bottom_count = (2, 2)
 
+    @property
+    def fresh_top(self) -> bool:
+        """Yes."""
+        return True
+
     def forward(self, feature: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
         """One torchvision kernel."""
         rois = rois.detach().to(feature.dtype).reshape(-1, 5)

@@ -46,11 +46,13 @@ class Input(Layer):
 class Parameter(Layer):
     """A learnable blob as top, zero at first (it has no filler).
 
-    Top and blob are the same memory in Caffe, so a backward pass sets the diff instead of adding to it.
+    Top and blob are the same memory in Caffe, so a backward pass sets the diff instead of adding to it, and a loss
+    weight, which Caffe keeps in the diff of the top, is lost.
     """
 
     caffe_type = "Parameter"
     bottom_count = (0, 0)
+    keeps_loss_weight = False
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads
 
 __all__ = ["Embed", "InnerProduct"]
 
@@ -35,6 +36,15 @@ class InnerProduct(Layer):
             self.add_blob((self.outputs,), section.filler("bias_filler"))
         else:
             section.ignore("bias_filler")
+
+    def backward_reads(self) -> Reads:
+        """The bottom, for the gradient of the weights."""
+        return Reads(bottoms=(0,))
+
+    @property
+    def fresh_top(self) -> bool:
+        """Yes."""
+        return True
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The axes before ``axis``, and num_output."""
@@ -106,6 +116,10 @@ class Embed(Layer):
             self.add_blob((self.outputs,), section.filler("bias_filler"))
         else:
             section.ignore("bias_filler")
+
+    def backward_reads(self) -> Reads:
+        """The row numbers."""
+        return Reads(bottoms=(0,))
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The bottom's shape and num_output."""

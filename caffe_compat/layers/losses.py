@@ -17,6 +17,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads, Reread
 from caffe_compat.proto import read_blob_proto
 
 __all__ = [
@@ -224,6 +225,15 @@ class MultinomialLogisticLoss(LossLayer):
     caffe_type = "MultinomialLogisticLoss"
     no_gradient = (1,)
 
+    def backward_reads(self) -> Reads:
+        """Both bottoms."""
+        return Reads((0, 1))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """The loss again."""
+        result: Tensor = self(*memory.bottoms)
+        return result
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar; one label per item."""
         tops = super().top_shapes(bottoms)
@@ -233,7 +243,7 @@ class MultinomialLogisticLoss(LossLayer):
 
     def forward(self, probability: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
         """Sum over the items, divided by their number."""
-        rows = probability.flatten(1)
+        rows = probability.reshape(len(probability), -1)
         label, _ = read_labels(self, label.reshape(-1, 1), rows.shape[1], None)
         return -_Floor.apply(rows.gather(1, label), LOG_THRESHOLD).log().sum() / len(rows)
 
@@ -256,7 +266,7 @@ class HingeLoss(LossLayer):
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
         """Only the first N labels are read, as in Caffe."""
-        rows = scores.flatten(1)
+        rows = scores.reshape(len(scores), -1)
         label, _ = read_labels(self, label.flatten()[: len(rows), None], rows.shape[1], None)
         margin = F.relu(1 + rows * torch.ones_like(rows).scatter(1, label, -1.0))
         return (margin.square() if self.squared else margin).sum() / len(rows)
@@ -268,6 +278,10 @@ class EuclideanLoss(LossLayer):
 
     caffe_type = "EuclideanLoss"
     unforced = ()
+
+    def backward_reads(self) -> Reads:
+        """Nothing: the difference is kept."""
+        return Reads()
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar; as many values per item in both bottoms."""
@@ -348,6 +362,10 @@ class ContrastiveLoss(LossLayer):
     caffe_type = "ContrastiveLoss"
     bottom_count = (3, 3)
     unforced = (2,)
+
+    def backward_reads(self) -> Reads:
+        """The labels."""
+        return Reads((2,))
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from caffe_compat.errors import NetError
 from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
 __all__ = ["LRN", "MVN", "BatchNorm"]
 
@@ -97,6 +98,36 @@ class LRN(Layer):
         self.within = section.enum("norm_region") == "WITHIN_CHANNEL"
         if self.size % 2 == 0:
             raise self.error(f"lrn_param.local_size is {self.size}, expected an odd number")
+        self.survives_in_place = False
+
+    def backward_reads(self) -> Reads:
+        """The bottom, and across channels the top; in place across channels there is no gradient."""
+        if self.within:
+            return Reads(bottoms=(0,))
+        return Reads() if self.params.in_place else Reads(bottoms=(0,), tops=(0,))
+
+    @property
+    def fresh_top(self) -> bool:
+        """Yes."""
+        return True
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """Caffe's formulas, with the sums of the forward pass."""
+        (then,), (bottom,), (top,) = memory.then, memory.bottoms, memory.tops
+        if not self.within:
+            s = channel_sums(then, then, self.size).mul_(self.alpha / self.size).add_(self.k)
+            factor, power = 2 * self.alpha * self.beta / self.size, negative_power(s, self.beta)
+            return with_gradient(
+                top, bottom, lambda dy: dy * power - factor * bottom * channel_sums(dy, top / s, self.size)
+            )
+        s = 1 + self.alpha * self._mean(then * then)
+        power = negative_power(s, self.beta)
+        slope = -2 * self.alpha * self.beta * power / s
+        return with_gradient(top, bottom, lambda dy: dy * power + bottom * self._mean(dy * bottom * slope))
+
+    def _mean(self, x: Tensor) -> Tensor:
+        """Mean of n x n pixels; its own adjoint."""
+        return F.avg_pool2d(x, self.size, 1, self.size // 2) if x.numel() else x
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom, exactly four axes."""
@@ -107,8 +138,7 @@ class LRN(Layer):
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """Normalize."""
         if self.within:
-            mean = F.avg_pool2d(bottom * bottom, self.size, 1, self.size // 2) if bottom.numel() else bottom
-            return bottom * negative_power(1 + self.alpha * mean, self.beta)
+            return bottom * negative_power(1 + self.alpha * self._mean(bottom * bottom), self.beta)
         if torch.is_grad_enabled() and bottom.requires_grad and not self.params.in_place:
             return _AcrossChannels.apply(bottom, self.size, self.alpha, self.beta, self.k)
         with torch.no_grad():
@@ -170,6 +200,11 @@ class BatchNorm(NeuronLayer):
         self.channels = bottoms[0][1]
         for shape in ((self.channels,), (self.channels,), (1,)):
             self.add_blob(shape, learnable=False)
+
+    @property
+    def fresh_top(self) -> bool:
+        """Yes."""
+        return True
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom."""
@@ -239,8 +274,11 @@ class _Normalize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         y, deviation = ctx.saved_tensors
-        inner = dy - dy.mean(1, keepdim=True) - y * (dy * y).mean(1, keepdim=True)
-        return inner / deviation, None
+        return _normalized_gradient(dy, y, deviation), None
+
+
+def _normalized_gradient(dy: Tensor, y: Tensor, deviation: Tensor) -> Tensor:
+    return (dy - dy.mean(1, keepdim=True) - y * (dy * y).mean(1, keepdim=True)) / deviation
 
 
 @register
@@ -259,6 +297,23 @@ class MVN(Layer):
         section = params.section("mvn_param")
         self.variance, self.across = bool(section.normalize_variance), bool(section.across_channels)
         self.eps = float(section.eps)
+
+    def backward_reads(self) -> Reads:
+        """The top, if the variance is normalized; in place there is no such gradient."""
+        return Reads(tops=(0,)) if self.variance and not self.params.in_place else Reads()
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """Caffe's formula with the deviation of the forward pass."""
+        (then,), (bottom,), (top,) = memory.then, memory.bottoms, memory.tops
+        rows = then.reshape(top.shape[0] if self.across else top.shape[0] * top.shape[1], -1)
+        deviation = (rows - rows.mean(1, keepdim=True)).square().mean(1, keepdim=True).sqrt_().add_(self.eps)
+        y = top.reshape(rows.shape)
+
+        def rule(seed: Tensor) -> Tensor:
+            dy = seed.reshape(rows.shape)
+            return _normalized_gradient(dy, y, deviation).reshape(bottom.shape)
+
+        return with_gradient(top, bottom, rule)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """[N, C, H, W]."""

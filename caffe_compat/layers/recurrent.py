@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Share
 
 __all__ = ["LSTM", "RNN", "LSTMUnit"]
 
@@ -141,6 +142,10 @@ class _Recurrent(Layer):
         self._more_blobs(weights, bias)
         self.state: Tensor | None
         self.register_buffer("state", None, persistent=False)
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """The first top is a blob of the unrolled net inside the layer, data and diff."""
+        return (Share(0, None, "setup"),)
 
     def _more_blobs(self, weights: Any, bias: Any) -> None:
         """Blobs after the recurrent weights."""

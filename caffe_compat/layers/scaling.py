@@ -10,6 +10,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.sharing import Reads, Reread, kept
 
 __all__ = ["Bias", "ConstantScale", "Scale", "make_scale"]
 
@@ -35,6 +36,11 @@ class _Broadcast(Layer):
             f"{field}.axis {start} and num_axes {axes} reach beyond the {len(bottom)} axes of the bottom",
         )
         return tuple(bottom[start:] if axes == -1 else bottom[start : start + axes])
+
+    @property
+    def fresh_top(self) -> bool:
+        """Yes."""
+        return True
 
     def _trailing(self, rank: int, operand: Shape) -> int:
         """How many axes of the bottom are behind those that the operand covers."""
@@ -117,6 +123,17 @@ class Scale(_Broadcast):
             self.add_blob(shape, self.section.filler("filler", Filler(value=1.0)))
         if self.bias_term:
             self.add_blob(shape, self.section.filler("bias_filler"))
+
+    def backward_reads(self) -> Reads:
+        """The bottoms; of an in-place one a copy."""
+        number = len(self.params.bottoms)
+        return Reads(tuple(range(1 if self.params.in_place else 0, number)))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """The product again, in place with the copy of the bottom."""
+        first, *rest = memory.bottoms
+        result: Tensor = self(kept(memory.then[0], first) if self.params.in_place else first, *rest)
+        return result
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of bottom 0, which scale and bias must fit."""

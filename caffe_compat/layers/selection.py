@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads
 
 __all__ = ["ArgMax", "BatchReindex", "Crop", "Filter", "PickItems", "PickSlice", "Reduction"]
 
@@ -132,6 +133,10 @@ class _Picking(Layer):
     """Common to the layers whose second bottom holds indices, as floats that are truncated."""
 
     bottom_count = (2, 2)
+
+    def backward_reads(self) -> Reads:
+        """The indices."""
+        return Reads((1,))
 
     def indices(self, bottom: Tensor, limit: int) -> Tensor:
         """The second bottom as a vector of integers.
@@ -348,6 +353,10 @@ class Reduction(Layer):
         self.section = params.section("reduction_param")
         self.section.ignore("axis")
         self.operation, self.coeff = self.section.enum("operation"), float(self.section.coeff)
+
+    def backward_reads(self) -> Reads:
+        """The bottom, unless the gradient is the same everywhere."""
+        return Reads((0,)) if self.operation in ("ASUM", "SUMSQ") else Reads()
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The dims before ``axis``."""

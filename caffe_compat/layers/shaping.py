@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.sharing import Share
 
 __all__ = ["Concat", "Flatten", "RepMat", "Reshape", "Silence", "Slice", "Split", "Tile"]
 
@@ -23,7 +24,6 @@ class Flatten(Layer):
     """Merges axes ``axis`` to ``end_axis`` (inclusive) into one."""
 
     caffe_type = "Flatten"
-    aliases = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -34,6 +34,10 @@ class Flatten(Layer):
         start, end = self.section.axis("axis", rank), self.section.axis("end_axis", rank) + 1
         self.require(start <= end, f"flatten_param.axis {start} is behind end_axis {end - 1}")
         return start, end
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """Top and bottom; the backward pass gives the bottom the diff of the top."""
+        return (Share(0, 0, "backward"),)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The dims before ``axis``, the product, the dims behind ``end_axis``."""
@@ -60,7 +64,6 @@ class Reshape(Layer):
     """Replaces ``num_axes`` axes from ``axis`` on by ``shape``, where 0 copies a dim and -1 takes what is left."""
 
     caffe_type = "Reshape"
-    aliases = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -83,6 +86,10 @@ class Reshape(Layer):
             end <= rank, f"reshape_param.axis + num_axes is {end}, expected at most the {rank} axes of the bottom"
         )
         return start, end
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """Top and bottom, data and diff."""
+        return (Share(0, 0, "setup"),)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The dims before, the replaced ones, the dims behind; the count stays."""
@@ -184,6 +191,10 @@ class Concat(_Along):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms, "concat_param", "concat_dim")
 
+    def shared_memory(self) -> tuple[Share, ...]:
+        """The top of a single bottom is that bottom, data and diff."""
+        return (Share(0, 0, "setup"),) if len(self.params.bottoms) == 1 else ()
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottoms, their sizes along the axis added up."""
         first = tuple(bottoms[0])
@@ -230,6 +241,10 @@ class Slice(_Along):
             )
         if any(low >= high for low, high in zip([0, *self.points], self.points, strict=False)):
             raise self.error(f"slice_param.slice_point is {self.points}, expected growing positive numbers")
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """A single top is the bottom, data and diff."""
+        return (Share(0, 0, "setup"),) if self.tops == 1 else ()
 
     def _sizes(self, shape: Sequence[int]) -> list[int]:
         axis = self.axis(len(shape))
@@ -347,7 +362,10 @@ class Split(Layer):
 
     caffe_type = "Split"
     top_count = (1, UNLIMITED)
-    aliases = True
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """All tops are the bottom; each has a diff of its own."""
+        return tuple(Share(top, 0) for top in range(len(self.params.tops)))
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom for each top."""

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
 __all__ = ["Softmax"]
 
@@ -24,6 +25,16 @@ class Softmax(NeuronLayer):
         self.softmax = params.section("softmax_param")
         self.softmax.ignore("engine")
         self.softmax.axis("axis", len(bottoms[0]))
+
+    def backward_reads(self) -> Reads:
+        """The top."""
+        return Reads(tops=(0,))
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """top (diff - sum of diff times top)."""
+        top = memory.tops[0]
+        axis = self.softmax.axis("axis", top.dim())
+        return with_gradient(top, memory.bottoms[0], lambda seed: top * (seed - (seed * top).sum(axis, keepdim=True)))
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom, which must have the axis."""

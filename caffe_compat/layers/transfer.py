@@ -31,7 +31,6 @@ class AlignMaps(Layer):
     caffe_type = "AlignMaps"
     bottom_count = (2, 2)
     top_count = (2, 2)
-    aliases = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

@@ -7,35 +7,20 @@ gradients and sharing follows BVLC Caffe 1.0, ``net.cpp``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from caffe_compat.description import LayerDescription, NetDescription, ParamSpec
-from caffe_compat.errors import LayerError, ShapeError
 from caffe_compat.layers import Layer, Params, Shape, count, layer_class
-from caffe_compat.proto import caffe_pb2
+from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes, make_plan
 
-__all__ = ["AUTOMATIC", "Blueprint", "Learnable", "Node", "build"]
-
-AUTOMATIC = "(automatic)"
-_FRESH_TOPS = frozenset(
-    {"Convolution", "Deconvolution", "InnerProduct", "BatchNorm", "Scale", "Bias", "Eltwise", "LRN", "ROIPooling"}
-)
+__all__ = ["build"]
 
 
 @dataclass
-class Node:
-    """One layer in its place.
-
-    Attributes:
-        bottom_ids, top_ids: numbers of the blobs.
-        bottom_grads: for which bottoms a gradient is computed.
-        param_grads: for which blobs of the layer a gradient is computed.
-        loss_weights: one per top.
-        needs_backward: whether the backward pass visits this layer.
-    """
+class _Draft:
+    """A :class:`Node` in the making."""
 
     layer: Layer
     description: LayerDescription
@@ -45,66 +30,36 @@ class Node:
     param_grads: list[bool]
     loss_weights: list[float]
     needs_backward: bool
-    param_specs: tuple[ParamSpec, ...] = ()
+    param_specs: tuple[ParamSpec, ...]
 
-    @property
-    def name(self) -> str:
-        """The layer's name."""
-        return self.description.name
-
-    @property
-    def type(self) -> str:
-        """The layer's type."""
-        return self.description.type
-
-
-@dataclass
-class Learnable:
-    """A parameter that the solver updates.
-
-    Attributes:
-        layer, index: the layer that owns it, and the number of its blob there.
-    """
-
-    parameter: nn.Parameter
-    layer: str
-    index: int
-    lr_mult: float = 1.0
-    decay_mult: float = 1.0
-    lr_given: bool = False
-    decay_given: bool = False
+    def finished(self) -> Node:
+        """The node."""
+        return Node(
+            layer=self.layer,
+            description=self.description,
+            bottom_ids=self.bottom_ids,
+            top_ids=self.top_ids,
+            bottom_grads=tuple(self.bottom_grads),
+            param_grads=tuple(self.param_grads),
+            loss_weights=tuple(self.loss_weights),
+            needs_backward=self.needs_backward,
+            param_specs=self.param_specs,
+            is_input=self.description.type == "Input",
+            blocked=bool(self.description.propagate_down),
+        )
 
 
-@dataclass
-class Blueprint:
-    """A built net, ready to be run.
-
-    Attributes:
-        names, shapes: of the blobs, by number.
-        inputs, outputs: numbers of the blobs that Input layers make, and of those that nothing consumes (by name).
-        shared: (layer number, blob number) of parameters that another layer owns.
-    """
-
-    nodes: list[Node] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    shapes: list[Shape] = field(default_factory=list)
-    inputs: list[int] = field(default_factory=list)
-    outputs: list[int] = field(default_factory=list)
-    learnables: list[Learnable] = field(default_factory=list)
-    shared: set[tuple[int, int]] = field(default_factory=set)
-    owners: dict[int, str] = field(default_factory=dict)
-
-
-def build(description: NetDescription, filled: Mapping[str, Iterable[int]] | None = None) -> Blueprint:
+def build(description: NetDescription, filled: Mapping[str, Iterable[int]] | None = None, fill: bool = True) -> Plan:
     """Build all layers of a net.
 
     Args:
         filled: blobs (by layer name) that weights will replace, so that their fillers need not run.
+        fill: False if no filler is to run: the values of the blobs do not matter, or weights will replace all.
 
     Raises:
         LayerError: the first layer that cannot be built.
     """
-    builder = _Builder(filled or {})
+    builder = _Builder(description, filled or {}, fill)
     for layer in description.layers:
         builder.add(layer)
     builder.skip_backward()
@@ -114,15 +69,19 @@ def build(description: NetDescription, filled: Mapping[str, Iterable[int]] | Non
 
 
 class _Builder:
-    def __init__(self, filled: Mapping[str, Iterable[int]]) -> None:
-        self.plan = Blueprint()
-        self.filled = filled
+    def __init__(self, description: NetDescription, filled: Mapping[str, Iterable[int]], fill: bool) -> None:
+        self.description, self.filled, self.fill = description, filled, fill
+        self.nodes: list[_Draft] = []
+        self.names: list[str] = []
+        self.shapes: list[Shape] = []
+        self.inputs: list[int] = []
+        self.learnables: list[Learnable] = []
+        self.shared: set[tuple[int, int]] = set()
         self.available: dict[str, int] = {}  # produced and not yet consumed
         self.known: set[str] = set()
         self.needs_gradient: list[bool] = []  # by blob number
-        self.named_params: dict[str, Learnable] = {}
+        self.named_params: dict[str, int] = {}  # number of the learnable
         self.named_shapes: dict[str, Shape] = {}
-        self.producers: dict[int, str] = {}
 
     def add(self, description: LayerDescription) -> None:
         if description.propagate_down and len(description.propagate_down) != len(description.bottoms):
@@ -135,15 +94,11 @@ class _Builder:
         bottom_grads = [self.needs_gradient[blob] for blob in bottoms]
         if description.propagate_down:
             bottom_grads = list(description.propagate_down)
-        bottom_shapes = [self.plan.shapes[blob] for blob in bottoms]
+        bottom_shapes = [self.shapes[blob] for blob in bottoms]
         self._check_top_names(description)
         layer, shapes = _make_layer(description, bottom_shapes)
         tops = self._make_tops(description, layer, bottoms, shapes)
-        layer.may_overwrite = description.in_place and self.producers.get(bottoms[0]) in _FRESH_TOPS
-        keeps_top = description.type == "Eltwise" and not description.message.eltwise_param.stable_prod_grad
-        for blob in tops:
-            self.producers[blob] = "" if keeps_top else description.type
-        number = len(self.plan.nodes)
+        number = len(self.nodes)
         weights = _loss_weights(description, layer, len(tops))
         if len(description.params) > len(layer.blobs):
             raise description.error(
@@ -152,8 +107,8 @@ class _Builder:
         specs = description.params + (ParamSpec(),) * (len(layer.blobs) - len(description.params))
         param_grads = [spec.lr_mult is None or spec.lr_mult != 0 for spec in specs]
         need = need or any(param_grads)
-        node = Node(layer, description, bottoms, tops, bottom_grads, param_grads, weights, need, specs)
-        self.plan.nodes.append(node)
+        node = _Draft(layer, description, bottoms, tops, bottom_grads, param_grads, weights, need, specs)
+        self.nodes.append(node)
         self._add_blobs(number, node)
         if need:
             for blob in tops:
@@ -180,11 +135,11 @@ class _Builder:
         for index, name in enumerate(description.tops):
             if index < len(bottoms) and description.bottoms[index] == name:
                 blob = bottoms[index]
-                self.plan.shapes[blob] = shapes[index]
+                self.shapes[blob] = shapes[index]
             else:
                 blob = self._new_blob(name, shapes[index])
                 if description.type == "Input":
-                    self.plan.inputs.append(blob)
+                    self.inputs.append(blob)
             self.known.add(name)
             self.available[name] = blob
             tops.append(blob)
@@ -194,17 +149,18 @@ class _Builder:
         return tuple(tops)
 
     def _new_blob(self, name: str, shape: Shape) -> int:
-        self.plan.names.append(name)
-        self.plan.shapes.append(shape)
+        self.names.append(name)
+        self.shapes.append(shape)
         self.needs_gradient.append(False)
-        return len(self.plan.names) - 1
+        return len(self.names) - 1
 
     # -- parameters -------------------------------------------------------------------------------------------
 
-    def _add_blobs(self, number: int, node: Node) -> None:
+    def _add_blobs(self, number: int, node: _Draft) -> None:
         given = _blobs_of_message(node)
-        layer = node.layer
-        layer.fill(frozenset(given) | frozenset(self.filled.get(node.name, ())))
+        layer, name = node.layer, node.description.name
+        if self.fill:
+            layer.fill(frozenset(given) | frozenset(self.filled.get(name, ())))
         with torch.no_grad():
             for index, values in given.items():
                 layer.blobs[index].copy_(values)
@@ -215,16 +171,16 @@ class _Builder:
                 continue
             lr = spec.lr_mult if spec.lr_mult is not None else (1.0 if parameter.requires_grad else 0.0)
             decay = 1.0 if spec.decay_mult is None else spec.decay_mult
-            learnable = Learnable(
-                parameter, node.name, index, lr, decay, spec.lr_mult is not None, spec.decay_mult is not None
-            )
-            self.plan.learnables.append(learnable)
             if spec.name:
-                self.named_params[spec.name] = learnable
+                self.named_params[spec.name] = len(self.learnables)
                 self.named_shapes[spec.name] = layer.blob_shapes[index]
+            self.learnables.append(
+                Learnable(parameter, name, index, lr, decay, spec.lr_mult is not None, spec.decay_mult is not None)
+            )
 
-    def _share(self, number: int, node: Node, index: int, spec: ParamSpec) -> None:
-        owner = self.named_params[spec.name]
+    def _share(self, number: int, node: _Draft, index: int, spec: ParamSpec) -> None:
+        position = self.named_params[spec.name]
+        owner = self.learnables[position]
         mine, theirs = node.layer.blob_shapes[index], self.named_shapes[spec.name]
         whose = f"param '{spec.name}' owned by layer '{owner.layer}'"
         if spec.permissive and count(mine) != count(theirs):
@@ -244,10 +200,13 @@ class _Builder:
                     f"mismatched {what}_mult for shared {whose}: {given:g} here and "
                     f"{getattr(owner, f'{what}_mult'):g} there"
                 )
-            setattr(owner, f"{what}_mult", given)
-            setattr(owner, f"{what}_given", True)
+            if what == "lr":
+                owner = replace(owner, lr_mult=given, lr_given=True)
+            else:
+                owner = replace(owner, decay_mult=given, decay_given=True)
+        self.learnables[position] = owner
         node.layer.replace_blob(index, owner.parameter)
-        self.plan.shared.add((number, index))
+        self.shared.add((number, index))
 
     # -- which gradients are needed ---------------------------------------------------------------------------
 
@@ -255,8 +214,8 @@ class _Builder:
         """Leave out of the backward pass what no loss depends on, and what is behind blocked bottoms."""
         under_loss: set[str] = set()
         skip: set[str] = set()
-        names = self.plan.names
-        for node in reversed(self.plan.nodes):
+        names = self.names
+        for node in reversed(self.nodes):
             tops = [names[blob] for blob in node.top_ids]
             contributes = any(node.loss_weights) or any(name in under_loss for name in tops)
             if node.needs_backward and all(name in skip for name in tops):
@@ -274,37 +233,37 @@ class _Builder:
 
     def force_backward(self) -> None:
         """``force_backward: true``: gradients everywhere a layer allows them."""
-        for node in self.plan.nodes:
+        for node in self.nodes:
             node.needs_backward = True
             for index in range(len(node.bottom_grads)):
                 node.bottom_grads[index] = node.bottom_grads[index] or index not in node.layer.unforced
             node.param_grads = [True] * len(node.param_grads)
 
-    def finish(self) -> Blueprint:
-        self.plan.outputs = [self.available[name] for name in sorted(self.available, key=lambda n: n.encode())]
-        wanted = {
-            id(node.layer.blobs[i]) for node in self.plan.nodes for i, grad in enumerate(node.param_grads) if grad
-        }
-        for node in self.plan.nodes:
+    def finish(self) -> Plan:
+        outputs = tuple(self.available[name] for name in sorted(self.available, key=lambda n: n.encode()))
+        wanted = {id(node.layer.blobs[i]) for node in self.nodes for i, grad in enumerate(node.param_grads) if grad}
+        for node in self.nodes:
             for parameter in node.layer.blobs:
                 parameter.requires_grad_(parameter.requires_grad and id(parameter) in wanted)
-        return self.plan
+        return make_plan(
+            Plan(
+                description=self.description,
+                nodes=tuple(node.finished() for node in self.nodes),
+                names=tuple(self.names),
+                shapes=tuple(self.shapes),
+                inputs=tuple(self.inputs),
+                outputs=outputs,
+                learnables=tuple(self.learnables),
+                shared=frozenset(self.shared),
+            )
+        )
 
 
 def _make_layer(description: LayerDescription, bottoms: list[Shape]) -> tuple[Layer, list[Shape]]:
     params = Params(description)
     layer = layer_class(params)(params, bottoms)
     params.refuse_unread()
-    try:
-        shapes = [tuple(shape) for shape in layer.top_shapes(bottoms)]
-    except (IndexError, ZeroDivisionError) as error:
-        raise ShapeError(
-            description.name, description.type, f"cannot take bottoms of shape {[list(b) for b in bottoms]}"
-        ) from error
-    for shape in shapes:
-        if any(dim < 0 for dim in shape) or count(shape) > 2**31 - 1:
-            raise layer.shape_error(f"would make a top of shape {list(shape)}")
-    return layer, shapes
+    return layer, layer_shapes(layer, bottoms)
 
 
 def _loss_weights(description: LayerDescription, layer: Layer, tops: int) -> list[float]:
@@ -316,20 +275,12 @@ def _loss_weights(description: LayerDescription, layer: Layer, tops: int) -> lis
     return weights
 
 
-def _blobs_of_message(node: Node) -> dict[int, torch.Tensor]:
+def _blobs_of_message(node: _Draft) -> dict[int, torch.Tensor]:
     """Blobs written into the prototxt itself."""
     result = {}
     for index, blob in enumerate(node.description.message.blobs):
         values = torch.tensor(list(blob.double_data or blob.data), dtype=torch.float32)
         if index >= len(node.layer.blobs) or values.numel() != count(node.layer.blob_shapes[index]):
-            raise LayerError(node.name, node.type, f"blobs[{index}] of the prototxt does not fit the layer")
+            raise node.description.error(f"blobs[{index}] of the prototxt does not fit the layer")
         result[index] = values.view(node.layer.blob_shapes[index])
     return result
-
-
-def blob_proto_shape(blob: object) -> Shape:
-    """The shape of a ``BlobProto``: legacy dims if any is present, else ``shape``."""
-    assert isinstance(blob, caffe_pb2.BlobProto)
-    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
-        return (blob.num, blob.channels, blob.height, blob.width)
-    return tuple(blob.shape.dim)

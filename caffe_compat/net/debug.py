@@ -6,21 +6,18 @@ values.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from caffe_compat import log
 from caffe_compat.layers import count
+from caffe_compat.net.engine import BlobNet
+from caffe_compat.net.net import Net
+from caffe_compat.net.observers import Observer
+from caffe_compat.net.plan import Node
 from caffe_compat.proto import caffe_pb2, text
 
-if TYPE_CHECKING:
-    from caffe_compat.net.blobs import BlobNet
-    from caffe_compat.net.build import Node
-    from caffe_compat.net.net import Net
-
-__all__ = ["log_backward", "log_forward", "log_params", "log_structure", "memory_required"]
+__all__ = ["DebugInfo", "log_structure", "memory_required"]
 
 
 def _mean_abs(value: Tensor | None) -> str:
@@ -34,51 +31,67 @@ def _param_name(node: Node, index: int) -> str:
     return name or str(index)
 
 
-def log_forward(engine: BlobNet, number: int) -> None:
-    """Magnitudes of the tops and parameters of a layer that has just run forward."""
-    node = engine.net.nodes[number]
-    for blob in node.top_ids:
-        log.info(
-            f"    [Forward] Layer {node.name}, top blob {engine.names[blob]} "
-            f"data: {_mean_abs(engine.blobs[blob].tensor)}",
-            "net.cpp:586",
-        )
-    for index, parameter in enumerate(node.layer.blobs):
-        log.info(
-            f"    [Forward] Layer {node.name}, param blob {_param_name(node, index)} data: {_mean_abs(parameter)}",
-            "net.cpp:595",
-        )
+class DebugInfo(Observer):
+    """Logs magnitudes of blobs and gradients in every pass, while ``enabled``.
 
+    Adds itself to the engine's observers.
+    """
 
-def log_backward(engine: BlobNet, number: int) -> None:
-    """Magnitudes of the gradients that a layer has just computed."""
-    node = engine.net.nodes[number]
-    for blob, wanted in zip(node.bottom_ids, node.bottom_grads, strict=True):
-        if wanted:
+    def __init__(self, engine: BlobNet, enabled: bool) -> None:
+        self.engine, self.enabled = engine, enabled
+        engine.observers.append(self)
+
+    def after_forward(self, number: int) -> None:
+        """Magnitudes of the tops and parameters of a layer that has just run forward."""
+        if not self.enabled:
+            return
+        engine, node = self.engine, self.engine.net.nodes[number]
+        for blob in node.top_ids:
             log.info(
-                f"    [Backward] Layer {node.name}, bottom blob {engine.names[blob]} "
-                f"diff: {_mean_abs(engine.blobs[blob].gradient)}",
-                "net.cpp:609",
+                f"    [Forward] Layer {node.name}, top blob {engine.names[blob]} "
+                f"data: {_mean_abs(engine.blobs[blob].tensor)}",
+                "net.cpp:586",
             )
-    for index, (parameter, wanted) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
-        if wanted:
+        for index, parameter in enumerate(node.layer.blobs):
             log.info(
-                f"    [Backward] Layer {node.name}, param blob {index} diff: {_mean_abs(parameter.grad)}",
-                "net.cpp:618",
+                f"    [Forward] Layer {node.name}, param blob {_param_name(node, index)} data: {_mean_abs(parameter)}",
+                "net.cpp:595",
             )
 
+    def after_backward(self, number: int) -> None:
+        """Magnitudes of the gradients that a layer has just computed."""
+        if not self.enabled:
+            return
+        engine, node = self.engine, self.engine.net.nodes[number]
+        for blob, wanted in zip(node.bottom_ids, node.bottom_grads, strict=True):
+            if wanted:
+                log.info(
+                    f"    [Backward] Layer {node.name}, bottom blob {engine.names[blob]} "
+                    f"diff: {_mean_abs(engine.blobs[blob].gradient)}",
+                    "net.cpp:609",
+                )
+        for index, (parameter, wanted) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
+            if wanted:
+                log.info(
+                    f"    [Backward] Layer {node.name}, param blob {index} diff: {_mean_abs(parameter.grad)}",
+                    "net.cpp:618",
+                )
 
-def log_params(engine: BlobNet) -> None:
-    """Norms over all learnable parameters and their gradients, after a whole backward pass."""
-    data = [learnable.parameter.detach() for learnable in engine.net.learnables]
-    diff = [torch.zeros_like(value) if (grad := learnable.parameter.grad) is None else grad
-            for value, learnable in zip(data, engine.net.learnables, strict=True)]  # fmt: skip
-    one = [log.number(sum(float(value.abs().sum()) for value in values)) for values in (data, diff)]
-    two = [log.number(sum(float(value.square().sum()) for value in values) ** 0.5) for values in (data, diff)]
-    log.error(
-        f"    [Backward] All net params (data, diff): L1 norm = ({one[0]}, {one[1]}); L2 norm = ({two[0]}, {two[1]})",
-        "net.cpp:545",
-    )
+    def after_backward_pass(self) -> None:
+        """Norms over all learnable parameters and their gradients."""
+        if not self.enabled:
+            return
+        learnables = self.engine.net.learnables
+        data = [learnable.parameter.detach() for learnable in learnables]
+        diff = [torch.zeros_like(value) if (grad := learnable.parameter.grad) is None else grad
+                for value, learnable in zip(data, learnables, strict=True)]  # fmt: skip
+        one = [log.number(sum(float(value.abs().sum()) for value in values)) for values in (data, diff)]
+        two = [log.number(sum(float(value.square().sum()) for value in values) ** 0.5) for values in (data, diff)]
+        log.error(
+            f"    [Backward] All net params (data, diff): L1 norm = ({one[0]}, {one[1]}); "
+            f"L2 norm = ({two[0]}, {two[1]})",
+            "net.cpp:545",
+        )
 
 
 def memory_required(net: Net, layers: int | None = None) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from caffe_compat import log
 from caffe_compat.errors import WeightsError
-from caffe_compat.net.build import Blueprint
+from caffe_compat.net.plan import Plan
 
 __all__ = ["Held", "check_fit"]
 
@@ -17,7 +17,7 @@ Held = Mapping[str, Collection[int]]
 SOURCE = "net.cpp:743"
 
 
-def check_fit(plan: Blueprint, net_name: str, held: Sequence[tuple[PathLike, Held]], strict: bool = True) -> None:
+def check_fit(plan: Plan, net_name: str, held: Sequence[tuple[PathLike, Held]], strict: bool = True) -> None:
     """Hold weights files against a net, by the names of the layers that have parameters.
 
     Weights that fit in part, such as those of a net with another last layer, are told in one line of the log.
@@ -48,7 +48,7 @@ def check_fit(plan: Blueprint, net_name: str, held: Sequence[tuple[PathLike, Hel
         _tell_parts(plan, net_name, held)
 
 
-def _tell_parts(plan: Blueprint, net_name: str, held: Sequence[tuple[PathLike, Held]]) -> None:
+def _tell_parts(plan: Plan, net_name: str, held: Sequence[tuple[PathLike, Held]]) -> None:
     given = dict.fromkeys(name for _, layers in held for name in _with_blobs(layers))
     names = {node.name for node in plan.nodes}
     extra = [name for name in given if name not in names]
@@ -65,7 +65,7 @@ def _with_blobs(layers: Held) -> list[str]:
     return [name for name, blobs in layers.items() if blobs]
 
 
-def _owns_blobs(plan: Blueprint, number: int) -> bool:
+def _owns_blobs(plan: Plan, number: int) -> bool:
     """Whether a layer has parameters that are not another layer's."""
     return any((number, index) not in plan.shared for index in range(len(plan.nodes[number].layer.blobs)))
 

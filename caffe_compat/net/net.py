@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from caffe_compat.description import NetDescription, State, describe_net, naming
-from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import NetError, nearest
 from caffe_compat.layers import Layer, Shape
+from caffe_compat.layers.sharing import Reread, with_gradient
 from caffe_compat.net import weights as weight_files
-from caffe_compat.net.build import AUTOMATIC, Blueprint, Learnable, Node, build
+from caffe_compat.net.build import build
 from caffe_compat.net.fit import check_fit
+from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes
 from caffe_compat.proto import read_net_text
 
 __all__ = ["Net", "load_description", "load_net", "run_layer"]
@@ -36,26 +38,27 @@ class Net(nn.Module):
         learnables: the parameters that a solver updates, in Caffe's order.
     """
 
-    def __init__(self, description: NetDescription, filled: Mapping[str, Iterable[int]] | None = None) -> None:
+    def __init__(
+        self, description: NetDescription, filled: Mapping[str, Iterable[int]] | None = None, fill: bool = True
+    ) -> None:
         super().__init__()
         self.description = description
         with naming(description.source):
-            self.plan: Blueprint = build(description, filled)
+            self.plan: Plan = build(description, filled, fill)
         for name, layer in zip(_module_names(self.plan.nodes), (node.layer for node in self.plan.nodes), strict=True):
             self.add_module(name, layer)
             layer.train(layer.layer_phase == "TRAIN")
         self.training = description.state.phase == "TRAIN"
         self._keys = _result_keys(self.plan)
-        self._last_use = _last_uses(self.plan)
         self._checked: list[tuple[Shape, ...] | None] = [None] * len(self.plan.nodes)
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> tuple[Node, ...]:
         """The layers in order, Split layers included."""
         return self.plan.nodes
 
     @property
-    def learnables(self) -> list[Learnable]:
+    def learnables(self) -> tuple[Learnable, ...]:
         """The parameters that a solver updates, in Caffe's order."""
         return self.plan.learnables
 
@@ -100,33 +103,35 @@ class Net(nn.Module):
             NetError: an input is missing or unknown, or a blob asked for does not exist.
             ShapeError: a layer cannot take the shape of its bottom.
         """
-        names = self.plan.names
+        plan, names = self.plan, self.plan.names
         self._check_names(inputs, blobs)
-        kept = set(self.plan.outputs) | {i for i, name in enumerate(names) if name in blobs}
-        kept |= {blob for node in self.plan.nodes for blob, w in zip(node.top_ids, node.loss_weights, strict=True) if w}
+        kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in blobs)}
         values: list[Tensor | None] = [None] * len(names)
-        for number, node in enumerate(self.plan.nodes):
-            if node.type == "Input":
-                for blob in node.top_ids:
-                    values[blob] = inputs[names[blob]]
-                continue
-            bottoms = [values[blob] for blob in node.bottom_ids]
-            tops = run_layer(self._checked, number, node, bottoms)  # type: ignore[arg-type]
+        buffers = None if plan.plain else _Buffers(plan)
+        for number, node in enumerate(plan.nodes):
+            if node.is_input:
+                tops = tuple(inputs[names[blob]] for blob in node.top_ids)
+            elif buffers is None:
+                tops = run_layer(self._checked, number, node, [values[blob] for blob in node.bottom_ids])
+            else:
+                tops = buffers.run(self._checked, number, node, values)
             for blob, top in zip(node.top_ids, tops, strict=True):
                 values[blob] = top
-            for blob in self._last_use[number]:
+            if buffers is not None:
+                buffers.write(node, tops)
+            for blob in node.done:
                 if blob not in kept:
                     values[blob] = None
+        if buffers is not None:
+            values = [buffers.current(blob, value) for blob, value in enumerate(values)]
         return {self._keys[blob]: value for blob in sorted(kept) if (value := values[blob]) is not None}
 
     def loss(self, blobs: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the losses among ``blobs`` (what :meth:`forward` returned), a scalar."""
         total: Tensor | None = None
-        for node in self.plan.nodes:
-            for blob, weight in zip(node.top_ids, node.loss_weights, strict=True):
-                if weight:
-                    term = blobs[self._keys[blob]].sum() * weight
-                    total = term if total is None else total + term
+        for blob, weight in self.plan.losses.items():
+            term = blobs[self._keys[blob]].sum() * weight
+            total = term if total is None else total + term
         return torch.zeros(()) if total is None else total
 
     def copy_from(self, path: PathLike) -> list[str]:
@@ -140,11 +145,27 @@ class Net(nn.Module):
             WeightsError: a layer of that name has other blobs.
             ModelFileError, MissingFileError: the file cannot be read.
         """
-        return weight_files.copy_from(self, path)
+        return weight_files.copy_from(self.plan, path)
 
     def save(self, path: PathLike, diffs: bool = False) -> None:
         """Write a ``.caffemodel`` that BVLC Caffe reads; with ``diffs`` gradients go along."""
-        weight_files.save(self, path, diffs)
+        weight_files.save(self.plan, path, diffs)
+
+    def save_hdf5(self, path: PathLike, diffs: bool = False) -> None:
+        """Write a ``.caffemodel.h5``: what each layer owns, and the gradients of all if asked.
+
+        Raises:
+            ModelFileError: HDF5 cannot name the layers (duplicate names, or a ``/`` in a name), as in Caffe.
+        """
+        weight_files.save_hdf5(self.plan, path, diffs)
+
+    def share_with(self, other: Net) -> None:
+        """Let the parameters be those of ``other``, by layer name (Caffe's ShareTrainedLayersWith).
+
+        Raises:
+            WeightsError: number or shape of blobs differ.
+        """
+        weight_files.share(self.plan, other.plan)
 
     def _check_names(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> None:
         expected = self.input_names
@@ -166,22 +187,26 @@ class Net(nn.Module):
 
 
 def run_layer(
-    checked: list[tuple[Shape, ...] | None], number: int, node: Node, bottoms: Sequence[Tensor]
+    checked: list[tuple[Shape, ...] | None], number: int, node: Node, bottoms: Sequence[Any]
 ) -> tuple[Tensor, ...]:
     """Run one layer, checking the shapes of its bottoms if they are not those of the last time.
 
     Args:
         checked: per layer, the bottom shapes that were last accepted; updated.
         number: index of the layer in that list.
+        bottoms: tensors.
     """
-    shapes = tuple(tuple(bottom.shape) for bottom in bottoms)
+    if node.blocked:
+        bottoms = [b if flag else b.detach() for b, flag in zip(bottoms, node.bottom_grads, strict=True)]
+    if torch.compiler.is_compiling():  # shapes were checked when the graph was asked for, or torch does
+        result = node.layer(*bottoms)
+        return result if isinstance(result, tuple) else (result,)
+    shapes = tuple([tuple(bottom.shape) for bottom in bottoms])
     if checked[number] != shapes:
-        tops = node.layer.top_shapes(shapes)
-        if not (node.description.in_place or node.layer.aliases) and all(b.device.type == "cpu" for b in bottoms):
+        tops = layer_shapes(node.layer, shapes)
+        if not (node.description.in_place or node.shares) and all(b.device.type == "cpu" for b in bottoms):
             node.layer.require_memory("tops", tops)
         checked[number] = shapes
-    if node.description.propagate_down:
-        bottoms = [b if flag else b.detach() for b, flag in zip(bottoms, node.bottom_grads, strict=True)]
     try:
         result = node.layer(*bottoms)
     except (MemoryError, RuntimeError) as error:
@@ -190,6 +215,100 @@ def run_layer(
         listed = ", ".join(str(list(shape)) for shape in shapes)
         raise node.description.error(f"ran out of memory on bottoms of shape {listed or 'none'}") from error
     return result if isinstance(result, tuple) else (result,)
+
+
+class _Cell:
+    """What a buffer holds now."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value: Tensor | None = None
+
+
+class _Buffers:
+    """The buffers of one call of a net in which some are overwritten through other blobs, or read after that."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.cells = {buffer: _Cell() for buffer in plan.buffers}
+
+    def write(self, node: Node, tops: Sequence[Tensor]) -> None:
+        """Put what a layer has made into its buffers; the buffer of a bottom is left alone."""
+        shared = {share.top for share in node.shares if share.bottom is not None}
+        for index, (blob, top) in enumerate(zip(node.top_ids, tops, strict=True)):
+            if index not in shared:
+                self.cells[self.plan.buffers[blob]].value = top.detach()
+
+    def current(self, blob: int, value: Tensor | None) -> Tensor | None:
+        """A blob as its buffer is now; the gradient goes where the blob was made."""
+        if value is None or blob not in self.plan.outdated:
+            return value
+        return self._shown(blob, value)
+
+    def _shown(self, blob: int, value: Tensor) -> Tensor:
+        held = self.cells[self.plan.buffers[blob]].value
+        assert held is not None
+        return with_gradient(held.reshape(value.shape), value, lambda seed: seed)
+
+    def run(
+        self, checked: list[tuple[Shape, ...] | None], number: int, node: Node, values: Sequence[Tensor | None]
+    ) -> tuple[Tensor, ...]:
+        """Run one layer on what the buffers of its bottoms hold."""
+        bottoms: list[Any] = [values[blob] for blob in node.bottom_ids]
+        for index in node.outdated:
+            bottoms[index] = self._shown(node.bottom_ids[index], bottoms[index])
+        if node.rereads and torch.is_grad_enabled():
+            tops = _Rereading.apply(_Call(self, checked, number, node), *bottoms, *node.layer.blobs)
+        else:
+            tops = run_layer(checked, number, node, bottoms)
+        return tuple(
+            with_gradient(top, top, torch.zeros_like) if index in node.cut else top for index, top in enumerate(tops)
+        )
+
+
+class _Call:
+    """One layer in one call of a net."""
+
+    def __init__(self, buffers: _Buffers, checked: list[tuple[Shape, ...] | None], number: int, node: Node) -> None:
+        self.checked, self.number, self.node = checked, number, node
+        self.bottoms = [buffers.cells[buffers.plan.buffers[blob]] for blob in node.bottom_ids]
+        self.tops = [buffers.cells[buffers.plan.buffers[blob]] for blob in node.top_ids]
+
+
+class _Rereading(torch.autograd.Function):
+    """A layer whose backward pass reads buffers that later layers overwrite: as they are by then."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, *inputs: Tensor) -> tuple[Tensor, ...]:
+        number = len(call.node.bottom_ids)
+        ctx.call = call
+        ctx.save_for_backward(*inputs[:number])
+        tops = run_layer(call.checked, call.number, call.node, inputs[:number])
+        ctx.shapes = [top.shape for top in tops]
+        return tops
+
+    @staticmethod
+    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
+        call, then = ctx.call, ctx.saved_tensors
+        layer, needed = call.node.layer, ctx.needs_input_grad[1:]
+        now = tuple(
+            cell.value.reshape(value.shape).detach().requires_grad_(need)
+            for cell, value, need in zip(call.bottoms, then, needed, strict=False)
+        )
+        tops = tuple(cell.value.reshape(shape) for cell, shape in zip(call.tops, ctx.shapes, strict=True))
+        with torch.enable_grad():
+            form = layer.backward_form(Reread(then, now, tops))
+        forms = form if isinstance(form, tuple) else (form,)
+        pairs = [(top, seed) for top, seed in zip(forms, seeds, strict=True) if top.requires_grad]
+        sources = [(i, source) for i, source in enumerate((*now, *layer.blobs)) if needed[i]]
+        found = torch.autograd.grad(
+            [top for top, _ in pairs], [s for _, s in sources], [seed for _, seed in pairs], allow_unused=True
+        )
+        result: list[Tensor | None] = [None] * len(needed)
+        for (index, _), gradient in zip(sources, found, strict=True):
+            result[index] = gradient
+        return (None, *result)
 
 
 def _out_of_memory(error: Exception) -> bool:
@@ -238,11 +357,18 @@ def load_net(
 
 
 def _module_names(nodes: Sequence[Node]) -> list[str]:
-    names = UniqueNames({*dir(Net), "plan", "description"})
-    return [names.fresh(node.name.replace(".", "_") or node.type) for node in nodes]
+    names: list[str] = []
+    reserved = set(dir(Net)) | {"plan", "description"}
+    for node in nodes:
+        base = node.name.replace(".", "_") or node.type
+        name, k = base, 2
+        while name in names or name in reserved:
+            name, k = f"{base}__{k}", k + 1
+        names.append(name)
+    return names
 
 
-def _result_keys(plan: Blueprint) -> list[str]:
+def _result_keys(plan: Plan) -> list[str]:
     """Names of the blobs; those that Caffe calls "(automatic)" are told apart by their layer."""
     keys = list(plan.names)
     for node in plan.nodes:
@@ -250,15 +376,3 @@ def _result_keys(plan: Blueprint) -> list[str]:
             if keys[blob] == AUTOMATIC:
                 keys[blob] = f"{node.name} {AUTOMATIC}"
     return keys
-
-
-def _last_uses(plan: Blueprint) -> list[list[int]]:
-    """Per layer, the blobs that no later layer reads."""
-    last: dict[int, int] = {}
-    for number, node in enumerate(plan.nodes):
-        for blob in (*node.bottom_ids, *node.top_ids):
-            last[blob] = number
-    result: list[list[int]] = [[] for _ in plan.nodes]
-    for blob, number in last.items():
-        result[number].append(blob)
-    return result

@@ -11,8 +11,8 @@ import torch
 
 from caffe_compat.errors import UsageError, WeightsError, nearest
 from caffe_compat.files import open_existing
-from caffe_compat.net.build import Node
 from caffe_compat.net.net import Net, load_net
+from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
 
 __all__ = ["Copy", "Operation", "SurgeryReport", "operate", "read_operations"]
@@ -128,9 +128,7 @@ def operate(out_net_def: PathLike, operations: list[Operation], out_net_file: Pa
             )
             report.counts[copy.dest] += 1
     if str(out_net_file).endswith(".h5"):
-        from caffe_compat.net.weights import save_hdf5
-
-        save_hdf5(target, out_net_file)
+        target.save_hdf5(out_net_file)
     else:
         target.save(out_net_file)
     return report

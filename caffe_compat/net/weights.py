@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from caffe_compat.errors import WeightsError
 from caffe_compat.layers import Shape
+from caffe_compat.net.plan import Node, Plan
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto import weights as binary
-
-if TYPE_CHECKING:
-    from caffe_compat.net.build import Node
-    from caffe_compat.net.net import Net
 
 __all__ = ["blobs_in", "copy_from", "save", "save_hdf5", "share"]
 
@@ -39,16 +36,16 @@ def blobs_in(paths: Iterable[PathLike]) -> dict[str, set[int]]:
     return found
 
 
-def copy_from(net: Net, path: PathLike) -> list[str]:
+def copy_from(plan: Plan, path: PathLike) -> list[str]:
     """Copy weights by layer name; returns the names of source layers that the net does not have.
 
     Raises:
         WeightsError: number or shape of blobs differ; names file, layer and blob.
     """
     if binary.is_hdf5(path):
-        return _copy_hdf5(net, path)
+        return _copy_hdf5(plan, path)
     targets: dict[str, Node] = {}
-    for node in net.nodes:
+    for node in plan.nodes:
         targets.setdefault(node.name, node)
     model = binary.scan(path)
     found = [(source, targets[source.name]) for source in model.layers if source.name in targets]
@@ -85,8 +82,8 @@ def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool
             )
 
 
-def _copy_hdf5(net: Net, path: PathLike) -> list[str]:
-    targets = {node.name: (number, node) for number, node in enumerate(net.nodes)}
+def _copy_hdf5(plan: Plan, path: PathLike) -> list[str]:
+    targets = {node.name: (number, node) for number, node in enumerate(plan.nodes)}
     unknown = []
     copies: list[tuple[torch.nn.Parameter, np.ndarray]] = []
     for source in hdf5.read_hdf5(path):
@@ -102,7 +99,7 @@ def _copy_hdf5(net: Net, path: PathLike) -> list[str]:
             )
         for index, target in enumerate(node.layer.blob_shapes):
             if index not in blobs:
-                if (number, index) in net.plan.shared:
+                if (number, index) in plan.shared:
                     continue
                 raise WeightsError(f"{who}: the file has no dataset for blob {index}")
             if blobs[index].shape != target:
@@ -145,34 +142,34 @@ def _message(node: Node) -> Any:
     return message
 
 
-def save(net: Net, path: PathLike, diffs: bool = False) -> None:
+def save(plan: Plan, path: PathLike, diffs: bool = False) -> None:
     """Write a binary ``.caffemodel``."""
-    layers = [(_message(node), _arrays(node), _diffs(node) if diffs else None) for node in net.nodes]
-    binary.write(path, net.description.name, layers)
+    layers = [(_message(node), _arrays(node), _diffs(node) if diffs else None) for node in plan.nodes]
+    binary.write(path, plan.description.name, layers)
 
 
-def save_hdf5(net: Net, path: PathLike, diffs: bool = False) -> None:
+def save_hdf5(plan: Plan, path: PathLike, diffs: bool = False) -> None:
     """Write a ``.caffemodel.h5``: what each layer owns, and the gradients of all if asked.
 
     Raises:
         ModelFileError: HDF5 cannot name the layers (duplicate names, or a ``/`` in a name), as in Caffe.
     """
     data = [
-        (node.name, {i: a for i, a in enumerate(_arrays(node)) if (number, i) not in net.plan.shared})
-        for number, node in enumerate(net.nodes)
+        (node.name, {i: a for i, a in enumerate(_arrays(node)) if (number, i) not in plan.shared})
+        for number, node in enumerate(plan.nodes)
     ]
-    grads = [(node.name, dict(enumerate(_diffs(node)))) for node in net.nodes] if diffs else None
+    grads = [(node.name, dict(enumerate(_diffs(node)))) for node in plan.nodes] if diffs else None
     hdf5.write_hdf5(path, data, grads)
 
 
-def share(net: Net, other: Net) -> None:
-    """Let the parameters of ``net`` be those of ``other``, by layer name (Caffe's ShareTrainedLayersWith).
+def share(plan: Plan, other: Plan) -> None:
+    """Let the parameters of a net be those of ``other``, by layer name (Caffe's ShareTrainedLayersWith).
 
     Raises:
         WeightsError: number or shape of blobs differ.
     """
     targets: dict[str, Node] = {}
-    for node in net.nodes:
+    for node in plan.nodes:
         targets.setdefault(node.name, node)
     for source in other.nodes:
         if source.name not in targets or targets[source.name].layer is source.layer:

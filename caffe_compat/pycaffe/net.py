@@ -17,7 +17,7 @@ import numpy as np
 from caffe_compat import log
 from caffe_compat.errors import ModelFileError, NetError, UsageError, nearest
 from caffe_compat.net import BlobNet, load_net
-from caffe_compat.net import weights as weight_files
+from caffe_compat.net.debug import DebugInfo
 from caffe_compat.proto import is_hdf5
 from caffe_compat.proto.schema import PHASES
 from caffe_compat.pycaffe.blob import BlobVec, BlobView, LayerView
@@ -53,6 +53,8 @@ class Net:
     def _adopt(self, engine: BlobNet, before_run: Callable[[], None]) -> None:
         module = engine.net
         self.module, self.engine, self._before_run = module, engine, before_run
+        if module.description.debug_info:
+            DebugInfo(engine, enabled=True)
         self._hooks: dict[str, list[Callable[[int], Any]]] = {
             name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
         }
@@ -288,11 +290,11 @@ class Net:
 
     def save_hdf5(self, path: str) -> None:
         """Write a ``.caffemodel.h5``."""
-        weight_files.save_hdf5(self.module, path)
+        self.module.save_hdf5(path)
 
     def share_with(self, other: Net) -> None:
         """Use the parameters of ``other``, by layer name."""
-        weight_files.share(self.module, other.module)
+        self.module.share_with(other.module)
 
     def before_forward(self, function: Callable[[int], Any]) -> None:
         """Call ``function(layer_index)`` before each layer's forward."""

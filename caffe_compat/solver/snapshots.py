@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from caffe_compat import log
 from caffe_compat.errors import SolverError
 from caffe_compat.files import open_existing
-from caffe_compat.net import weights as weight_io
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto.state import State, read_state, write_state
 
@@ -48,8 +47,8 @@ def write(solver: Solver) -> tuple[str, str]:
     ending, kind = (".h5", "HDF5") if in_hdf5 else ("", "binary proto")
     model, state = f"{stem}.caffemodel{ending}", f"{stem}.solverstate{ending}"
     log.info(f"Snapshotting to {kind} file {model}", "solver.cpp:448")
-    save = weight_io.save_hdf5 if in_hdf5 else weight_io.save
-    save(solver.net, model, param.snapshot_diff)
+    save = solver.net.save_hdf5 if in_hdf5 else solver.net.save
+    save(model, param.snapshot_diff)
     log.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:273")
     history = [blob.detach().cpu().numpy() for blob in solver.history]
     store = hdf5.write_state_hdf5 if in_hdf5 else write_state

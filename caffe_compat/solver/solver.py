@@ -21,7 +21,7 @@ from caffe_compat.errors import SolverError
 from caffe_compat.net import BlobNet, Learnable, Net
 from caffe_compat.net import weights as weight_io
 from caffe_compat.net.blobs import gradient_of
-from caffe_compat.net.debug import log_structure
+from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.proto import text
 from caffe_compat.solver import snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
@@ -76,11 +76,12 @@ class Solver:
         self.engine = BlobNet(self.net, keep_graph=False)
         self.test_nets = [self._build_test(description) for description in nets.tests]
         self.test_engines = [BlobNet(net) for net in self.test_nets]
+        self._debug = DebugInfo(self.engine, enabled=False)
         for engine in self.test_engines:
-            engine.debug_info = param.debug_info
+            DebugInfo(engine, param.debug_info)
         for file in files:
             self.load_weights(file)
-        self.learnables: list[Learnable] = self.net.learnables
+        self.learnables: tuple[Learnable, ...] = self.net.learnables
         self.history = [
             torch.zeros_like(learnable.parameter, memory_format=torch.contiguous_format)
             for _ in range(self.histories)
@@ -104,7 +105,7 @@ class Solver:
     def _build_test(self, description: NetDescription) -> Net:
         known = {node.name: range(len(node.layer.blobs)) for node in self.net.nodes}
         net = self._build(description, {name: set(blobs) for name, blobs in known.items()})
-        weight_io.share(net, self.net)
+        net.share_with(self.net)
         return net
 
     def load_weights(self, file: str) -> None:
@@ -181,7 +182,7 @@ class Solver:
             for function in self.on_start:
                 function()
             display = bool(param.display) and self.iter % param.display == 0
-            self.engine.debug_info = display and param.debug_info
+            self._debug.enabled = display and param.debug_info
             loss = self._forward_backward()
             self._smooth(loss, self.iter, start)
             if display:
@@ -295,7 +296,7 @@ class Solver:
 
     def _test(self, index: int, engine: BlobNet) -> dict[str, Any] | None:
         log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:331")
-        weight_io.share(engine.net, self.net)
+        engine.net.share_with(self.net)
         scores = Scores(engine)
         iterations = self.param.test_iter[index]
         for _ in range(iterations):

@@ -11,7 +11,9 @@ from typing import Any
 from caffe_compat.description import LayerDescription, State, describe_net
 from caffe_compat.errors import NetError, UsageError, nearest
 from caffe_compat.layers import Shape
-from caffe_compat.net.build import Blueprint, build
+from caffe_compat.net import Plan
+from caffe_compat.net.build import build
+from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto import caffe_pb2, read_net_text
 
 __all__ = ["Branch", "input_layer", "read_branch"]
@@ -54,32 +56,24 @@ class Branch:
         net.layer.extend(self.layers)
         return net
 
-    def plan(self, size: tuple[int, int]) -> Blueprint:
+    def plan(self, size: tuple[int, int]) -> Plan:
         """The branch, built for images of (height, width), its blobs not filled.
 
         Raises:
             NetError: a layer that cannot be built; names the file.
         """
         message = self.message(size)
-        filled = {layer.name: range(99) for layer in message.layer}
         try:
-            return build(describe_net(message, source=self.path), filled)
+            return build(describe_net(message, source=self.path), fill=False)
         except NetError as error:
             raise NetError(f"{self.path}: {error}") from error
 
-    def shapes(self, plan: Blueprint, size: tuple[int, int]) -> dict[str, Shape]:
+    def shapes(self, plan: Plan, size: tuple[int, int]) -> dict[str, Shape]:
         """Shapes of all blobs for one image of (height, width)."""
-        found = list(plan.shapes)
-        for node in plan.nodes:
-            if node.type == "Input":
-                tops: Sequence[Shape] = [(1, 3, *size)]
-            else:
-                tops = node.layer.top_shapes([found[blob] for blob in node.bottom_ids])
-            for blob, shape in zip(node.top_ids, tops, strict=True):
-                found[blob] = tuple(shape)
-        return dict(zip(plan.names, found, strict=True))
+        found = walk_shapes(plan.nodes, dict.fromkeys(plan.inputs, (1, 3, *size)))
+        return {name: found[blob] for blob, name in enumerate(plan.names)}
 
-    def stride(self, plan: Blueprint, size: tuple[int, int], blob: str) -> float:
+    def stride(self, plan: Plan, size: tuple[int, int], blob: str) -> float:
         """Pixels between the centres of neighbouring units of a blob; infinite for a blob of one unit."""
         near = self.shapes(plan, size)[blob]
         far = self.shapes(plan, (size[0] + FAR, size[1] + FAR))[blob]

@@ -14,7 +14,7 @@ from functools import cached_property
 
 from caffe_compat.errors import UsageError
 from caffe_compat.layers import Shape
-from caffe_compat.net.build import Blueprint
+from caffe_compat.net import Plan
 from caffe_compat.proto import read_net
 from caffe_compat.transfer.branch import Branch, read_branch
 
@@ -155,7 +155,7 @@ class Transfer:
         return tuple(prefix + name if prefix + name in tops else name for name in self.recipe.layers)
 
     @cached_property
-    def _plans(self) -> tuple[Blueprint, Blueprint]:
+    def _plans(self) -> tuple[Plan, Plan]:
         return self.teacher.plan(self.recipe.size), self.student.plan(self.recipe.size)
 
     def learnable_counts(self, branch: Branch) -> dict[str, int]:

@@ -10,10 +10,17 @@ from golden.runner import DATA
 from golden.scripts import run
 
 CASES = sorted(path.relative_to(DATA).with_suffix("").as_posix() for path in DATA.glob("*/*.npz"))
+CHAINS = DATA.parent / "golden_chains"
 
 
 def test_all_cases_are_here() -> None:
     assert len(CASES) == 1167
+
+
+@pytest.mark.parametrize("path", sorted(CHAINS.glob("*.npz")), ids=lambda path: path.stem)
+def test_chain_on_shared_memory(path: Path, tmp_path: Path) -> None:
+    differences = run(path, tmp_path)
+    assert not differences, "\n".join(differences)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from one_layer import numbers, one_layer, seq
+from one_layer import numbers, one_layer, one_net, seq
 from torch import Tensor
 
 from caffe_compat.errors import LayerError, ShapeError
@@ -60,7 +60,7 @@ def test_gradient_at_the_kink():
 )
 def test_in_place_gradient_comes_from_the_top(kind, body, derivative):
     bottom = seq(2, 5).requires_grad_()
-    top = one_layer(kind, body, (2, 5), tops=["x0"])(bottom)
+    top = one_net(kind, body, [(2, 5)], tops=["x0"])(x0=bottom)["x0"]
     torch.testing.assert_close(top.detach(), one_layer(kind, body, (2, 5))(bottom.detach()))
     torch.testing.assert_close(gradient(top, bottom, seq(2, 5)), derivative(top.detach()) * seq(2, 5))
 

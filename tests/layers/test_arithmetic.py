@@ -5,7 +5,7 @@ import torch
 from one_layer import numbers, one_layer, one_net, seq
 
 from caffe_compat.errors import LayerError, ShapeError
-from caffe_compat.net.blobs import BlobNet
+from caffe_compat.net import BlobNet
 
 MEASURED = [
     ("Power", "power_param { power: 3 scale: 2 shift: 1 }", (1, 6), "-1 0.216 10.648 -0.216 1 17.576",
@@ -65,7 +65,7 @@ def test_constant_power(body, value):
 )
 def test_in_place_bottom_diff_is_the_square_of_the_derivative_at_the_top(kind, body, derivative):
     bottom = seq(2, 5).requires_grad_()
-    top = one_layer(kind, body, (2, 5), tops=["x0"])(bottom)
+    top = one_net(kind, body, [(2, 5)], tops=["x0"])(x0=bottom)["x0"]
     top.backward(seq(2, 5))
     torch.testing.assert_close(top.detach(), one_layer(kind, body, (2, 5))(bottom.detach()))
     torch.testing.assert_close(bottom.grad, derivative(top.detach()).square())

@@ -5,7 +5,7 @@ import torch
 from one_layer import one_layer, one_net
 
 from caffe_compat.errors import LayerError
-from caffe_compat.net.blobs import BlobNet
+from caffe_compat.net import BlobNet, load_net
 
 
 def test_dummy_data_keeps_constants_and_redraws_the_rest():
@@ -29,12 +29,28 @@ def test_dummy_data_follows_the_net_to_another_type():
     assert layer.double()()[0].dtype == torch.float64
 
 
-def test_parameter_diff_is_set_not_added_to():
-    net = BlobNet(one_net("Parameter", "loss_weight: 2 parameter_param { shape { dim: 3 } }", []))
+def test_parameter_diff_is_set_not_added_to(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        "layer { name: 'p' type: 'Parameter' top: 'p' parameter_param { shape { dim: 3 } } }"
+        "layer { name: 's' type: 'Reduction' bottom: 'p' top: 's' loss_weight: 2 }"
+    )
+    net = BlobNet(load_net(path))
     for _ in range(2):
         net.forward()
         net.backward()
     assert net.param_blob(0, 0).diff.tolist() == [2, 2, 2]
+
+
+def test_parameter_loses_a_loss_weight():
+    """Caffe keeps it in the diff of the top, which is the diff of the blob by the forward pass."""
+    module = one_net("Parameter", "loss_weight: 2 parameter_param { shape { dim: 3 } }", [])
+    module.learnables[0].parameter.data.fill_(1.0)
+    net = BlobNet(module)
+    assert net.forward() == 0
+    net.backward()
+    assert net.param_blob(0, 0).diff.tolist() == [0, 0, 0]
+    assert module.loss(module()) == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from one_layer import numbers, one_layer, one_net, seq
 
 from caffe_compat.errors import LayerError, NetError, ShapeError
-from caffe_compat.net.blobs import BlobNet
+from caffe_compat.net import BlobNet
 
 
 def test_inner_product_measured_on_caffe():

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from caffe_compat.net import BlobNet, load_net
-from caffe_compat.net.debug import log_structure, memory_required
+from caffe_compat.net.debug import DebugInfo, log_structure, memory_required
 
 NET = """
 name: "net" debug_info: true
@@ -26,7 +26,9 @@ layer { name: "r" type: "Reduction" bottom: "b" top: "r" loss_weight: 1 }
 def engine(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> BlobNet:
     (tmp_path / "net.prototxt").write_text(NET)
     caplog.set_level(logging.INFO, "caffe_compat")
-    return BlobNet(load_net(tmp_path / "net.prototxt", phase="TRAIN"))
+    engine = BlobNet(load_net(tmp_path / "net.prototxt", phase="TRAIN"))
+    DebugInfo(engine, engine.net.description.debug_info)
+    return engine
 
 
 def test_every_pass_is_logged(engine: BlobNet, caplog: pytest.LogCaptureFixture) -> None:
@@ -54,7 +56,8 @@ def test_every_pass_is_logged(engine: BlobNet, caplog: pytest.LogCaptureFixture)
     caplog.clear()
     engine.backward(3, 2)
     assert len(caplog.records) == 3 and "All net params" not in caplog.text
-    engine.debug_info = False
+    (watcher,) = engine.observers
+    watcher.enabled = False
     caplog.clear()
     engine.forward()
     assert not caplog.records

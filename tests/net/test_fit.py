@@ -11,7 +11,6 @@ import torch
 from caffe_compat.commands.brew import BrewOptions, brew
 from caffe_compat.errors import WeightsError
 from caffe_compat.net import Net, load_net
-from caffe_compat.net.weights import save_hdf5
 from caffe_compat.pycaffe import TEST
 from caffe_compat.pycaffe import Net as PycaffeNet
 
@@ -40,7 +39,7 @@ def saved(name: str, text: str, ending: str = ".caffemodel") -> Net:
     Path(f"{name}.prototxt").write_text(text)
     net = load_net(f"{name}.prototxt")
     if ending == ".h5":
-        save_hdf5(net, f"{name}.h5")
+        net.save_hdf5(f"{name}.h5")
     else:
         net.save(f"{name}{ending}")
     return net

@@ -18,8 +18,8 @@ layer {{ name: "relu" type: "ReLU" bottom: "{b}" top: "{c}" relu_param {{ negati
 """
 
 
-@pytest.mark.parametrize("first", ["Exp", "Sigmoid", "TanH", "ELU", "ReLU", "Softmax", "BatchNorm", "Scale", "PReLU"])
-def test_relu_after_an_in_place_layer_keeps_the_gradient(tmp_path: Path, first: str) -> None:
+@pytest.mark.parametrize("first", ["Exp", "Sigmoid", "ReLU", "Softmax", "BatchNorm", "Scale", "PReLU"])
+def test_relu_that_changes_nothing_or_what_nobody_reads_keeps_the_gradient(tmp_path: Path, first: str) -> None:
     gradients = []
     for b, c in (("a", "a"), ("b", "c")):
         path = tmp_path / "net.prototxt"

@@ -1,0 +1,307 @@
+"""A net whose blobs keep data and diff between calls, as Caffe's do.
+
+torch's module call forgets everything but its result.  Caffe's scripts, solvers and debug output look at blobs, write
+into them, and run parts of a net.  :class:`BlobNet` runs the same layers one by one, each under an autograd graph of
+its own, so that forward and backward can start and end anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from caffe_compat.description import naming
+from caffe_compat.errors import NetError
+from caffe_compat.layers import Shape, count
+from caffe_compat.layers.sharing import Reread
+from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
+from caffe_compat.net.net import Net, run_layer
+from caffe_compat.net.observers import Observer
+from caffe_compat.net.plan import Node, layer_shapes
+
+__all__ = ["BlobNet"]
+
+Graph = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]  # bottoms and tops of one layer under autograd
+
+
+class BlobNet:
+    """Caffe's view of a :class:`Net`: blobs, partial passes, gradients with respect to any blob.
+
+    Attributes:
+        net: the module whose layers are run.
+        blobs: by number; ``names`` holds their names.
+        keep_graph: whether ``backward`` may be called again without a new forward pass (costs memory).
+        reference_arithmetic: in the forward pass of layers that will go backward, convolve on the CPU by unfolding and
+            multiplying matrices, as Caffe does, instead of by oneDNN: somewhat slower, but with roundings nearest to
+            Caffe's, so that near ties (which of two values a pooling takes for the maximum) send gradients the same
+            way.
+        observers: called around every layer.
+    """
+
+    def __init__(self, net: Net, keep_graph: bool = True, reference_arithmetic: bool = False) -> None:
+        self.net, self.keep_graph, self.reference_arithmetic = net, keep_graph, reference_arithmetic
+        plan = net.plan
+        device = next((p.device for p in net.parameters()), torch.device("cpu"))
+        self.device = device
+        self._source = net.description.source
+        self.names = plan.names
+        self.blobs = [Blob(shape, plan.losses.get(i, 0.0), device) for i, shape in enumerate(plan.shapes)]
+        self.ids = {name: i for i, name in enumerate(plan.names)}
+        self.observers: list[Observer] = []
+        self._checked: list[tuple[Shape, ...] | None] = [None] * len(plan.nodes)
+        self._graphs: list[Graph | None] = [None] * len(plan.nodes)
+        self._param_blobs: dict[tuple[int, int], ParamBlob] = {}
+        self._inner: dict[int, Buffer] = {}  # diffs of tops that are blobs inside a layer
+        for node in plan.nodes:
+            self._share(node)
+
+    def blob(self, name: str) -> Blob:
+        """The blob of that name."""
+        return self.blobs[self.ids[name]]
+
+    def param_blob(self, number: int, index: int) -> ParamBlob:
+        """Blob ``index`` of layer ``number``."""
+        key = (number, index)
+        if key not in self._param_blobs:
+            self._param_blobs[key] = ParamBlob(self.net.nodes[number].layer, index)
+        return self._param_blobs[key]
+
+    def to(self, device: torch.device) -> None:
+        """Run on another device from now on."""
+        if device == self.device:
+            return
+        self.write_back()
+        self.net.to(device)
+        buffers = {id(b): b for blob in self.blobs for b in (blob.memory, blob.diff_memory)}
+        buffers |= {id(b): b for b in self._inner.values()}
+        for buffer in buffers.values():
+            buffer.to(device)
+        self._graphs = [None] * len(self._graphs)
+        self.device = device
+
+    def write_back(self) -> None:
+        """Take over what scripts wrote into views of parameters on a GPU; on the CPU there is nothing to do."""
+        if self.device.type != "cpu":
+            for blob in self._param_blobs.values():
+                blob.write_back()
+
+    @contextlib.contextmanager
+    def _arithmetic(self, node: Node) -> Iterator[None]:
+        """oneDNN switched off, if the arithmetic is to be Caffe's."""
+        if not (self.reference_arithmetic and node.needs_backward and torch.backends.mkldnn.enabled):
+            yield
+            return
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
+
+    def reshape(self) -> None:
+        """Give every blob the shape that follows from the shapes of the inputs."""
+        for node in self.net.nodes:
+            if node.is_input:
+                continue
+            shapes = layer_shapes(node.layer, [self.blobs[blob].shape for blob in node.bottom_ids])
+            for blob, shape in zip(node.top_ids, shapes, strict=True):
+                self.blobs[blob].reshape(*shape)
+            self._share(node)
+
+    def _share(self, node: Node) -> None:
+        """Let tops show the buffers of bottoms."""
+        for share in node.shares:
+            top = self.blobs[node.top_ids[share.top]]
+            if share.bottom is None:
+                inner = self._inner.setdefault(node.top_ids[share.top], Buffer(count(top.shape), self.device))
+                inner.reserve(count(top.shape))
+                top.diff_memory = inner
+                continue
+            bottom = self.blobs[node.bottom_ids[share.bottom]]
+            top.memory = bottom.memory
+            if share.diff == "setup":
+                top.diff_memory = bottom.diff_memory
+
+    # -- forward ----------------------------------------------------------------------------------------------
+
+    def forward(self, start: int = 0, end: int | None = None) -> float:
+        """Run layers ``start`` to ``end`` (inclusive) and return their weighted loss."""
+        nodes = self.net.nodes
+        total: Tensor | float = 0.0
+        for number in range(start, len(nodes) if end is None else end + 1):
+            loss = self.forward_layer(number)
+            if loss is not None:
+                total = total + loss
+        return float(total)
+
+    def forward_layer(self, number: int) -> Tensor | None:
+        """Run one layer; its weighted loss, or ``None`` if it has none."""
+        for observer in self.observers:
+            observer.before_forward(number)
+        loss = self._forward_layer(number)
+        for observer in self.observers:
+            observer.after_forward(number)
+        return loss
+
+    def _forward_layer(self, number: int) -> Tensor | None:
+        self.write_back()
+        node = self.net.nodes[number]
+        if node.is_input:
+            return None
+        bottoms = tuple(self._bottom(node, index) for index in range(len(node.bottom_ids)))
+        graph = node.needs_backward and not node.rereads
+        with naming(self._source), torch.set_grad_enabled(graph), self._arithmetic(node):
+            tops = run_layer(self._checked, number, node, bottoms)
+        tops = tuple(top if top.device == self.device else top.to(self.device) for top in tops)
+        self._graphs[number] = (bottoms, tops) if node.needs_backward else None
+        self._store(node, bottoms, tops)
+        loss: Tensor | None = None
+        for blob_id, top in zip(node.top_ids, tops, strict=True):
+            if blob_id in self.net.plan.losses:
+                term = (top.detach() * self.blobs[blob_id].gradient).sum()
+                loss = term if loss is None else loss + term
+        return loss
+
+    def _bottom(self, node: Node, index: int) -> Tensor:
+        blob = self.blobs[node.bottom_ids[index]]
+        value = blob.tensor
+        if not node.needs_backward:
+            return value
+        if node.overwritten[index] and blob.exposed:
+            value = value.clone()  # a result will be copied over it, and the graph of this layer may hold it
+        return value.detach().requires_grad_(node.bottom_grads[index] and not node.rereads)
+
+    def _store(self, node: Node, bottoms: tuple[Tensor, ...], tops: tuple[Tensor, ...]) -> None:
+        """Put the tops into the blobs; those that are a bottom's buffer are there already."""
+        shared = {share.top for share in node.shares if share.bottom is not None}
+        for index, (blob, top) in enumerate(zip(node.top_ids, tops, strict=True)):
+            if index in shared:
+                self.blobs[blob].reshape(*top.shape)
+                continue
+            value = top.detach()
+            if blob not in node.bottom_ids and any(_same_memory(value, bottom) for bottom in bottoms):
+                value = value.clone()
+            self.blobs[blob].set_data(value)
+        self._share(node)
+
+    # -- backward ---------------------------------------------------------------------------------------------
+
+    def backward(self, start: int | None = None, end: int = 0) -> None:
+        """Run the backward pass of layers ``start`` down to ``end`` (inclusive)."""
+        nodes = self.net.nodes
+        for number in range(len(nodes) - 1 if start is None else start, end - 1, -1):
+            if nodes[number].needs_backward:
+                self.backward_layer(number)
+        if start is None and end == 0:
+            for observer in self.observers:
+                observer.after_backward_pass()
+
+    def backward_layer(self, number: int) -> None:
+        """Gradients of one layer: those of its parameters accumulate, those of its bottoms replace."""
+        for observer in self.observers:
+            observer.before_backward(number)
+        self._backward_layer(number)
+        for observer in self.observers:
+            observer.after_backward(number)
+
+    def _backward_layer(self, number: int) -> None:
+        self.write_back()
+        node = self.net.nodes[number]
+        if self._graphs[number] is None and not node.bottom_ids:
+            return
+        self._refuse_gradients(node)
+        if self._diffs_are_shared(node):
+            return
+        bottoms, tops = self._graph(number, node)
+        seeds = [self._seed(blob) for blob in node.top_ids]
+        outputs = [(top, seed.view(top.shape)) for top, seed in zip(tops, seeds, strict=True) if top.requires_grad]
+        wanted = [bottom for bottom in bottoms if bottom.requires_grad]
+        parameters: dict[int, nn.Parameter] = {}
+        for index, (parameter, flag) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
+            if flag and parameter.requires_grad and not any(parameter is p for p in parameters.values()):
+                parameters[index] = parameter
+        gradients: tuple[Tensor | None, ...] = (None,) * (len(wanted) + len(parameters))
+        if outputs and gradients:
+            gradients = torch.autograd.grad(
+                [top for top, _ in outputs],
+                [*wanted, *parameters.values()],
+                [seed for _, seed in outputs],
+                retain_graph=self.keep_graph,
+                allow_unused=True,
+            )
+        if not self.keep_graph:
+            self._graphs[number] = None
+        found = iter(gradients)
+        for blob, bottom in zip(node.bottom_ids, bottoms, strict=True):
+            if bottom.requires_grad:
+                gradient = next(found)
+                self.blobs[blob].set_diff(torch.zeros_like(bottom) if gradient is None else gradient)
+        shapes = [tuple(bottom.shape) for bottom in bottoms]
+        for index, parameter in parameters.items():
+            gradient = next(found)
+            if gradient is None:
+                continue
+            if parameter.grad is not None and node.layer.replaces_gradient(index, shapes):
+                parameter.grad.copy_(gradient)
+            else:
+                accumulate(parameter, gradient)
+
+    def _seed(self, blob: int) -> Tensor:
+        """The diff of a top; of a blob inside a layer the layer's own, whatever the top shows by now."""
+        inner = self._inner.get(blob)
+        return self.blobs[blob].gradient if inner is None else inner.tensor(self.blobs[blob].shape)
+
+    def _diffs_are_shared(self, node: Node) -> bool:
+        """Whether the diff of the bottom is that of the top: already, or from now on."""
+        for share in node.shares:
+            if share.bottom is None or not share.diff:
+                return False
+            if share.diff == "backward":
+                top, bottom = self.blobs[node.top_ids[share.top]], self.blobs[node.bottom_ids[share.bottom]]
+                bottom.diff_memory = top.diff_memory
+        return bool(node.shares)
+
+    def _graph(self, number: int, node: Node) -> Graph:
+        """Bottoms and tops of a layer under autograd: from the forward pass, or from what the buffers hold now.
+
+        Without a forward pass the blobs are taken as they are: Caffe lets scripts go backward from what they wrote
+        into blobs.
+        """
+        graph = self._graphs[number]
+        if graph is not None and not node.rereads:
+            return graph
+        now = tuple(
+            self.blobs[blob].tensor.detach().clone().requires_grad_(grad)
+            for blob, grad in zip(node.bottom_ids, node.bottom_grads, strict=True)
+        )
+        with torch.enable_grad(), self._arithmetic(node):
+            if not node.rereads:
+                return now, run_layer(self._checked, number, node, now)
+            then = graph[0] if graph is not None else tuple(value.detach() for value in now)
+            tops = tuple(self.blobs[blob].tensor.detach() for blob in node.top_ids)
+            form = node.layer.backward_form(Reread(then, now, tops))
+        return now, form if isinstance(form, tuple) else (form,)
+
+    @staticmethod
+    def _refuse_gradients(node: Node) -> None:
+        refused = node.layer.no_gradient or ()
+        for index in refused:
+            if index < len(node.bottom_grads) and node.bottom_grads[index]:
+                raise NetError(
+                    f"layer '{node.name}' ({node.type}): cannot backpropagate to bottom "
+                    f"'{node.description.bottoms[index]}'"
+                )
+
+    def clear_param_diffs(self) -> None:
+        """Set the gradients of all learnable parameters to zero."""
+        self.write_back()
+        for learnable in self.net.learnables:
+            grad = learnable.parameter.grad
+            if grad is not None:
+                grad.zero_()
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    return one.device == other.device and one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() != 0
