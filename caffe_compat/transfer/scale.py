@@ -106,7 +106,7 @@ def measure_norms(
         mean: blue, green, red, subtracted.
 
     Raises:
-        DataError: an image that cannot be read.
+        DataError: an image that cannot be read, or for which a blob is NaN or infinite.
         UsageError: count below 1.
     """
     if count < 1:
@@ -120,7 +120,11 @@ def measure_norms(
             planar = np.stack([plane - value for plane, value in zip(planes(read_image(name)), means, strict=True)])
             result = net(blobs=blobs, **{net.input_names[0]: torch.from_numpy(planar)[None].to(device)})
             for blob in blobs:
-                norms[blob].append(result[blob].double().norm(dim=1).flatten().cpu().numpy())
+                found = result[blob].double().norm(dim=1).flatten().cpu().numpy()
+                if not np.isfinite(found).all():
+                    bad = np.count_nonzero(~np.isfinite(found))
+                    raise DataError(f"blob '{blob}' is NaN or infinite at {bad} of {found.size} locations of {name}")
+                norms[blob].append(found)
     return {blob: _report(values) for blob, values in norms.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 from transfer.tool import tool
 
-from caffe_compat.errors import UsageError, WeightsError
+from caffe_compat.errors import DataError, UsageError, WeightsError
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
@@ -258,3 +259,13 @@ def test_measure_scale_refuses_the_weights_of_another_net() -> None:
     arguments = ["--model", "teacher.prototxt", "--weights", "student.caffemodel", "--images", "pairs/train_pairs.txt"]
     with pytest.raises(WeightsError, match="no layer of this file fits net"):
         measure_scale.main([*arguments, "--blob", "pool1", "--quiet"])
+
+
+def test_measure_scale_refuses_nan() -> None:
+    net = load_net("teacher.prototxt", "teacher.caffemodel")
+    with torch.no_grad():
+        net.layer("conv1").blob(0)[0] = math.nan
+    net.save("nan.caffemodel")
+    arguments = ["--model", "teacher.prototxt", "--weights", "nan.caffemodel", "--images", "pairs/train_pairs.txt"]
+    with pytest.raises(DataError, match="blob 'conv1' is NaN or infinite at .* locations of .*a0.png"):
+        measure_scale.main([*arguments, "--blob", "conv1", "--quiet"])
