@@ -52,10 +52,8 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(
-        ascii(char)[1:-1] if char not in "\n\t" and unicodedata.category(char) in _UNPRINTABLE else char
-        for char in text
-    )
+    steering = {char for char in text if unicodedata.category(char) in _UNPRINTABLE} - set("\n\t")
+    return text.translate({ord(char): ascii(char)[1:-1] for char in steering})
 
 
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})

@@ -15,6 +15,7 @@ import torch
 from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, nan_in
 from caffe_compat.compare.report import Comparison, Row
 from caffe_compat.description import NetDescription
+from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.net import BlobNet, Net, Node
 from caffe_compat.proto.caffe_pb2 import NetParameter
@@ -96,7 +97,7 @@ def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
     """
     message = NetParameter(name=description.name)
     current: dict[str, str] = {}
-    taken = {top for layer in description.layers for top in layer.tops}
+    taken = UniqueNames(top for layer in description.layers for top in layer.tops)
     places: dict[Place, str] = {}
     for number, layer in enumerate(description.layers):
         copy = message.layer.add()
@@ -109,10 +110,7 @@ def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
         for index, top in enumerate(layer.tops):
             name = top
             if top in current:
-                name = f"{top}@{layer.name}"
-                while name in taken:
-                    name += "+"
-                taken.add(name)
+                name = taken.fresh(f"{top}@{layer.name}")
             current[top] = places[number, index] = name
             copy.top.append(name)
     return message, places

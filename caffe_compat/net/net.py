@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat.description import NetDescription, State, describe_net, naming
+from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import NetError, nearest
 from caffe_compat.layers import Layer, Shape
 from caffe_compat.layers.sharing import Reread, with_gradient
@@ -357,15 +358,8 @@ def load_net(
 
 
 def _module_names(nodes: Sequence[Node]) -> list[str]:
-    names: list[str] = []
-    reserved = set(dir(Net)) | {"plan", "description"}
-    for node in nodes:
-        base = node.name.replace(".", "_") or node.type
-        name, k = base, 2
-        while name in names or name in reserved:
-            name, k = f"{base}__{k}", k + 1
-        names.append(name)
-    return names
+    names = UniqueNames({*dir(Net), "plan", "description"})
+    return [names.fresh(node.name.replace(".", "_") or node.type) for node in nodes]
 
 
 def _result_keys(plan: Plan) -> list[str]:

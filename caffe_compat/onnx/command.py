@@ -13,7 +13,8 @@ import numpy as np
 from caffe_compat.compare import TOLERANCE, Difference
 from caffe_compat.layers import Shape
 from caffe_compat.net import Net
-from caffe_compat.onnx.export import Dynamic, export_onnx, is_large, save_onnx
+from caffe_compat.onnx.export import Dynamic, export_onnx
+from caffe_compat.onnx.save import is_large, save_onnx
 from caffe_compat.onnx.verify import verify_onnx
 
 __all__ = ["ExportOptions", "ExportReport", "export_verified"]

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import onnx
 
-from caffe_compat.errors import CaffeCompatError, ExportError, LayerError, nearest
-from caffe_compat.files import atomic_write
+from caffe_compat.errors import ExportError, LayerError, nearest
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
 from caffe_compat.onnx.graph import Dim, GraphBuilder
 from caffe_compat.onnx.metadata import NET, RENAMED, SIZES, add_facts
-from caffe_compat.onnx.shapes import KINDS, NetShapes, find_sizes, infer_shapes, net_shapes
+from caffe_compat.onnx.save import check_model, save_onnx
+from caffe_compat.onnx.shapes import KINDS, NetShapes, Size, find_sizes, infer_shapes, net_shapes
 
-__all__ = ["Dynamic", "export_onnx", "is_large", "save_onnx"]
+__all__ = ["Dynamic", "export_onnx"]
 
 PathLike = str | os.PathLike[str]
 Dynamic = bool | Sequence[str]
-_LARGE = 2**31 - 2**20  #: bytes of weights from which protobuf cannot hold the model in one piece
 
 
 def export_onnx(
@@ -61,83 +57,14 @@ def export_onnx(
     _check_nodes(net, nodes)
     shapes = _input_shapes(net, needed, inputs or {})
     _check_shapes(net, nodes, shapes)
-    error: ExportError | None = None
-    for kinds in _choices(dynamic) if shapes else [()]:
-        try:
-            sizes, refusals = find_sizes(net, nodes, shapes, kinds)
-            if dynamic is not True and refusals:
-                kind, reason = next(iter(refusals.items()))
-                raise ExportError(
-                    f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
-                )
-            model = _write(net, nodes, wanted, net_shapes(net, nodes, shapes, sizes), opset)
-            break
-        except ExportError as refusal:
-            error = refusal
-    else:
-        raise error or ExportError("nothing to export")
+    model, sizes = _try_choices(net, nodes, wanted, shapes, dynamic, opset)
     facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}}
     add_facts(model, {**facts, **(metadata or {})})
     if path is None:
-        _check_model(model)
+        check_model(model)
     else:
         save_onnx(model, path)
     return model
-
-
-def save_onnx(model: onnx.ModelProto, path: PathLike, external: bool | None = None, check: bool = True) -> None:
-    """Check a model and write it, whole or not at all.
-
-    Args:
-        check: False if it was checked before (:func:`export_onnx` does).
-        external: whether the weights go to a second file, ``path`` with ``.data`` appended; by default those of 2 GB
-            or more, which one file cannot hold.
-
-    Raises:
-        ExportError: onnx.checker refuses the model; nothing is written then.
-        CaffeCompatError: the file cannot be written.
-    """
-    target = Path(path)
-    if not (is_large(model) if external is None else external):
-        if check:
-            _check_model(model)
-        with atomic_write(target) as stream:
-            stream.write(model.SerializeToString())
-        return
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-            data = f"{target.name}.data"
-            saved = _save_external(model, Path(folder) / target.name, data)
-            shutil.copymode(saved, Path(folder) / data)
-            os.replace(Path(folder) / data, target.parent / data)
-            os.replace(saved, target)
-    except OSError as error:
-        raise CaffeCompatError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def is_large(model: onnx.ModelProto) -> bool:
-    """Whether the model's weights need a file of their own."""
-    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) >= _LARGE
-
-
-def _save_external(model: onnx.ModelProto, path: Path, data: str) -> Path:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)  # onnx.save takes the weights out of the model that it is given
-    onnx.save_model(copy, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data)
-    _check_model(str(path))
-    return path
-
-
-def _check_model(model: onnx.ModelProto | str) -> None:
-    if isinstance(model, onnx.ModelProto) and is_large(model):
-        with tempfile.TemporaryDirectory() as folder:
-            _save_external(model, Path(folder) / "model.onnx", "model.onnx.data")
-        return
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"onnx.checker refuses the model: {error}") from error
 
 
 # -- what is asked for ------------------------------------------------------------------------------------------
@@ -182,6 +109,25 @@ def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
     if isinstance(dynamic, bool):
         return [KINDS, KINDS[:1], ()] if dynamic else [()]
     return [tuple(kind for kind in KINDS if kind in dynamic)]
+
+
+def _try_choices(
+    net: Net, nodes: Sequence[Node], outputs: Sequence[int], inputs: Mapping[str, Shape], dynamic: Dynamic, opset: int
+) -> tuple[onnx.ModelProto, list[Size]]:
+    """The model with the most dynamic sizes, and these."""
+    error: ExportError | None = None
+    for kinds in _choices(dynamic) if inputs else [()]:
+        try:
+            sizes, refusals = find_sizes(net, nodes, inputs, kinds)
+            if dynamic is not True and refusals:
+                kind, reason = next(iter(refusals.items()))
+                raise ExportError(
+                    f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
+                )
+            return _write(net, nodes, outputs, net_shapes(net, nodes, inputs, sizes), opset), sizes
+        except ExportError as refusal:
+            error = refusal
+    raise error or ExportError("nothing to export")
 
 
 def _needed(net: Net, outputs: Iterable[int]) -> tuple[list[Node], set[int]]:

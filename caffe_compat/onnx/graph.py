@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import ExportError
 from caffe_compat.layers import Layer, Shape
 from caffe_compat.onnx.tidy import prune, remove_aliases
@@ -40,8 +41,8 @@ class GraphBuilder:
             raise ExportError(f"opset is {opset}, expected {OPSETS[0]} to {OPSETS[1]}")
         self.name, self.opset = name, opset
         self.blobs = set(blobs)
-        self._taken = set(self.blobs)
-        self._node_names: set[str] = set()
+        self._taken = UniqueNames(self.blobs)
+        self._node_names = UniqueNames()
         self._nodes: list[onnx.NodeProto] = []
         self._initializers: dict[str, onnx.TensorProto] = {}
         self._constants: dict[tuple[Any, ...], str] = {}
@@ -119,7 +120,7 @@ class GraphBuilder:
 
     def fresh(self, base: str) -> str:
         """A name that nothing has yet, ``base`` itself if possible."""
-        return _unique(base, self._taken)
+        return self._taken.fresh(base)
 
     def set_shape(self, blob: str, shape: Sequence[int | None]) -> None:
         """Make the shape of a blob known."""
@@ -138,7 +139,7 @@ class GraphBuilder:
         self._layer = None
         for node in self._nodes[first:]:
             last = not set(tops).isdisjoint(node.output)
-            node.name = _unique(layer.name if last else f"{layer.name}/{node.op_type}", self._node_names)
+            node.name = self._node_names.fresh(layer.name if last else f"{layer.name}/{node.op_type}")
 
     def model(
         self, inputs: Mapping[str, Sequence[Dim]], outputs: Mapping[str, Sequence[Dim]], doc: str = ""
@@ -151,7 +152,7 @@ class GraphBuilder:
         nodes = remove_aliases(self._nodes, {*inputs, *self._initializers}, list(outputs), self.blobs)
         nodes = prune(nodes, outputs)
         for node in nodes:
-            node.name = node.name or _unique(node.op_type, self._node_names)
+            node.name = node.name or self._node_names.fresh(node.op_type)
         used = {name for node in nodes for name in node.input}
         graph = helper.make_graph(
             nodes,
@@ -180,11 +181,3 @@ class GraphBuilder:
             yield
         except (ValueError, TypeError) as error:
             raise self._error(f"writes a node that ONNX does not know: {error}") from error
-
-
-def _unique(base: str, taken: set[str]) -> str:
-    name, k = base, 2
-    while name in taken:
-        name, k = f"{base}__{k}", k + 1
-    taken.add(name)
-    return name

@@ -169,13 +169,16 @@ def parse(text: str, message_class: type[M], filename: str | None = None) -> M:
 def layer_lines(text: str) -> list[int]:
     """Line numbers (from 1) of all top-level ``layer`` and ``layers`` blocks, in order; list form included."""
     lines: list[int] = []
+    line = counted = 0  # line ends before the offset ``counted``
     depth, listed, field = 0, False, Token("", "", 0)
     for token in tokens(text):
         if token.kind == "name" and depth == 0:
             field = token
         elif token.text in ("{", "<") and token.kind == "symbol":
             if depth == 0 and field.text in ("layer", "layers"):
-                lines.append(_position(text, token.start if listed else field.start)[0])
+                start = token.start if listed else field.start
+                line, counted = line + text.count("\n", counted, start), start
+                lines.append(line + 1)
             depth += 1
         elif token.text in ("}", ">") and token.kind == "symbol":
             depth -= 1
