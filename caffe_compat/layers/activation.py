@@ -13,6 +13,7 @@ from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape, register
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
+from caffe_compat.random import Draw
 
 __all__ = [
     "BNLL",
@@ -346,13 +347,15 @@ class Dropout(NeuronLayer):
         self.ratio, self.scale_train = float(dropout.dropout_ratio), bool(dropout.scale_train)
         if not 0 <= self.ratio <= 1:
             raise self.error(f"dropout_param.dropout_ratio is {self.ratio:g}, expected 0 to 1")
+        self._draw = Draw()
 
     def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
         """A new mask every time in TRAIN."""
-        if self.training:
-            dropped = F.dropout(bottom, self.ratio)
-            return dropped if self.scale_train else dropped * (1 - self.ratio)
-        return bottom if self.scale_train else bottom * (1 - self.ratio)
+        kept = 1 - self.ratio
+        if not self.training:
+            return bottom if self.scale_train else bottom * kept
+        mask = torch.empty_like(bottom).bernoulli_(kept, generator=self._draw.generator(bottom.device))
+        return bottom * (mask.div_(kept) if self.scale_train and kept else mask)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """What it is in TEST: nothing, or a factor."""

@@ -1,6 +1,6 @@
 """How Caffe initialises blobs.
 
-Source: BVLC Caffe 1.0, ``filler.hpp``.  Distributions are Caffe's; the random streams are torch's.
+Source: BVLC Caffe 1.0, ``filler.hpp``.  Distributions are Caffe's, the numbers are not; see :mod:`caffe_compat.random`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caffe_compat import random
 from caffe_compat.errors import CaffeCompatError, LayerError, nearest
 
 __all__ = ["CONSTANT_ZERO", "Filler"]
@@ -84,26 +85,26 @@ class Filler:
         blob.fill_(self.value)
 
     def _uniform(self, blob: Tensor) -> None:
-        blob.uniform_(self.min, self.max)
+        blob.uniform_(self.min, self.max, generator=random.generator(blob.device))
 
     def _gaussian(self, blob: Tensor) -> None:
-        blob.normal_(self.mean, self.std)
+        blob.normal_(self.mean, self.std, generator=random.generator(blob.device))
         if self.sparse >= 0:
             keep = self.sparse / blob.shape[0]  # Caffe divides by the number of outputs, whatever its comment says
             if keep > 1:
                 raise ValueError(f"sparse is {self.sparse}, expected at most shape[0] = {blob.shape[0]}")
-            blob.mul_(torch.empty_like(blob).bernoulli_(keep))
+            blob.mul_(torch.empty_like(blob).bernoulli_(keep, generator=random.generator(blob.device)))
 
     def _positive_unitball(self, blob: Tensor) -> None:
-        rows = blob.uniform_(0, 1).view(blob.shape[0], -1)
+        rows = blob.uniform_(0, 1, generator=random.generator(blob.device)).view(blob.shape[0], -1)
         rows.div_(rows.sum(1, keepdim=True))
 
     def _xavier(self, blob: Tensor) -> None:
         bound = math.sqrt(3 / self._fan(blob))
-        blob.uniform_(-bound, bound)
+        blob.uniform_(-bound, bound, generator=random.generator(blob.device))
 
     def _msra(self, blob: Tensor) -> None:
-        blob.normal_(0, math.sqrt(2 / self._fan(blob)))
+        blob.normal_(0, math.sqrt(2 / self._fan(blob)), generator=random.generator(blob.device))
 
     def _bilinear(self, blob: Tensor) -> None:
         if blob.dim() != 4 or blob.shape[2] != blob.shape[3]:

@@ -10,6 +10,7 @@ Caffe's windows are not torch's in three ways (BVLC Caffe 1.0, ``pooling_layer.c
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.convolution import patches
 from caffe_compat.layers.params import Params, Section, Window
+from caffe_compat.random import Draw
 
 __all__ = ["PoolWindow", "Pooling", "SPP"]
 
@@ -125,18 +127,18 @@ def average_pool(x: Tensor, window: PoolWindow) -> Tensor:
     return sums / torch.as_tensor(window.areas(image, outs), dtype=x.dtype, device=x.device)
 
 
-def stochastic_pool(x: Tensor, window: PoolWindow, training: bool) -> Tensor:
+def stochastic_pool(x: Tensor, window: PoolWindow, draw: Draw | None) -> Tensor:
     """Zeiler and Fergus: pick a value with probability in proportion to it, or weight each value with itself.
 
     Caffe has this on GPUs only.  TRAIN: the first value (row-major) at which the running sum reaches u times the sum, u
-    uniform in [0, 1).  TEST: sum of squares over sum, 0 where the sum is not positive.
+    uniform in [0, 1), from ``draw``.  TEST (no ``draw``): sum of squares over sum, 0 where the sum is not positive.
     """
     outs = window.sizes(x.shape[2:])
     wide = window.padded(x, outs, 0.0)
-    if training:
+    if draw is not None:
         found = patches(wide, Window(window.kernel, window.stride, (0, 0), (1, 1))).flatten(4)
         sums = found.detach().cumsum(4)
-        threshold = torch.rand_like(sums[..., -1:]) * sums[..., -1:]
+        threshold = torch.empty_like(sums[..., -1:]).uniform_(generator=draw.generator(x.device)) * sums[..., -1:]
         return found.gather(4, (sums >= threshold).byte().argmax(4, keepdim=True)).squeeze(4)
     sums = F.avg_pool2d(wide, window.kernel, window.stride, divisor_override=1)
     squares = F.avg_pool2d(wide.square(), window.kernel, window.stride, divisor_override=1)
@@ -148,6 +150,10 @@ class _PoolLayer(Layer):
     """What Pooling and SPP share: the method, and the checks of a window."""
 
     method: str
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self._draws: defaultdict[PoolWindow, Draw] = defaultdict(Draw)
 
     def check_image(self, bottom: Shape) -> None:
         """Exactly four axes."""
@@ -188,7 +194,7 @@ class _PoolLayer(Layer):
             return max_pool(bottom, window, mask)
         if self.method == "AVE":
             return average_pool(bottom, window), None
-        return stochastic_pool(bottom, window, self.training), None
+        return stochastic_pool(bottom, window, self._draws[window] if self.training else None), None
 
     # -- ONNX -------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from caffe_compat import random
 from caffe_compat.description import naming
 from caffe_compat.errors import NetError
 from caffe_compat.layers import Shape, count
@@ -276,7 +277,7 @@ class BlobNet:
             self.blobs[blob].tensor.detach().clone().requires_grad_(grad)
             for blob, grad in zip(node.bottom_ids, node.bottom_grads, strict=True)
         )
-        with torch.enable_grad(), self._arithmetic(node):
+        with torch.enable_grad(), self._arithmetic(node), random.repeating():
             if not node.rereads:
                 return now, run_layer(self._checked, number, node, now)
             then = graph[0] if graph is not None else tuple(value.detach() for value in now)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from caffe_compat import random
 from caffe_compat.description import NetDescription, State, describe_net, naming
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import NetError, nearest
@@ -298,7 +299,7 @@ class _Rereading(torch.autograd.Function):
             for cell, value, need in zip(call.bottoms, then, needed, strict=False)
         )
         tops = tuple(cell.value.reshape(shape) for cell, shape in zip(call.tops, ctx.shapes, strict=True))
-        with torch.enable_grad():
+        with torch.enable_grad(), random.repeating():
             form = layer.backward_form(Reread(then, now, tops))
         forms = form if isinstance(form, tuple) else (form,)
         pairs = [(top, seed) for top, seed in zip(forms, seeds, strict=True) if top.requires_grad]

@@ -23,6 +23,7 @@ from caffe_compat.net import weights as weight_io
 from caffe_compat.net.blobs import gradient_of
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.proto import text
+from caffe_compat.random import Stream
 from caffe_compat.solver import snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.policies import learning_rate
@@ -68,13 +69,13 @@ class Solver:
         log.info("Initializing solver from parameters: \n" + text.format(param), "solver.cpp:45")
         nets = solver_nets(param)
         snapshots.check_prefix(param)
-        if param.random_seed >= 0:
-            torch.manual_seed(param.random_seed)
         self.device = torch.device(device or "cpu")
         files = list(weight_files(param) if weights is None else weights)
-        self.net = self._build(nets.train, weight_io.blobs_in(files))
+        self._random = self._stream()
+        with self._random.use():
+            self.net = self._build(nets.train, weight_io.blobs_in(files))
+            self.test_nets = [self._build_test(description) for description in nets.tests]
         self.engine = BlobNet(self.net, keep_graph=False)
-        self.test_nets = [self._build_test(description) for description in nets.tests]
         self.test_engines = [BlobNet(net) for net in self.test_nets]
         self._debug = DebugInfo(self.engine, enabled=False)
         for engine in self.test_engines:
@@ -107,6 +108,10 @@ class Solver:
         net = self._build(description, {name: set(blobs) for name, blobs in known.items()})
         net.share_with(self.net)
         return net
+
+    def _stream(self) -> Stream:
+        """Random numbers of this solver alone: a function of ``random_seed``, or else of the stream of the caller."""
+        return Stream(self.param.random_seed if self.param.random_seed >= 0 else None)
 
     def load_weights(self, file: str) -> None:
         """Start from a weights file: train net and layers that only the test nets have."""
@@ -159,7 +164,9 @@ class Solver:
             log.info("Optimization stopped early.", "solver.cpp:295")
             return
         if param.display and self.iter % param.display == 0:
-            loss = self.engine.forward()
+            self._random.turn_to(self.iter)
+            with self._random.use():
+                loss = self.engine.forward()
             self._smooth(loss, self.iter, start)
             log.info(f"Iteration {self.iter}, loss = {log.number(self.smoothed_loss)}", "solver.cpp:310")
         if param.test_interval and self.iter % param.test_interval == 0:
@@ -170,6 +177,7 @@ class Solver:
         """Do ``iterations`` updates, with the tests and snapshots that fall due."""
         param = self.param
         start, stop = self.iter, self.iter + iterations
+        self._random = self._stream()
         self._losses, self.smoothed_loss = [], 0.0
         clock = (time.perf_counter(), self.iter)
         while self.iter < stop:
@@ -206,13 +214,12 @@ class Solver:
         return True
 
     def _forward_backward(self) -> float:
-        if self.param.random_seed >= 0:
-            # one stream per iteration, so that a resumed run draws what an uninterrupted one would
-            torch.manual_seed((self.param.random_seed * 1_000_003 + self.iter) % 2**63)
+        self._random.turn_to(self.iter)  # so that a resumed run draws what an uninterrupted one would
         total = 0.0
-        for _ in range(self.param.iter_size):
-            total += self.engine.forward()
-            self.engine.backward()
+        with self._random.use():
+            for _ in range(self.param.iter_size):
+                total += self.engine.forward()
+                self.engine.backward()
         return total / self.param.iter_size
 
     def _smooth(self, loss: float, iteration: int, start: int) -> None:
@@ -297,6 +304,7 @@ class Solver:
     def _test(self, index: int, engine: BlobNet) -> dict[str, Any] | None:
         log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:331")
         engine.net.share_with(self.net)
+        self._random.turn_to(("test", index, self.iter))
         scores = Scores(engine)
         iterations = self.param.test_iter[index]
         for _ in range(iterations):
@@ -307,7 +315,8 @@ class Solver:
                 self.stopped_early = True
                 log.info("Test interrupted.", "solver.cpp:365")
                 return None
-            scores.add(engine.forward())
+            with self._random.use():
+                scores.add(engine.forward())
         if self.param.test_compute_loss:
             log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:371")
         return scores.report("Test", "solver.cpp:398")

@@ -99,3 +99,11 @@ def test_refusals(kind, body, shape, tops, message):
 def test_prelu_keeps_its_channels():
     with pytest.raises(ShapeError, match="has 4 channels, expected 3"):
         one_layer("PReLU", "", (2, 3)).top_shapes([(2, 4)])
+
+
+def test_a_compiled_dropout_is_one_graph() -> None:
+    layer = one_layer("Dropout", "", (2000,), phase="TRAIN")
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    values = compiled(torch.ones(2000))
+    assert set(values.unique().tolist()) == {0.0, 2.0} and 800 < int((values == 0).sum()) < 1200
+    assert not compiled(torch.ones(2000)).equal(values)

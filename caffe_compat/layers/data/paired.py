@@ -85,10 +85,6 @@ class PairedImageData(DataLayer):
         short_side, multiple = int(section.short_side), int(section.multiple_of)
         return resize if resize[0] else None, short_side, crop if crop[0] else None, multiple
 
-    def reseeded(self) -> None:
-        """Shuffle with the new seed."""
-        self.order = Order(len(self.pairs), self.shuffle, self.seed)
-
     def read(self, number: int) -> tuple[np.ndarray, ...]:
         """Batch ``number``: the first images and the second images, (batch, 3, height, width) each."""
         random = self.random(number)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffe_compat import random
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
@@ -29,8 +30,9 @@ class DataLayer(Layer):
     The batches come as float32 on the device (and in the type) that the net was moved to.
 
     Attributes:
-        seed: of everything random here.  By default made from torch's seed (``torch.manual_seed``, which a solver sets
-            from ``random_seed``), the layer's name and its phase, so that it does not depend on what else was drawn.
+        seed: of everything random here.  By default made from the seed of the random stream in use (``random_seed`` of
+            a solver, else ``torch.manual_seed``), the layer's name and its phase, so that it does not depend on what
+            else was drawn.
         shapes: of the tops, as of the last batch.
     """
 
@@ -64,21 +66,6 @@ class DataLayer(Layer):
         if batches < 0:
             raise self.error(f"cannot seek to batch {batches}, expected 0 or more")
         self._position = batches
-
-    def state(self) -> dict[str, int]:
-        """What is needed to go on from here in another process: ``{"seed": ..., "position": ...}``."""
-        return {"seed": self.seed, "position": self._position}
-
-    def load_state(self, state: dict[str, int]) -> None:
-        """Go on from what :meth:`state` returned."""
-        self.seek(int(state["position"]))
-        if int(state["seed"]) != self.seed:
-            self.close()
-            self.seed = int(state["seed"])
-            self.reseeded()
-
-    def reseeded(self) -> None:
-        """Called when ``seed`` was replaced; for layers that keep an :class:`Order`."""
 
     def split(self, rank: int, count: int) -> None:
         """Be one of several solvers: take only every ``count``-th record, from record ``rank`` on.
@@ -173,6 +160,6 @@ class Order:
 
 
 def default_seed(params: Params) -> int:
-    """A seed from torch's seed, the layer's name and its phase."""
-    text = f"{torch.initial_seed()}/{params.name}/{params.phase}"
+    """A seed from that of the random stream in use, the layer's name and its phase."""
+    text = f"{random.initial_seed()}/{params.name}/{params.phase}"
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
