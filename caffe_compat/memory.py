@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+import mmap
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["SMALL", "available_memory", "human_size"]
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["SMALL", "available_memory", "human_size", "limits_apply", "populate"]
+
+NO_LIMITS = "CAFFE_COMPAT_NO_LIMITS"
+_MADV_POPULATE_WRITE = 23
 
 SMALL = 64 << 20
 """Bytes that are asked for without looking."""
@@ -15,6 +25,14 @@ _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
+
+
+def limits_apply() -> bool:
+    """Whether a file that claims far more than it holds is refused.
+
+    The environment variable ``CAFFE_COMPAT_NO_LIMITS=1`` lifts these limits, for files that are trusted.
+    """
+    return os.environ.get(NO_LIMITS, "") in ("", "0")
 
 
 def available_memory() -> int:
@@ -51,6 +69,26 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="ascii")
     except OSError:  # not this kind of system
         return ""
+
+
+def populate(array: np.ndarray) -> None:
+    """Have the system provide the memory of a new array now, in one call instead of a trap for every page.
+
+    Reading a file into memory that was never touched takes a sixth less time so.  (Huge pages would save more, but
+    where memory is fragmented the system first compacts it, for seconds.)  Does nothing where it cannot be done:
+    Linux before 5.14, other systems.
+    """
+    if sys.platform != "linux":
+        return
+    start = -(-array.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (array.ctypes.data + array.nbytes - start) // mmap.PAGESIZE * mmap.PAGESIZE
+    if size > 0:
+        _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(size), _MADV_POPULATE_WRITE)
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None)
 
 
 def human_size(size: int) -> str:

@@ -141,7 +141,9 @@ def solver(rounds: int) -> Iterator[Row]:
 
 
 def weights(rounds: int) -> Iterator[Row]:
-    """A 553 MB VGG16 file into a ready module against protobuf's runtime and numpy, each in a fresh process."""
+    """A 553 MB VGG16 file into a ready module: against protobuf's runtime and numpy, each in a fresh process, and
+    against one thread that only reads the file into new memory, in turn in one process.
+    """
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "vgg16.caffemodel"
         load_net(_prototxt("vgg16", "deploy.prototxt")).save(model)
@@ -153,7 +155,27 @@ def weights(rounds: int) -> Iterator[Row]:
         best = [min(run[0] for run in runs) for runs in (mine, theirs)]
         peak = min(run[1] for run in mine) / size
         label = f"VGG16 caffemodel, {size / 1e6:.0f} MB (our peak {peak:.2f} x file)"
-        yield label, best[0], best[1], best[0] / best[1], "<= 0.125, peak < 1.3"
+        yield label, best[0], best[1], best[0] / best[1], "<= 0.125, peak <= 1.05"
+        yield "The same, against one thread's read of the file", *_against_one_thread(model, rounds), "<= 0.65"
+
+
+def _against_one_thread(model: Path, rounds: int) -> tuple[float, float, float]:
+    """Best seconds of loading and of reading, and the median of the ratios of runs that follow each other."""
+
+    def load() -> object:
+        return load_net(_prototxt("vgg16", "deploy.prototxt"), model)
+
+    def read() -> object:
+        memory = torch.empty(model.stat().st_size, dtype=torch.uint8)
+        view = memory.numpy().data
+        with open(model, "rb", buffering=0) as stream:
+            while view:
+                view = view[stream.readinto(view) :]
+        return memory
+
+    times = [(timed(load), timed(read)) for _ in range(max(5, rounds) + 1)][1:]
+    ours, theirs = (min(run[side] for run in times) for side in (0, 1))
+    return ours, theirs, float(np.median([mine / other for mine, other in times]))
 
 
 _OURS = """
@@ -219,15 +241,16 @@ def onnx(rounds: int) -> Iterator[Row]:
     yield f"CaffeNet in ONNX Runtime, batch 10 (max difference {difference:.1g})", *times, "<= 1.0"
 
 
+def timed(function: Callable[[], Any]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
 def build(rounds: int) -> Iterator[Row]:
     """Reading and building VGG16 without weights, against making the hand-written one."""
     path = _prototxt("vgg16", "deploy.prototxt")
-
-    def timed(function: Callable[[], Any]) -> float:
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
-
     ours = min(timed(lambda: describe_net(read_net(path), State())) for _ in range(rounds))
     theirs = min(
         timed(lambda: caffe_pb2.NetParameter.FromString(read_net(path).SerializeToString())) for _ in range(rounds)

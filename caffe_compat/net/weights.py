@@ -17,6 +17,7 @@ from caffe_compat.layers import Shape
 from caffe_compat.net.plan import Node, Plan
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto import weights as binary
+from caffe_compat.proto.blob import read_all
 
 __all__ = ["blobs_in", "copy_from", "save", "save_hdf5", "share"]
 
@@ -53,17 +54,27 @@ def copy_from(plan: Plan, path: PathLike) -> list[str]:
         for blob in source.blobs:
             blob.check()
         _check_blobs(path, node, [(blob.shape, blob.legacy) for blob in source.blobs])
+    pairs = [pair for source, node in found for pair in zip(source.blobs, node.layer.blobs, strict=True)]
+    last = {parameter.data_ptr(): blob for blob, parameter in pairs}  # of those that share memory the last one counts
     with torch.no_grad():
-        for source, node in found:
-            for index, blob in enumerate(source.blobs):
-                parameter = node.layer.blobs[index]
-                if parameter.device.type == "cpu" and parameter.is_contiguous() and parameter.dtype == torch.float32:
-                    blob.read_into(parameter.detach().numpy().reshape(-1))
-                else:
-                    parameter.copy_(torch.from_numpy(blob.read()).view(parameter.shape))
-                if blob.has_diff:
-                    parameter.grad = torch.from_numpy(blob.diff()).view(parameter.shape).to(parameter.device)
+        read_all(
+            [
+                (blob, parameter.detach().numpy().reshape(-1))
+                for blob, parameter in pairs
+                if _in_place(parameter) and last[parameter.data_ptr()] is blob
+            ]
+        )
+        for blob, parameter in pairs:
+            if not _in_place(parameter):
+                parameter.copy_(torch.from_numpy(blob.read()).view(parameter.shape))
+            if blob.has_diff:
+                parameter.grad = torch.from_numpy(blob.diff()).view(parameter.shape).to(parameter.device)
     return [source.name for source in model.layers if source.name not in targets]
+
+
+def _in_place(parameter: torch.nn.Parameter) -> bool:
+    """Whether a file can be read straight into its memory."""
+    return parameter.device.type == "cpu" and parameter.is_contiguous() and parameter.dtype == torch.float32
 
 
 def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool]]) -> None:

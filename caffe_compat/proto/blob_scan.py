@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from caffe_compat.proto.wire import BYTES, FIXED32, FIXED64, MAX_AXES, MAX_COUNT, VARINT, Blob, Scanner, Segment
+from caffe_compat.proto.blob import Blob, Segment
+from caffe_compat.proto.wire import BYTES, FIXED32, FIXED64, MAX_AXES, MAX_COUNT, VARINT, Scanner
 
 __all__ = ["scan_blob"]
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from caffe_compat.errors import ModelFileError
 from caffe_compat.files import atomic_write
+from caffe_compat.proto.blob import Blob
 from caffe_compat.proto.blob_scan import scan_blob
 from caffe_compat.proto.weights import blob_chunks, varint
-from caffe_compat.proto.wire import BYTES, MAX_FILE, VARINT, Blob, Scanner
+from caffe_compat.proto.wire import BYTES, MAX_FILE, VARINT, Scanner
 
 __all__ = ["State", "read_state", "write_state"]
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from caffe_compat.errors import ModelFileError
 from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.proto.blob import Blob
 from caffe_compat.proto.blob_scan import scan_blob
 from caffe_compat.proto.caffe_pb2 import V1LayerParameter
 from caffe_compat.proto.upgrade import V1_TYPES
 from caffe_compat.proto.upgrade_v0 import V0_TYPES
-from caffe_compat.proto.wire import BYTES, MAX_AXES, MAX_COUNT, MAX_FILE, VARINT, Blob, Scanner
+from caffe_compat.proto.wire import BYTES, MAX_AXES, MAX_COUNT, MAX_FILE, VARINT, Scanner
 
 __all__ = ["ModelFile", "ModelLayer", "is_hdf5", "read_blob_proto", "scan", "write"]
 

@@ -1,23 +1,21 @@
-"""A bounds-checked scanner of protobuf bytes in a file, and the blobs it finds.
+"""A bounds-checked scanner of protobuf bytes in a file.
 
 Weights files are hundreds of megabytes of packed floats between a few hundred bytes of names and shapes.  The scanner
-reads the small parts through a window and jumps over the floats; :meth:`Blob.read` later reads those straight into
-an array.  Every length is checked against the part of the file it lies in before anything is read or allocated.
+reads the small parts through a window and jumps over the floats; :mod:`caffe_compat.proto.blob` later reads those
+straight into an array.  Every length is checked against the part of the file it lies in before anything is read or
+allocated.
 """
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import dataclass, field
-from typing import IO, Any
 
 import numpy as np
 
-from caffe_compat.errors import ModelFileError, WeightsError
+from caffe_compat.errors import ModelFileError
 from caffe_compat.files import open_existing
 
-__all__ = ["MAX_AXES", "MAX_COUNT", "MAX_FILE", "Blob", "Scanner"]
+__all__ = ["MAX_AXES", "MAX_COUNT", "MAX_FILE", "Scanner"]
 
 MAX_AXES = 32
 """Most axes of a Caffe blob."""
@@ -163,126 +161,3 @@ def _looks_like(head: bytes) -> str:
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and any(mark in head for mark in b":{<#"):
         return "this looks like a text file (prototxt?)"
     return ""
-
-
-@dataclass
-class Segment:
-    """A run of numbers in a file: ``count`` items of ``item`` bytes, one every ``stride`` bytes."""
-
-    offset: int
-    count: int
-    item: int
-    stride: int
-
-
-@dataclass
-class Blob:
-    """One stored blob: its shape, and where its numbers lie in the file.
-
-    Attributes:
-        shape: the axes; for ``legacy`` blobs always (num, channels, height, width).
-        legacy: the shape came from the four old fields, so Caffe matches it right-aligned with 1s in front.
-        error: what is wrong with it, if it cannot be used.
-    """
-
-    path: str
-    label: str
-    shape: tuple[int, ...] = ()
-    legacy: bool = False
-    stamp: tuple[int, int] = (0, 0)
-    error: ModelFileError | None = None
-    _data: list[Segment] = field(default_factory=list, repr=False)
-    _diff: list[Segment] = field(default_factory=list, repr=False)
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-    @property
-    def has_diff(self) -> bool:
-        """Whether gradients are stored too."""
-        return bool(self._diff)
-
-    def check(self) -> None:
-        """Refuse a blob whose shape is impossible or disagrees with its numbers.
-
-        Raises:
-            ModelFileError: it does; with file, byte offset, layer and blob.
-        """
-        if self.error is not None:
-            raise self.error
-
-    def read(self) -> np.ndarray:
-        """A new float32 array of the blob's shape.
-
-        Raises:
-            ModelFileError: the blob is malformed, or the file changed since it was scanned.
-        """
-        self.check()
-        array = np.empty(self.shape, np.float32)
-        self._fill(array, self._data)
-        return array
-
-    def read_into(self, array: np.ndarray) -> None:
-        """Fill a C-contiguous float32 array with as many elements as the blob (its shape may differ).
-
-        Raises:
-            WeightsError: the array has another type, layout or number of elements.
-            ModelFileError: the file changed since it was scanned.
-        """
-        if array.dtype != np.float32 or not array.flags.c_contiguous or not array.flags.writeable:
-            raise WeightsError(f"{self.label}: wants a writeable C-contiguous float32 array, got {array.dtype}")
-        self.check()
-        if array.size != self.count:
-            raise WeightsError(f"{self.label}: has {self.count} elements, the array has {array.size}")
-        self._fill(array, self._data)
-
-    def diff(self) -> np.ndarray:
-        """The stored gradients as a new float32 array.
-
-        Raises:
-            ModelFileError: there are none (see ``has_diff``), or the file changed since it was scanned.
-        """
-        self.check()
-        if not self._diff:
-            raise ModelFileError(f"{self.path}: {self.label} holds no diff")
-        array = np.empty(self.shape, np.float32)
-        self._fill(array, self._diff)
-        return array
-
-    def _fill(self, array: np.ndarray, segments: list[Segment]) -> None:
-        flat = array.reshape(-1)
-        with open_existing(self.path) as opened:
-            status = os.fstat(opened.fileno())
-            if (status.st_size, status.st_mtime_ns) != self.stamp:
-                raise ModelFileError(f"{self.path}: the file changed since it was scanned")
-            done = 0
-            for segment in segments:
-                _read_segment(opened, segment, flat[done : done + segment.count], self.path)
-                done += segment.count
-
-
-def _read_segment(raw: IO[bytes], segment: Segment, out: np.ndarray, path: str) -> None:
-    raw.seek(segment.offset)
-    if segment.item == segment.stride == 4:
-        _read_exactly(raw, out, path)
-        return
-    per_chunk = max(1, _CHUNK // segment.stride)
-    kind = f"<f{segment.item}"
-    skip = segment.stride - segment.item
-    for start in range(0, segment.count, per_chunk):
-        part = out[start : start + per_chunk]
-        buffer = np.empty((len(part), segment.stride), np.uint8)
-        _read_exactly(raw, buffer, path)
-        with np.errstate(over="ignore"):  # doubles beyond float32 become inf, as in Caffe
-            part[:] = np.ascontiguousarray(buffer[:, skip:]).view(kind)[:, 0]
-
-
-def _read_exactly(raw: Any, out: np.ndarray, path: str) -> None:
-    view = out.reshape(-1).view(np.uint8).data
-    while view:
-        got = raw.readinto(view)
-        if not got:
-            raise ModelFileError(f"{path}: the file ends early")
-        view = view[got:]

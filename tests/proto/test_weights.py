@@ -1,12 +1,15 @@
 """Weights files, states and mean files: round trips, old formats, and every way of being malformed."""
 
 import os
+import threading
 
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
 
+from caffe_compat import load_net
 from caffe_compat.errors import MissingFileError, ModelFileError, WeightsError
+from caffe_compat.proto import blob as blob_module
 from caffe_compat.proto import caffe_pb2, state, weights
 
 W = np.arange(24, dtype=np.float32).reshape(4, 3, 2) / 7
@@ -343,3 +346,74 @@ def test_state(tmp_path):
             state.read_state(path)
     with pytest.raises(ModelFileError, match="current_step"):
         state.write_state(path, state.State(1, "", -1))
+
+
+def test_several_threads_read_all_blobs(tmp_path, monkeypatch):
+    monkeypatch.setattr(blob_module, "_PART", 64)
+    monkeypatch.setattr(blob_module, "_cores", lambda: 3)
+    threads = set()
+    read = blob_module._read_segment
+    barrier = threading.Barrier(3)
+
+    def spy(*args):
+        if threading.get_ident() not in threads:
+            threads.add(threading.get_ident())
+            barrier.wait(60)
+        read(*args)
+
+    monkeypatch.setattr(blob_module, "_read_segment", spy)
+    arrays = [np.arange(1000, dtype="f4"), np.arange(7, dtype="f4") + 5000]
+    path = tmp_path / "m.caffemodel"
+    double = record(7, b"\x0a\x02\x90\x03") + record(8, np.arange(400.0).tobytes())
+    weights.write(path, "n", [(caffe_pb2.LayerParameter(name="a", type="ReLU"), arrays)])
+    path.write_bytes(path.read_bytes() + net_bytes(double))
+    blobs = [blob for layer in weights.scan(path).layers for blob in layer.blobs]
+    out = [np.full(blob.shape, -1, "f4") for blob in blobs]
+    blob_module.read_all(list(zip(blobs, out, strict=True)))
+    for got, expected in zip(out, [*arrays, np.arange(400, dtype="f4")], strict=True):
+        np.testing.assert_array_equal(got, expected)
+    assert len(threads) == 3
+
+
+def test_an_error_in_a_thread_is_told_and_ends_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(blob_module, "_PART", 64)
+    monkeypatch.setattr(blob_module, "_cores", lambda: 2)
+    path = tmp_path / "m.caffemodel"
+    weights.write(path, "n", [(caffe_pb2.LayerParameter(name="a", type="ReLU"), [np.zeros(1000, "f4")])])
+    blob = weights.scan(path).layers[0].blobs[0]
+    parts = []
+
+    def fail(stream, segment, out, name):
+        parts.append(segment)
+        raise ModelFileError(f"{name}: the file ends early")
+
+    monkeypatch.setattr(blob_module, "_read_segment", fail)
+    before = threading.active_count()
+    with pytest.raises(ModelFileError, match="ends early"):
+        blob.read()
+    assert threading.active_count() == before and len(parts) <= 2
+
+
+def test_of_blobs_that_share_memory_the_last_one_counts(tmp_path):
+    prototxt = tmp_path / "n.prototxt"
+    layer = (
+        'layer {{ name: "{}" type: "InnerProduct" bottom: "d" top: "{}" param {{ name: "w" }} '
+        "inner_product_param {{ num_output: 2 bias_term: false }} }}\n"
+    )
+    prototxt.write_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 } } }\n'
+        + layer.format("a", "a")
+        + layer.format("b", "b")
+    )
+    path = tmp_path / "w.caffemodel"
+    blobs = [np.full((2, 3), value, "f4") for value in (1, 2)]
+    for order in (("a", "b"), ("b", "a")):
+        weights.write(
+            path,
+            "n",
+            [
+                (caffe_pb2.LayerParameter(name=name, type="InnerProduct"), [blob])
+                for name, blob in zip(order, blobs, strict=True)
+            ],
+        )
+        assert (load_net(prototxt, path).layer("a").blobs[0] == 2).all()
