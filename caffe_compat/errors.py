@@ -41,6 +41,7 @@ __all__ = [
     "WeightsError",
     "WriteError",
     "nearest",
+    "one_line",
     "printable",
 ]
 
@@ -167,3 +168,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A hint ``" (did you mean 'x'?)"`` with the nearest of the known names, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def one_line(error: BaseException, longest: int = 200) -> str:
+    """What another library's exception says, on one line and not without end; its type where it says nothing."""
+    text = " ".join(str(error).split())
+    if not text:
+        return type(error).__name__
+    return text if len(text) <= longest else f"{text[:longest]}..."

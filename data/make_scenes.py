@@ -7,22 +7,16 @@ Frames that are there already are kept, so an interrupted run goes on where it s
 from __future__ import annotations
 
 import argparse
-import signal
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 
-import cv2
-import torch
 from tqdm import tqdm
 
 from caffe_compat.cli import run
 from caffe_compat.errors import UsageError
-from caffe_compat.scenes import CLASSES, FrameSpec, Settings, frame_specs, open_root, write_frames, write_lists
-
-CHUNK = 32
+from caffe_compat.frames import map_jobs
+from caffe_compat.scenes import CLASSES, Settings, frame_specs, open_root, write_frame, write_lists
 
 
 def parse_args(arguments: list[str] | None) -> argparse.Namespace:
@@ -40,48 +34,18 @@ def parse_args(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def one_thread() -> None:
-    """Frames are small: threads inside one cost more than they bring."""
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-
-
-def write_chunk(root: Path, settings: Settings, specs: list[FrameSpec]) -> int:
-    return sum(1 for _ in write_frames(root, settings, specs))
-
-
-def write_all(root: Path, settings: Settings, workers: int) -> Iterator[int]:
-    """Write every frame; yields how many were finished each time."""
-    specs = frame_specs(settings)
-    chunks = [specs[i : i + CHUNK] for i in range(0, len(specs), CHUNK)]
-    if workers == 1:
-        one_thread()
-        yield from (write_chunk(root, settings, chunk) for chunk in chunks)
-        return
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), get_context("spawn"), one_thread)
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # inherited: Ctrl-C is for the parent alone
-    try:
-        futures = [pool.submit(write_chunk, root, settings, chunk) for chunk in chunks]
-        signal.signal(signal.SIGINT, handler)
-        for done in as_completed(futures):
-            yield done.result()
-    finally:
-        signal.signal(signal.SIGINT, handler)
-        pool.shutdown(cancel_futures=True)  # waits for the running chunks, so that no frame is half-written
-
-
 def main(arguments: list[str] | None) -> int:
     args = parse_args(arguments)
     if args.workers < 1:
         raise UsageError(f"--workers is {args.workers}, expected at least 1")
     settings = Settings(args.train, args.pairs, args.val, args.test, args.seed, args.width, args.height)
     open_root(args.out, settings, args.overwrite)
-    start = time.perf_counter()
-    with tqdm(total=len(frame_specs(settings)), unit="frame") as bar:
-        for count in write_all(args.out, settings, args.workers):
-            bar.update(count)
+    start, specs = time.perf_counter(), frame_specs(settings)
+    done = map_jobs(partial(write_frame, args.out, settings), specs, args.workers)
+    for _ in tqdm(done, total=len(specs), unit="frame"):
+        pass
     write_lists(args.out, settings)
-    total = len(frame_specs(settings))
+    total = len(specs)
     print(f"{args.out}: {total} frames of {settings.width} x {settings.height} in {time.perf_counter() - start:.1f} s")
     print(f"  train {settings.train} (labelled), pairs {settings.pairs}, val {settings.val}, test {settings.test}")
     print(f"  {len(CLASSES)} classes: {', '.join(CLASSES)}")

@@ -12,8 +12,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "caffe_compat"
 RANK = {
     "errors": 0, "files": 0, "log": 0, "cli": 0, "config": 0, "memory": 0, "random": 0,
+    "documents": 0, "stamps": 0, "frames": 2.5, "depth": 2.6,
     "proto": 1, "description": 2, "layers": 3, "net": 4, "solver": 5, "compare": 5, "onnx": 5.5, "pycaffe": 6,
-    "depth": 7, "datasets": 7.2, "scenes": 7.5, "transfer": 8, "commands": 9, "bench": 9,
+    "datasets": 7.2, "scenes": 7.5, "transfer": 8, "commands": 9, "bench": 9,
 }  # fmt: skip
 
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caffe_compat.commands.flags import torch_device
-from caffe_compat.datasets.index import index_frames
+from caffe_compat.datasets.index import index_records
+from caffe_compat.datasets.labelled import labelled_records
 from caffe_compat.datasets.motorcycle import motorcycle_frame
-from caffe_compat.datasets.nyud2 import labelled_frames
 from caffe_compat.datasets.pairs import finished, hold_out, write_pairs
+from caffe_compat.datasets.record import FrameRecord, depth_frames
 from caffe_compat.datasets.selection import MAX_GAP, enough_depth, select
-from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split, sun_frames
+from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import (
     VideoPair,
@@ -21,15 +22,16 @@ from caffe_compat.datasets.video import (
     scene_folders,
     scene_name,
     synchronise,
-    video_frames,
 )
 from caffe_compat.datasets.walk import walk
-from caffe_compat.depth.batch import Kind, Options, Report, run_frames
 from caffe_compat.depth.camera import CAMERAS, Camera
+from caffe_compat.depth.disparity import DISPARITY_SCALE, resolve_scale
 from caffe_compat.depth.fill import FILL_METHODS
-from caffe_compat.depth.frames import FileSource, Frame
 from caffe_compat.depth.io import ENCODINGS, DepthFormat
+from caffe_compat.depth.modalities import Kind, Options
+from caffe_compat.depth.sources import FileSource
 from caffe_compat.errors import DataError, MissingFileError, UsageError
+from caffe_compat.frames import Frame, Report, run_frames
 
 __all__ = [
     "FILE_ARGUMENTS",
@@ -83,6 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
     sets.add_argument("--hold-out", type=int, metavar="N", help="also split the pairs; every Nth frame validates")
     sets.add_argument("--hold-out-scenes", type=int, metavar="N", help="the same by scenes: every Nth scene validates")
     add_hole_arguments(parser)
+    parser.add_argument(
+        "--near", type=float, metavar="METRES", help="nearest depth of the set: scales the disparity channel so that "
+        "it just does not clip (one set, and the sets its net is used on, need one scale)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--scale", type=float, help=f"of the disparity channel, over depth in cm (default {DISPARITY_SCALE:g}, the "
+        "paper's, which clips nearer than 1.22 m)",
+    )  # fmt: skip
     parser.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
     parser.add_argument("--gpu", type=int, help="compute on this CUDA device")
     parser.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other parameters")
@@ -125,15 +135,16 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
     if arguments.workers < 0:
         raise UsageError(f"--workers is {arguments.workers}, expected 0 or more")
     device = str(torch_device("" if arguments.gpu is None else str(arguments.gpu)))
-    options = Options(kind, arguments.fill, arguments.overwrite, device, arguments.min_depth, arguments.max_depth)
+    scale = resolve_scale(arguments.scale, arguments.near)
+    options = Options(kind, arguments.fill, device, arguments.min_depth, arguments.max_depth, scale)
     if not arguments.output and not arguments.stereo_motorcycle:
         raise UsageError("--output is missing")
     found = Report()
     if arguments.seed is not None and arguments.count is None:
         raise UsageError("--seed goes with --count")
-    data_set, frames = _frames(arguments, kind, found)
+    data_set, frames = _frames(arguments, options, found)
     lists = _lists(arguments, frames) if data_set else {}  # wrong arguments are noticed before the work
-    report = run_frames(frames, options, workers=arguments.workers, progress=not arguments.quiet)
+    report = run_frames(frames, overwrite=arguments.overwrite, workers=arguments.workers, progress=not arguments.quiet)
     if len(frames) == 1 and report.failed and not data_set:
         raise DataError(report.failed[0][1])
     if len(report.failed) == len(frames):
@@ -162,36 +173,40 @@ def parse_numbers(text: str) -> list[int]:
     return numbers
 
 
-def _frames(arguments: argparse.Namespace, kind: Kind, found: Report) -> tuple[bool, list[Frame]]:
+def _frames(arguments: argparse.Namespace, options: Options, found: Report) -> tuple[bool, list[Frame]]:
     """Whether the input is a data set, and what to do; what cannot be used of it is noted in ``found``."""
     source = _source(arguments)
     _refuse_others(arguments, source)
     if source == "--stereo-motorcycle":
-        return False, [motorcycle_frame(arguments.stereo_motorcycle, kind)]
+        return False, [motorcycle_frame(arguments.stereo_motorcycle, options)]
     if source == "depth files":
-        return False, _file_frames(arguments, kind)
+        return False, _file_frames(arguments, options)
+    return True, depth_frames(_records(arguments, source, found), arguments.output, options)
+
+
+def _records(arguments: argparse.Namespace, source: str, found: Report) -> list[FrameRecord]:
     if source == "--index":
-        return True, index_frames(arguments.index, arguments.output, kind)
+        return index_records(arguments.index)
     (path,) = arguments.input
     if source == "SUN RGB-D":
-        return True, _sun_frames(path, arguments, kind, found)
+        return _sun_records(path, arguments, found)
     if source == "NYUD2 raw video":
-        return True, _video_frames(path, arguments, kind, found)
+        return [pair.record() for pair in _video_pairs(path, arguments, found)]
     numbers = None if arguments.frames is None else parse_numbers(arguments.frames)
-    return True, labelled_frames(path, arguments.output, kind, numbers, crop=not arguments.no_crop)
+    return labelled_records(path, numbers, crop=not arguments.no_crop)
 
 
-def _sun_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: Report) -> list[Frame]:
+def _sun_records(path: str, arguments: argparse.Namespace, found: Report) -> list[FrameRecord]:
     frames = find_frames(path, found.failed)
     if arguments.exclude_nyud2 == "all":
         frames = [frame for frame in frames if frame.nyud2 is None]
     elif arguments.exclude_nyud2:
         splits = NYUD2Tree.read_splits(arguments.exclude_nyud2)
         frames = exclude_nyud2(frames, [*splits["val"], *splits["test"]])
-    return sun_frames(frames, arguments.output, kind)
+    return [frame.record() for frame in frames]
 
 
-def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: Report) -> list[Frame]:
+def _video_pairs(path: str, arguments: argparse.Namespace, found: Report) -> list[VideoPair]:
     scenes: dict[str, list[VideoPair]] = {}
     for folder in scene_folders(path):
         try:
@@ -204,10 +219,8 @@ def _video_frames(path: str, arguments: argparse.Namespace, kind: Kind, found: R
             lost = f"{len(pairs) - len(near)} of {len(pairs)} depth frames have no colour frame within 1/30 s"
             found.warned.append((folder, f"{lost} and are left out"))
     if arguments.count is not None:
-        return video_frames(
-            select(scenes, arguments.count, arguments.seed or 0, usable=enough_depth), arguments.output, kind
-        )
-    return video_frames([pair for pairs in scenes.values() for pair in pairs], arguments.output, kind)
+        return select(scenes, arguments.count, arguments.seed or 0, usable=enough_depth)
+    return [pair for pairs in scenes.values() for pair in pairs]
 
 
 def _source(arguments: argparse.Namespace) -> str:
@@ -259,8 +272,8 @@ def _refuse_others(arguments: argparse.Namespace, source: str) -> None:
             raise UsageError(f"--{name.replace('_', '-')} does not go with {source}{hint}")
 
 
-def _file_frames(arguments: argparse.Namespace, kind: Kind) -> list[Frame]:
-    camera = file_camera(arguments) if kind == "hha" else None
+def _file_frames(arguments: argparse.Namespace, options: Options) -> list[Frame]:
+    encoder = options.encoder(file_camera(arguments) if options.kind == "hha" else None)
     form = file_form(arguments)
     files = _inputs(arguments)
     suffix = Path(arguments.output).suffix.lower()
@@ -279,7 +292,7 @@ def _file_frames(arguments: argparse.Namespace, kind: Kind) -> list[Frame]:
         if os.path.realpath(output) == os.path.realpath(path):
             raise UsageError(f"{path} is its own output, it would be overwritten")
         raw, color = beside_raw(path), beside_color(path)
-        frames.append(Frame(FileSource(str(path), form, raw, color), str(output), camera))
+        frames.append(Frame(FileSource(str(path), form, raw, color), encoder, str(output)))
     return frames
 
 

@@ -13,13 +13,14 @@ from caffe_compat.commands.depth_images import (
     file_camera,
     file_form,
 )
-from caffe_compat.datasets.nyud2 import LabelledSource
-from caffe_compat.depth.batch import Options, fill_reading
+from caffe_compat.datasets.labelled import LabelledSource
 from caffe_compat.depth.camera import CAMERAS, Camera
-from caffe_compat.depth.frames import DepthSource, FileSource
 from caffe_compat.depth.hha import hha
+from caffe_compat.depth.modalities import Options, fill_reading
 from caffe_compat.depth.show import draw_frame, save_figure, summarize
+from caffe_compat.depth.sources import FileSource
 from caffe_compat.errors import DataError, UsageError
+from caffe_compat.frames import Source
 
 __all__ = ["add_arguments", "show_depth"]
 
@@ -46,18 +47,20 @@ def show_depth(arguments: argparse.Namespace) -> list[str]:
     """
     _check_output(arguments)
     source, camera = _labelled(arguments) if arguments.frame is not None else _single(arguments)
-    reading = source.read()
     options = Options("hha", arguments.fill, nearest=arguments.min_depth, farthest=arguments.max_depth)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        reading = source.read()
     try:
         depth, missing = fill_reading(reading, options)
-        with warnings.catch_warnings(record=True) as caught:
+        with warnings.catch_warnings(record=True) as more:
             warnings.simplefilter("always")
             parts = hha(depth, camera, missing, parts=True)
         figure = draw_frame(depth, camera, missing, reading.color, title=arguments.title or source.name, parts=parts)
     except DataError as error:
         raise DataError(f"{source.name}: {error}") from error
     save_figure(arguments.output, figure)
-    warned = [f"warning: {source.name}: {warning.message}" for warning in caught]
+    warned = [f"warning: {source.name}: {warning.message}" for warning in (*caught, *more)]
     return [source.name, *summarize(depth, parts, missing).lines(), *warned, f"wrote {arguments.output}"]
 
 
@@ -71,7 +74,7 @@ def _check_output(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--output {output} is an input, it would be overwritten")
 
 
-def _single(arguments: argparse.Namespace) -> tuple[DepthSource, Camera]:
+def _single(arguments: argparse.Namespace) -> tuple[Source, Camera]:
     """The frame of a depth file."""
     if Path(arguments.depth).suffix.lower() == ".mat":
         raise UsageError(f"{arguments.depth} holds many frames, say which with --frame")
@@ -79,7 +82,7 @@ def _single(arguments: argparse.Namespace) -> tuple[DepthSource, Camera]:
     return FileSource(arguments.depth, file_form(arguments), arguments.raw_depth, arguments.color), camera
 
 
-def _labelled(arguments: argparse.Namespace) -> tuple[DepthSource, Camera]:
+def _labelled(arguments: argparse.Namespace) -> tuple[Source, Camera]:
     """A frame of the labelled data set, cropped to its valid part."""
     if Path(arguments.depth).suffix.lower() != ".mat":
         raise UsageError(f"--frame counts the frames of a .mat, but {arguments.depth} is none")

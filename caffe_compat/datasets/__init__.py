@@ -8,17 +8,20 @@ from caffe_compat.datasets.boxes import (
     read_proposals,
     write_ground_truth,
 )
-from caffe_compat.datasets.index import index_frames
+from caffe_compat.datasets.index import index_records
+from caffe_compat.datasets.labelled import LabelledSource, labelled_records
 from caffe_compat.datasets.mat import read_mat
-from caffe_compat.datasets.nyud2 import CLASSES, LabelledFrame, LabelledNYUD2, LabelledSource, labelled_frames
+from caffe_compat.datasets.nyud2 import CLASSES, LabelledFrame, LabelledNYUD2
 from caffe_compat.datasets.pairs import hold_out, read_pair_list, write_pairs
+from caffe_compat.datasets.record import FrameRecord, depth_frames
 from caffe_compat.datasets.selection import read_selection, select, write_selection
-from caffe_compat.datasets.sunrgbd import SunFrame, exclude_nyud2, find_frames, read_split, sun_frames
+from caffe_compat.datasets.sunrgbd import SunFrame, exclude_nyud2, find_frames, read_split
 from caffe_compat.datasets.tree import NYUD2Tree, Segmentation
-from caffe_compat.datasets.video import VideoPair, scene_folders, scenes_of_split, synchronise, video_frames
+from caffe_compat.datasets.video import VideoPair, scene_folders, scenes_of_split, synchronise
 
 __all__ = [
     "CLASSES",
+    "FrameRecord",
     "GroundTruth",
     "LabelledFrame",
     "LabelledNYUD2",
@@ -29,11 +32,12 @@ __all__ = [
     "VideoPair",
     "boxes_from_labels",
     "boxes_from_segmentation",
+    "depth_frames",
     "exclude_nyud2",
     "find_frames",
     "hold_out",
-    "index_frames",
-    "labelled_frames",
+    "index_records",
+    "labelled_records",
     "read_ground_truth",
     "read_mat",
     "read_pair_list",
@@ -43,9 +47,7 @@ __all__ = [
     "scene_folders",
     "scenes_of_split",
     "select",
-    "sun_frames",
     "synchronise",
-    "video_frames",
     "write_ground_truth",
     "write_pairs",
     "write_selection",

@@ -1,4 +1,4 @@
-"""Boxes of NYUD2's objects and proposals: from label maps, and in the published .mat files.
+"""Boxes of objects and proposals: from label maps, and in .mat files as NYUD2's are published.
 
 Files count pixels from 1; everything returned here counts from 0.  A box holds its last row and column, so a single
 pixel has x1 = x2.  Coordinates are float32 (the published code's uint16 wraps when 1 is taken from a 0).
@@ -15,7 +15,6 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from caffe_compat.datasets.mat import read_mat, write_mat
-from caffe_compat.datasets.nyud2 import CLASSES
 from caffe_compat.errors import DataError, nearest
 
 __all__ = [
@@ -54,7 +53,7 @@ class GroundTruth:
         return len(self.names)
 
 
-def read_ground_truth(path: str | os.PathLike[str], classes: Sequence[str] | None = CLASSES) -> GroundTruth:
+def read_ground_truth(path: str | os.PathLike[str], classes: Sequence[str] | None = None) -> GroundTruth:
     """Read ``gt_box_cache_dir/img_NNNN.mat``.
 
     The file holds ``rec.imgsize`` [h w] and ``rec.objects(k)`` with ``class``, ``bbox`` [x1 y1 x2 y2] from 1, and,
@@ -113,7 +112,7 @@ def write_ground_truth(path: str | os.PathLike[str], ground_truth: GroundTruth) 
 
 
 def boxes_from_labels(
-    labels: np.ndarray, instances: np.ndarray, names: Sequence[str], classes: Sequence[str] | None = CLASSES
+    labels: np.ndarray, instances: np.ndarray, names: Sequence[str], classes: Sequence[str] | None = None
 ) -> GroundTruth:
     """Boxes from a labelled frame, of the frame as given (so crop first).
 
@@ -156,7 +155,7 @@ def boxes_from_segmentation(
     segmentation: np.ndarray,
     segmentation_class: np.ndarray,
     names: Sequence[str],
-    classes: Sequence[str] | None = CLASSES,
+    classes: Sequence[str] | None = None,
 ) -> GroundTruth:
     """Boxes from a map of instances and a map of classes, such as ``groundTruth{1}`` holds.
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from caffe_compat.depth.batch import Kind
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.disparity import depth_from_disparity
-from caffe_compat.depth.frames import Frame, Reading
 from caffe_compat.depth.io import write_depth
+from caffe_compat.depth.modalities import Options
+from caffe_compat.depth.sources import Reading
+from caffe_compat.frames import Frame
 
 __all__ = ["MOTORCYCLE_CAMERA", "MotorcycleSource", "motorcycle_frame"]
 
@@ -42,9 +43,10 @@ class MotorcycleSource:
         return Reading(np.rint(depth * 1000) / 1000, None, np.asarray(left))
 
 
-def motorcycle_frame(folder: str | os.PathLike[str], kind: Kind) -> Frame:
+def motorcycle_frame(folder: str | os.PathLike[str], options: Options) -> Frame:
     """The frame, with ``color.png`` and ``hha.png`` or ``disparity.png`` in ``folder``; writes ``depth.png`` (uint16
     millimetres) there."""
     source, target = MotorcycleSource(), Path(folder)
     write_depth(target / "depth.png", source.read().depth)
-    return Frame(source, str(target / f"{kind}.png"), MOTORCYCLE_CAMERA, str(target / "color.png"))
+    encoder = options.encoder(MOTORCYCLE_CAMERA)
+    return Frame(source, encoder, str(target / f"{options.kind}.png"), str(target / "color.png"))

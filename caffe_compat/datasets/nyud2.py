@@ -24,19 +24,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Iterable
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import h5py
 import numpy as np
 
 from caffe_compat.datasets.mat import open_v73, read_v73
-from caffe_compat.datasets.video import base_scene
-from caffe_compat.depth.camera import CAMERAS
-from caffe_compat.depth.frames import Frame, Reading
-from caffe_compat.errors import DataError, MissingFileError
+from caffe_compat.errors import DataError
 
 __all__ = [
     "CLASSES",
@@ -47,10 +42,6 @@ __all__ = [
     "WIDTH",
     "LabelledFrame",
     "LabelledNYUD2",
-    "LabelledSource",
-    "labelled_frames",
-    "labelled_numbers",
-    "millimetres",
 ]
 
 CLASSES = (
@@ -276,138 +267,6 @@ class LabelledNYUD2:
         if count is not None and len(texts) != count:
             raise DataError(f"{self.path}: variable '{name}' has {len(texts)} entries for {count} frames")
         return texts
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelledSource:
-    """A labelled frame as a :class:`~caffe_compat.depth.frames.DepthSource`.
-
-    Depth is rounded to millimetres, as the published pngs store it; what rounds to 0 in the raw depth is missing.
-
-    Args:
-        path: ``nyu_depth_v2_labeled.mat``.
-        number: 5001 and up.
-        crop: use 425 x 560 pixels of the frame (:data:`CROP`).
-    """
-
-    path: str
-    number: int
-    crop: bool = True
-
-    @property
-    def name(self) -> str:
-        return f"{self.path}: frame {self.number}"
-
-    def fingerprint(self) -> dict[str, Any]:
-        """The file by name and size (its 2.8 GB are not hashed), the frame, the crop and the rounding."""
-        return {
-            "depth": Path(self.path).name,
-            "depth_bytes": _stat(self.path).st_size,
-            "number": self.number,
-            "crop": self.crop,
-            "rounding": "millimetres",
-        }
-
-    def read(self) -> Reading:
-        """The frame: depth float64 [H, W] metres in whole millimetres, missing, colour.
-
-        Raises:
-            MissingFileError, DataError: the file or frame cannot be read; depth that is negative, NaN or beyond
-                65.535 m.
-        """
-        found = _open_cached(self.path, self.crop, os.getpid()).frame(self.number)
-        try:
-            depth, raw = millimetres(found.depth), millimetres(found.raw_depth)
-        except DataError as error:
-            raise DataError(f"{self.name}: {error}") from error
-        return Reading(depth / 1000.0, raw == 0, found.color)
-
-
-def millimetres(metres: np.ndarray) -> np.ndarray:
-    """Depth as the published pngs hold it: Matlab's ``uint16(1000 * single)``, halves away from zero.
-
-    Args:
-        metres: float [H, W].
-
-    Returns:
-        uint16 [H, W].
-
-    Raises:
-        DataError: depth that is negative, NaN or beyond 65.535 m.
-    """
-    rounded = np.floor((metres.astype(np.float32) * np.float32(1000)).astype(np.float64) + 0.5)
-    fits = (rounded >= 0) & (rounded <= 65535)
-    if not fits.all():
-        raise DataError(f"{int((~fits).sum())} depth values are negative, NaN or beyond 65.535 m")
-    return rounded.astype(np.uint16)
-
-
-def labelled_numbers(path: str | os.PathLike[str]) -> range:
-    """The numbers of the frames in a file: 5001 and up.
-
-    Raises:
-        MissingFileError, DataError: as :class:`LabelledNYUD2`.
-    """
-    with LabelledNYUD2(path) as frames:
-        return frames.numbers
-
-
-def labelled_frames(
-    path: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    kind: str,
-    numbers: Iterable[int] | None = None,
-    *,
-    crop: bool = True,
-) -> list[Frame]:
-    """What is to be made of labelled frames: filled depth, the holes of the measured one.
-
-    Args:
-        path: ``nyu_depth_v2_labeled.mat``.
-        output: folder; images go to ``<kind>/img_NNNN.png`` and ``color/img_NNNN.png``.
-        kind: ``hha`` or ``disparity``.
-        numbers: of the frames wanted, 5001 and up; None: all.
-        crop: use 425 x 560 pixels of each frame (:data:`CROP`).
-
-    Raises:
-        MissingFileError, DataError: as :class:`LabelledNYUD2`; a number that the file does not have.
-    """
-    with LabelledNYUD2(path) as data:
-        there = data.numbers
-        scenes = dict(zip(there, data.scenes if "scenes" in data else map(str, there), strict=True))
-    wanted = list(there if numbers is None else dict.fromkeys(numbers))
-    for number in wanted:
-        if number not in there:
-            raise DataError(f"{os.fspath(path)}: no frame {number}; it has {there[0]} to {there[-1]}")
-    camera = CAMERAS["nyud2_color_cropped" if crop else "nyud2_color"]
-    return [
-        Frame(
-            LabelledSource(os.fspath(path), number, crop),
-            str(Path(output) / kind / f"img_{number}.png"),
-            camera,
-            str(Path(output) / "color" / f"img_{number}.png"),
-            base_scene(scenes[number]),
-        )
-        for number in wanted
-    ]
-
-
-def _open_cached(path: str, crop: bool, process: int) -> LabelledNYUD2:
-    """The open file, kept for the next frame; opened anew when it changes and in a forked process."""
-    status = _stat(path)
-    return _open(path, crop, process, status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=2)
-def _open(path: str, crop: bool, process: int, modified: int, size: int) -> LabelledNYUD2:
-    return LabelledNYUD2(path, crop)
-
-
-def _stat(path: str) -> os.stat_result:
-    try:
-        return os.stat(path)
-    except OSError as error:
-        raise MissingFileError(path, error.strerror or "labelled frames") from error
 
 
 def _with_cache(file: h5py.File, name: str) -> h5py.Dataset:

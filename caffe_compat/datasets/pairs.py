@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffe_compat.depth.batch import Report
-from caffe_compat.depth.frames import Frame
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.files import atomic_write
+from caffe_compat.frames import Frame, Report
 from caffe_compat.layers.data.lists import Pair, read_pair_list
 
 __all__ = ["Pair", "finished", "hold_out", "read_pair_list", "write_pairs"]

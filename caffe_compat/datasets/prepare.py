@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +13,11 @@ from tqdm import tqdm
 
 from caffe_compat.datasets.boxes import boxes_from_labels, read_proposals, write_ground_truth
 from caffe_compat.datasets.downloads import DOWNLOADS, verify
+from caffe_compat.datasets.labelled import millimetres
 from caffe_compat.datasets.mat import read_mat
-from caffe_compat.datasets.nyud2 import FIRST_ID, LabelledNYUD2, millimetres
+from caffe_compat.datasets.nyud2 import CLASSES, FIRST_ID, LabelledNYUD2
 from caffe_compat.datasets.pairs import finished, write_pairs
+from caffe_compat.datasets.record import depth_frames
 from caffe_compat.datasets.selection import enough_depth, select, write_selection
 from caffe_compat.datasets.tree import NYUD2Tree, whole_numbers
 from caffe_compat.datasets.video import (
@@ -27,14 +27,16 @@ from caffe_compat.datasets.video import (
     scene_name,
     scenes_of_split,
     synchronise,
-    video_frames,
 )
-from caffe_compat.depth.batch import Options, Report, run_frames
 from caffe_compat.depth.camera import CAMERAS
-from caffe_compat.depth.frames import FileSource, Frame
-from caffe_compat.depth.io import DepthFormat, write_color, write_depth
+from caffe_compat.depth.io import DepthFormat, write_depth
+from caffe_compat.depth.modalities import Options
+from caffe_compat.depth.sources import FileSource
 from caffe_compat.errors import DataError, MissingFileError
-from caffe_compat.files import atomic_path, atomic_write
+from caffe_compat.files import copy_file
+from caffe_compat.frames import Frame, Report, run_frames
+from caffe_compat.frames.png import write_color
+from caffe_compat.stamps import read_stamp, stamp_difference, write_stamp
 
 __all__ = ["Settings", "prepare", "rebuild_splits"]
 
@@ -103,8 +105,7 @@ def prepare(settings: Settings, say: Callable[[str], None] = print) -> list[Repo
         _write_splits(tree, splits, settings.overwrite)
         if settings.overwrite:
             _remove(path for number in numbers for path in _exported(tree, number))
-        with atomic_write(settings.output / STAMP, "w") as stream:
-            json.dump(made_of, stream, indent=1)
+        write_stamp(settings.output / STAMP, made_of)
         say(f"splits: {', '.join(f'{name} {len(ids)}' for name, ids in splits.items())} ({origin})")
         failed = _export(tree, data, settings)
     good = [number for number in numbers if number not in failed]
@@ -153,7 +154,7 @@ def _check_downloads(settings: Settings, say: Callable[[str], None]) -> dict[str
     Returns:
         What the tree is made of, for its stamp.
     """
-    known = _read_stamp(settings.output / STAMP)
+    known = read_stamp(settings.output / STAMP) or {}
     names = {LABELLED: "nyud2_labelled", OFFICIAL: "nyud2_splits", PROPOSALS: "nyud2_mcg_boxes"}
     found: dict[str, Any] = {}
     for file, name in names.items():
@@ -164,33 +165,24 @@ def _check_downloads(settings: Settings, say: Callable[[str], None]) -> dict[str
             continue
         status = path.stat()
         found[file] = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, "checked": settings.check}
-        before = known.get(file, {})
-        same = {name: found[file][name] for name in ("bytes", "modified_ns")}
-        if before and not settings.check and not settings.overwrite and not same.items() <= before.items():
-            raise DataError(
-                f"{settings.output} was made of another {file} (its size or time differs); without checksums that "
-                "cannot be told from a copy: --overwrite makes the tree anew"
-            )
-        if before.get("bytes", status.st_size) != status.st_size and not settings.overwrite:
-            raise DataError(
-                f"{settings.output} was made of a {file} of {before['bytes']} bytes, this one has {status.st_size}; "
-                "choose another output folder or --overwrite"
-            )
+        before = known.get(file)
+        if not isinstance(before, dict | None):
+            raise DataError(f"{settings.output / STAMP}: {file} is {before!r}, not what this tool wrote; remove it")
+        if before is not None and not settings.overwrite:
+            # a copy has another time; only its checksum can tell that it is one
+            asked = ("bytes",) if settings.check else ("bytes", "modified_ns")
+            other = stamp_difference(*({name: side.get(name) for name in asked} for side in (before, found[file])))
+            if other is not None:
+                raise DataError(
+                    f"{settings.output} was made of another {file} ({other}); choose another output folder, or "
+                    "--overwrite makes the tree anew"
+                )
         if before == found[file] or not settings.check:
             continue
         say(f"{file}: {verify(path, DOWNLOADS[name], progress=settings.progress)}")
     if not settings.check:
         say("checksums: not compared")
     return found
-
-
-def _read_stamp(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: not what this tool wrote there; remove it: {error}") from error
 
 
 def _write_splits(tree: NYUD2Tree, splits: Mapping[str, list[int]], overwrite: bool) -> None:
@@ -261,7 +253,7 @@ def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> dict[in
         try:
             frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
             metres, measured = millimetres(frame.depth) / 1000.0, millimetres(frame.raw_depth) / 1000.0
-            objects = boxes_from_labels(labels, instances, names)
+            objects = boxes_from_labels(labels, instances, names, CLASSES)
         except DataError as error:
             failed[number] = f"{data.path}: frame {number}: {error}"
             continue
@@ -285,16 +277,16 @@ def _remove(paths: Iterable[Path]) -> None:
 
 
 def _encode_tree(tree: NYUD2Tree, numbers: Sequence[int], settings: Settings) -> Report:
+    encoder = Options().encoder(CAMERAS["nyud2_color_cropped"])
     frames = [
         Frame(
             FileSource(str(tree.path(number, "depth")), DepthFormat(1000), str(tree.path(number, "rawdepth"))),
+            encoder,
             str(tree.path(number, "hha")),
-            CAMERAS["nyud2_color_cropped"],
         )
         for number in numbers
     ]
-    options = Options(overwrite=settings.overwrite)
-    return run_frames(frames, options, workers=settings.workers, progress=settings.progress)
+    return run_frames(frames, overwrite=settings.overwrite, workers=settings.workers, progress=settings.progress)
 
 
 def _write_lists(tree: NYUD2Tree, splits: Mapping[str, Sequence[int]], good: set[int]) -> None:
@@ -314,8 +306,7 @@ def _proposals(settings: Settings, splits: Mapping[str, Sequence[int]], say: Cal
     names = [f"img_{number}" for part in ("trainval", "test") for number in splits[part]]
     count = sum(len(boxes) for boxes in read_proposals(source, names).values())
     if source.resolve() != target.resolve():
-        with atomic_path(target) as temporary:
-            shutil.copyfile(source, temporary)
+        copy_file(source, target)
     say(f"proposals: {count} boxes of {len(names)} images in {target}")
 
 
@@ -343,9 +334,8 @@ def _video(settings: Settings, root: Path, chosen: Sequence[VideoPair], say: Cal
     """Encode the chosen video frames."""
     output = settings.output / f"video_{settings.video_split}"
     write_selection(output / "selection.json", chosen, root, settings.seed)
-    frames = video_frames(chosen, output, "hha")
-    options = Options(overwrite=settings.overwrite)
-    report = run_frames(frames, options, workers=settings.workers, progress=settings.progress)
+    frames = depth_frames([pair.record() for pair in chosen], output, Options())
+    report = run_frames(frames, overwrite=settings.overwrite, workers=settings.workers, progress=settings.progress)
     done = [(frame.color_output or "", frame.output) for frame in finished(frames, report)]
     write_pairs(output / "pairs.txt", done)
     say(f"video: {len(done)} pairs in {output / 'pairs.txt'}; {report.lines()[-1]}")

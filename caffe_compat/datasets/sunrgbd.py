@@ -10,20 +10,20 @@ import dataclasses
 import os
 import re
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from caffe_compat.datasets.mat import read_mat
+from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.walk import walk
 from caffe_compat.depth.camera import Camera
-from caffe_compat.depth.frames import FileSource, Frame
 from caffe_compat.depth.io import DepthFormat
+from caffe_compat.depth.sources import FileSource
 from caffe_compat.errors import DataError, MissingFileError
 from caffe_compat.files import open_existing
 
-__all__ = ["SENSORS", "SunFrame", "SunSplit", "exclude_nyud2", "find_frames", "read_split", "sun_frames"]
+__all__ = ["SENSORS", "SunFrame", "SunSplit", "exclude_nyud2", "find_frames", "read_split"]
 
 SENSORS = ("kv1", "kv2", "realsense", "xtion")
 NYUD2_FIRST, NYUD2_LAST = 5001, 6449
@@ -55,6 +55,16 @@ class SunFrame:
     camera: Camera
     label: str | None
     nyud2: int | None
+
+    def record(self) -> FrameRecord:
+        """The frame as a record: filled depth, the holes of the measured one, its own camera."""
+        return FrameRecord(
+            name=self.name.replace("/", "_"),
+            paths={"images": self.color, "depth": self.filled, "rawdepth": self.depth},
+            depth=FileSource(self.filled, DepthFormat(1000.0, "sun"), raw_depth=self.depth, color=self.color),
+            camera=self.camera,
+            scene=self.name,  # the data set does not say which frames show one room
+        )
 
     def gravity(self) -> np.ndarray:
         """Rotation [3, 3], float64, that aligns the frame's points with gravity, as its ``extrinsics/*.txt`` has it.
@@ -162,33 +172,6 @@ def exclude_nyud2(frames: Iterable[SunFrame], numbers: Collection[int]) -> list[
         raise DataError(f"NYUD2 frame {wrong[0]}: expected a number from {NYUD2_FIRST} to {NYUD2_LAST}")
     excluded = set(numbers)
     return [frame for frame in frames if frame.nyud2 not in excluded]
-
-
-def sun_frames(frames: Iterable[SunFrame], output: str | os.PathLike[str], kind: str) -> list[Frame]:
-    """What is to be made of frames: filled depth, the holes of the measured one, each frame's own camera.
-
-    Args:
-        frames: see :func:`find_frames`.
-        output: folder; images go to ``<kind>/<name with _ for />.png`` and ``color/`` likewise.
-        kind: ``hha`` or ``disparity``.
-
-    Raises:
-        DataError: two frames that would have the same output.
-    """
-    made: dict[str, Frame] = {}
-    for frame in frames:
-        name = frame.name.replace("/", "_") + ".png"
-        source = FileSource(frame.filled, DepthFormat(1000.0, "sun"), raw_depth=frame.depth, color=frame.color)
-        if name in made:
-            raise DataError(f"{frame.folder}: another frame is written to {name} too")
-        made[name] = Frame(
-            source=source,
-            output=str(Path(output) / kind / name),
-            camera=frame.camera,
-            color_output=str(Path(output) / "color" / name),
-            scene=frame.name,  # the data set does not say which frames show one room
-        )
-    return list(made.values())
 
 
 def _frame(folder: str) -> SunFrame:

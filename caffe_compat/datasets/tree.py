@@ -21,6 +21,7 @@ import numpy as np
 from caffe_compat.datasets.boxes import GroundTruth, number_instances, read_ground_truth, write_ground_truth
 from caffe_compat.datasets.mat import read_mat, write_mat
 from caffe_compat.datasets.nyud2 import CLASSES, FIRST_ID
+from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import DataError, UsageError, nearest
 
 __all__ = ["NYUD2Tree", "Segmentation", "check_splits", "whole_numbers"]
@@ -127,6 +128,33 @@ class NYUD2Tree:
     def write_ground_truth(self, number: int, ground_truth: GroundTruth) -> None:
         """Write the boxes of a frame; see :func:`~caffe_compat.datasets.boxes.write_ground_truth` for errors."""
         write_ground_truth(self.ground_truth_path(number), ground_truth)
+
+    def record(
+        self, number: int, modalities: str = "images", *, classes: Sequence[str] | None = CLASSES, maps: bool = False
+    ) -> FrameRecord:
+        """What the tree has of a frame; boxes where their file is there.
+
+        Args:
+            number: 5001 and up.
+            modalities: joined by ``+``, such as ``images+hha``; the files need not exist, see :meth:`check`.
+            classes: objects of other classes are left out; None keeps all.
+            maps: also read the instance map, where its file is there.
+
+        Raises:
+            UsageError: as :meth:`path`.
+            DataError: boxes or instances that cannot be used.
+        """
+        paths = {kind: str(self.path(number, kind)) for kind in modalities.split("+")}
+        truth = self.ground_truth(number, classes) if self.ground_truth_path(number).exists() else None
+        there = maps and self.segmentation_path(number).exists()
+        return FrameRecord(
+            name=_stem(number),
+            paths=paths,
+            size=None if truth is None else truth.size,
+            boxes=None if truth is None else truth.boxes,
+            classes=None if truth is None else tuple(truth.names),
+            instances=self.segmentation(number).instances if there else None,
+        )
 
     def segmentation_path(self, number: int) -> Path:
         """The file of a frame's segmentation."""

@@ -1,4 +1,4 @@
-"""NYUD2's raw video: scenes, pairs of depth and colour, the frames to make of them.
+"""NYUD2's raw video: scenes, pairs of depth and colour.
 
 Layout: a folder per scene (``bedroom_0001``, ``basement_0001a``) with ``d-<time>-<tick>.pgm`` (depth),
 ``r-<time>-<tick>.ppm`` (colour) and ``a-<time>-<tick>.dump`` (accelerometer, not used); ``time`` is in seconds.  Both
@@ -15,10 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.walk import walk
 from caffe_compat.depth.camera import CAMERAS
-from caffe_compat.depth.frames import FileSource, Frame
 from caffe_compat.depth.io import NYUD2_INFINITE_CODE, NYUD2_LOWEST_CODE, DepthFormat, read_nyud2_codes
+from caffe_compat.depth.sources import FileSource
 from caffe_compat.errors import DataError, MissingFileError
 
 __all__ = [
@@ -31,7 +32,6 @@ __all__ = [
     "scene_name",
     "scenes_of_split",
     "synchronise",
-    "video_frames",
 ]
 
 _FRAME = re.compile(r"([dr])-(\d+(?:\.\d+)?)-(\d+)\.(?:pgm|ppm)")
@@ -54,6 +54,17 @@ class VideoPair:
     color: str
     time: float
     gap: float
+
+    def record(self) -> FrameRecord:
+        """The pair as a record: 480 x 640, depth registered to colour, both undistorted in reading."""
+        return FrameRecord(
+            name=f"{self.scene}/{Path(self.depth).stem}",
+            paths={"images": self.color, "depth": self.depth},
+            depth=FileSource(self.depth, DepthFormat(encoding="nyud2_raw"), color=self.color),
+            size=(480, 640),
+            camera=CAMERAS["nyud2_color"],
+            scene=base_scene(self.scene),
+        )
 
 
 def scene_name(folder: str | os.PathLike[str]) -> str:
@@ -191,26 +202,3 @@ def scenes_of_split(raw_scenes: Iterable[str], wanted: Iterable[str], others: It
             f"splits, {len(split.shared)} of both, {len(split.unknown)} have no labelled frame"
         )
     return split
-
-
-def video_frames(pairs: Iterable[VideoPair], output: str | os.PathLike[str], kind: str) -> list[Frame]:
-    """What is to be made of a selection: 480 x 640, depth registered to colour, both undistorted.
-
-    Args:
-        pairs: see :func:`caffe_compat.datasets.selection.select`.
-        output: folder; images go to ``<kind>/<scene>/<name of the depth file>.png`` and ``color/`` likewise.
-        kind: ``hha`` or ``disparity``.
-    """
-    frames = []
-    for pair in pairs:
-        name = Path(pair.scene) / f"{Path(pair.depth).stem}.png"
-        frames.append(
-            Frame(
-                source=FileSource(pair.depth, DepthFormat(encoding="nyud2_raw"), color=pair.color),
-                output=str(Path(output) / kind / name),
-                camera=CAMERAS["nyud2_color"],
-                color_output=str(Path(output) / "color" / name),
-                scene=base_scene(pair.scene),
-            )
-        )
-    return frames

@@ -21,7 +21,7 @@ from torch.nn.functional import pad
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import check_depth, resolve_camera
-from caffe_compat.depth.disparity import encode_disparity, round_to_uint8
+from caffe_compat.depth.disparity import encode_disparity, resolve_scale, round_to_uint8, warn_clipped
 from caffe_compat.depth.tiles import image_tiles, spans
 
 __all__ = ["HHA", "hha"]
@@ -71,11 +71,33 @@ class HHA:
 
 @overload
 def hha(
-    depth: Array, camera: Camera | str, missing: Array | None = None, *, parts: Literal[False] = False
+    depth: Array,
+    camera: Camera | str,
+    missing: Array | None = None,
+    *,
+    parts: Literal[False] = False,
+    scale: float | None = None,
+    near: float | None = None,
 ) -> Array: ...
 @overload
-def hha(depth: Array, camera: Camera | str, missing: Array | None = None, *, parts: Literal[True]) -> HHA: ...
-def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = False) -> Any:
+def hha(
+    depth: Array,
+    camera: Camera | str,
+    missing: Array | None = None,
+    *,
+    parts: Literal[True],
+    scale: float | None = None,
+    near: float | None = None,
+) -> HHA: ...
+def hha(
+    depth: Any,
+    camera: Camera | str,
+    missing: Any = None,
+    *,
+    parts: bool = False,
+    scale: float | None = None,
+    near: float | None = None,
+) -> Any:
     """Encode depth as an HHA image.
 
     Equals the Matlab original bit for bit where nothing is missing; with missing pixels the same up to rounding noise
@@ -89,6 +111,9 @@ def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = 
             normals (the original's ``RD == 0``).  Zeros in ``depth`` are accepted only under it: they get disparity
             255 and the camera's height, as in the original.
         parts: return everything, as :class:`HHA`.
+        scale: disparity = ``scale`` / depth in centimetres; None: the paper's 31000, which clips nearer than 1.22 m.
+        near: instead of a scale, the nearest depth of the set in metres, which then just does not clip.  One set, and
+            the sets that its net is to be used on, need one scale.
 
     Returns:
         uint8 [H, W, 3] (or [N, H, W, 3]) in the order disparity, height, angle, of the kind and on the device of
@@ -96,22 +121,26 @@ def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = 
 
     Raises:
         DataError: wrong unit, size or type; NaN; no valid pixel; no camera.
+        UsageError: a scale that makes no sense, or both ``scale`` and ``near``.
 
     Warns:
+        ClipWarning: over 20 % of a frame's measured pixels are so near that the disparity channel clips.
         UserWarning: gravity was found more than 45 degrees off the image's downward axis.  The reverse does not hold:
             the search begins at that axis, and of a camera tilted further it often takes a wall for the floor.
             Also: depth lies beyond 20 m on average.
     """
-    camera = resolve_camera(camera)
+    camera, factor = resolve_camera(camera), resolve_scale(scale, near)
     values, hidden = check_depth(depth, missing)
     camera.check_size(values.shape[-2], values.shape[-1])
     frames, masks = (values, hidden) if values.ndim == 3 else (values[None], None if hidden is None else hidden[None])
+    for index, frame in enumerate(frames):
+        warn_clipped(frame, None if masks is None else masks[index], factor)
     # On a GPU many frames at once (about 0.2 GB each); on a CPU frame by frame, which stays in the cache.
     step = GPU_BATCH if values.is_cuda else 1
     results = []
     for start in range(0, len(frames), step):
         mask = None if masks is None else masks[start : start + step]
-        results.append(_encode(frames[start : start + step], camera, mask, parts))
+        results.append(_encode(frames[start : start + step], camera, mask, parts, factor))
     merged = {name: torch.cat([result[name] for result in results]) for name in results[0]}
     if values.ndim == 2:
         merged = {name: value[0] for name, value in merged.items()}
@@ -121,7 +150,7 @@ def hha(depth: Any, camera: Camera | str, missing: Any = None, *, parts: bool = 
     return HHA(**fields) if parts else fields["image"]
 
 
-def _encode(depth: Tensor, camera: Camera, missing: Tensor | None, parts: bool) -> dict[str, Tensor]:
+def _encode(depth: Tensor, camera: Camera, missing: Tensor | None, parts: bool, scale: float) -> dict[str, Tensor]:
     """HHA of a batch [N, H, W] in metres."""
     x, y = _ray_slopes(camera, depth)
     fine, coarse = _normals(depth, x, y, missing)
@@ -140,7 +169,7 @@ def _encode(depth: Tensor, camera: Camera, missing: Tensor | None, parts: bool) 
     image = torch.empty((*depth.shape, 3), dtype=torch.uint8, device=depth.device)
     for rows, columns in tiles:
         part = image[:, rows, columns]
-        part[..., 0] = encode_disparity(_centimetres(depth[:, rows, columns]))
+        part[..., 0] = encode_disparity(_centimetres(depth[:, rows, columns]), scale)
         part[..., 1] = round_to_uint8(height(rows, columns).sub_(ground))
         part[..., 2] = round_to_uint8(_angle(gravity, fine[:, :, rows, columns]).add_(128 - 90))
     if not parts:

@@ -1,61 +1,44 @@
-"""Depth and HHA files."""
+"""Depth files."""
 
 from __future__ import annotations
 
 import dataclasses
 import io
-import json
 import os
 import re
 import tokenize
-import zlib
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from caffe_compat.depth.checks import FARTHEST_METRES, NEAREST_METRES
-from caffe_compat.errors import DataError
-from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.errors import DataError, one_line
+from caffe_compat.files import open_existing
+from caffe_compat.frames.png import UNREADABLE, write_png
 
 __all__ = [
     "ENCODINGS",
     "DepthFormat",
     "Encoding",
     "detect_units",
-    "is_whole_png",
     "nyud2_metres",
     "read_color",
     "read_depth",
-    "read_encoded",
     "read_nyud2_codes",
-    "read_parameters",
     "read_raw",
-    "write_color",
     "write_depth",
-    "write_encoded",
 ]
 
 Encoding = Literal["plain", "sun", "nyud2_raw"]
 ENCODINGS = ("plain", "sun", "nyud2_raw")
-TEXT_KEY = "caffe_compat.depth"
-"""Keyword of the png text chunk that keeps the parameters."""
 SUN_FARTHEST = 8.0
 NYUD2_FARTHEST = 10.0
 NYUD2_LOWEST_CODE = 600
 NYUD2_INFINITE_CODE = 1092.5
 NYUD2_NO_DATA = 2047
 USUAL_UNITS = (1000.0, 4000.0, 5000.0, 10000.0)
-_UNREADABLE = (  # what Pillow and NumPy raise
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    MemoryError,
-    tokenize.TokenError,
-    Image.DecompressionBombError,
-)
+_UNREADABLE = (*UNREADABLE, tokenize.TokenError, OverflowError)  # what Pillow and NumPy raise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +87,7 @@ def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
                 values = np.asarray(image)
     except _UNREADABLE as error:
         raise DataError(
-            f"{os.fspath(path)}: cannot be read as depth (png, pgm, tiff or npy): {_short(error)}"
+            f"{os.fspath(path)}: cannot be read as depth (png, pgm, tiff or npy): {one_line(error)}"
         ) from error
     if values.ndim != 2 or values.dtype.kind not in "uif":
         raise DataError(
@@ -249,12 +232,7 @@ def read_color(path: str | os.PathLike[str]) -> np.ndarray:
             with Image.open(stream) as image:
                 return np.array(image.convert("RGB"))
         except _UNREADABLE as error:
-            raise DataError(f"{os.fspath(path)}: cannot be read as an image: {_short(error)}") from error
-
-
-def write_color(path: str | os.PathLike[str], image: np.ndarray) -> None:
-    """Write uint8 [H, W, 3] RGB as png."""
-    _write_png(path, Image.fromarray(image), {})
+            raise DataError(f"{os.fspath(path)}: cannot be read as an image: {one_line(error)}") from error
 
 
 def write_depth(path: str | os.PathLike[str], depth: np.ndarray, units_per_metre: float = 1000.0) -> None:
@@ -268,88 +246,4 @@ def write_depth(path: str | os.PathLike[str], depth: np.ndarray, units_per_metre
         raise DataError(
             f"{os.fspath(path)}: depth up to {np.max(depth):g} m does not fit 16 bits at {units_per_metre:g} per metre"
         )
-    _write_png(path, Image.fromarray(codes.astype(np.uint16)), {})
-
-
-def write_encoded(path: str | os.PathLike[str], image: np.ndarray, parameters: Mapping[str, Any]) -> None:
-    """Write an HHA or disparity image as the Matlab code wrote it: R disparity, G height, B angle.
-
-    ``cv2.imread`` therefore gives angle, height, disparity.  ``parameters`` (anything JSON can hold) go into a text
-    chunk of the png, so that files made with other settings are noticed.
-
-    Raises:
-        DataError: not uint8 [H, W, 3].
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise DataError(f"{os.fspath(path)}: {image.dtype} of shape {image.shape}, expected uint8 H x W x 3")
-    _write_png(path, Image.fromarray(image), {TEXT_KEY: json.dumps(dict(parameters), sort_keys=True)})
-
-
-def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """The parameters an HHA or disparity png was made with, without decoding it; None if it does not say.
-
-    Raises:
-        MissingFileError: no such file.
-        DataError: not a png, or its parameters are garbled.
-    """
-    with open_existing(path, "HHA image") as stream:
-        try:
-            with Image.open(stream) as image:
-                text = image.info.get(TEXT_KEY)
-            parameters = None if text is None else json.loads(text)
-        except _UNREADABLE as error:
-            raise DataError(f"{os.fspath(path)}: cannot be read as an HHA png: {_short(error)}") from error
-    if parameters is not None and not isinstance(parameters, dict):
-        raise DataError(f"{os.fspath(path)}: text chunk '{TEXT_KEY}' holds no parameters")
-    return parameters
-
-
-def is_whole_png(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is there and ends as a png does, so that it was not cut off."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(-12, os.SEEK_END)
-            return stream.read() == b"\0\0\0\0IEND\xaeB`\x82"
-    except OSError:
-        return False
-
-
-def read_encoded(path: str | os.PathLike[str], expected: Mapping[str, Any] | None = None) -> np.ndarray:
-    """An HHA or disparity png as uint8 [H, W, 3] in the order disparity, height, angle.
-
-    Args:
-        path: the file.
-        expected: parameters (any subset) that it must have been made with.
-
-    Raises:
-        MissingFileError: no such file.
-        DataError: not an 8-bit RGB image, or made with other parameters, naming the first that differs.
-    """
-    if expected:
-        found = read_parameters(path)
-        if found is None:
-            raise DataError(f"{os.fspath(path)}: does not say with which parameters it was made")
-        for name, value in json.loads(json.dumps(dict(expected))).items():
-            if found.get(name) != value:
-                raise DataError(f"{os.fspath(path)}: made with {name} = {found.get(name)!r}, expected {value!r}")
-    with open_existing(path, "HHA image") as stream:
-        try:
-            with Image.open(stream) as image:
-                if image.mode != "RGB":
-                    raise DataError(f"{os.fspath(path)}: mode {image.mode}, expected 8-bit RGB")
-                return np.array(image)
-        except _UNREADABLE as error:
-            raise DataError(f"{os.fspath(path)}: cannot be read as an image: {_short(error)}") from error
-
-
-def _write_png(path: str | os.PathLike[str], image: Image.Image, texts: Mapping[str, str]) -> None:
-    chunks = PngImagePlugin.PngInfo()
-    for key, text in texts.items():
-        chunks.add_text(key, text)
-    with atomic_write(path) as stream:
-        # run lengths only: on these images faster than deflate's matches, and smaller
-        image.save(stream, format="PNG", pnginfo=chunks, compress_level=1, compress_type=zlib.Z_RLE)
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    write_png(path, codes.astype(np.uint16))

@@ -7,7 +7,7 @@ from caffe_compat.scenes.dataset import (
     encode,
     frame_specs,
     open_root,
-    write_frames,
+    write_frame,
     write_lists,
 )
 from caffe_compat.scenes.solids import CLASSES
@@ -20,6 +20,6 @@ __all__ = [
     "encode",
     "frame_specs",
     "open_root",
-    "write_frames",
+    "write_frame",
     "write_lists",
 ]

@@ -21,24 +21,24 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from caffe_compat.datasets.boxes import GroundTruth, write_ground_truth
 from caffe_compat.datasets.mat import write_mat
 from caffe_compat.depth import Camera, complete, hha
-from caffe_compat.errors import CaffeCompatError, DataError, UsageError
-from caffe_compat.files import atomic_path, atomic_write
+from caffe_compat.errors import UsageError
+from caffe_compat.files import atomic_write
+from caffe_compat.frames.png import write_color, write_png
 from caffe_compat.scenes.render import Frame, make_room, make_view, render
 from caffe_compat.scenes.sensor import sense
 from caffe_compat.scenes.solids import CLASSES
+from caffe_compat.stamps import check_stamp, read_stamp, same_stamp, write_stamp
 
-__all__ = ["FrameSpec", "Settings", "draw", "encode", "frame_specs", "open_root", "write_frames", "write_lists"]
+__all__ = ["FrameSpec", "Settings", "draw", "encode", "frame_specs", "open_root", "write_frame", "write_lists"]
 
 FORMAT = 1
 """Raise it when the same settings give other frames than before."""
@@ -130,29 +130,17 @@ def open_root(root: Path, settings: Settings, overwrite: bool = False) -> None:
     """
     marker = root / "scenes.json"
     wanted = {"format": FORMAT, **dataclasses.asdict(settings), "classes": list(CLASSES)}
-    if marker.exists():
-        found = _read_json(marker)
-        differing = sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key))
-        if differing and not overwrite:
-            what = ", ".join(f"{key} {found.get(key)} instead of {wanted.get(key)}" for key in differing)
-            raise UsageError(f"{root} holds a data set with {what}; choose another folder or --overwrite")
-        if differing:
+    found = read_stamp(marker)
+    if found is not None:
+        if not overwrite:
+            hint = "choose another folder or --overwrite"
+            check_stamp(f"{root}: a data set", found, wanted, hint, error=UsageError)
+        elif not same_stamp(found, wanted):
             for entry in _ENTRIES:
                 _remove(root / entry)
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise UsageError(f"{root} is not empty and no data set of this tool (no scenes.json); choose another folder")
-    with atomic_write(marker, "w") as stream:
-        json.dump(wanted, stream, indent=1)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not the settings of a data set: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: not the settings of a data set: expected an object")
-    return content
+    write_stamp(marker, wanted)
 
 
 def _remove(path: Path) -> None:
@@ -170,16 +158,16 @@ def draw(settings: Settings, spec: FrameSpec) -> tuple[Frame, NDArray[np.uint16]
     return frame, sense(frame.depth, frame.facing, settings.camera.fx, rng)
 
 
-def write_frames(root: Path, settings: Settings, specs: Iterable[FrameSpec]) -> Iterator[FrameSpec]:
-    """Draw and write frames, one after the other; those whose files are all there are left as they are.
+def write_frame(root: Path, settings: Settings, spec: FrameSpec) -> bool:
+    """Draw and write a frame; if its files are all there they are left as they are.
 
-    Yields:
-        each frame once it is on disk.
+    Returns:
+        Whether something was written.
     """
-    for spec in specs:
-        if not all(path.exists() for path in _paths(root, spec)):
-            _write_frame(root, settings, spec)
-        yield spec
+    if all(path.exists() for path in _paths(root, spec)):
+        return False
+    _write_frame(root, settings, spec)
+    return True
 
 
 def _paths(root: Path, spec: FrameSpec) -> list[Path]:
@@ -192,10 +180,10 @@ def _write_frame(root: Path, settings: Settings, spec: FrameSpec) -> None:
     frame, raw = draw(settings, spec)
     filled, encoded = encode(raw, settings.camera)
     images, rawdepth, depth, hha, *boxes = _paths(root, spec)
-    _write_png(images, frame.image[..., ::-1])
-    _write_png(rawdepth, raw)
-    _write_png(depth, filled)
-    _write_png(hha, encoded[..., ::-1])
+    write_color(images, frame.image)
+    write_png(rawdepth, raw)
+    write_png(depth, filled)
+    write_color(hha, encoded)
     for path in boxes:
         write_ground_truth(path, _ground_truth(frame.mask, CLASSES[spec.label]))
 
@@ -207,12 +195,6 @@ def _ground_truth(mask: NDArray[np.bool_], name: str) -> GroundTruth:
     box = np.array([[columns[0], rows[0], columns[-1], rows[-1]]], np.float32)
     truncated = box[0, 0] == 0 or box[0, 1] == 0 or box[0, 2] == width - 1 or box[0, 3] == height - 1
     return GroundTruth(box, [name], np.ones(1, np.int64), np.zeros(1, bool), np.array([truncated]), (height, width))
-
-
-def _write_png(path: Path, image: NDArray[Any]) -> None:
-    with atomic_path(path) as temporary:
-        if not cv2.imwrite(str(temporary), image, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
-            raise CaffeCompatError(f"cannot write {path}")
 
 
 def write_lists(root: Path, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from caffe_compat.datasets.boxes import (
     read_proposals,
     write_ground_truth,
 )
-from caffe_compat.datasets.nyud2 import CROP
+from caffe_compat.datasets.nyud2 import CLASSES, CROP
 from caffe_compat.errors import DataError, MissingFileError
 
 FORMS = pytest.mark.parametrize("form", ["v5", "v7.3"])
@@ -59,7 +59,7 @@ def objects(count=2, size=(425, 560)):
 
 @FORMS
 def test_ground_truth_counts_from_0_and_keeps_classes(tmp_path, form):
-    found = read_ground_truth(write_rec(tmp_path / "x.mat", form, [BED, ART, LAMP]))
+    found = read_ground_truth(write_rec(tmp_path / "x.mat", form, [BED, ART, LAMP]), CLASSES)
     assert found.boxes.tolist() == [[0, 1, 559, 424], [8, 7, 8, 19]]
     assert found.boxes.dtype == np.float32
     assert found.names == ["bed", "lamp"]
@@ -72,14 +72,14 @@ def test_ground_truth_counts_from_0_and_keeps_classes(tmp_path, form):
 @FORMS
 def test_all_classes(tmp_path, form):
     path = write_rec(tmp_path / "x.mat", form, [BED, ART])
-    assert read_ground_truth(path, None).names == ["bed", "painting"]
+    assert read_ground_truth(path).names == ["bed", "painting"]
     assert read_ground_truth(path, ["painting"]).boxes.tolist() == [[0, 0, 1, 1]]
 
 
 @FORMS
 @pytest.mark.parametrize("things", [[], [ART]])
 def test_no_objects(tmp_path, form, things):
-    found = read_ground_truth(write_rec(tmp_path / "x.mat", form, things))
+    found = read_ground_truth(write_rec(tmp_path / "x.mat", form, things), CLASSES)
     assert len(found) == 0
     assert found.boxes.shape == (0, 4)
     assert found.instance_ids.shape == (0,)
@@ -165,19 +165,19 @@ def test_box_outside_is_not_written(tmp_path, size):
 
 def test_boxes_from_labels():
     labels, instances = label_frame()
-    found = boxes_from_labels(labels[CROP], instances[CROP], NAMES)
+    found = boxes_from_labels(labels[CROP], instances[CROP], NAMES, CLASSES)
     assert found.names == ["bed", "bed", "night-stand"]
     assert found.boxes.tolist() == [[10, 15, 109, 54], [260, 155, 260, 254], [0, 0, 559, 4]]
     assert found.instance_ids.tolist() == [1, 2, 4]  # 3 is the painting
     assert found.size == (425, 560)
-    everything = boxes_from_labels(labels, instances, NAMES, None)
+    everything = boxes_from_labels(labels, instances, NAMES)
     assert everything.names == ["bed", "bed", "zebra-painting", "night-stand"]
     assert everything.boxes[2].tolist() == [400, 400, 420, 410]  # not the pixels whose instance is 0
 
 
 def test_numbers_are_those_of_the_boxes():
     labels, instances = label_frame()
-    numbers, found = number_instances(labels, instances), boxes_from_labels(labels, instances, NAMES, None)
+    numbers, found = number_instances(labels, instances), boxes_from_labels(labels, instances, NAMES)
     for number, box in zip(found.instance_ids, found.boxes, strict=True):
         rows, columns = np.nonzero(numbers == number)
         assert [columns.min(), rows.min(), columns.max(), rows.max()] == box.tolist()
@@ -203,7 +203,7 @@ def test_nothing_labelled():
 )
 def test_an_instance_needs_half_of_its_pixels(classes, name):
     segmentation = np.array([[0, 2, 2, 2, 2, 0]])
-    found = boxes_from_segmentation(segmentation, np.array([[1, *classes, 1]]), NAMES)
+    found = boxes_from_segmentation(segmentation, np.array([[1, *classes, 1]]), NAMES, CLASSES)
     assert found.names == ([] if name is None else [name])
     assert found.boxes.tolist() == ([] if name is None else [[1, 0, 4, 0]])
 

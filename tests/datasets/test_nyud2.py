@@ -22,7 +22,8 @@ from nyud2_files import (
     write_v73,
 )
 
-from caffe_compat.datasets.nyud2 import CLASSES, CROP, LabelledNYUD2, LabelledSource, labelled_numbers, millimetres
+from caffe_compat.datasets.labelled import LabelledSource, labelled_numbers, millimetres
+from caffe_compat.datasets.nyud2 import CLASSES, CROP, LabelledNYUD2
 from caffe_compat.errors import DataError, MissingFileError
 
 

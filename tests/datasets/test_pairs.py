@@ -4,13 +4,15 @@ from pathlib import Path
 import pytest
 
 from caffe_compat.datasets.pairs import finished, hold_out, read_pair_list, write_pairs
-from caffe_compat.depth.batch import Report
-from caffe_compat.depth.frames import FileSource, Frame
+from caffe_compat.depth import FileSource, Options
 from caffe_compat.errors import DataError, UsageError
+from caffe_compat.frames import Frame, Report
+
+ENCODER = Options("disparity").encoder(None)
 
 
 def frames(count: int, scenes: int) -> list[Frame]:
-    return [Frame(FileSource(f"{i}"), f"h{i}", None, f"c{i}", f"scene{i % scenes}") for i in range(count)]
+    return [Frame(FileSource(f"{i}"), ENCODER, f"h{i}", f"c{i}", f"scene{i % scenes}") for i in range(count)]
 
 
 def test_a_written_list_is_what_the_layer_reads(tmp_path):
@@ -37,12 +39,12 @@ def test_hold_out_of_frames_and_of_scenes():
         with pytest.raises(UsageError, match=message):
             hold_out(frames(12, 4), every)
     with pytest.raises(UsageError, match="12 of 12 frames do not say their scene"):
-        hold_out([dataclasses.replace(frame, scene="") for frame in frames(12, 4)], 2, scenes=True)
+        hold_out([dataclasses.replace(frame, scene=None) for frame in frames(12, 4)], 2, scenes=True)
     with pytest.raises(UsageError, match="5th of 4 scenes"):
         hold_out(frames(12, 4), 5, scenes=True)
 
 
 def test_finished_frames_keep_their_order_and_need_both_images():
-    work = [*frames(3, 1), Frame(FileSource("x"), "hx", None)]
+    work = [*frames(3, 1), Frame(FileSource("x"), ENCODER, "hx")]
     report = Report(written=["h2", "hx"], skipped=["h0"], failed=[("1", "bad")])
     assert [frame.output for frame in finished(work, report)] == ["h0", "h2"]

@@ -8,8 +8,9 @@ from conftest import needs
 from scipy.io import savemat
 from sunrgbd_files import sun_bits, write_frame, write_split
 
-from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split, sun_frames
-from caffe_compat.depth import CAMERAS
+from caffe_compat.datasets.record import depth_frames
+from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split
+from caffe_compat.depth import CAMERAS, Options
 from caffe_compat.depth.camera import Camera
 from caffe_compat.errors import DataError, MissingFileError
 
@@ -154,10 +155,12 @@ def test_sun_frames(tmp_path):
     millimetres = np.array([[0, 1, 7, 8], [1234, 7999, 8000, 8191]])
     write_frame(tmp_path, "realsense/lg/a.1", millimetres)
     write_frame(tmp_path, VIDEO)
-    still, video = sun_frames(find_frames(tmp_path), tmp_path / "out", "disparity")
+    still, video = depth_frames(
+        [frame.record() for frame in find_frames(tmp_path)], tmp_path / "out", Options("disparity")
+    )
     assert still.output == str(tmp_path / "out" / "disparity" / "realsense_lg_a.1.png")
     assert still.color_output == str(tmp_path / "out" / "color" / "realsense_lg_a.1.png")
-    assert still.camera == Camera(529.5, 530.5, 365.0, 265.0, origin=1)
+    assert find_frames(tmp_path)[0].record().camera == Camera(529.5, 530.5, 365.0, 265.0, origin=1)
     assert (still.scene, video.scene) == ("realsense/lg/a.1", VIDEO)
     reading = still.source.read()
     np.testing.assert_array_equal(
@@ -177,7 +180,7 @@ def test_outputs_differ(tmp_path):
     (frame,) = find_frames(tmp_path)
     other = dataclasses.replace(frame, name="kv2/align/kv2_a_b")
     with pytest.raises(DataError, match="another frame is written to kv2_align_kv2_a_b.png"):
-        sun_frames([frame, other], tmp_path / "out", "hha")
+        depth_frames([frame.record(), other.record()], tmp_path / "out", Options())
 
 
 def test_real_depth(tmp_path):
@@ -186,8 +189,8 @@ def test_real_depth(tmp_path):
     folder = write_frame(tmp_path, "xtion/xtion_align_data/real", camera=(570.342, 570.342, 320, 240))
     for path, part in ((depth, "depth"), (depth, "depth_bfx"), (color, "image")):
         shutil.copy(path, next((folder / part).iterdir()))
-    (frame,) = sun_frames(find_frames(tmp_path), tmp_path / "out", "hha")
-    reading = frame.source.read()
+    (frame,) = find_frames(tmp_path)
+    reading = frame.record().depth.read()
     assert reading.depth.shape == (480, 640) and reading.color.shape == (480, 640, 3)
     assert reading.missing.mean() == pytest.approx(0.1823307, abs=1e-6)
     assert np.median(reading.depth[~reading.missing]) == pytest.approx(2.723)

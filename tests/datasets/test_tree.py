@@ -6,6 +6,7 @@ from nyud2_files import NAMES, cell, label_frame, lengths, truncated, write_v73
 from scipy.io import loadmat, savemat
 
 from caffe_compat.datasets.boxes import boxes_from_labels, boxes_from_segmentation
+from caffe_compat.datasets.nyud2 import CLASSES
 from caffe_compat.datasets.tree import NYUD2Tree, check_splits
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.scenes import dataset
@@ -97,11 +98,11 @@ def test_paths():
 def test_segmentation_and_boxes_agree(tmp_path):
     tree, (labels, instances) = NYUD2Tree(tmp_path), label_frame()
     tree.write_segmentation(5001, labels, instances)
-    tree.write_ground_truth(5001, boxes_from_labels(labels, instances, NAMES))
+    tree.write_ground_truth(5001, boxes_from_labels(labels, instances, NAMES, CLASSES))
     found = tree.segmentation(5001)
     assert (found.instances.dtype, found.classes.dtype) == (np.uint16, np.uint16)
     np.testing.assert_array_equal(found.classes, labels)
-    truth, rebuilt = tree.ground_truth(5001), boxes_from_segmentation(found.instances, found.classes, NAMES)
+    truth, rebuilt = tree.ground_truth(5001), boxes_from_segmentation(found.instances, found.classes, NAMES, CLASSES)
     assert truth.names == rebuilt.names == ["bed", "bed", "night-stand"]
     np.testing.assert_array_equal(truth.boxes, rebuilt.boxes)
     for box, number in zip(truth.boxes.astype(int), truth.instance_ids, strict=True):
@@ -158,7 +159,7 @@ def test_check(tmp_path):
     tree.write_splits(SPLITS)
     labels, instances = label_frame()
     for number in SPLITS["test"]:
-        tree.write_ground_truth(number, boxes_from_labels(labels, instances, NAMES))
+        tree.write_ground_truth(number, boxes_from_labels(labels, instances, NAMES, CLASSES))
         tree.path(number).parent.mkdir(parents=True, exist_ok=True)
         tree.path(number).touch()
     tree.check("test")
@@ -178,7 +179,7 @@ def test_reads_drawn_scenes(tmp_path):
     """The generator of drawn scenes writes the same layout."""
     settings = dataset.Settings(train=1, pairs=1, val=1, test=1, width=64, height=48)
     specs = dataset.frame_specs(settings)
-    assert len(list(dataset.write_frames(tmp_path, settings, specs))) == 4
+    assert all(dataset.write_frame(tmp_path, settings, spec) for spec in specs)
     dataset.write_lists(tmp_path, settings)
     tree = NYUD2Tree(tmp_path)
     splits = tree.splits()

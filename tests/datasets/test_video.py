@@ -6,6 +6,7 @@ import pytest
 from conftest import needs
 from video_files import write_codes, write_scene
 
+from caffe_compat.datasets.record import depth_frames
 from caffe_compat.datasets.video import (
     base_scene,
     missing_fraction,
@@ -13,9 +14,8 @@ from caffe_compat.datasets.video import (
     scene_name,
     scenes_of_split,
     synchronise,
-    video_frames,
 )
-from caffe_compat.depth import CAMERAS
+from caffe_compat.depth import CAMERAS, Options
 from caffe_compat.errors import DataError, MissingFileError
 
 
@@ -128,10 +128,11 @@ def test_missing_fraction_counts_codes(tmp_path):
 
 def test_video_frames(tmp_path):
     write_scene(tmp_path / "bedroom_0001a", ["10.25-7"], ["10.26-8"], size=(480, 640))
-    (frame,) = video_frames(synchronise(tmp_path / "bedroom_0001a"), tmp_path / "out", "hha")
+    records = [pair.record() for pair in synchronise(tmp_path / "bedroom_0001a")]
+    (frame,) = depth_frames(records, tmp_path / "out", Options())
     assert frame.output == str(tmp_path / "out" / "hha" / "bedroom_0001a" / "d-10.25-7.png")
     assert frame.color_output == str(tmp_path / "out" / "color" / "bedroom_0001a" / "d-10.25-7.png")
-    assert frame.camera is CAMERAS["nyud2_color"]
+    assert records[0].camera is frame.encoder.camera is CAMERAS["nyud2_color"]
     assert frame.scene == "bedroom_0001"
     reading = frame.source.read()
     known = reading.depth[reading.depth > 0]
@@ -146,8 +147,7 @@ def test_real_frame(tmp_path):
     (pair,) = synchronise(tmp_path)
     assert pair.gap == pytest.approx(0.012757, abs=1e-6)
     assert missing_fraction(pair.depth) == pytest.approx(0.07226236979)
-    (frame,) = video_frames([pair], tmp_path / "out", "hha")
-    reading = frame.source.read()
+    reading = pair.record().depth.read()
     assert reading.depth.shape == (480, 640) and reading.color.shape == (480, 640, 3)
     known = reading.depth[reading.depth > 0]
     assert known.min() > 0.5 and known.max() <= 10 and 1 < np.median(known) < 5

@@ -12,9 +12,6 @@ from caffe_compat.depth import (
     detect_units,
     disparity,
     read_depth,
-    read_encoded,
-    read_parameters,
-    write_encoded,
 )
 from caffe_compat.depth.io import read_raw, write_depth
 from caffe_compat.errors import DataError, MissingFileError
@@ -132,24 +129,6 @@ def test_files_that_are_no_depth_are_named(tmp_path):
             read_depth(tmp_path / f"{name}.png", MILLIMETRES)
     with pytest.raises(DataError, match=r"objects\.npy"):
         read_raw(tmp_path / "objects.npy")
-
-
-def test_hha_png_keeps_channels_and_parameters(tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
-    parameters = {"camera": [1.5, 2, 3, 4], "fill": "nearest"}
-    path = tmp_path / "hha.png"
-    write_encoded(path, image, parameters)
-    assert np.array_equal(np.array(Image.open(path)), image)  # R disparity, G height, B angle
-    assert read_parameters(path) == parameters
-    assert np.array_equal(read_encoded(path, parameters), image)
-    with pytest.raises(DataError, match=r"hha\.png: made with fill = 'nearest', expected 'none'"):
-        read_encoded(path, {"fill": "none"})
-    Image.fromarray(image).save(path)
-    assert read_parameters(path) is None
-    with pytest.raises(DataError, match="does not say"):
-        read_encoded(path, parameters)
-    with pytest.raises(DataError, match="expected uint8"):
-        write_encoded(path, image.astype(float), parameters)
 
 
 def test_disparity_is_the_clamped_reciprocal_three_times():

@@ -9,9 +9,10 @@ import torch
 from hha_reference import CAMERA, EYE_HEIGHT, WALL, encode, room
 from scipy.ndimage import uniform_filter
 
-from caffe_compat.depth import CAMERAS, hha, read_encoded
+from caffe_compat.depth import CAMERAS, hha
 from caffe_compat.depth.io import read_raw
 from caffe_compat.errors import DataError
+from caffe_compat.frames import read_encoded
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "rgbd"
 needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="no real frames here")

@@ -9,7 +9,6 @@ import runpy
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,10 +16,11 @@ import cv2
 import numpy as np
 import pytest
 from scipy.io import loadmat
+from waiting import LIMIT, wait_for
 
 from caffe_compat.depth import Camera
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.scenes import CLASSES, Settings, draw, frame_specs, open_root, write_frames, write_lists
+from caffe_compat.scenes import CLASSES, Settings, draw, frame_specs, open_root, write_frame, write_lists
 from caffe_compat.scenes.render import make_room, make_view, render
 from caffe_compat.scenes.sensor import sense
 from caffe_compat.scenes.solids import bounding_radius, intersect, make_object, occluded, scaled
@@ -44,7 +44,7 @@ def digest(root: Path) -> dict[str, str]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
     open_root(folder, SMALL)
-    assert sum(1 for _ in write_frames(folder, SMALL, frame_specs(SMALL))) == 22
+    assert sum(write_frame(folder, SMALL, spec) for spec in frame_specs(SMALL)) == 22
     write_lists(folder, SMALL)
     return folder
 
@@ -246,12 +246,12 @@ def test_tool_completes_a_folder_and_workers_do_not_matter(root: Path, tmp_path:
     arguments = ["--train", 8, "--pairs", 6, "--val", 3, "--test", 5, "--seed", 3, "--width", 64, "--height", 48]
     half = [spec for spec in frame_specs(SMALL) if spec.id % 2]
     open_root(tmp_path / "out", SMALL)
-    list(write_frames(tmp_path / "out", SMALL, half))
+    assert all(write_frame(tmp_path / "out", SMALL, spec) for spec in half)
     kept = tmp_path / "out/data/hha/img_5001.png"
     before = kept.stat().st_mtime_ns
     (tmp_path / "out/data/depth/img_5003.png").unlink()
     tool = run_tool("--out", tmp_path / "out", *arguments, "--workers", 2)
-    output, errors = tool.communicate(timeout=60)
+    output, errors = tool.communicate(timeout=LIMIT)
     assert tool.returncode == 0, errors
     assert "22 frames of 64 x 48" in output
     assert kept.stat().st_mtime_ns == before
@@ -262,11 +262,9 @@ def test_tool_completes_a_folder_and_workers_do_not_matter(root: Path, tmp_path:
 def test_ctrl_c_leaves_whole_frames(tmp_path: Path) -> None:
     tool = run_tool("--out", tmp_path / "out", "--train", 5000, "--workers", 1)
     images = tmp_path / "out/data/images"
-    deadline = time.monotonic() + 30
-    while not (images.exists() and len(list(images.iterdir())) > 3) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: len(list(images.glob("*.png"))) > 3, tool)
     tool.send_signal(signal.SIGINT)
-    _, errors = tool.communicate(timeout=30)
+    _, errors = tool.communicate(timeout=LIMIT)
     assert tool.returncode == 130
     assert "Traceback" not in errors
     assert all(cv2.imread(str(path)) is not None for path in (tmp_path / "out").rglob("*.png"))
@@ -275,7 +273,7 @@ def test_ctrl_c_leaves_whole_frames(tmp_path: Path) -> None:
 
 def test_other_settings_are_refused_unless_overwritten(root: Path, tmp_path: Path) -> None:
     other = dataclasses.replace(SMALL, seed=4)
-    with pytest.raises(UsageError, match="seed 3 instead of 4; choose another folder or --overwrite"):
+    with pytest.raises(UsageError, match="was made with seed = 3, now 4; choose another folder or --overwrite"):
         open_root(root, other)
     open_root(tmp_path, SMALL)
     (tmp_path / "data").mkdir()
@@ -288,7 +286,7 @@ def test_other_settings_are_refused_unless_overwritten(root: Path, tmp_path: Pat
 @pytest.mark.parametrize("content", ["{", "[]", ""])
 def test_damaged_marker(tmp_path: Path, content: str) -> None:
     (tmp_path / "scenes.json").write_text(content)
-    with pytest.raises(DataError, match="scenes.json: not the settings"):
+    with pytest.raises(DataError, match="scenes.json: not (settings|JSON).*; remove it"):
         open_root(tmp_path, SMALL)
 
 

@@ -6,15 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from waiting import LIMIT, wait_for
 
 from caffe_compat.cli import run
-from caffe_compat.depth import read_encoded, read_parameters
+from caffe_compat.frames import read_encoded, read_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "real" / "rgbd"
@@ -247,11 +247,9 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
         text=True,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
-    while not list((tmp_path / "out").glob("[0-9]*.png")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: list((tmp_path / "out").glob("[0-9]*.png")), process)
     os.killpg(process.pid, signal.SIGINT)
-    errors = process.communicate(timeout=60)[1]
+    errors = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130 and errors.splitlines()[-1] == "interrupted"
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 300 and all(not path.name.startswith(".") for path in written)

@@ -1,21 +1,19 @@
-"""Where the depth of a frame comes from, and what is to be made of it."""
+"""Where the depth of a frame comes from."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.io import DepthFormat, read_color, read_depth, read_nyud2_codes
 from caffe_compat.depth.register import register_nyud2
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.files import open_existing
+from caffe_compat.stamps import file_digest
 
-__all__ = ["DepthSource", "FileSource", "Frame", "Reading"]
+__all__ = ["FileSource", "Reading"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,27 +31,9 @@ class Reading:
     color: np.ndarray | None = None
 
 
-class DepthSource(Protocol):
-    """What a frame is read from.  It goes to worker processes: it holds paths and numbers, no open files."""
-
-    @property
-    def name(self) -> str:
-        """For messages and reports: the file, and the frame if the file holds several."""
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What the pixels depend on, in JSON's terms; kept in the image that is made of them."""
-
-    def read(self) -> Reading:
-        """Read the frame.
-
-        Raises:
-            MissingFileError, DataError: it cannot be used; names the file.
-        """
-
-
 @dataclasses.dataclass(frozen=True)
 class FileSource:
-    """Depth in a file of its own.
+    """Depth in a file of its own, as a :class:`~caffe_compat.frames.Source`.
 
     Args:
         depth: the file.
@@ -88,9 +68,9 @@ class FileSource:
             "units_per_metre": self.form.units_per_metre,
             "invalid": list(self.form.invalid),
             "depth": Path(self.depth).name,
-            "depth_sha1": _sha1(self.depth),
-            "missing_sha1": None if self.raw_depth is None else _sha1(self.raw_depth),
-            "color_sha1": None if self.color is None else _sha1(self.color),
+            "depth_sha1": file_digest(self.depth),
+            "missing_sha1": None if self.raw_depth is None else file_digest(self.raw_depth),
+            "color_sha1": None if self.color is None else file_digest(self.color),
         }
 
     def read(self) -> Reading:
@@ -125,27 +105,3 @@ class FileSource:
                 f"depth {depth.shape[0]} x {depth.shape[1]}"
             )
         return raw == 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """One image to make.
-
-    Args:
-        source: the depth.
-        output: png to write.
-        camera: who made it; disparity images do without.
-        color_output: where to write the colour image as png.
-        scene: frames of one scene are held out together; empty if it is not known.
-    """
-
-    source: DepthSource
-    output: str
-    camera: Camera | None
-    color_output: str | None = None
-    scene: str = ""
-
-
-def _sha1(path: str) -> str:
-    with open_existing(path) as stream:
-        return hashlib.sha1(stream.read(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,88 @@
+"""What became of many frames, in few lines."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Self
+
+__all__ = ["Report", "SummedWarning"]
+
+SHOWN = 3
+"""A reason that more frames than these share is said once."""
+
+
+class SummedWarning(UserWarning):
+    """A warning about a frame that a run over many frames sums up in one line."""
+
+    @classmethod
+    def summary(cls, warned: Sequence[tuple[str, Self]], total: int) -> str:
+        """One line for the run.
+
+        Args:
+            warned: name of the frame and warning, one or more.
+            total: frames of the run that were encoded.
+        """
+        raise NotImplementedError
+
+
+@dataclasses.dataclass
+class Report:
+    """What became of the frames.
+
+    Attributes:
+        written: outputs written.
+        skipped: outputs found complete.
+        failed: (name of the source, reason); the reason names it too.
+        warned: (name of the source, text).
+        summed: (name of the source, warning), said in one line for all.
+    """
+
+    written: list[str] = dataclasses.field(default_factory=list)
+    skipped: list[str] = dataclasses.field(default_factory=list)
+    failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    warned: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    summed: list[tuple[str, SummedWarning]] = dataclasses.field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """The report as text: warnings, failures, and last one line for the sums.
+
+        What more than three frames share (but for their own names) is said once, with the first of them.
+        """
+        sums = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
+        warned = _grouped([(name, f"{name}: {text}") for name, text in self.warned])
+        failed = _grouped(self.failed)
+        return [
+            *(f"warning: {line}" for line in (*self._sums(), *warned)),
+            *(f"failed: {line}" for line in failed),
+            sums,
+        ]
+
+    def _sums(self) -> list[str]:
+        kinds: dict[type[SummedWarning], list[tuple[str, SummedWarning]]] = {}
+        for name, warning in self.summed:
+            kinds.setdefault(type(warning), []).append((name, warning))
+        return [kind.summary(warned, len(self.written)) for kind, warned in kinds.items()]
+
+
+def _grouped(told: Sequence[tuple[str, str]]) -> list[str]:
+    """Texts in order; of those that are the same without their names, if there are many, only the first."""
+    groups: dict[str, list[str]] = {}
+    for name, text in told:
+        groups.setdefault(_without(name, text), []).append(text)
+    lines = []
+    for texts in groups.values():
+        if len(texts) > SHOWN:
+            every = "all " if len(texts) == len(told) else ""
+            lines.append(f"{every}{len(texts)} frames, the first: {texts[0]}")
+        else:
+            lines += texts
+    return lines
+
+
+def _without(name: str, text: str) -> str:
+    """A text without what is its frame's own: its name, its stem (outputs are called after it), checksums."""
+    stem = name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    short = re.sub(r"\b[0-9a-f]{40}\b", "#", text.replace(name, "*"))
+    return re.sub(rf"(?<![\w.-]){re.escape(stem)}(?=\.)", "*", short) if stem else short

@@ -1,0 +1,119 @@
+"""Many frames to pictures: workers, resume, a report of what failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from tqdm import tqdm
+
+from caffe_compat.errors import CaffeCompatError, DataError, one_line
+from caffe_compat.frames.frame import Frame
+from caffe_compat.frames.png import is_whole_png, read_parameters, write_color, write_encoded
+from caffe_compat.frames.report import Report, SummedWarning
+from caffe_compat.frames.work import map_jobs
+from caffe_compat.stamps import check_stamp, same_stamp
+
+__all__ = ["encode_frame", "run_frames"]
+
+HINT = "--overwrite replaces it"
+
+
+def encode_frame(frame: Frame, overwrite: bool = False) -> Literal["written", "skipped"]:
+    """Read, encode and write one frame, unless its output is there and was made with the same parameters.
+
+    Args:
+        frame: what to do.
+        overwrite: redo an output that was made with other parameters, or by other programs, instead of refusing.
+
+    Raises:
+        CaffeCompatError: an input cannot be used, or the output was made with other parameters; names the file.
+    """
+    parameters = frame.encoder.parameters() | frame.source.fingerprint()
+    if _is_done(frame, parameters, overwrite):
+        return "skipped"
+    reading = frame.source.read()
+    try:
+        image = frame.encoder.encode(reading)
+    except DataError as error:
+        raise DataError(f"{frame.source.name}: {error}") from error
+    if frame.color_output is not None and reading.color is not None:
+        write_color(frame.color_output, reading.color)
+    write_encoded(frame.output, image, parameters)
+    return "written"
+
+
+def run_frames(frames: Sequence[Frame], *, overwrite: bool = False, workers: int = 0, progress: bool = True) -> Report:
+    """Encode frames; a bad one is noted, whatever is wrong with it, and the others go on.
+
+    Args:
+        frames: what to do.
+        overwrite: redo outputs that were made with other parameters, or by other programs, instead of refusing.
+        workers: processes to use, each with one thread; 0 works in this process.
+        progress: show a bar (on a terminal).
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; frames in work are dropped, no file is left half-written, and the same call goes on
+            where this one stopped.
+    """
+    report = Report()
+    results = map_jobs(functools.partial(_attempt, overwrite=overwrite), frames, workers, _lost)
+    with tqdm(total=len(frames), unit="frame", disable=None if progress else True) as bar:
+        for frame, result in results:
+            name = frame.source.name
+            if result.outcome == "failed":
+                report.failed.append((name, result.reason))
+            else:
+                (report.written if result.outcome == "written" else report.skipped).append(frame.output)
+            report.warned += [(name, text) for text in result.warned]
+            report.summed += [(name, warning) for warning in result.summed]
+            bar.update()
+    return report
+
+
+def _is_done(frame: Frame, parameters: dict[str, Any], overwrite: bool) -> bool:
+    """Whether the outputs are there; without ``overwrite`` an output with other parameters is refused."""
+    if not is_whole_png(frame.output):
+        return False
+    try:
+        found = read_parameters(frame.output)
+    except DataError:  # not a png of ours
+        if not overwrite:
+            raise
+        return False
+    if not overwrite:
+        check_stamp(frame.output, found, parameters, HINT, assumed=frame.encoder.assumed)
+    elif not same_stamp(found, parameters, frame.encoder.assumed):
+        return False
+    return frame.color_output is None or is_whole_png(frame.color_output)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """Of one frame: ``written``, ``skipped`` or ``failed``, why it failed, what was warned of."""
+
+    outcome: str
+    reason: str = ""
+    warned: tuple[str, ...] = ()
+    summed: tuple[SummedWarning, ...] = ()
+
+
+def _attempt(frame: Frame, overwrite: bool) -> _Result:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            outcome, reason = str(encode_frame(frame, overwrite)), ""
+        except CaffeCompatError as error:
+            outcome, reason = "failed", str(error)
+        except Exception as error:  # one frame's affair, whatever a library made of its file
+            outcome, reason = "failed", f"{frame.source.name}: {type(error).__name__}: {one_line(error)}"
+    found = [warning.message for warning in caught]
+    summed = tuple(message for message in found if isinstance(message, SummedWarning))
+    return _Result(outcome, reason, tuple(str(text) for text in found if not isinstance(text, SummedWarning)), summed)
+
+
+def _lost(frame: Frame) -> _Result:
+    return _Result("failed", f"{frame.source.name}: its worker process died (out of memory?); fewer --workers may help")
