@@ -6,7 +6,7 @@ that a reference that runs nets itself gets the net *unrolled*: every in-place t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ import torch
 
 from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, nan_in
 from caffe_compat.compare.report import Comparison, Row
-from caffe_compat.description import NetDescription
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import DataError, UsageError, nearest
+from caffe_compat.layers import Shape
 from caffe_compat.net import BlobNet, Net, Node
+from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto.caffe_pb2 import NetParameter
 from caffe_compat.proto.schema import PHASES
 
@@ -89,33 +90,65 @@ def check_inputs(net: Net, inputs: Mapping[str, np.ndarray]) -> None:
             )
 
 
-def unroll(description: NetDescription) -> tuple[Any, dict[Place, str]]:
-    """The same net without in-place layers, Split layers written out.
+def computed(net: Net) -> list[Place]:
+    """The places that a layer computes: without inputs, and without the copies that Split layers make."""
+    return [
+        (number, top)
+        for number, node in enumerate(net.nodes)
+        if node.type not in ("Input", "Split")
+        for top in range(len(node.top_ids))
+    ]
+
+
+def unroll(net: Net, inputs: Mapping[str, Shape]) -> tuple[Any, dict[Place, str]]:
+    """The same net for one that runs nets by itself: no layer works in place, and Split layers are written out.
+
+    A layer that reads a blob whose buffer was overwritten through another blob gets what the buffer holds by then.
+
+    Args:
+        inputs: shapes of all inputs.
 
     Returns:
-        A ``NetParameter`` with as many layers, and the name of the blob at every place.
+        A ``NetParameter``, and the name of the blob at every place.
     """
-    message = NetParameter(name=description.name)
-    current: dict[str, str] = {}
-    taken = UniqueNames(top for layer in description.layers for top in layer.tops)
+    plan = net.plan
+    message = NetParameter(name=net.description.name)
+    shapes = walk_shapes(net.nodes, {blob: tuple(inputs[plan.names[blob]]) for blob in plan.inputs})
+    taken = UniqueNames(plan.names)
+    layer_names = UniqueNames(node.name for node in net.nodes)
+    made: dict[int, str] = {}
+    held: dict[int, tuple[str, Shape]] = {}
     places: dict[Place, str] = {}
-    for number, layer in enumerate(description.layers):
-        copy = message.layer.add()
-        copy.CopyFrom(layer.message)
-        for field in ("bottom", "top", "loss_weight", "include", "exclude"):
-            copy.ClearField(field)
-        copy.loss_weight.extend(layer.loss_weights)
-        copy.phase = PHASES.index(layer.phase)
-        copy.bottom.extend(current[bottom] for bottom in layer.bottoms)
-        for index, top in enumerate(layer.tops):
-            name = top
-            if top in current:
-                name = taken.fresh(f"{top}@{layer.name}")
-            current[top] = places[number, index] = name
+    for number, node in enumerate(net.nodes):
+        bottoms = [made[blob] for blob in node.bottom_ids]
+        for index in node.outdated:
+            source, shape = held[plan.buffers[node.bottom_ids[index]]]
+            wanted = shapes[node.bottom_ids[index]]
+            if shape != wanted:
+                name = layer_names.fresh(f"{bottoms[index]}@{node.name}")
+                reshape = message.layer.add(name=name, type="Reshape", bottom=[source], top=[taken.fresh(name)])
+                reshape.reshape_param.shape.dim.extend(wanted)
+                source = reshape.top[0]
+            bottoms[index] = source
+        copy = _copied(message, node, bottoms)
+        shared = {share.top for share in node.shares if share.bottom is not None}
+        for index, blob in enumerate(node.top_ids):
+            name = plan.names[blob] if blob not in made else taken.fresh(f"{plan.names[blob]}@{node.name}")
+            made[blob] = places[number, index] = name
+            if index not in shared:
+                held[plan.buffers[blob]] = name, shapes[blob]
             copy.top.append(name)
     return message, places
 
 
-def computed(net: Net, places: Mapping[Place, str]) -> dict[Place, str]:
-    """The places that a layer computes: without inputs, and without the copies that Split layers make."""
-    return {place: name for place, name in places.items() if net.nodes[place[0]].type not in ("Input", "Split")}
+def _copied(message: Any, node: Node, bottoms: Sequence[str]) -> Any:
+    """A copy of a layer at the end of a net, with other bottoms and no tops yet."""
+    layer = node.description
+    copy = message.layer.add()
+    copy.CopyFrom(layer.message)
+    for field in ("bottom", "top", "loss_weight", "include", "exclude"):
+        copy.ClearField(field)
+    copy.loss_weight.extend(layer.loss_weights)
+    copy.phase = PHASES.index(layer.phase)
+    copy.bottom.extend(bottoms)
+    return copy

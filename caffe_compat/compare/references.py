@@ -101,7 +101,7 @@ def from_module(
         UsageError: the module cannot be imported, or fails on the net.
     """
     check_inputs(net, inputs)
-    message, places = unroll(net.description)
+    message, places = unroll(net, {name: tuple(values.shape) for name, values in inputs.items()})
     with tempfile.TemporaryDirectory() as folder:
         prototxt, saved = Path(folder) / "unrolled.prototxt", Path(folder) / "weights.caffemodel"
         with atomic_write(prototxt, "w") as stream:
@@ -112,7 +112,7 @@ def from_module(
         try:
             other = importlib.import_module(module)
             blobs = _run_module(other, str(prototxt), files, inputs)
-            return {place: np.array(blobs[name].data) for place, name in computed(net, places).items()}
+            return {place: np.array(blobs[places[place]].data) for place in computed(net)}
         except Exception as error:  # a foreign module may raise anything
             raise UsageError(f"module '{module}' failed: {type(error).__name__}: {error}") from error
 

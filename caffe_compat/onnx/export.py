@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import onnx
 
+from caffe_compat.compare import Place
 from caffe_compat.errors import ExportError, LayerError, nearest
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
-from caffe_compat.onnx.graph import Dim, GraphBuilder
-from caffe_compat.onnx.metadata import NET, RENAMED, SIZES, add_facts
+from caffe_compat.net.plan import ancestors
+from caffe_compat.onnx.graph import OPSETS
+from caffe_compat.onnx.metadata import NET, SIZES, add_facts
 from caffe_compat.onnx.save import check_model, save_onnx
-from caffe_compat.onnx.shapes import KINDS, NetShapes, Size, find_sizes, infer_shapes, net_shapes
+from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
+from caffe_compat.onnx.write import Writer
 
-__all__ = ["Dynamic", "export_onnx"]
+__all__ = ["Dynamic", "export_onnx", "export_places"]
 
 PathLike = str | os.PathLike[str]
 Dynamic = bool | Sequence[str]
@@ -53,7 +56,7 @@ def export_onnx(
     """
     _check_request(net, dynamic)
     wanted = _output_blobs(net, outputs)
-    nodes, needed = _needed(net, wanted)
+    nodes, needed = ancestors(net.plan, wanted)
     _check_nodes(net, nodes)
     shapes = _input_shapes(net, needed, inputs or {})
     _check_shapes(net, nodes, shapes)
@@ -65,6 +68,32 @@ def export_onnx(
     else:
         save_onnx(model, path)
     return model
+
+
+def export_places(net: Net, inputs: Mapping[str, Shape], places: Sequence[Place]) -> tuple[onnx.ModelProto, list[str]]:
+    """A model of fixed sizes that computes what some layers make, as it is right after them.
+
+    Args:
+        inputs: shapes of all inputs.
+        places: (number of the layer, number of the top).
+
+    Returns:
+        The model, and the names of its outputs in the order of the places.
+
+    Raises:
+        ExportError: ONNX cannot express the net; names the layer.
+    """
+    _check_request(net, False)
+    if not places:
+        raise ExportError(f"net '{net.description.name}' has no output to export")
+    nodes, needed = ancestors(net.plan, {net.nodes[number].top_ids[top] for number, top in places})
+    _check_nodes(net, nodes)
+    shapes = _input_shapes(net, needed, inputs)
+    _check_shapes(net, nodes, shapes)
+    writer = Writer(net, nodes, net_shapes(net, nodes, shapes, []), OPSETS[0])
+    model = writer.model_of(places)
+    check_model(model)
+    return model, [writer.values[place][0] for place in places]
 
 
 # -- what is asked for ------------------------------------------------------------------------------------------
@@ -124,21 +153,10 @@ def _try_choices(
                 raise ExportError(
                     f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
                 )
-            return _write(net, nodes, outputs, net_shapes(net, nodes, inputs, sizes), opset), sizes
+            return Writer(net, nodes, net_shapes(net, nodes, inputs, sizes), opset).model(outputs), sizes
         except ExportError as refusal:
             error = refusal
     raise error or ExportError("nothing to export")
-
-
-def _needed(net: Net, outputs: Iterable[int]) -> tuple[list[Node], set[int]]:
-    """The layers that the outputs depend on, in order, and the blobs they touch."""
-    needed = set(outputs)
-    nodes = []
-    for node in reversed(net.nodes):
-        if not needed.isdisjoint(node.top_ids):
-            nodes.append(node)
-            needed.update(node.bottom_ids)
-    return nodes[::-1], needed
 
 
 def _check_nodes(net: Net, nodes: Sequence[Node]) -> None:
@@ -172,39 +190,3 @@ def _check_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape]) 
         empty = [name for name, shape in inputs.items() if not shape]
         hint = f"; the prototxt gives input '{empty[0]}' no shape, give one" if empty else ""
         raise ExportError(f"inputs of shapes { {n: list(s) for n, s in inputs.items()} }: {error}{hint}") from error
-
-
-# -- writing ----------------------------------------------------------------------------------------------------
-
-
-def _write(net: Net, nodes: Sequence[Node], outputs: Sequence[int], shapes: NetShapes, opset: int) -> onnx.ModelProto:
-    """Let each layer write its nodes.
-
-    The last layer that writes a blob writes its name; a graph input keeps its name, so layers that change it in place
-    all write others, and the metadata say so if such a blob is an output.
-    """
-    names = net.plan.names
-    builder = GraphBuilder(net.description.name, opset, names)
-    last = {blob: number for number, node in enumerate(nodes) for blob in node.top_ids}
-    inputs: dict[str, list[Dim]] = {}
-    current: dict[int, str] = {}
-    dims: dict[int, list[Dim]] = {}
-    for number, node in enumerate(nodes):
-        bottoms = [current[blob] for blob in node.bottom_ids]
-        for blob, sizes_of_top in zip(node.top_ids, shapes.dims[number], strict=True):
-            own = node.type == "Input" or (last[blob] == number and blob not in net.plan.inputs)
-            current[blob] = names[blob] if own else builder.fresh(f"{names[blob]}__{node.name}")
-            dims[blob] = [f"{names[blob]}_axis{axis}" if dim is None else dim for axis, dim in enumerate(sizes_of_top)]
-            if node.type == "Input" and names[blob] in shapes.inputs:
-                inputs[names[blob]] = dims[blob]
-        if node.type == "Input":
-            continue
-        for bottom, shape in zip(bottoms, shapes.bottoms[number], strict=True):
-            builder.set_shape(bottom, shape)
-        builder.write(node.layer, bottoms, [current[blob] for blob in node.top_ids])
-    tops = {current[blob]: dims[blob] for blob in outputs}
-    model = builder.model(inputs, tops, f"Caffe net '{net.description.name}'")
-    renamed = {current[blob]: names[blob] for blob in outputs if current[blob] != names[blob]}
-    if renamed:
-        add_facts(model, {RENAMED: renamed})
-    return model

@@ -43,7 +43,7 @@ def remove_aliases(
         else:
             chosen = next((name for name in group if name in blobs), source)
         names.update((name, chosen) for name in group)
-        kept += [helper.make_node("Identity", [chosen], [name], name=name) for name in wanted if name != chosen]
+        kept += [helper.make_node("Identity", [chosen], [name]) for name in wanted if name != chosen]
     for node in kept:
         if node.op_type != "Identity":
             _rename(node, names)
