@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from caffe_compat.description import LayerDescription, NetDescription, ParamSpec
+from caffe_compat.description import LayerDescription, NetDescription, ParamSpec, graph
 from caffe_compat.errors import ShapeError
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.layers.sharing import Share
@@ -281,20 +281,18 @@ def walk_shapes(nodes: Iterable[Node], inputs: Mapping[int, Shape]) -> dict[int,
 
 
 def ancestors(plan: Plan, blobs: Iterable[int]) -> tuple[list[Node], set[int]]:
-    """The layers that some blobs depend on, in order, and all blobs that these touch.
+    """The layers that some blobs depend on, in order, and all blobs that these read, with those that were wanted.
 
     Where buffers are overwritten through other blobs, every layer that writes a needed buffer counts.
     """
-    needed = set(blobs)
-    found = []
-    for node in reversed(plan.nodes):
-        tops = node.top_ids
-        if not plan.plain and not {plan.buffers[blob] for blob in needed}.isdisjoint(plan.buffers[b] for b in tops):
-            needed.update(tops)
-        if not needed.isdisjoint(tops):
-            found.append(node)
-            needed.update(node.bottom_ids)
-    return found[::-1], needed
+    alike: dict[int, list[int]] = {}
+    for blob, buffer in enumerate(plan.buffers):
+        alike.setdefault(buffer, []).append(blob)
+
+    def makes(node: Node) -> Iterable[int]:
+        return node.top_ids if plan.plain else [b for blob in node.top_ids for b in alike[plan.buffers[blob]]]
+
+    return graph.ancestors(plan.nodes, blobs, makes, lambda node: node.bottom_ids)
 
 
 def with_all_parameters(plan: Plan) -> Plan:

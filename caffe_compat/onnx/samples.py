@@ -43,7 +43,7 @@ def _special(node: Node, bottom: int, shapes: Sequence[Shape], random: np.random
     first, shape = shapes[0], shapes[bottom]
     if node.type == "Embed":
         return random.integers(0, int(node.layer.blob_shapes[0][0]), shape)
-    if node.type == "BatchReindex":
+    if node.type in ("BatchReindex", "PickItems"):
         return random.integers(0, first[0], shape)
     if node.type == "PickSlice":
         return random.integers(0, first[1] // int(node.layer.channels), shape)  # type: ignore[arg-type]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers import Shape
 from caffe_compat.net import Net, Node
+from caffe_compat.net.plan import layer_shapes
 
 __all__ = ["KINDS", "NetShapes", "Shapes", "Size", "consumers", "find_sizes", "infer_shapes", "net_shapes"]
 
@@ -86,10 +87,7 @@ def infer_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], s
             names = [net.plan.names[blob] for blob in node.top_ids]
             after = [tuple(inputs.get(name, ())) for name in names]
         else:
-            try:
-                after = [tuple(shape) for shape in node.layer.top_shapes(before)]
-            except (IndexError, ZeroDivisionError) as error:
-                raise node.layer.shape_error(f"cannot take bottoms of shape {[list(b) for b in before]}") from error
+            after = layer_shapes(node.layer, before)
             if node.type == "Filter" and selected is not None:
                 after = [(min(selected, shape[0]), *shape[1:]) for shape in after]
         known.update(zip(node.top_ids, after, strict=True))

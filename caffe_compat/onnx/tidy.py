@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 import onnx
 from onnx import helper
 
+from caffe_compat.description.graph import ancestors
+
 __all__ = ["prune", "remove_aliases"]
 
 
@@ -52,14 +54,12 @@ def remove_aliases(
 
 def prune(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
     """The nodes that the outputs depend on."""
-    needed = set(outputs)
-    kept = []
-    for node in reversed(nodes):
-        if not needed.isdisjoint(node.output):
-            kept.append(node)
-            needed.update(node.input)
-            needed.update(name for graph in _subgraphs(node) for inner in graph.node for name in inner.input)
-    return kept[::-1]
+    return ancestors(nodes, outputs, lambda node: node.output, _reads)[0]
+
+
+def _reads(node: onnx.NodeProto) -> list[str]:
+    inner = (name for graph in _subgraphs(node) for child in graph.node for name in child.input)
+    return [*node.input, *inner]
 
 
 def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from caffe_compat.description import LayerDescription, State, describe_net
+from caffe_compat.description.graph import ancestors
 from caffe_compat.errors import NetError, UsageError, nearest
 from caffe_compat.layers import Shape
 from caffe_compat.net import Plan
@@ -126,22 +127,13 @@ def _ancestors(
     path: PathLike, layers: Sequence[LayerDescription], blobs: Iterable[str]
 ) -> tuple[list[LayerDescription], dict[str, LayerDescription]]:
     """Layers with bottoms that the blobs depend on, in order, and the source blobs they start from."""
-    wanted = set(blobs)
     known = {top for layer in layers for top in layer.message.top}
-    for blob in wanted - known:
+    for blob in set(blobs) - known:
         raise UsageError(f"{path}: the net has no blob '{blob}'{nearest(blob, known)}")
-    kept: list[LayerDescription] = []
-    sources: dict[str, LayerDescription] = {}
-    for layer in reversed(layers):
-        found = wanted & set(layer.message.top)
-        if not found:
-            continue
-        if layer.message.bottom:
-            kept.append(layer)
-            wanted |= set(layer.message.bottom)
-        else:
-            sources |= dict.fromkeys(found, layer)
-    return kept[::-1], sources
+    kept, needed = ancestors(layers, blobs, lambda layer: layer.message.top, lambda layer: layer.message.bottom)
+    starts = [layer for layer in kept if not layer.message.bottom]
+    sources = {top: layer for layer in reversed(starts) for top in layer.message.top if top in needed}
+    return [layer for layer in kept if layer.message.bottom], sources
 
 
 def _cleaned(layer: Any) -> Any:

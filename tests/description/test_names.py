@@ -57,7 +57,7 @@ def test_layers_of_one_name(tmp_path, top):
     assert len(set(names)) == len(names) and {"a", "a__2", "a__2000"} <= set(names)
     description = load_description(path)
     assert [layer.line for layer in description.layers if layer.name == "a"] == list(range(2, 2002))
-    message, _ = unroll(description)
+    message, _ = unroll(net, {"d": (1,)})
     tops = [blob for layer in message.layer for blob in layer.top]
     assert len(set(tops)) == len(tops)
     net.save(tmp_path / "w.caffemodel")
