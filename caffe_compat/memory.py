@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["SMALL", "available_memory", "human_size", "limits_apply", "populate"]
+__all__ = ["NO_LIMITS", "SMALL", "available_memory", "human_size", "limits_apply", "populate"]
 
 NO_LIMITS = "CAFFE_COMPAT_NO_LIMITS"
 _MADV_POPULATE_WRITE = 23

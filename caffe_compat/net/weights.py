@@ -29,8 +29,9 @@ def blobs_in(paths: Iterable[PathLike]) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     for path in paths:
         if binary.is_hdf5(path):
-            for layer in hdf5.read_hdf5(path):
-                found.setdefault(layer.name, set()).update(layer.blobs)
+            with hdf5.open_weights(path) as layers:
+                for layer in layers:
+                    found.setdefault(layer.name, set()).update(layer.indices)
         else:
             for source in binary.scan(path).layers:
                 found.setdefault(source.name, set()).update(range(len(source.blobs)))
@@ -94,35 +95,42 @@ def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool
 
 
 def _copy_hdf5(plan: Plan, path: PathLike) -> list[str]:
-    targets = {node.name: (number, node) for number, node in enumerate(plan.nodes)}
-    unknown = []
-    copies: list[tuple[torch.nn.Parameter, np.ndarray]] = []
-    for source in hdf5.read_hdf5(path):
-        name, blobs = source.name, source.blobs
-        if name not in targets:
-            unknown.append(name)
-            continue
-        number, node = targets[name]
-        who = f"{path}: layer '{name}' ({node.type})"
-        if len(blobs) > len(node.layer.blobs):
+    targets = {node.name: number for number, node in enumerate(plan.nodes)}
+    with hdf5.open_weights(path) as layers, torch.no_grad():
+        found = [source for source in layers if source.name in targets]
+        for source in found:  # everything is checked before anything is written
+            _check_datasets(plan, targets[source.name], source)
+        for source in found:
+            for index, parameter in enumerate(plan.nodes[targets[source.name]].layer.blobs):
+                if index in source.indices:
+                    _read_dataset(source, index, parameter)
+        return [source.name for source in layers if source.name not in targets]
+
+
+def _check_datasets(plan: Plan, number: int, source: hdf5.StoredLayer) -> None:
+    node = plan.nodes[number]
+    who = f"{source.path}: layer '{node.name}' ({node.type})"
+    have, wanted = len(source.indices), len(node.layer.blobs)
+    if have > wanted:
+        raise WeightsError(f"{who}: incompatible number of blobs, the file has {have}, the net has {wanted}")
+    for index, target in enumerate(node.layer.blob_shapes):
+        if index not in source.indices:
+            if (number, index) in plan.shared:
+                continue
+            raise WeightsError(f"{who}: the file has no dataset for blob {index}")
+        shape = source.dataset(index).shape
+        if shape != target:
             raise WeightsError(
-                f"{who}: incompatible number of blobs, the file has {len(blobs)}, the net has {len(node.layer.blobs)}"
+                f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(shape)}, the net has "
+                f"{list(target)}"
             )
-        for index, target in enumerate(node.layer.blob_shapes):
-            if index not in blobs:
-                if (number, index) in plan.shared:
-                    continue
-                raise WeightsError(f"{who}: the file has no dataset for blob {index}")
-            if blobs[index].shape != target:
-                raise WeightsError(
-                    f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(blobs[index].shape)}, "
-                    f"the net has {list(target)}"
-                )
-            copies.append((node.layer.blobs[index], blobs[index]))
-    with torch.no_grad():
-        for parameter, values in copies:
-            parameter.copy_(torch.from_numpy(values).view(parameter.shape))
-    return unknown
+
+
+def _read_dataset(source: hdf5.StoredLayer, index: int, parameter: torch.nn.Parameter) -> None:
+    values = parameter.detach() if _in_place(parameter) else torch.empty(parameter.shape)
+    source.read_into(index, values.numpy())
+    if not _in_place(parameter):
+        parameter.copy_(values)
 
 
 def _arrays(node: Node) -> list[np.ndarray]:

@@ -6,6 +6,7 @@ no dataset for it.  States: ``iter``, ``learned_net``, ``current_step``, ``histo
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from caffe_compat.errors import ModelFileError
 from caffe_compat.proto.hdf5_file import checked_dataset, child, create_hdf5, open_hdf5
 from caffe_compat.proto.state import State
 
-__all__ = ["Hdf5Layer", "read_hdf5", "read_state_hdf5", "write_hdf5", "write_state_hdf5"]
+__all__ = ["Hdf5Layer", "StoredLayer", "open_weights", "read_hdf5", "read_state_hdf5", "write_hdf5", "write_state_hdf5"]
 
 PathLike = str | os.PathLike[str]
 
@@ -31,8 +32,31 @@ class Hdf5Layer:
     diffs: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def _array(parent: Any, name: str, path: PathLike) -> np.ndarray:
-    dataset = checked_dataset(parent, name, path)
+@dataclass(frozen=True)
+class StoredLayer:
+    """One layer of an open weights file; its numbers are read when they are asked for.
+
+    Attributes:
+        indices: of the blobs that have a dataset, in order.
+    """
+
+    path: PathLike
+    name: str
+    indices: tuple[int, ...]
+    group: Any
+
+    def dataset(self, index: int) -> Any:
+        """The checked dataset of a blob."""
+        return checked_dataset(self.group, str(index), self.path)
+
+    def read_into(self, index: int, array: np.ndarray) -> None:
+        """Fill a C-contiguous float32 array of as many elements."""
+        if array.size:
+            dataset = self.dataset(index)
+            dataset.read_direct(array.reshape(dataset.shape))
+
+
+def _read(dataset: Any) -> np.ndarray:
     array = np.empty(dataset.shape, np.float32)
     if array.size:
         dataset.read_direct(array)
@@ -40,18 +64,39 @@ def _array(parent: Any, name: str, path: PathLike) -> np.ndarray:
 
 
 def _index(name: str, group: Any, path: PathLike) -> int:
-    if not name.isascii() or not name.isdigit() or str(int(name)) != name:
+    if not name.isascii() or not name.isdigit() or len(name) > 9 or str(int(name)) != name:
         raise ModelFileError(f"{os.fspath(path)}: {group.name}/{name}: blobs must be named 0, 1, 2, ...")
     return int(name)
 
 
-def _arrays(group: Any, path: PathLike) -> dict[int, np.ndarray]:
-    indices = sorted(_index(name, group, path) for name in group)
-    return {index: _array(group, str(index), path) for index in indices}
+def _indices(group: Any, path: PathLike) -> tuple[int, ...]:
+    return tuple(sorted(_index(name, group, path) for name in group))
+
+
+def _layer(parent: Any, name: str, path: PathLike) -> StoredLayer:
+    group = child(parent, name, "group", path)
+    return StoredLayer(path, name, _indices(group, path), group)
+
+
+def _arrays(layer: StoredLayer) -> dict[int, np.ndarray]:
+    return {index: _read(layer.dataset(index)) for index in layer.indices}
+
+
+@contextlib.contextmanager
+def open_weights(path: PathLike) -> Iterator[list[StoredLayer]]:
+    """The layers of an HDF5 weights file, sorted by name as Caffe walks them; nothing but names is read.
+
+    Raises:
+        MissingFileError: no such file.
+        ModelFileError: not HDF5, not Caffe's layout, or damaged; with the dataset's path.
+    """
+    with open_hdf5(path) as file:
+        data = child(file, "data", "group", path)
+        yield [_layer(data, name, path) for name in sorted(data)]
 
 
 def read_hdf5(path: PathLike) -> Iterator[Hdf5Layer]:
-    """The layers of an HDF5 weights file, one by one, sorted by name as Caffe walks them.
+    """The layers of an HDF5 weights file with their numbers, one by one, sorted by name as Caffe walks them.
 
     Raises:
         MissingFileError: no such file.
@@ -61,10 +106,8 @@ def read_hdf5(path: PathLike) -> Iterator[Hdf5Layer]:
         data = child(file, "data", "group", path)
         diff = child(file, "diff", "group", path) if "diff" in file else {}
         for name in sorted(data):
-            layer = Hdf5Layer(name, _arrays(child(data, name, "group", path), path))
-            if name in diff:
-                layer.diffs = _arrays(child(diff, name, "group", path), path)
-            yield layer
+            diffs = _arrays(_layer(diff, name, path)) if name in diff else {}
+            yield Hdf5Layer(name, _arrays(_layer(data, name, path)), diffs)
 
 
 def write_hdf5(
@@ -112,7 +155,7 @@ def read_state_hdf5(path: PathLike) -> State:
             if not isinstance(raw, bytes | str):
                 raise ModelFileError(f"{os.fspath(path)}: /learned_net is not a string")
             state.learned_net = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
-        arrays = _arrays(child(file, "history", "group", path), path)
+        arrays = _arrays(_layer(file, "history", path))
         if list(arrays) != list(range(len(arrays))):
             raise ModelFileError(f"{os.fspath(path)}: /history holds {list(arrays)}, expected 0 to {len(arrays) - 1}")
         state.history = list(arrays.values())

@@ -12,11 +12,13 @@ from typing import IO, Any
 
 from caffe_compat.errors import ModelFileError, WriteError
 from caffe_compat.files import atomic_write, open_existing
-from caffe_compat.memory import SMALL, available_memory, human_size
+from caffe_compat.memory import NO_LIMITS, SMALL, available_memory, human_size, limits_apply
 from caffe_compat.proto.wire import MAX_AXES, MAX_COUNT
 
 __all__ = ["checked_dataset", "child", "create_hdf5", "open_hdf5"]
 
+_SMALL_CHUNK = 4 << 20
+_MOST_COMPRESSED = 1100  #: deflate reaches 1032
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 PathLike = str | os.PathLike[str]
 
@@ -173,10 +175,28 @@ def checked_dataset(parent: Any, name: str, path: PathLike, kinds: str = "f") ->
         raise ModelFileError(f"{where} keeps its numbers in another file")
     if not _stored(dataset):
         raise ModelFileError(f"{where} claims shape {dataset.shape}, but its numbers are not stored")
+    if limits_apply() and (problem := _disproportion(dataset)):
+        raise ModelFileError(f"{where}: {problem}; if the file can be trusted, {NO_LIMITS}=1 reads it all the same")
     if 4 * dataset.size > SMALL and 4 * dataset.size > (left := available_memory()):
         needed, free = human_size(4 * dataset.size), human_size(left)
         raise ModelFileError(f"{where} of shape {dataset.shape} needs {needed}, {free} of memory are free")
     return dataset
+
+
+def _disproportion(dataset: Any) -> str:
+    """What reading the dataset would cost beyond its content, or an empty string.
+
+    HDF5 reads whole chunks, so the size of a chunk is a price that a few bytes of file can name.
+    """
+    if dataset.chunks is None:
+        return ""
+    size, chunk = (math.prod(shape) * dataset.dtype.itemsize for shape in (dataset.shape, dataset.chunks))
+    if chunk > max(_SMALL_CHUNK, 4 * size):
+        return f"its {human_size(size)} of numbers lie in a chunk of {human_size(chunk)}"
+    stored = dataset.id.get_storage_size()
+    if size > SMALL and size > _MOST_COMPRESSED * stored:
+        return f"its {human_size(size)} of numbers are compressed to {human_size(stored)}"
+    return ""
 
 
 def _stored(dataset: Any) -> bool:

@@ -1,11 +1,13 @@
 """Weights and solver states in Caffe's HDF5 layout."""
 
 import os
+import zlib
 
 import numpy as np
 import pytest
 
 from caffe_compat.errors import MissingFileError, ModelFileError
+from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import hdf5, state
 
 h5py = pytest.importorskip("h5py")
@@ -100,9 +102,21 @@ def _huge(file):
     file.create_dataset("data/x/0", (1 << 20, 1 << 20), "f4", chunks=(1, 1))
 
 
+def _large_chunk(file):
+    data = file.create_dataset("data/x/0", (9,), "f4", chunks=(1 << 21,), maxshape=(None,), compression="gzip")
+    data.id.write_direct_chunk((0,), zlib.compress(np.arange(1 << 21, dtype="f4").tobytes(), 1))
+
+
+def _dense(file):
+    data = file.create_dataset("data/x/0", (1 << 25,), "f4", chunks=(1 << 25,), compression="gzip")
+    data.id.write_direct_chunk((0,), bytes(100_000))
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
+        (_large_chunk, "/data/x/0: its 36 bytes of numbers lie in a chunk of 8 MiB; .* CAFFE_COMPAT_NO_LIMITS=1"),
+        (_dense, "/data/x/0: its 128 MiB of numbers are compressed to 97.66 KiB"),
         (_no_data, "/data is missing"),
         (_data_is_a_dataset, "/data is not a group"),
         (_layer_is_a_dataset, "/data/x is not a group"),
@@ -122,6 +136,31 @@ def test_malformed(path, damage, words):
     with pytest.raises(ModelFileError, match=words) as caught:
         list(hdf5.read_hdf5(path))
     assert str(path) in str(caught.value)
+
+
+def test_limits_can_be_lifted(path, monkeypatch):
+    with h5py.File(path, "w") as file:
+        _large_chunk(file)
+    monkeypatch.setenv("CAFFE_COMPAT_NO_LIMITS", "1")
+    assert next(iter(hdf5.read_hdf5(path))).blobs[0].tolist() == list(range(9))
+
+
+def test_chunks_of_any_usual_size_are_read(path):
+    with h5py.File(path, "w") as file:
+        zeros = np.zeros((4096, 4096), "f4")
+        file.create_dataset("data/x/0", data=zeros, chunks=True, compression="gzip", compression_opts=9)
+        file.create_dataset("data/x/1", data=W, chunks=(1024, 1024), maxshape=(None, None))
+    blobs = next(iter(hdf5.read_hdf5(path))).blobs
+    assert not blobs[0].any() and (blobs[1] == W).all()
+
+
+def test_names_are_found_without_reading_numbers(path, monkeypatch):
+    hdf5.write_hdf5(path, [("b", {0: W, 1: W}), ("a", {1: W}), ("none", {})])
+    monkeypatch.setattr(h5py.Dataset, "read_direct", lambda *_: pytest.fail("reads"))
+    monkeypatch.setattr(h5py.Dataset, "__getitem__", lambda *_: pytest.fail("reads"))
+    with hdf5.open_weights(path) as layers:
+        assert [(layer.name, layer.indices) for layer in layers] == [("a", (1,)), ("b", (0, 1)), ("none", ())]
+    assert blobs_in([path]) == {"a": {1}, "b": {0, 1}, "none": set()}
 
 
 def test_truncated(path):
