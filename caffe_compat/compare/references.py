@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import tempfile
 import zipfile
@@ -18,6 +19,7 @@ from caffe_compat.compare.layers import Place, check_inputs, computed, unroll
 from caffe_compat.errors import DataError, UsageError, WeightsError
 from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.net import Net
+from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto import format_text
 
 __all__ = ["from_module", "from_npz", "read_npz"]
@@ -57,8 +59,8 @@ def from_npz(net: Net, path: PathLike) -> tuple[Arrays, dict[Place, np.ndarray]]
     """
     inputs: Arrays = {}
     values: dict[Place, np.ndarray] = {}
-    last = {blob: (n, t) for n, node in enumerate(net.nodes) for t, blob in enumerate(node.top_ids)}
-    final = {net.plan.names[blob]: place for blob, place in last.items()}
+    at_the_end: list[tuple[str, np.ndarray]] = []
+    final = _final_places(net)
     after = {
         f"after/{node.name}/{net.plan.names[blob]}": (n, t)
         for n, node in enumerate(net.nodes)
@@ -70,10 +72,41 @@ def from_npz(net: Net, path: PathLike) -> tuple[Arrays, dict[Place, np.ndarray]]
         elif name in after:
             values[after[name]] = array
         elif (blob := name.removeprefix("out/")) in final and blob not in net.input_names:
-            values.setdefault(final[blob], array)
+            at_the_end.append((blob, array))
         elif (blob := name.removeprefix("in/")) in net.input_names:
             inputs[blob] = array
+    for blob, array in at_the_end:
+        place, shaped = final[blob]
+        values.setdefault(place, array if shaped else _reshaped(net, inputs, place, array))
     return inputs, values
+
+
+def _final_places(net: Net) -> dict[str, tuple[Place, bool]]:
+    """Where each blob gets its value at the end, and whether in its own shape.
+
+    A blob whose buffer was overwritten through another one shows what that layer wrote, in its own shape.
+    """
+    plan = net.plan
+    made: dict[int, Place] = {}
+    written: dict[int, Place] = {}
+    for number, node in enumerate(net.nodes):
+        shared = {share.top for share in node.shares if share.bottom is not None}
+        for top, blob in enumerate(node.top_ids):
+            made[blob] = (number, top)
+            if top not in shared:
+                written[plan.buffers[blob]] = (number, top)
+    return {
+        plan.names[blob]: (written[plan.buffers[blob]], False) if blob in plan.outdated else (place, True)
+        for blob, place in made.items()
+    }
+
+
+def _reshaped(net: Net, inputs: Arrays, place: Place, array: np.ndarray) -> np.ndarray:
+    """The values of another view of a buffer in the shape of the top at ``place``, if they can have it."""
+    known = {blob: tuple(inputs[name].shape) for blob in net.plan.inputs if (name := net.plan.names[blob]) in inputs}
+    start = {blob: known.get(blob, net.plan.shapes[blob]) for blob in net.plan.inputs}
+    shape = walk_shapes(net.nodes, start)[net.nodes[place[0]].top_ids[place[1]]]
+    return array.reshape(shape) if array.size == math.prod(shape) else array
 
 
 def _write_param(net: Net, what: str, name: str, array: np.ndarray) -> None:

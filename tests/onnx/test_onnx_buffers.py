@@ -57,9 +57,9 @@ def test_model_has_caffes_numbers(name: str, dynamic: bool, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", cases())
 def test_every_layer_agrees(name: str, tmp_path: Path) -> None:
-    """Right after each layer: nothing is overwritten yet in what the reference recorded."""
-    net, inputs, _, _ = load(name, tmp_path)
-    for reference in (from_onnx(net, inputs), from_module(net, inputs, "caffe_compat.pycaffe")):
+    """Right after each layer; what Caffe recorded at the end is held against the layer that wrote it last."""
+    net, inputs, _, recorded = load(name, tmp_path)
+    for reference in (recorded, from_onnx(net, inputs), from_module(net, inputs, "caffe_compat.pycaffe")):
         found = compare(net, inputs, reference)
         assert found.first is None, "\n".join(found.lines())
 
