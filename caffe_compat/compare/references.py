@@ -49,9 +49,9 @@ def read_npz(path: PathLike) -> Arrays:
 def from_npz(net: Net, path: PathLike) -> tuple[Arrays, dict[Place, np.ndarray]]:
     """Inputs and reference values of a file.
 
-    Its arrays are ``in/BLOB`` (inputs), ``out/BLOB`` or plain ``BLOB`` (values at the end), ``after/LAYER/BLOB``
-    (values right after that layer) and ``param/LAYER/INDEX`` (written into the net); others are left alone.  That is
-    the form of the golden cases.
+    Its arrays are ``in/BLOB`` or plain ``BLOB`` (inputs), ``out/BLOB`` or plain ``BLOB`` (values at the end),
+    ``after/LAYER/BLOB`` (values right after that layer) and ``param/LAYER/INDEX`` (written into the net); others are
+    left alone.  That is the form of the golden cases.
 
     Raises:
         DataError: the file cannot be read.
@@ -71,7 +71,7 @@ def from_npz(net: Net, path: PathLike) -> tuple[Arrays, dict[Place, np.ndarray]]
             _write_param(net, f"{os.fspath(path)}: {name}", name.removeprefix("param/"), array)
         elif name in after:
             values[after[name]] = array
-        elif (blob := name.removeprefix("out/")) in final and blob not in net.input_names:
+        elif (blob := name.removeprefix("out/")) in final and (name != blob or blob not in net.input_names):
             at_the_end.append((blob, array))
         elif (blob := name.removeprefix("in/")) in net.input_names:
             inputs[blob] = array

@@ -131,6 +131,19 @@ def test_golden_case(folder):
     assert status == 1 and "layer 'ip2' (InnerProduct), blob 'c'" in out
 
 
+def test_golden_case_in_place_on_the_input(folder):
+    with np.load(ROOT / "tests/data/golden/layers/relu_inplace.npz") as case:
+        Path("golden.prototxt").write_text(str(case["prototxt"][()]))
+        arrays = {name: case[name] for name in case.files if name not in ("case", "prototxt")}
+    (blob,) = {name[4:] for name in arrays if name.startswith("out/")} & {name[3:] for name in arrays}
+    np.savez("golden.npz", **arrays)
+    status, out, err = tool("--model", "golden.prototxt", "--npz", "golden.npz")
+    assert status == 0, out + err
+    arrays[f"out/{blob}"] = arrays[f"out/{blob}"] + 0.1
+    np.savez("golden.npz", **arrays)
+    assert tool("--model", "golden.prototxt", "--npz", "golden.npz")[0] == 1
+
+
 @pytest.mark.parametrize(
     "change, finding",
     [
