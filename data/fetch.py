@@ -1,50 +1,8 @@
 #!/usr/bin/env python3
-"""Download the published files of the data sets, check and unpack them.
-
-    data/fetch.py --list                              what there is, where, and what is known of the host
-    data/fetch.py nyud2_labelled nyud2_splits         into data/
-    data/fetch.py nyud2_labelled --url MIRROR_URL     from elsewhere; the checksum is the same
-    data/fetch.py nyud2_labelled --check              only check a file that is there already
-
-Several hosts have gone since 2015.  A file got elsewhere goes into data/ under its own name; --check compares it.  An
-interrupted download goes on where it stopped.
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
-from pathlib import Path
+"""Download the published files of the data sets, check and unpack them."""
 
 from caffe_compat.cli import run
-from caffe_compat.errors import UsageError
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Fetch what is named."""
-    from caffe_compat.datasets.downloads import DOWNLOADS, fetch, table, verify
-
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("names", nargs="*", metavar="NAME")
-    p.add_argument("--list", action="store_true", help="show what there is")
-    p.add_argument("--folder", type=Path, default=Path(__file__).resolve().parent, help="(default: the folder data)")
-    p.add_argument("--url", help="take the one file named from this address")
-    p.add_argument("--check", action="store_true", help="compare what is there, download nothing")
-    args = p.parse_args(argv)
-    if args.list:
-        print(table())
-        return 0
-    if not args.names or (args.url and len(args.names) > 1):
-        raise UsageError("--url goes with one name" if args.names else "name what to fetch; --list shows all")
-    for name in args.names:
-        if args.check and name in DOWNLOADS:
-            path = args.folder / DOWNLOADS[name].file
-            print(f"{path}: {verify(path, DOWNLOADS[name])}")
-        else:
-            path = fetch(name, args.folder, url=args.url)
-            print(f"{path}: complete" + ("" if DOWNLOADS[name].digest else " (no checksum is recorded for it)"))
-    return 0
-
+from caffe_compat.commands.fetch import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

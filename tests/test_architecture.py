@@ -1,41 +1,152 @@
-"""Imports point up the list of packages only; describing a net needs no torch; the README's table is generated."""
+"""The house: imports point up the list of rooms, no file imports itself over others, describing needs no torch.
+
+Every import counts: at the top of a module, inside a function, for typing only, and by name (``import_module("...")``).
+"""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 PACKAGE = Path(__file__).resolve().parents[1] / "caffe_compat"
-RANK = {
-    "errors": 0, "files": 0, "log": 0, "cli": 0, "config": 0, "memory": 0, "random": 0,
-    "documents": 0, "stamps": 0, "frames": 2.5, "depth": 2.6,
-    "proto": 1, "description": 2, "layers": 3, "net": 4, "solver": 5, "compare": 5, "onnx": 5.5, "pycaffe": 6,
-    "datasets": 7.2, "scenes": 7.5, "transfer": 8, "commands": 9, "bench": 9,
-}  # fmt: skip
+ROOMS = (
+    ("errors",),
+    ("log", "memory", "resources"),
+    ("files",),
+    ("random", "stamps", "devices", "alias", "documents", "guarded"),
+    ("proto",),
+    ("description",),
+    ("media",),
+    ("config",),
+    ("frames",),
+    ("depth",),
+    ("datasets",),
+    ("scenes",),
+    ("layers",),
+    ("net",),
+    ("compare",),
+    ("solver", "onnx"),
+    ("pycaffe",),
+    ("transfer",),
+    ("cli",),
+    ("commands",),
+    ("__main__",),
+)
+"""From the bottom up; rooms of one line do not know each other."""
+TO_GO = {
+    ("datasets/pairs.py", "layers/data/lists.py"),
+    ("layers/python.py", "pycaffe/__init__.py"),
+    ("solver/solver.py", "solver/snapshots.py"),
+}
+SLOW_HELP = ("make_disparity", "make_hha", "make_scenes", "make_transfer", "show_depth")
+RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 
-def _imports(path: Path) -> set[str]:
-    """Parts of the package that a module imports when it is imported (not for typing, not inside functions)."""
-    found = set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.ImportFrom) and node.module == "caffe_compat":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("caffe_compat."):
-            found.add((node.module or "").split(".")[1])
-    return found
+def _targets(path: Path) -> Iterator[str]:
+    """Dotted names of the package that a file imports, in any way."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "caffe_compat":
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == "caffe_compat")
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            for word in node.args:
+                if isinstance(word, ast.Constant) and str(word.value).split(".")[0] == "caffe_compat":
+                    yield str(word.value)
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_up(path: Path) -> None:
-    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    if own == "__init__":
-        return
-    wrong = {name for name in _imports(path) if RANK[name] > RANK[own]}
-    assert not wrong, f"{path} imports {wrong}"
+def _file_of(name: str) -> Path:
+    """The file that a dotted name stands in: its own, or that of the longest part of it that is a module."""
+    parts = name.split(".")[1:]
+    while parts:
+        base = PACKAGE.joinpath(*parts)
+        for found in (base.with_suffix(".py"), base / "__init__.py"):
+            if found.exists():
+                return found
+        parts.pop()
+    return PACKAGE / "__init__.py"
+
+
+def _graph() -> dict[Path, set[Path]]:
+    files = sorted(PACKAGE.rglob("*.py"))
+    return {path: {_file_of(name) for name in _targets(path)} - {path} for path in files}
+
+
+def _room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(PACKAGE))
+
+
+def test_every_room_has_its_place() -> None:
+    rooms = {_room(path) for path in PACKAGE.rglob("*.py")} - {"__init__"}
+    assert not rooms - set(RANK), f"not in ROOMS: {sorted(rooms - set(RANK))}"
+
+
+def test_imports_point_up() -> None:
+    wrong = [
+        f"{_short(path)} imports {_short(target)}"
+        for path, targets in _graph().items()
+        for target in targets
+        if _room(path) != "__init__"
+        and (_room(target) == "__init__" or _room(target) != _room(path))
+        and RANK.get(_room(target), 99) >= RANK[_room(path)]
+        and (_short(path), _short(target)) not in TO_GO
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_file_imports_itself_over_others() -> None:
+    graph, state, circles = _graph(), dict[Path, int](), list[str]()
+
+    def visit(path: Path, trail: list[Path]) -> None:
+        state[path] = 1
+        for target in sorted(graph[path]):
+            if state.get(target) == 1:
+                circle = [*trail[trail.index(target) :], target]
+                if (_short(path), _short(target)) in TO_GO or (_short(target), _short(path)) in TO_GO:
+                    continue
+                circles.append(" -> ".join(map(_short, circle)))
+            elif target not in state:
+                visit(target, [*trail, target])
+        state[path] = 2
+
+    for path in graph:
+        if path not in state:
+            visit(path, [path])
+    assert not circles, "\n".join(circles)
+
+
+def test_tools_are_their_command() -> None:
+    """A file in ``tools/`` and ``data/`` is a docstring and three lines, and there is one for each command."""
+    from caffe_compat.commands import COMMANDS
+
+    files = [path for folder in ("tools", "data") for path in (PACKAGE.parent / folder).glob("*.py")]
+    assert sorted(path.stem for path in files) == sorted(COMMANDS)
+    for path in files:
+        _, *code = ast.parse(path.read_text(encoding="utf-8")).body
+        assert [ast.unparse(line) for line in code] == [
+            "from caffe_compat.cli import run",
+            f"from caffe_compat.commands.{path.stem} import main",
+            "if __name__ == '__main__':\n    raise SystemExit(run(main))",
+        ], path
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from caffe_compat.commands import COMMANDS, main_of\n"
+        f"for name in sorted(set(COMMANDS) - set({SLOW_HELP})):\n"
+        "    parser = sys.modules[main_of(name).__module__].make_parser()\n"
+        "    assert parser.description and parser.format_help(), name\n"
+        "    assert 'torch' not in sys.modules, name\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_describing_needs_no_torch() -> None:

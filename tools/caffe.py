@@ -1,53 +1,8 @@
 #!/usr/bin/env python3
-"""Caffe's command line.
-
-    tools/caffe.py train --solver=solver.prototxt [--weights=a.caffemodel,b.caffemodel] [--snapshot=x.solverstate]
-    tools/caffe.py test --model=net.prototxt --weights=net.caffemodel [--iterations=50]
-    tools/caffe.py time --model=net.prototxt [--phase=TEST] [--iterations=50]
-    tools/caffe.py device_query --gpu=all
-
-The log on standard error has Caffe's form, so its log parsers read it.  Ctrl-C finishes the running iteration, writes
-a snapshot and ends (--sigint_effect).
-"""
-
-from __future__ import annotations
-
-import sys
+"""Caffe's command line."""
 
 from caffe_compat.cli import run
-from caffe_compat.commands.flags import FlagParser
-
-
-def make_parser() -> FlagParser:
-    """Caffe's flags; they may stand before or after the command, with one dash or two."""
-    parser = FlagParser(__doc__)
-    parser.add_argument("command", nargs="?", help="train, test, time or device_query")
-    parser.flag("gpu", "", "CUDA devices: 0, or all (default: the CPU; train: what the solver says)")
-    parser.flag("solver", "", "train: the solver prototxt")
-    parser.flag("model", "", "test, time: the net prototxt")
-    parser.flag("weights", "", "train, test: weights to start from, separated by commas")
-    parser.flag("snapshot", "", "train: solver state to go on from")
-    parser.flag("iterations", 50, "test, time: how many")
-    parser.flag("phase", "", "time: TRAIN or TEST; empty means TRAIN")
-    parser.flag("level", 0, "level of the net's state")
-    parser.flag("stage", "", "stages of the net's state, separated by commas")
-    parser.flag("sigint_effect", "stop", "train, at Ctrl-C: stop, snapshot or none")
-    parser.flag("sighup_effect", "snapshot", "train, at SIGHUP: stop, snapshot or none")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run a command; without one print the help, as Caffe does."""
-    parser = make_parser()
-    options = vars(parser.parse(argv))
-    command = options.pop("command")
-    if command is None:
-        parser.print_help()
-        return 0
-    from caffe_compat.commands.brew import BrewOptions, brew
-
-    return brew(command, BrewOptions(**options))
-
+from caffe_compat.commands.caffe import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

@@ -1,35 +1,8 @@
 #!/usr/bin/env python3
-"""Compute the mean image of a database.
+"""Compute the mean image of a database."""
 
-tools/compute_image_mean.py [--backend=lmdb] INPUT_DB [OUTPUT.binaryproto]
-"""
-
-from __future__ import annotations
-
-import sys
-
-from caffe_compat import log
 from caffe_compat.cli import run
-from caffe_compat.commands.flags import FlagParser
-from caffe_compat.commands.image_mean import compute_image_mean
-
-
-def make_parser() -> FlagParser:
-    """Caffe's flags."""
-    parser = FlagParser(__doc__)
-    parser.add_argument("database", metavar="INPUT_DB")
-    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="mean file to write; the log tells channel means")
-    parser.flag("backend", "lmdb", "lmdb or leveldb")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Compute."""
-    args = make_parser().parse(argv)
-    log.to_stderr()
-    compute_image_mean(args.database, args.output, args.backend)
-    return 0
-
+from caffe_compat.commands.compute_image_mean import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

@@ -1,44 +1,8 @@
 #!/usr/bin/env python3
-"""A table of the layers of a net: shapes, parameters, multiply-adds, memory.
-
-tools/describe.py deploy.prototxt
-tools/describe.py train_val.prototxt --phase TRAIN --shape data=256,3,227,227 --shape label=256
-tools/describe.py train_val.prototxt --plain --format markdown
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
+"""A table of the layers of a net: shapes, parameters, multiply-adds, memory."""
 
 from caffe_compat.cli import run
-from caffe_compat.commands.describe import FORMATS, describe
-from caffe_compat.commands.flags import shape_flag, stages_flag
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Which net, in which state, and how to show it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="net definition (prototxt)")
-    parser.add_argument("--phase", default="TEST", choices=("TRAIN", "TEST"), help="(default TEST)")
-    parser.add_argument("--level", type=int, default=0, help="level of the net's state")
-    parser.add_argument("--stage", default="", help="stages of the net's state, separated by commas")
-    parser.add_argument(
-        "--shape", action="append", default=[], metavar="BLOB=N,C,H,W", help="of an input, or instead of a data layer"
-    )
-    parser.add_argument("--plain", action="store_true", help="only names, types and blobs; reads no data")
-    parser.add_argument("--format", default="text", choices=FORMATS, help="(default text)")
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print the table."""
-    args = make_parser().parse_args(argv)
-    shapes = dict(map(shape_flag, args.shape))
-    table = describe(args.model, args.phase, args.level, stages_flag(args.stage), shapes, args.plain)
-    print(table.render(args.format), end="" if args.format != "json" else "\n")
-    return 0
-
+from caffe_compat.commands.describe import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

@@ -1,48 +1,8 @@
 #!/usr/bin/env python3
-"""Measure how large a feature is, and the factor that makes a teacher's feature as large as another net's.
-
-    tools/measure_scale.py --model prototxt/vgg16/deploy.prototxt --weights vgg16.caffemodel --blob pool5 \\
-        --images output/rgbd/train_pairs.txt \\
-        --reference-model prototxt/alexnet/deploy.prototxt --reference-weights alexnet.caffemodel
-
-The norm over channels at each location, averaged over all locations of all images.  Of each line of the list the first
-path is taken, so lists of pairs will do.  The reference is the RGB net of the student's architecture.
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
+"""Measure how large a feature is, and the factor that makes a teacher's feature as large as another net's."""
 
 from caffe_compat.cli import run
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help="prototxt of the teacher")
-    p.add_argument("--weights", required=True, help="its caffemodel")
-    p.add_argument("--blob", required=True, help="the feature")
-    p.add_argument("--images", required=True, help="list of images of the teacher's modality")
-    p.add_argument("--root-folder", default="", help="what its paths are relative to, if not to the list")
-    p.add_argument("--reference-model", help="prototxt of a net whose feature should be equally large")
-    p.add_argument("--reference-weights", help="its caffemodel")
-    p.add_argument("--reference-blob", help="its feature (default: the name of --blob)")
-    p.add_argument("--count", type=int, default=200, help="at most so many images (%(default)s)")
-    p.add_argument(
-        "--mean", nargs="+", type=float, default=[102.9801, 115.9465, 122.7717], metavar="BGR", help="subtracted"
-    )
-    p.add_argument("--quiet", action="store_true", help="no progress bar")
-    return p
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Print the mean norms and the factor."""
-    from caffe_compat.transfer.command import measure_scale
-
-    print("\n".join(measure_scale(parser().parse_args(argv))))
-    return 0
-
+from caffe_compat.commands.measure_scale import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

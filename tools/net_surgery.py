@@ -1,38 +1,8 @@
 #!/usr/bin/env python3
-"""Put a net together from the weights of others.
-
-    tools/net_surgery.py --out_net_def franken_deploy.prototxt --net_surgery_json surgery.json \\
-        --out_net_file franken.caffemodel
-
-The JSON file is a list of {"prototxt": .., "model": .., "copy_ops": {"source": [..], "dest": [..], "reshape": [..]}}.
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
+"""Put a net together from the weights of others."""
 
 from caffe_compat.cli import run
-
-
-def parser() -> argparse.ArgumentParser:
-    """The flags of the authors' do_net_surgery.py."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out_net_def", required=True, help="prototxt of the new net")
-    p.add_argument("--net_surgery_json", required=True, help="what is copied from where")
-    p.add_argument("--out_net_file", required=True, help="caffemodel to write")
-    return p
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Copy, write, and name the layers that were not copied exactly once."""
-    args = parser().parse_args(argv)
-    from caffe_compat.net.surgery import operate, read_operations
-
-    report = operate(args.out_net_def, read_operations(args.net_surgery_json), args.out_net_file)
-    print("\n".join([*report.lines(), f"wrote {args.out_net_file}"]))
-    return 0
-
+from caffe_compat.commands.net_surgery import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

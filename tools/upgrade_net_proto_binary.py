@@ -1,26 +1,8 @@
 #!/usr/bin/env python3
-"""Upgrade a weights file (caffemodel) to the current format.
-
-tools/upgrade_net_proto_binary.py IN OUT
-"""
-
-from __future__ import annotations
-
-import sys
+"""Upgrade a weights file (caffemodel) to the current format."""
 
 from caffe_compat.cli import run
-from caffe_compat.commands.flags import FlagParser
-from caffe_compat.commands.upgrade import upgrade_net_file
-
-
-def main(argv: list[str] | None = None) -> int:
-    """0; 1 after wrong usage, or if a part of the old file has no place in the new one (the rest is written)."""
-    parser = FlagParser(__doc__, usage_status=1)
-    parser.add_argument("source", metavar="IN")
-    parser.add_argument("target", metavar="OUT")
-    args = parser.parse(argv)
-    return upgrade_net_file(args.source, args.target, binary=True)
-
+from caffe_compat.commands.upgrade_net_proto_binary import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

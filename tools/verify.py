@@ -1,66 +1,8 @@
 #!/usr/bin/env python3
-"""Compare a net with a reference, layer by layer, and name the first layer that diverges.
-
-    tools/verify.py --model deploy.prototxt --weights net.caffemodel --onnx
-    tools/verify.py --model deploy.prototxt --weights net.caffemodel --npz blobs.npz
-    tools/verify.py --model deploy.prototxt --weights net.caffemodel --module caffe
-
-Every layer is compared right after it ran, in-place layers too.  Exit status 0: all agree, 1: something diverges.
-An .npz reference holds in/BLOB (inputs), BLOB or out/BLOB (values at the end), after/LAYER/BLOB (values right after a
-layer) and param/LAYER/INDEX (parameters for the net).
-"""
-
-from __future__ import annotations
-
-import argparse
-import sys
+"""Compare a net with a reference, layer by layer, and name the first layer that diverges."""
 
 from caffe_compat.cli import run
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help="net prototxt")
-    p.add_argument("--weights", help="caffemodel or caffemodel.h5 files, separated by commas")
-    reference = p.add_mutually_exclusive_group(required=True)
-    reference.add_argument("--npz", help="file with values of blobs")
-    reference.add_argument("--onnx", action="store_true", help="export the net and run it in ONNX Runtime")
-    reference.add_argument("--module", help="name of a module with pycaffe's interface, such as caffe")
-    p.add_argument("--input", help=".npz file with the inputs by name (default: random, or those of --npz)")
-    p.add_argument("--seed", type=int, default=0, help="of random inputs (%(default)s)")
-    p.add_argument(
-        "--tolerance", type=float, default=1e-4, help="largest difference, relative to the blob's maximum (%(default)s)"
-    )
-    return p
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Compare, and print the table."""
-    args = parser().parse_args(argv)
-    import numpy as np
-
-    from caffe_compat import compare
-    from caffe_compat.net import load_net
-    from caffe_compat.onnx import from_onnx
-    from caffe_compat.onnx.samples import random_inputs
-
-    weights = args.weights.split(",") if args.weights else []
-    net = load_net(args.model, weights)
-    inputs, reference = compare.from_npz(net, args.npz) if args.npz else ({}, {})
-    if args.input:
-        inputs = compare.read_npz(args.input)
-    if not inputs:
-        shapes = {name: net.blob_shapes[name] for name in net.input_names}
-        inputs = random_inputs(net, shapes, np.random.default_rng(args.seed))
-    if args.onnx:
-        reference = from_onnx(net, inputs)
-    elif args.module:
-        reference = compare.from_module(net, inputs, args.module, weights)
-    comparison = compare.compare(net, inputs, reference, args.tolerance)
-    print("\n".join(comparison.lines()))
-    return 0 if comparison.first is None else 1
-
+from caffe_compat.commands.verify import main
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    raise SystemExit(run(main))

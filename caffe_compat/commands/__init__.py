@@ -1,4 +1,52 @@
-"""What the programs in ``tools/`` that bear the names of Caffe's own do; one module for each.
+"""The commands of the project: one module a command, with ``make_parser()`` and ``main(argv)``.
 
-Training is in :mod:`caffe_compat.solver.command`, ONNX export in :mod:`caffe_compat.onnx.command`.
+The files in ``tools/`` and ``data/`` and ``python -m caffe_compat NAME`` call the same functions.  Modules of other
+names here do what commands share.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+from caffe_compat.errors import UsageError, nearest
+
+__all__ = ["COMMANDS", "main_of"]
+
+COMMANDS = (
+    "bench",
+    "caffe",
+    "compute_image_mean",
+    "convert_imageset",
+    "demo",
+    "describe",
+    "draw_net",
+    "export_onnx",
+    "extract_features",
+    "fetch",
+    "make_disparity",
+    "make_hha",
+    "make_scenes",
+    "make_transfer",
+    "measure_scale",
+    "net_surgery",
+    "prepare_nyud2",
+    "show_depth",
+    "train_net",
+    "upgrade_net_proto_binary",
+    "upgrade_net_proto_text",
+    "upgrade_solver_proto_text",
+    "verify",
+)
+
+
+def main_of(name: str) -> Callable[[list[str] | None], int | None]:
+    """The ``main`` of a command.
+
+    Raises:
+        UsageError: there is no such command; names the nearest.
+    """
+    if name not in COMMANDS:
+        raise UsageError(f"no command '{name}', expected one of {', '.join(COMMANDS)}{nearest(name, COMMANDS)}")
+    main: Callable[[list[str] | None], int | None] = import_module(f"{__name__}.{name}").main
+    return main

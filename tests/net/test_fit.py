@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffe_compat.commands.brew import BrewOptions, brew
+from caffe_compat.commands.caffe_actions import BrewOptions, brew
 from caffe_compat.errors import WeightsError
 from caffe_compat.net import Net, load_net
 from caffe_compat.pycaffe import TEST

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from program import ROOT, call
 
-from caffe_compat.commands.describe import describe
+from caffe_compat.commands.net_table import describe
 from caffe_compat.errors import UsageError
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, parse_text
@@ -182,7 +182,7 @@ def test_describe_formats(old: Path) -> None:
 
 def test_plain_listing_needs_no_torch(old: Path) -> None:
     code = (
-        "import sys; from caffe_compat.commands.describe import describe; "
+        "import sys; from caffe_compat.commands.net_table import describe; "
         f"describe({str(old / 'old.prototxt')!r}, plain=True); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

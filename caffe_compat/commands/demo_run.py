@@ -72,29 +72,32 @@ class Demo:
             KeyboardInterrupt: it was stopped.
         """
         self._write_prototxts()
-        self._tool("data/make_scenes.py", "--out", self.data, "--train", self.size, "--pairs", self.size,
+        self._tool("make_scenes", "--out", self.data, "--train", self.size, "--pairs", self.size,
                    "--seed", self.seed)  # fmt: skip
         self._train("teacher/solver.prototxt", "teacher", TEACHER_ITERS)
         self._train("transfer/transfer_solver.prototxt", "transfer", TRANSFER_ITERS)
         franken = self.output / "franken.caffemodel"
         deploy = self.prototxt / "transfer/franken_deploy.prototxt"
         surgery = self.prototxt / "transfer/surgery.json"
-        self._tool("tools/net_surgery.py", "--out_net_def", deploy, "--net_surgery_json", surgery,
+        self._tool("net_surgery", "--out_net_def", deploy, "--net_surgery_json", surgery,
                    "--out_net_file", franken)  # fmt: skip
-        self._tool("tools/export_onnx.py", "--model", deploy, "--weights", franken,
+        self._tool("export_onnx", "--model", deploy, "--weights", franken,
                    "--output", self.output / "franken.onnx")  # fmt: skip
         return self.score()
 
     # -- steps ------------------------------------------------------------------------------------------------
 
-    def _tool(self, script: str, *arguments: object, log: Path | None = None) -> None:
-        """Run a tool; with ``log`` its standard error goes there, and only the lines on progress are shown."""
-        words = [script, *(str(argument) for argument in arguments)]
+    def _tool(self, command: str, *arguments: object, log: Path | None = None) -> None:
+        """Run a command; with ``log`` its standard error goes there, and only the lines on progress are shown."""
+        words = [command, *(str(argument) for argument in arguments)]
         print("$ " + " ".join(words), flush=True)
         with contextlib.ExitStack() as stack:
             out = stack.enter_context(log.open("a", encoding="utf-8")) if log else None
             process = subprocess.Popen(
-                [sys.executable, *words], cwd=self.root, stderr=subprocess.PIPE if out else None, text=True
+                [sys.executable, "-m", "caffe_compat", *words],
+                cwd=self.root,
+                stderr=subprocess.PIPE if out else None,
+                text=True,
             )
             try:
                 for line in process.stderr or ():
@@ -109,7 +112,7 @@ class Demo:
         if status == 130:
             raise KeyboardInterrupt
         if status:
-            raise CaffeCompatError(f"{script} ended with status {status}" + (f"; see {log}" if log else ""))
+            raise CaffeCompatError(f"{command} ended with status {status}" + (f"; see {log}" if log else ""))
 
     def _train(self, solver: str, name: str, iterations: int) -> None:
         final = self.root / self.output / f"{name}_iter_{iterations}.caffemodel"
@@ -123,7 +126,7 @@ class Demo:
         }
         resume = ["--snapshot", states[max(states)].relative_to(self.root)] if states else []
         (self.root / self.output).mkdir(parents=True, exist_ok=True)
-        self._tool("tools/train_net.py", "--solver", self.prototxt / solver, *resume, log=self._path(f"{name}.log"))
+        self._tool("train_net", "--solver", self.prototxt / solver, *resume, log=self._path(f"{name}.log"))
 
     def _write_prototxts(self) -> None:
         """Seeds other than the first use copies of the prototxts with their own paths and seed."""

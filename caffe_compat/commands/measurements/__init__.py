@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["BENCHMARKS", "alternate", "report"]
+__all__ = ["BENCHMARKS", "report"]
 
 BENCHMARKS = ("forward", "transfer", "solver", "weights", "onnx", "build", "hha")
-
-
-def alternate(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> tuple[float, float, float]:
-    """Median seconds of both, run in turns after one warm-up each, and the median of the per-round ratios."""
-    ours(), peer()
-    mine: list[float] = []
-    theirs: list[float] = []
-    for index in range(rounds):
-        pair = [(ours, mine), (peer, theirs)]
-        for function, times in pair if index % 2 == 0 else reversed(pair):
-            start = time.perf_counter()
-            function()
-            times.append(time.perf_counter() - start)
-    ratio = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
-    return statistics.median(mine), statistics.median(theirs), ratio
 
 
 def report(which: Sequence[str], rounds: int, threads: int = 0) -> int:
     """Run the benchmarks named (all by default) and print a line for each measurement."""
     import torch
 
-    from caffe_compat.bench import measure
+    from caffe_compat.commands.measurements import measure
 
     for name in which:
         if name not in BENCHMARKS:

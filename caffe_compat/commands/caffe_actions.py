@@ -14,13 +14,13 @@ import torch
 
 from caffe_compat import log
 from caffe_compat.commands.flags import gpu_flag, names_flag, stages_flag, torch_device
+from caffe_compat.commands.training import TrainOptions
+from caffe_compat.commands.training import train as run_training
 from caffe_compat.errors import UsageError
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.net.plan import with_all_parameters
 from caffe_compat.pycaffe import install
-from caffe_compat.solver.command import TrainOptions
-from caffe_compat.solver.command import train as run_training
 from caffe_compat.solver.scores import Scores, loss_weights
 
 __all__ = ["USED_FLAGS", "BrewOptions", "brew"]
@@ -71,7 +71,7 @@ def brew(command: str, options: BrewOptions) -> int:
 
 
 def train(options: BrewOptions) -> int:
-    """Train, or go on training; see :func:`caffe_compat.solver.command.train`."""
+    """Train, or go on training; see :func:`caffe_compat.commands.training.train`."""
     if not options.solver:
         raise UsageError("--solver is needed: a solver definition to train")
     return run_training(

@@ -15,8 +15,9 @@ import scipy.ndimage
 import torch
 from torch import nn
 
-from caffe_compat.bench import alternate, peers
-from caffe_compat.bench.hha_peer import port_hha
+from caffe_compat.commands.measurements import peers
+from caffe_compat.commands.measurements.hha_peer import port_hha
+from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.datasets.motorcycle import MOTORCYCLE_CAMERA, MotorcycleSource
 from caffe_compat.depth import complete
 from caffe_compat.depth import hha as encode_hha
@@ -24,13 +25,14 @@ from caffe_compat.description import State, describe_net
 from caffe_compat.errors import UsageError
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.proto import caffe_pb2, read_net
+from caffe_compat.resources import prototxt
 from caffe_compat.solver import SGDSolver
 
 __all__ = ["build", "forward", "hha", "onnx", "solver", "transfer", "weights"]
 
 Row = tuple[str, float, float, float, str]
 HHA_FRAMES = 8
-PROTOTXT = Path(__file__).resolve().parents[2] / "prototxt"
+PROTOTXT = prototxt()
 
 
 def _prototxt(*parts: str) -> Path:

@@ -1,0 +1,77 @@
+"""Turn a Caffe net into an ONNX model and compare it with PyTorch in ONNX Runtime.
+
+export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx
+export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --outputs fc7 prob --dynamic
+
+If an output differs by more than the tolerance the model is kept as NAME.unverified.onnx and the exit status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from caffe_compat.commands.flags import shape_flag
+from caffe_compat.errors import UsageError
+
+
+def parse_metadata(text: str) -> tuple[str, str]:
+    """``mean_bgr=[104,117,123]``."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"--metadata is '{text}', expected NAME=VALUE")
+    return name, value
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """What to export, how, and how to check it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="deploy prototxt")
+    parser.add_argument("--weights", help="caffemodel or caffemodel.h5 files, separated by commas")
+    parser.add_argument("--output", required=True, help="file to write")
+    parser.add_argument("--outputs", nargs="+", metavar="BLOB", help="blobs to compute (default: the net's outputs)")
+    parser.add_argument("--shape", action="append", default=[], help="NAME=N,C,H,W: another shape for an input")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--dynamic",
+        nargs="?",
+        const="all",
+        default="batch",
+        metavar="SIZES",
+        help="sizes left open until run time, out of batch,height,width (default batch; alone: all the net allows)",
+    )
+    group.add_argument("--static", action="store_true", help="leave no size open")
+    parser.add_argument("--opset", type=int, default=17, help="17 to 21 (default 17)")
+    parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
+    parser.add_argument("--no-verify", action="store_true", help="do not compare with PyTorch")
+    parser.add_argument("--device", default="cpu", help="where ONNX Runtime runs to compare: cpu or cuda")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = make_parser().parse_args(argv)
+    if args.static:
+        dynamic: bool | tuple[str, ...] = ()
+    else:
+        dynamic = True if args.dynamic == "all" else tuple(args.dynamic.split(","))
+    from caffe_compat.net import load_net
+    from caffe_compat.onnx import export_verified
+
+    net = load_net(args.model, args.weights.split(",") if args.weights else None)
+    report = export_verified(
+        net,
+        args.output,
+        inputs=dict(map(shape_flag, args.shape)),
+        outputs=args.outputs,
+        dynamic=dynamic,
+        opset=args.opset,
+        metadata=dict(parse_metadata(text) for text in args.metadata),
+        tolerance=None if args.no_verify else args.tolerance,
+        device=args.device,
+    )
+    print("\n".join(report.lines()))
+    if report.passed:
+        return 0
+    print(f"error: {report.refusal}; kept as {report.path}, {args.output} not written", file=sys.stderr)
+    return 1

@@ -1,0 +1,32 @@
+"""Write the nets and the solver of a supervision transfer, for any pair of nets and features.
+
+    tools/make_transfer.py --teacher prototxt/alexnet/deploy.prototxt --student prototxt/alexnet/deploy.prototxt \\
+        --layer pool5 --output output/my_transfer
+
+The student learns, on images of another modality, to have the teacher's feature.  Written are train_val.prototxt,
+solver.prototxt, student_deploy.prototxt (the student with its adaptation), and for one feature also
+franken_deploy.prototxt (the student below, the teacher above) with surgery.json for tools/net_surgery.py.
+Paths in these files are relative to the folder that the tools are run from.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from caffe_compat.commands.transfer_actions import add_transfer_arguments, make_transfer
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_transfer_arguments(p)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the files and say what to run next."""
+    p = make_parser()
+    written = make_transfer(p, p.parse_args(argv))
+    print("\n".join(f"wrote {name}" for name in written.files))
+    print("\n".join([*written.remarks, "next:", *(f"  {command}" for command in written.commands)]))
+    return 0

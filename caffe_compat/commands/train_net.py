@@ -1,0 +1,39 @@
+"""Train a net from a solver prototxt.
+
+    tools/train_net.py --solver prototxt/demo/teacher/solver.prototxt
+    tools/train_net.py --solver S --weights teacher.caffemodel,other.caffemodel
+    tools/train_net.py --solver S --snapshot output/x_iter_100.solverstate
+
+Log lines on standard error have Caffe's form.  Ctrl-C finishes the running iteration, writes a snapshot and ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The flags of the fork's train_net.py, and those of ``caffe train``."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--solver", required=True, help="solver prototxt")
+    p.add_argument(
+        "--gpu", type=int, help="CUDA device; -1 for the CPU (default: what solver_mode asks for, if present)"
+    )
+    p.add_argument("--iters", type=int, help="stop after this many iterations instead of max_iter")
+    p.add_argument("--weights", help="weights to start from, comma separated; replaces the solver's own field")
+    p.add_argument("--snapshot", help="solver state to go on from")
+    p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
+    p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
+    p.add_argument("--imdb", help="image database for detection training")
+    p.add_argument("--rand", action="store_true", help="do not seed from RNG_SEED")
+    p.add_argument("--sigint_effect", default="stop", help="stop, snapshot or none")
+    p.add_argument("--sighup_effect", default="snapshot", help="stop, snapshot or none")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train; 0 when done, 130 when stopped by Ctrl-C."""
+    args = make_parser().parse_args(argv)
+    from caffe_compat.commands.training import TrainOptions, train
+
+    return train(TrainOptions(**vars(args)))
