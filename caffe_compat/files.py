@@ -13,9 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import itertools
 import os
-import re
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -23,14 +21,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from caffe_compat.errors import MissingFileError, WriteError
-
-try:
-    import fcntl
-except ImportError:  # Windows: there a file that somebody has open cannot be removed
-    fcntl = None  # type: ignore[assignment]
+from caffe_compat.temporary import (
+    BINARY,
+    RawFile,
+    open_file,
+    refusal,
+    remove_leftovers,
+    sync_folder,
+    sync_path,
+    temporary_file,
+    temporary_folder,
+)
 
 __all__ = [
-    "atomic_path",
+    "append_part",
     "atomic_folder",
     "atomic_write",
     "copy_file",
@@ -43,9 +47,7 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EISDIR, errno.ENOTDIR}
-_TEMPORARY = re.compile(r"\..+\.\d+(-\d+)?\.tmp$", re.DOTALL)
-_numbers = itertools.count()
-_swept: set[str] = set()
+_MANY = 100  #: files, from which all that the system holds is flushed at once
 
 
 def open_existing(path: PathLike, why: str = "") -> IO[bytes]:
@@ -99,10 +101,10 @@ def atomic_write(path: PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
     target = _target(path)
     with contextlib.ExitStack() as stack:
         if target.exists() and not target.is_file():
-            raw = _Raw(_open(target, os.O_WRONLY, path), path)
+            raw = RawFile(open_file(target, os.O_WRONLY, path), path)
             stack.callback(raw.close)
         else:
-            raw = stack.enter_context(_temporary_file(target, path))
+            raw = stack.enter_context(temporary_file(target, path))
         stream = _wrap(raw, mode)
         try:
             yield stream
@@ -111,7 +113,7 @@ def atomic_write(path: PathLike, mode: str = "wb") -> Iterator[IO[Any]]:
         except OSError as error:
             raw.abandoned = True
             if error.errno in _FULL:
-                raise _refusal(path, error) from error
+                raise refusal(path, error) from error
             raise
         except BaseException:
             raw.abandoned = True
@@ -125,35 +127,47 @@ def atomic_folder(path: PathLike, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that becomes ``path`` when the block ends without an error.
 
     Args:
-        replace: instead of the folder itself its files move into the (old or new) folder that ``path`` is in: all of
-            them, or none.
+        replace: instead of the folder itself its files move into the (old or new) folder that ``path`` is in, over
+            those of the same names: all of them, or none.
 
     Raises:
         WriteError: it cannot be written, or there is something of that name already.
     """
     target = _target(path)
-    with _temporary_folder(target, path) as folder:
+    with temporary_folder(target, path) as folder:
         try:
             yield folder
-            for file in (item for item in folder.rglob("*") if item.is_file()):
-                _sync_path(file)
-            _sync_folder(folder)
+            inside = sorted(item for item in folder.rglob("*") if item.is_symlink() or item.is_file())
+            _sync_all(inside)
+            sync_folder(folder)
             if replace:
-                _replace_all([(file, target.parent / file.name) for file in sorted(folder.iterdir())])
+                _replace_all([(file, target.parent / file.relative_to(folder)) for file in inside])
             else:
                 os.rename(folder, target)
         except OSError as error:
             if error.errno in _FULL | {errno.ENOTEMPTY, errno.EEXIST}:
-                raise _refusal(path, error) from error
+                raise refusal(path, error) from error
             raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 @contextlib.contextmanager
-def atomic_path(path: PathLike) -> Iterator[Path]:
-    """A temporary name that becomes ``path`` when the block ends without an error (for writers that want a name)."""
-    with atomic_folder(path, replace=True) as folder:
-        yield folder / Path(path).name
+def append_part(part: PathLike, size: int) -> Iterator[IO[bytes]]:
+    """A file that is written in parts, over several runs; what was written stays when the block ends with an error.
+
+    Args:
+        size: bytes of it that are kept.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    stream = RawFile(open_file(Path(part), os.O_WRONLY | os.O_CREAT | BINARY, part), part)
+    try:
+        stream.truncate(size)
+        stream.seek(size)
+        yield stream  # type: ignore[misc]
+    finally:
+        stream.close()
 
 
 def finish_file(part: PathLike, target: PathLike) -> None:
@@ -163,177 +177,18 @@ def finish_file(part: PathLike, target: PathLike) -> None:
         WriteError: it cannot be renamed.
     """
     try:
-        _sync_path(part)
+        sync_path(part)
         os.replace(part, target)
     except OSError as error:
-        raise _refusal(target, error) from error
-    _sync_folder(Path(target).parent)
+        raise refusal(target, error) from error
+    sync_folder(Path(target).parent)
 
 
-def remove_leftovers(folder: PathLike) -> list[str]:
-    """Remove what killed processes left unfinished in a folder; returns the names.
-
-    Temporary files of processes that live are kept.  It runs by itself at the first file that a process writes into a
-    folder.
-    """
-    removed = []
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        removed = [entry.name for entry in entries if _TEMPORARY.match(entry.name) and _remove_if_dead(entry.path)]
-    return removed
-
-
-def _remove_if_dead(path: str) -> bool:
-    try:
-        lock = os.open(path, os.O_RDONLY) if fcntl else -1
-    except OSError:
-        return False
-    try:
-        if fcntl:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _discard(Path(path))
-        return True
-    except OSError:  # its owner lives, or this kind of file system cannot tell
-        return False
-    finally:
-        if lock >= 0:
-            os.close(lock)
-
-
-class _Raw(io.RawIOBase):
-    """The file that is being written; its errors name the target."""
-
-    def __init__(self, descriptor: int, path: PathLike) -> None:
-        self._descriptor, self._path = descriptor, path
-        self.abandoned = False
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        done = 0
-        while done < len(view) and not self.abandoned:
-            try:
-                done += os.write(self._descriptor, view[done:])
-            except OSError as error:
-                self.abandoned = True
-                raise _refusal(self._path, error) from error
-        return len(view)
-
-    def readinto(self, buffer: Any) -> int:
-        data = os.read(self._descriptor, len(memoryview(buffer).cast("B")))
-        memoryview(buffer).cast("B")[: len(data)] = data
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return os.lseek(self._descriptor, offset, whence)
-
-    def tell(self) -> int:
-        return os.lseek(self._descriptor, 0, os.SEEK_CUR)
-
-    def truncate(self, size: int | None = None) -> int:
-        size = self.tell() if size is None else size
-        try:
-            os.ftruncate(self._descriptor, size)
-        except OSError as error:
-            self.abandoned = True
-            raise _refusal(self._path, error) from error
-        return size
-
-    def sync(self) -> None:
-        """Wait until the disk has it; quotas and network disks report what is missing only now."""
-        try:
-            os.fsync(self._descriptor)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS):  # what has no disk: devices, pipes
-                raise _refusal(self._path, error) from error
-
-    def close(self) -> None:
-        if not self.closed:
-            super().close()
-            os.close(self._descriptor)
-
-
-def _wrap(raw: _Raw, mode: str) -> Any:
+def _wrap(raw: RawFile, mode: str) -> Any:
     if mode == "w+b":
         return raw
     buffered = io.BufferedWriter(raw, 1 << 18)
     return io.TextIOWrapper(buffered, encoding="utf-8") if mode == "w" else buffered
-
-
-@contextlib.contextmanager
-def _temporary_file(target: Path, path: PathLike) -> Iterator[_Raw]:
-    if target.is_dir():
-        raise WriteError(path, "it is a folder")
-    descriptor, temporary = -1, target
-    while descriptor < 0:
-        temporary = _temporary_name(target, path)
-        descriptor = _locked(_open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), path))
-    lock = os.dup(descriptor) if fcntl else None  # outlives the stream, as the lock must live until the rename
-    try:
-        yield _Raw(descriptor, path)
-        try:
-            os.replace(temporary, target)
-        except OSError as error:
-            raise _refusal(path, error) from error
-        _sync_folder(target.parent)
-    finally:
-        _discard(temporary)
-        if lock is not None:
-            os.close(lock)
-
-
-@contextlib.contextmanager
-def _temporary_folder(target: Path, path: PathLike) -> Iterator[Path]:
-    lock: int | None = -1
-    while lock == -1:
-        temporary = _temporary_name(target, path)
-        try:
-            os.mkdir(temporary)
-        except OSError as error:
-            raise _refusal(path, error) from error
-        lock = _locked(os.open(temporary, os.O_RDONLY)) if fcntl else None
-    try:
-        yield temporary
-    finally:
-        _discard(temporary)
-        if lock is not None:
-            os.close(lock)
-
-
-def _temporary_name(target: Path, path: PathLike) -> Path:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _refusal(path, error) from error
-    if str(target.parent) not in _swept:
-        _swept.add(str(target.parent))
-        remove_leftovers(target.parent)
-    return target.with_name(f".{target.name[:50]}.{os.getpid()}-{next(_numbers)}.tmp")
-
-
-def _locked(descriptor: int) -> int:
-    """Lock a new temporary file or folder; -1 if another process took it for a leftover in between."""
-    if fcntl:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if not os.fstat(descriptor).st_nlink:
-            os.close(descriptor)
-            return -1
-    return descriptor
-
-
-def _open(file: Path, flags: int, path: PathLike) -> int:
-    try:
-        return os.open(file, flags, 0o666)
-    except OSError as error:
-        raise _refusal(path, error) from error
 
 
 def _replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
@@ -343,6 +198,7 @@ def _replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
         for source, target in moves:
             if target.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            target.parent.mkdir(parents=True, exist_ok=True)
             old = source.with_name(source.name + ".old") if target.exists() else None
             if old is not None:
                 os.link(target, old)
@@ -358,30 +214,14 @@ def _replace_all(moves: Sequence[tuple[Path, Path]]) -> None:
         raise
 
 
-def _sync_path(path: PathLike) -> None:
-    descriptor = os.open(path, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a rename.  Errors are ignored as SQLite ignores them: the file is complete, and some systems cannot."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _discard(temporary: Path) -> None:
-    if temporary.is_dir():
-        shutil.rmtree(temporary, ignore_errors=True)
-    else:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+def _sync_all(paths: Sequence[Path]) -> None:
+    """Flush files to the disk; of very many all at once, where that can be done."""
+    if len(paths) > _MANY and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in paths:
+        if not path.is_symlink():
+            sync_path(path)
 
 
 def _target(path: PathLike) -> Path:
@@ -392,11 +232,7 @@ def _target(path: PathLike) -> Path:
     except FileNotFoundError:
         regular = True  # as it will be
     except (OSError, ValueError) as error:
-        raise _refusal(path, error) from error
+        raise refusal(path, error) from error
     if not os.path.basename(path):
         raise WriteError(path, "it has no file name")
     return Path(os.path.realpath(path)) if regular and os.path.islink(path) else Path(path)
-
-
-def _refusal(path: PathLike, error: Exception) -> WriteError:
-    return WriteError(path, getattr(error, "strerror", None) or str(error))

@@ -1,4 +1,4 @@
-"""A disk that fails on demand: what ``caffe_compat.files`` sees instead of ``os``."""
+"""A disk that fails on demand: what ``caffe_compat.files`` and ``temporary`` see instead of ``os``."""
 
 import contextlib
 import errno
@@ -7,7 +7,7 @@ import resource
 import signal
 import stat
 
-from caffe_compat import files
+from caffe_compat import files, temporary
 
 
 class FaultyDisk:
@@ -73,6 +73,7 @@ def faulty(monkeypatch, **how):
     disk = FaultyDisk(**how)
     with monkeypatch.context() as patch:
         patch.setattr(files, "os", disk)
+        patch.setattr(temporary, "os", disk)
         yield disk
 
 

@@ -17,7 +17,7 @@ import torch
 
 from caffe_compat.compare import difference
 from caffe_compat.errors import CaffeCompatError, DataError, ExportError
-from caffe_compat.files import atomic_path, atomic_write
+from caffe_compat.files import atomic_write
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.scenes import CLASSES
 from caffe_compat.solver.scores import Scores
@@ -269,8 +269,8 @@ def conv1_picture(teacher: Net, student: Net, path: Path) -> None:
         axes.imshow(_mosaic(weight.detach().numpy()), interpolation="nearest")
         axes.set_title(title)
         axes.set_axis_off()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    with atomic_write(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
 
 
 def _mosaic(weight: np.ndarray) -> np.ndarray:

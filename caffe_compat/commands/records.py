@@ -5,16 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import lmdb
 
 from caffe_compat import log
-from caffe_compat.errors import CaffeCompatError, DataError, UsageError
+from caffe_compat.errors import DataError, UsageError, WriteError
+from caffe_compat.files import atomic_folder
 
 __all__ = ["BACKENDS", "RecordWriter", "create_database"]
 
@@ -66,8 +65,10 @@ class _Lmdb:
                 self._environment.set_mapsize(self._environment.info()["map_size"] * 2)
 
     def close(self) -> None:
-        self._environment.sync(True)
-        self._environment.close()
+        try:
+            self._environment.sync(True)
+        finally:
+            self._environment.close()
 
 
 class _LevelDb:
@@ -101,30 +102,21 @@ def create_database(path: str, backend: str) -> Iterator[RecordWriter]:
 
     Raises:
         UsageError: there is something of that name already, or an unknown backend.
-        DataError: no plyvel, or the database cannot be written (disk full, a key over 511 bytes).
+        DataError: no plyvel.
+        WriteError: the database cannot be written (disk full, a key over 511 bytes).
     """
     if backend not in BACKENDS:
         raise UsageError(f"backend is '{backend}', expected one of {', '.join(BACKENDS)}")
-    target = Path(path)
-    if target.exists():
+    if Path(path).exists():
         raise UsageError(f"{path}: exists already, expected the name of a new database")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    except OSError as error:
-        raise CaffeCompatError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
-        scratch.chmod(0o755)
-        store = _Lmdb(scratch) if backend == "lmdb" else _LevelDb(scratch)
-        try:
+        with atomic_folder(path) as scratch, contextlib.closing(_STORES[backend](scratch)) as store:
             writer = RecordWriter(store)
             log.info(f"Opened {backend} {path}", f"db_{backend}.cpp:35")
             yield writer
             writer.commit()
-        finally:
-            store.close()
-        scratch.rename(target)
     except (lmdb.Error, OSError) as error:
-        raise DataError(f"{path}: cannot write the database: {error}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        raise WriteError(path, str(error)) from error
+
+
+_STORES: dict[str, Callable[[Path], _Store]] = {"lmdb": _Lmdb, "leveldb": _LevelDb}

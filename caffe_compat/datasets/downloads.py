@@ -17,7 +17,7 @@ from types import MappingProxyType
 from tqdm import tqdm
 
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError, nearest
-from caffe_compat.files import open_existing
+from caffe_compat.files import append_part, atomic_folder, finish_file, open_existing
 
 __all__ = ["DOWNLOADS", "Download", "checksum", "fetch", "table", "verify"]
 
@@ -196,7 +196,7 @@ def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, 
             verify(part, item, progress=progress)
         except DataError as error:
             raise DataError(f"{error}; delete it to download it again") from error
-        os.replace(part, target)
+        finish_file(part, target)
     else:
         verify(target, item, progress=progress)
     if item.folder:
@@ -215,7 +215,7 @@ def _download(url: str, part: Path, item: Download, progress: bool) -> None:
                 have = 0  # the host sends the whole file again
             length = answer.headers.get("Content-Length")
             total = item.size if length is None else have + int(length)
-            with open(part, "ab" if have else "wb") as stream, _bar(total, item.file, progress) as bar:
+            with append_part(part, have) as stream, _bar(total, item.file, progress) as bar:
                 bar.update(have)
                 while block := answer.read(_BLOCK):
                     stream.write(block)
@@ -236,14 +236,14 @@ def _download(url: str, part: Path, item: Download, progress: bool) -> None:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as content:
-                content.extractall(folder)  # zipfile keeps names below the folder by itself
-        else:
-            with tarfile.open(archive) as content:
-                content.extractall(folder, filter="data")
+        with atomic_folder(folder / archive.name, replace=True) as scratch:
+            if archive.suffix == ".zip":
+                with zipfile.ZipFile(archive) as content:
+                    content.extractall(scratch)  # zipfile keeps names below the folder by itself
+            else:
+                with tarfile.open(archive) as content:
+                    content.extractall(scratch, filter="data")
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
         raise CaffeCompatError(
             f"{archive}: cannot be unpacked into {folder}: {error}; delete it to download it again"

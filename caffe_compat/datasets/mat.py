@@ -30,7 +30,7 @@ from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque, MatReadE
 from scipy.sparse import issparse
 
 from caffe_compat.errors import DataError, nearest
-from caffe_compat.files import atomic_path, open_existing
+from caffe_compat.files import atomic_write, open_existing
 
 __all__ = ["open_v73", "read_mat", "read_v73", "write_mat"]
 
@@ -116,8 +116,8 @@ def write_mat(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
         path: the file.
         content: as :func:`scipy.io.savemat` takes it: dict = 1 x 1 struct, object array = cell array.
     """
-    with atomic_path(path) as temporary:
-        savemat(temporary, dict(content), appendmat=False, do_compression=True)
+    with atomic_write(path) as stream:
+        savemat(stream, dict(content), appendmat=False, do_compression=True)
 
 
 def _is_v73(path: str | os.PathLike[str]) -> bool:

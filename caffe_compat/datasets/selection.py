@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from caffe_compat.datasets.video import VideoPair, missing_fraction
+from caffe_compat.documents import read_json
 from caffe_compat.errors import DataError, MissingFileError, UsageError
-from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.files import atomic_write
 
 __all__ = ["MAX_GAP", "MOST_MISSING", "enough_depth", "read_selection", "select", "write_selection"]
 
@@ -129,11 +130,7 @@ def read_selection(path: str | os.PathLike[str], root: str | os.PathLike[str]) -
         MissingFileError: no such file, or a frame of it is not below ``root``.
         DataError: not such a file, a field that is missing or wrong, or a frame listed twice.
     """
-    with open_existing(path, "selection of frames") as stream:
-        try:
-            content = json.loads(stream.read())
-        except ValueError as error:
-            raise DataError(f"{os.fspath(path)}: not JSON: {error}") from error
+    content = read_json(path, "selection of frames")
     if not isinstance(content, dict) or (content.get("format"), content.get("version")) != (FORMAT, VERSION):
         raise DataError(f"{os.fspath(path)}: not a selection of frames, expected format {FORMAT}, version {VERSION}")
     entries = content.get("frames")

@@ -7,7 +7,6 @@ NYUD2's constants come from Matlab, where it is 1; ROS, OpenCV and the makers' d
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from caffe_compat.documents import parse_json
 from caffe_compat.errors import DataError, nearest
 from caffe_compat.files import open_existing
 
@@ -110,7 +110,8 @@ class Camera:
             content = stream.read(65536)
         try:
             text = content.decode("utf-8")
-            fields = _json_fields(json.loads(text)) if Path(path).suffix.lower() == ".json" else _matrix_fields(text)
+            is_json = Path(path).suffix.lower() == ".json"
+            fields = _json_fields(parse_json(text, "its text")) if is_json else _matrix_fields(text)
             return cls(**{"origin": origin, **fields})
         except (ValueError, TypeError, KeyError, AttributeError, DataError) as error:
             reason = f"field {error} is missing" if isinstance(error, KeyError) else error

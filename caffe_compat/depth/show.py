@@ -23,7 +23,7 @@ from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import resolve_camera
 from caffe_compat.depth.hha import GROUND_DEFAULT_CM, HHA, TILT_LIMIT, hha
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.files import atomic_path
+from caffe_compat.files import atomic_write
 
 __all__ = ["Summary", "draw_frame", "save_figure", "summarize"]
 
@@ -157,8 +157,8 @@ def save_figure(path: str | os.PathLike[str], figure: Figure) -> None:
     """
     if Path(path).suffix.lower() != ".png":
         raise UsageError(f"{os.fspath(path)}: the picture is a png, expected a name that ends in .png")
-    with atomic_path(path) as temporary:
-        FigureCanvasAgg(figure).print_png(os.fspath(temporary), metadata={"Software": None})
+    with atomic_write(path) as stream:
+        FigureCanvasAgg(figure).print_png(stream, metadata={"Software": None})
 
 
 def _kind(value: Any) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from caffe_compat.documents import read_json
 from caffe_compat.errors import UsageError, WeightsError, nearest
-from caffe_compat.files import open_existing
 from caffe_compat.net.net import Net, load_net
 from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
@@ -60,11 +59,7 @@ def read_operations(path: PathLike) -> list[Operation]:
         MissingFileError: no such file.
         UsageError: it is not such a list; names the entry and the field.
     """
-    with open_existing(path, "net surgery") as stream:
-        try:
-            entries = json.loads(stream.read().decode("utf-8"))
-        except ValueError as error:
-            raise UsageError(f"{path}: not JSON: {error}") from error
+    entries = read_json(path, "net surgery", UsageError)
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{path}: expected a list of objects with prototxt, model and copy_ops")
     return [_operation(f"{path}: entry {index}", entry) for index, entry in enumerate(entries)]
