@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import torch
 
-from caffe_compat.compare import difference
+from caffe_compat.compare import difference, nan_in
 from caffe_compat.errors import CaffeCompatError, DataError, ExportError
 from caffe_compat.files import atomic_write
 from caffe_compat.net import BlobNet, Net, load_net
@@ -218,12 +218,18 @@ def read_list(path: Path, root: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def accuracy(net: Net, images: Path, root: Path) -> float:
-    """Share of the pictures of a list that a deploy net with one input and the output ``prob`` labels rightly."""
+    """Share of the pictures of a list that a deploy net with one input and the output ``prob`` labels rightly.
+
+    Raises:
+        DataError: the net computes NaN, of which one class would be the largest too.
+    """
     data, labels = read_list(images, root)
     (name,) = net.input_names
     with torch.inference_mode():
-        found = torch.cat([net(**{name: part})["prob"].argmax(1) for part in data.split(100)])
-    return float((found == labels).float().mean())
+        found = torch.cat([net(**{name: part})["prob"] for part in data.split(100)])
+    if bad := nan_in(found.numpy()):
+        raise DataError(f"net '{net.description.name}', output 'prob': {bad}")
+    return float((found.argmax(1) == labels).float().mean())
 
 
 def explained_variance(net: Net, iterations: int) -> float:

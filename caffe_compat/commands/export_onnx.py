@@ -3,7 +3,8 @@
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --outputs fc7 prob --dynamic
 
-If an output differs by more than the tolerance the model is kept as NAME.unverified.onnx and the exit status is 1.
+If an output differs by more than the tolerance, or holds NaN, the model is kept as NAME.unverified.onnx and the exit
+status is 1.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--opset", type=int, default=17, help="17 to 21 (default 17)")
     parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
+    parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
     parser.add_argument("--no-verify", action="store_true", help="do not compare with PyTorch")
     parser.add_argument("--device", default="cpu", help="where ONNX Runtime runs to compare: cpu or cuda")
     return parser
@@ -55,6 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         dynamic: bool | tuple[str, ...] = ()
     else:
         dynamic = True if args.dynamic == "all" else tuple(args.dynamic.split(","))
+    from caffe_compat.compare import read_npz
     from caffe_compat.net import load_net
     from caffe_compat.onnx import export_verified
 
@@ -69,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
         metadata=dict(parse_metadata(text) for text in args.metadata),
         tolerance=None if args.no_verify else args.tolerance,
         device=args.device,
+        samples=read_npz(args.input) if args.input else None,
     )
     print("\n".join(report.lines()))
     if report.passed:

@@ -1,6 +1,6 @@
 """One comparison: tolerance, NaN, the first divergence, and a report; a net against anything."""
 
-from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, worst
+from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, nan_in, worst
 from caffe_compat.compare.layers import Place, compare, unroll
 from caffe_compat.compare.references import from_module, from_npz, read_npz
 from caffe_compat.compare.report import Comparison, Row
@@ -15,6 +15,7 @@ __all__ = [
     "difference",
     "from_module",
     "from_npz",
+    "nan_in",
     "read_npz",
     "unroll",
     "worst",

@@ -157,6 +157,14 @@ def test_tool(tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "f: largest difference to PyTorch" in done.stdout and "opset 17" in done.stdout
     output.unlink()
+    np.savez(tmp_path / "in.npz", data=np.ones((4, 3, 6, 6), np.float32))
+    done = run_tool("--model", prototxt, "--output", output, "--input", tmp_path / "in.npz")
+    assert done.returncode == 0 and "(compared at 4 x 5)" in done.stdout
+    output.unlink()
+    np.savez(tmp_path / "in.npz", data=np.full((4, 3, 6, 6), np.nan, np.float32))
+    done = run_tool("--model", prototxt, "--output", output, "--input", tmp_path / "in.npz", "--tolerance", "inf")
+    assert done.returncode == 1 and "20 of 20 values are NaN, in the reference 20" in done.stderr
+    assert not output.exists()
     done = run_tool("--model", prototxt, "--output", output, "--tolerance", "0")
     assert done.returncode == 1 and "net.unverified.onnx" in done.stderr and not output.exists()
     done = run_tool("--model", prototxt, "--output", output, "--outputs", "nothing")

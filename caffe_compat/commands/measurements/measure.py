@@ -18,6 +18,7 @@ from torch import nn
 from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.hha_peer import port_hha
 from caffe_compat.commands.measurements.timing import alternate
+from caffe_compat.compare import difference
 from caffe_compat.datasets.motorcycle import MOTORCYCLE_CAMERA, MotorcycleSource
 from caffe_compat.depth import complete
 from caffe_compat.depth import hha as encode_hha
@@ -52,9 +53,9 @@ def forward(rounds: int) -> Iterator[Row]:
         peers.copy_weights(net, peer)
         data = torch.randn(shape) * 50
         with torch.inference_mode():
-            difference = float((net(data=data)["prob"] - peer(data)).abs().max())
+            found = difference(net(data=data)["prob"].numpy(), peer(data).numpy())
             times = alternate(lambda n=net, d=data: n(data=d), lambda p=peer, d=data: p(d), rounds)  # type: ignore[misc]
-        yield f"{label} (max difference {difference:.1g})", *times, "<= 1.05"
+        yield f"{label} (max difference {found.absolute:.1g})", *times, "<= 1.05"
 
 
 def transfer(rounds: int) -> Iterator[Row]:
@@ -236,11 +237,11 @@ def onnx(rounds: int) -> Iterator[Row]:
             onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in (ours, theirs)
         ]
         results = [session.run(None, {"data": data})[0] for session in sessions]
-        difference = float(np.abs(results[0] - results[1]).max())
+        found = difference(*results)
         times = alternate(
             lambda: sessions[0].run(None, {"data": data}), lambda: sessions[1].run(None, {"data": data}), rounds
         )
-    yield f"CaffeNet in ONNX Runtime, batch 10 (max difference {difference:.1g})", *times, "<= 1.0"
+    yield f"CaffeNet in ONNX Runtime, batch 10 (max difference {found.absolute:.1g})", *times, "<= 1.0"
 
 
 def timed(function: Callable[[], Any]) -> float:
@@ -268,14 +269,14 @@ def hha(rounds: int) -> Iterator[Row]:
     peer = port_hha(depth, missing, camera)
     measured = scipy.ndimage.convolve((~missing).astype(int), np.ones((7, 7), int), mode="constant")
     wrong = (np.abs(encode_hha(depth, camera, missing).astype(int) - peer) > 1).any(-1)
-    difference = int((wrong & (measured >= 8)).sum())  # with fewer a normal is rounding noise
+    wrong_pixels = int((wrong & (measured >= 8)).sum())  # with fewer a normal is rounding noise
     video, masks = (np.stack([plane] * HHA_FRAMES) for plane in (depth, missing))
     ours, theirs, ratio = alternate(
         lambda: encode_hha(video, camera, masks),
         lambda: port_hha(depth, missing, camera),
         min(rounds, 3),
     )
-    label = f"HHA, a frame of 480 x 640 ({difference} pixels differ by > 1)"
+    label = f"HHA, a frame of 480 x 640 ({wrong_pixels} pixels differ by > 1)"
     yield label, ours / HHA_FRAMES, theirs, ratio / HHA_FRAMES, "<= 0.05"
     if not torch.cuda.is_available():
         return
