@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,17 @@ def forward(rounds: int) -> Iterator[Row]:
             found = difference(net(data=data)["prob"].numpy(), peer(data).numpy())
             times = alternate(lambda n=net, d=data: n(data=d), lambda p=peer, d=data: p(d), rounds)  # type: ignore[misc]
         yield f"{label} (max difference {found.absolute:.1g})", *times, "<= 1.05"
+
+
+def compile(rounds: int) -> Iterator[Row]:  # noqa: A001 - the name of the benchmark
+    """torch.compile of a net against the net itself."""
+    for name, batch in (("caffenet", 10), ("squeezenet", 10)):
+        net = load_net(_prototxt(name, "deploy.prototxt"))
+        images = {net.input_names[0]: torch.randn(batch, 3, 227, 227)}
+        compiled = torch.compile(net, fullgraph=True)
+        with torch.no_grad():
+            times = alternate(partial(compiled, **images), partial(net, **images), rounds)
+        yield f"{name} compiled, batch {batch}", *times, "<= 1.00"
 
 
 def transfer(rounds: int) -> Iterator[Row]:
