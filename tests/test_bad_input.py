@@ -56,7 +56,7 @@ def load(name: str):
     return module
 
 
-TOOLS = ("train_net", "net_surgery", "export_onnx", "make_transfer", "make_hha", "measure_scale")
+TOOLS = ("train_net", "net_surgery", "export_onnx", "make_transfer", "make_hha", "measure_scale", "verify")
 MODULES = {name: load(name) for name in TOOLS}
 
 
@@ -391,6 +391,26 @@ def test_bad_measures(folder):
     ):
         arguments = [word for pair in {**good, **change}.items() for word in pair]
         check(*tool("measure_scale", *arguments, "--quiet")[::2], *parts)
+
+
+def test_weights_of_another_net(folder):
+    """A file of which no layer fits leaves the net untrained, which no number shows."""
+    Path("foreign.prototxt").write_text(INPUT + LAYERS.replace('name: "', 'name: "foreign_'))
+    load_net("foreign.prototxt").save("foreign.caffemodel")
+    operation = {"prototxt": "deploy.prototxt", "model": "foreign.caffemodel"}
+    Path("surgery.json").write_text(json.dumps([{**operation, "copy_ops": {"source": ["ip"], "dest": ["ip"]}}]))
+    before = files(folder)
+    given = ("--model", "deploy.prototxt", "--weights", "foreign.caffemodel")
+    for name, *arguments in (
+        ("export_onnx", *given, "--output", "net.onnx"),
+        ("verify", *given, "--onnx"),
+        ("measure_scale", *given, "--blob", "conv", "--images", "list.txt", "--quiet"),
+        ("net_surgery", "--out_net_def", "deploy.prototxt", "--net_surgery_json", "surgery.json",
+         "--out_net_file", "new.caffemodel"),
+    ):  # fmt: skip
+        status, _, err = tool(name, *arguments)
+        check(status, err, "foreign.caffemodel", "no layer of this file fits", "'foreign_ip'", "'ip'")
+    assert files(folder) == before
 
 
 # -- as real processes ------------------------------------------------------------------------------------------------
