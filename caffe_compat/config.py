@@ -7,12 +7,15 @@ frozen mapping, not a global.
 from __future__ import annotations
 
 import ast
+import math
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from caffe_compat.documents import parse_yaml
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.files import open_existing
 
@@ -55,7 +58,15 @@ DEFAULTS: Config = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that also knows ``!!python/tuple``, which the released files use."""
+    """Safe YAML that also knows ``!!python/tuple``, which the released files use.
+
+    A date stays text: no option is one.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own way
+        first: [entry for entry in found if entry[0] != "tag:yaml.org,2002:timestamp"]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_constructor(
@@ -75,10 +86,7 @@ def load_config(file: str | os.PathLike[str] | None = None, pairs: Sequence[str]
     config = dict(DEFAULTS)
     if file is not None:
         with open_existing(file) as stream:
-            try:
-                tree = yaml.load(stream, _Loader)  # noqa: S506 - a SafeLoader
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise UsageError(f"{file}: not valid YAML: {error}") from error
+            tree = parse_yaml(stream.read(), os.fspath(file), _Loader, UsageError)
         if not isinstance(tree, Mapping | None):
             raise UsageError(f"{file}: expected keys and values at the top level")
         for key, value in _flat(tree or {}):
@@ -88,7 +96,7 @@ def load_config(file: str | os.PathLike[str] | None = None, pairs: Sequence[str]
     for key, word in zip(pairs[::2], pairs[1::2], strict=True):
         try:
             value = ast.literal_eval(word)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # the last two: nested too deeply
             value = word
         _assign(config, key, value, "--set")
     return config
@@ -105,16 +113,32 @@ def _assign(config: Config, key: str, value: Any, where: str) -> None:
     if key not in config:
         raise UsageError(f"{where}: unknown key '{key}'{nearest(key, config)}")
     default = config[key]
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        if key == "PIXEL_MEANS":
+    try:
+        if key == "PIXEL_MEANS" and isinstance(value, list | tuple):
             value = _flat_numbers(value)
-        config[key] = tuple(value)
-    elif isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-        config[key] = float(value)
-    elif type(value) is type(default):
-        config[key] = value
-    else:
-        raise UsageError(f"{where}: {key} is {value!r}, expected a {type(default).__name__} like {default!r}")
+        config[key] = _like(default, value)
+    except (ValueError, OverflowError) as error:
+        kind = type(default).__name__
+        raise UsageError(f"{where}: {key} is {_brief(value)}, expected a {kind} like {default!r}") from error
+
+
+def _brief(value: Any) -> str:
+    """A value for a message."""
+    try:
+        return textwrap.shorten(repr(value), 100, placeholder="...")
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number of thousands of digits"
+
+
+def _like(default: Any, value: Any) -> Any:
+    """The value in the type of the default; ValueError or OverflowError if it is of another."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_like(default[0], part) for part in value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not type(default) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(value)
+    return value
 
 
 def _flat_numbers(value: Any) -> list[float]:

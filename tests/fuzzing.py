@@ -309,6 +309,134 @@ def use_image() -> Callable[[str], None]:
     return use
 
 
+def each(path: str, *readers: Callable[[str], object]) -> None:
+    """Every reader gets the file, whatever the others think of it."""
+    from caffe_compat.errors import CaffeCompatError
+
+    for reader in readers:
+        try:
+            reader(path)
+        except CaffeCompatError as error:
+            assert path in str(error), str(error)
+
+
+def mat_values() -> dict[str, object]:
+    """Variables of the kinds that NYUD2's files have."""
+    import numpy as np
+
+    boxes, names = np.empty((1, 2), object), np.empty((1, 2), object)
+    boxes[0] = [np.array([[1.0, 1, 5, 5], [2, 2, 3, 9]])] * 2
+    names[0] = ["img_5001", "img_5002"]
+    thing = np.empty((1, 1), [("class", object), ("bbox", object), ("difficult", object)])
+    thing[0, 0] = ("bed", np.array([[1.0, 1, 9, 8]]), np.array([[False]]))
+    return {
+        "rec": {"imgsize": np.array([[20.0, 30.0]]), "objects": thing},
+        "bboxes": boxes,
+        "imnames": names,
+        "train": np.array([[5001.0]]),
+        "val": np.array([[5002.0]]),
+        "test": np.array([[5003], [5004]], np.uint16),
+    }
+
+
+def mat_seeds() -> list[bytes]:
+    from scipy.io import savemat
+
+    seeds = []
+    for content in [mat_values(), *({name: value} for name, value in mat_values().items())]:
+        for compressed in (False, False, True):
+            stream = io.BytesIO()
+            savemat(stream, content, do_compression=compressed)
+            seeds.append(stream.getvalue())
+    return seeds
+
+
+def mat73_seeds() -> list[bytes]:
+    import h5py
+    from nyud2_files import USER_BLOCK, V73Writer
+
+    seeds = []
+    for content in [mat_values(), *({name: value} for name, value in mat_values().items())]:
+        stream = io.BytesIO()
+        with h5py.File(stream, "w", userblock_size=USER_BLOCK) as file:
+            writer = V73Writer(file)
+            for name, value in content.items():
+                if name == "rec":
+                    value = {**value, "objects": {"class": "bed", "bbox": value["imgsize"]}}  # type: ignore[dict-item]
+                writer.put(file, name, value)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+def use_mat() -> Callable[[str], None]:
+    from caffe_compat.datasets import NYUD2Tree, read_ground_truth, read_mat, read_proposals
+
+    return lambda path: each(path, read_mat, read_ground_truth, read_proposals, NYUD2Tree.read_splits)
+
+
+def json_seeds() -> list[bytes]:
+    camera = {"fx": 1.5, "fy": 2, "cx": 3, "cy": 4, "width": 20, "height": 10, "origin": 1}
+    entry = {"color": "c.png", "depth": "d.png", "K_fx_fy_cx_cy": [1, 2, 3, 4], "depth_units_per_metre": 1000}
+    frame = {"scene": "s", "depth": "d", "color": "c", "time": 1.5, "gap": 0.01}
+    head = {"format": "caffe_compat.nyud2_selection", "version": 1, "count": 1, "frames": [frame]}
+    more = {"scene": "a", "invalid": [0, 65535], "origin": 1, "encoding": "sun", "rawdepth": "r.png"}
+    contents = [camera, [entry, {**entry, **more, "depth": "e.png"}], head]
+    return [*(json.dumps(content).encode() for content in contents), b"[" * 20000, b'{"fx": %s}' % (b"9" * 5000)]
+
+
+def use_json() -> Callable[[str], None]:
+    from caffe_compat.datasets import index_records, read_selection
+    from caffe_compat.depth import Camera
+    from caffe_compat.stamps import read_stamp
+
+    return lambda path: each(path, Camera.from_file, index_records, lambda name: read_selection(name, "."), read_stamp)
+
+
+def yaml_seeds() -> list[bytes]:
+    return [
+        b"TRAIN:\n  SCALES: [600]\n  USE_FLIPPED: True\nPIXEL_MEANS: !!python/tuple [[[1.0, 2, 3]]]\nRNG_SEED: 3\n",
+        b"RNG_SEED: 2020-99-99\n",
+        b"PIXEL_MEANS: &a [*a]\n",
+        b"TRAIN: &t {SCALES: [1, 2], BBOX_THRESH: 1_0.5}\nTEST: {SCALES: [3], <<: *t}\n",
+        b"a: &a [1, 1]\nb: &b [*a, *a]\nEPS: 1e400\nRNG_SEED: 1:2:3\n",
+        b"EXP_DIR: !!binary aGk=\nROOT_DIR: ~\n? [1, 2]\n: 3\n",
+    ]
+
+
+def use_yaml() -> Callable[[str], None]:
+    from caffe_compat.config import load_config
+
+    return load_config
+
+
+def depth_seeds() -> list[bytes]:
+    import numpy as np
+    from PIL import Image
+
+    codes = np.linspace(800, 4000, 48).reshape(6, 8).astype(np.uint16)
+    seeds = [b"P2\n8 1\n65535\n1 2 3 4 5 6 7 99999999999999999999\n"]
+    for image, form in ((codes, "png"), (codes, "tiff"), (codes, "ppm"), ((codes >> 4).astype(np.uint8), "jpeg")):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, form)
+        seeds.append(stream.getvalue())
+    for array in (codes, codes / 1000):
+        stream = io.BytesIO()
+        np.save(stream, array)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+def use_depth() -> Callable[[str], None]:
+    from caffe_compat.depth import DepthFormat, read_depth
+    from caffe_compat.depth.io import read_color
+    from caffe_compat.frames import read_encoded, read_parameters
+
+    def depth(path: str) -> None:
+        read_depth(path, DepthFormat(1000))
+
+    return lambda path: each(path, depth, read_color, read_encoded, read_parameters)
+
+
 KINDS = {
     "prototxt": Kind(".prototxt", net_seeds, use_net, text=True),
     "solver": Kind(".prototxt", solver_seeds, use_solver, text=True),
@@ -319,6 +447,11 @@ KINDS = {
     "hdf5state": Kind(".solverstate.h5", lambda: golden_files("solvers/src/*.solverstate.h5"), use_state),
     "mean": Kind(".binaryproto", lambda: golden_files("*/src/*.binaryproto"), use_mean),
     "datum": Kind(".datum", datum_seeds, use_datum),
+    "mat": Kind(".mat", mat_seeds, use_mat),
+    "mat73": Kind(".mat", mat73_seeds, use_mat),
+    "json": Kind(".json", json_seeds, use_json, text=True),
+    "yaml": Kind(".yml", yaml_seeds, use_yaml, text=True),
+    "depth": Kind(".img", depth_seeds, use_depth),
     "image": Kind(".img", lambda: golden_files("data/src/img/*"), use_image),
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from caffe_compat.commands.flags import torch_device
 from caffe_compat.datasets.index import index_records
-from caffe_compat.datasets.labelled import labelled_records
+from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
 from caffe_compat.datasets.motorcycle import motorcycle_frame
 from caffe_compat.datasets.pairs import finished, hold_out, write_pairs
 from caffe_compat.datasets.record import FrameRecord, depth_frames
@@ -234,6 +234,7 @@ def _source(arguments: argparse.Namespace) -> str:
     if mats and (len(inputs) > 1 or arguments.list):
         raise UsageError(f"{mats[0]} is a data set: give it alone")
     if mats:
+        _check_labelled(mats[0])
         return "the labelled NYUD2"
     said = any(getattr(arguments, name, None) is not None for name in FILE_ARGUMENTS)
     if said or len(inputs) != 1 or arguments.list or not os.path.isdir(inputs[0]):
@@ -244,6 +245,17 @@ def _source(arguments: argparse.Namespace) -> str:
         if any(map(is_depth_frame, names)):
             return "NYUD2 raw video"
     return "depth files"
+
+
+def _check_labelled(path: str) -> None:
+    """Refuse a .mat that is not NYUD2's before its arguments are judged."""
+    try:
+        labelled_numbers(path)
+    except DataError as error:
+        raise DataError(
+            f"{error}; a .mat is taken for NYUD2's nyu_depth_v2_labeled.mat, depth of your own goes in as png, pgm, "
+            "tiff or npy"
+        ) from error
 
 
 def _lists(arguments: argparse.Namespace, frames: list[Frame]) -> dict[str, list[Frame]]:

@@ -27,6 +27,8 @@ __all__ = [
     "write_ground_truth",
 ]
 
+_LARGEST = 1 << 20
+"""Pixels that a side of a frame may have."""
 _FIELDS = ("class", "bbox", "difficult", "truncated", "instanceId")
 
 
@@ -70,7 +72,7 @@ def read_ground_truth(path: str | os.PathLike[str], classes: Sequence[str] | Non
     """
     rec = read_mat(path, ["rec"])["rec"]
     size = np.ravel(_field(rec, "imgsize", f"{os.fspath(path)}: rec"))
-    if size.shape != (2,) or size.dtype.kind not in "uif" or not (size >= 1).all():
+    if size.shape != (2,) or size.dtype.kind not in "uif" or not ((size >= 1) & (size <= _LARGEST)).all():
         raise DataError(f"{os.fspath(path)}: rec.imgsize is {size.tolist()}, expected height and width")
     height, width = (int(value) for value in size)
     kept, boxes = [], []
@@ -269,9 +271,10 @@ def _structs(value: Any, path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 def _scalar(record: dict[str, Any], name: str, path: str | os.PathLike[str]) -> float:
     value = record.get(name, 0.0)
-    if np.size(value) != 1 or np.asarray(value).dtype.kind not in "buif":
-        raise DataError(f"{os.fspath(path)}: {name} of an object of class {record['class']}: expected one number")
-    return np.asarray(value).item()
+    number = np.asarray(value)
+    if number.size != 1 or number.dtype.kind not in "buif" or not abs(float(number.item())) < 2**53:
+        raise DataError(f"{os.fspath(path)}: {name} of an object of class {record['class']}: expected one whole number")
+    return float(number.item())
 
 
 def _check_box(box: Any, height: int, width: int, where: str) -> np.ndarray:

@@ -25,14 +25,17 @@ from typing import Any
 
 import h5py
 import numpy as np
-from scipy.io import loadmat, savemat, whosmat
+from scipy.io import loadmat, savemat
 from scipy.io.matlab import MatlabFunction, MatlabObject, MatlabOpaque, MatReadError
 from scipy.sparse import issparse
 
-from caffe_compat.errors import DataError, nearest
+from caffe_compat.datasets.mat_proof import prove_v5
+from caffe_compat.errors import DataError, ModelFileError, nearest, one_line
 from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.memory import NO_LIMITS, limits_apply
+from caffe_compat.proto.hdf5_file import disproportion, is_stored, refuse_virtual
 
-__all__ = ["open_v73", "read_mat", "read_v73", "write_mat"]
+__all__ = ["check_stored", "node_v73", "open_v73", "read_mat", "read_v73", "write_mat"]
 
 _DEEPEST = 32
 """A file whose cells and structs nest deeper than this goes round in circles."""
@@ -92,11 +95,17 @@ def open_v73(path: str | os.PathLike[str]) -> h5py.File:
         DataError: not such a file, or truncated.
     """
     if not _is_v73(path):
-        raise DataError(f"{os.fspath(path)}: a Matlab file of version 5, expected 7.3 (HDF5)")
+        with open_existing(path) as stream:
+            try:
+                held = f"with the variables {', '.join(prove_v5(stream, ())) or '(none)'}"
+            except _UNREADABLE as error:
+                held = f"and damaged ({one_line(error)})"
+        raise DataError(f"{os.fspath(path)}: a Matlab file of version 5 {held}; expected version 7.3 (HDF5)")
     try:
+        refuse_virtual(path)
         return h5py.File(os.fspath(path), "r")
-    except _UNREADABLE as error:
-        raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 7.3: {_short(error)}") from error
+    except (*_UNREADABLE, ModelFileError) as error:
+        raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 7.3: {one_line(error)}") from error
 
 
 def read_v73(file: h5py.File, name: str) -> Any:
@@ -142,11 +151,13 @@ def _check_present(path: object, names: Sequence[str], known: Sequence[str]) -> 
 def _read_v5(path: str | os.PathLike[str], names: Sequence[str] | None) -> dict[str, Any]:
     try:
         with open_existing(path) as stream:
+            every = prove_v5(stream, names)
+            stream.seek(0)
             found = loadmat(stream, mat_dtype=True, variable_names=names)
         found = {name: value for name, value in found.items() if not name.startswith("__")}
-        known = list(found) if names is None or set(names) <= set(found) else [row[0] for row in whosmat(path)]
+        known = list(found) if names is None else every
     except _UNREADABLE as error:
-        raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 5: {_short(error)}") from error
+        raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 5: {one_line(error)}") from error
     _check_present(os.fspath(path), names or (), known)
     values = {}
     for name in names or known:
@@ -184,7 +195,7 @@ def _wanted(file: h5py.File, path: str | os.PathLike[str], names: Sequence[str] 
     try:
         known = [name for name in file if name not in _OWN]
     except _UNREADABLE as error:
-        raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 7.3: {_short(error)}") from error
+        raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 7.3: {one_line(error)}") from error
     _check_present(os.fspath(path), names or (), known)
     return known if names is None else names
 
@@ -192,63 +203,116 @@ def _wanted(file: h5py.File, path: str | os.PathLike[str], names: Sequence[str] 
 def _attempt(file: h5py.File, name: str, names: Sequence[str] | None) -> tuple[Any, ...]:
     """The value of a variable; nothing for one without a form here, unless it was asked for."""
     try:
-        return (_from_hdf5(file[name], file, 0),)
+        return (_V73(file).child(file, name, 0),)
     except _Unsupported as error:
         if names is not None:
             raise DataError(f"{file.filename}: variable '{name}' {error}") from error
         return ()
     except _UNREADABLE as error:
-        raise DataError(f"{file.filename}: variable '{name}' is damaged: {_short(error)}") from error
+        raise DataError(f"{file.filename}: variable '{name}' is damaged: {one_line(error)}") from error
 
 
-def _from_hdf5(node: Any, file: h5py.File, depth: int) -> Any:
-    if depth > _DEEPEST:
-        raise ValueError(f"nested deeper than {_DEEPEST} levels")
-    kind = node.attrs.get("MATLAB_class", b"")
-    kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
-    if isinstance(node, h5py.Group):
-        if kind != "struct":
-            raise _Unsupported(f"is a group of class '{kind}', expected a struct")
-        return _struct(node, file, depth)
-    if kind not in ("", "cell", "struct", "char", *_NUMBERS):
-        raise _Unsupported(f"is of class '{kind}', expected numbers, text, cells or structs")
-    data = node[()]
-    if node.attrs.get("MATLAB_empty", 0):
-        return _empty(kind, tuple(int(size) for size in np.ravel(data)))
-    data = np.atleast_2d(np.asarray(data)).T
-    if data.dtype == object:
-        return _dereference(data, file, depth)
-    if kind == "char":
-        rows = [row.astype("<u2").tobytes().decode("utf-16-le") for row in data]
-        return rows[0] if len(rows) == 1 else np.array(rows)
-    if data.dtype.names == ("real", "imag"):
-        return data["real"] + 1j * data["imag"]
-    if data.dtype.kind not in "buif":
-        raise _Unsupported(f"is of HDF5 type {data.dtype}, expected numbers, text, cells or structs")
-    return np.ascontiguousarray(data, _NUMBERS.get(kind))
+def node_v73(parent: h5py.Group, name: str) -> Any:
+    """A group or dataset that lies in this very file, None if there is none.  Matlab links in no other way.
+
+    Raises:
+        ValueError: a soft link (which can go round in circles), a link to another file, or numbers kept elsewhere.
+    """
+    link = parent.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"'{name}' is a link to somewhere else")
+    node = parent[name]
+    if isinstance(node, h5py.Dataset) and (node.is_virtual or node.external):
+        raise ValueError(f"'{name}' keeps its numbers in another file")
+    return node
 
 
-def _dereference(data: np.ndarray, file: h5py.File, depth: int) -> np.ndarray:
-    cells = _objects(data.shape)
-    for index in np.ndindex(data.shape):
-        if not isinstance(data[index], h5py.Reference):
-            raise _Unsupported(f"holds {type(data[index]).__name__}, expected references to cells")
-        cells[index] = _from_hdf5(file[data[index]], file, depth + 1)
-    return cells
+class _V73:
+    """Reads variables.  What many cells refer to is read once, so the cost is that of the file, and a cell that holds
+    itself is noticed."""
+
+    def __init__(self, file: h5py.File) -> None:
+        self._file = file
+        self._known: dict[int, Any] = {}
+        self._open: set[int] = set()
+
+    def child(self, parent: h5py.Group, name: str, depth: int) -> Any:
+        """The value of a member."""
+        return self.value(node_v73(parent, name), depth)
+
+    def value(self, node: Any, depth: int) -> Any:
+        """The value of a group or dataset."""
+        if depth > _DEEPEST:
+            raise ValueError(f"nested deeper than {_DEEPEST} levels")
+        address = h5py.h5o.get_info(node.id).addr
+        if address in self._open:
+            raise ValueError(f"'{node.name}' holds itself")
+        if address not in self._known:
+            self._open.add(address)
+            self._known[address] = self._read(node, depth)
+            self._open.discard(address)
+        return self._known[address]
+
+    def _read(self, node: Any, depth: int) -> Any:
+        kind = node.attrs.get("MATLAB_class", b"")
+        kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
+        if isinstance(node, h5py.Group):
+            if kind != "struct":
+                raise _Unsupported(f"is a group of class '{kind}', expected a struct")
+            return self._struct(node, depth)
+        if kind not in ("", "cell", "struct", "char", *_NUMBERS):
+            raise _Unsupported(f"is of class '{kind}', expected numbers, text, cells or structs")
+        check_stored(node)
+        data = node[()]
+        if node.attrs.get("MATLAB_empty", 0):
+            return _empty(kind, tuple(int(size) for size in np.ravel(data)))
+        data = np.atleast_2d(np.asarray(data)).T
+        if data.dtype == object:
+            return self._dereference(data, depth)
+        if kind == "char":
+            rows = [row.astype("<u2").tobytes().decode("utf-16-le") for row in data]
+            return rows[0] if len(rows) == 1 else np.array(rows)
+        if data.dtype.names == ("real", "imag"):
+            return data["real"] + 1j * data["imag"]
+        if data.dtype.kind not in "buif":
+            raise _Unsupported(f"is of HDF5 type {data.dtype}, expected numbers, text, cells or structs")
+        return np.ascontiguousarray(data, _NUMBERS.get(kind))
+
+    def _dereference(self, data: np.ndarray, depth: int) -> np.ndarray:
+        cells = _objects(data.shape)
+        for index in np.ndindex(data.shape):
+            if not isinstance(data[index], h5py.Reference):
+                raise _Unsupported(f"holds {type(data[index]).__name__}, expected references to cells")
+            cells[index] = self.value(self._file[data[index]], depth + 1)
+        return cells
+
+    def _struct(self, group: h5py.Group, depth: int) -> Any:
+        """A group with a member per field: the value, or in a struct array an array of references without a class."""
+        members = {field: node_v73(group, field) for field in group}
+        columns = {field: self.value(member, depth + 1) for field, member in members.items()}
+        if not members or any("MATLAB_class" in member.attrs for member in members.values()):
+            return columns
+        shapes = {np.shape(column) for column in columns.values()}
+        if len(shapes) != 1 or any(np.asarray(column).dtype != object for column in columns.values()):
+            raise ValueError(f"a struct array whose fields have the shapes {sorted(shapes)}")
+        structs = _objects(shapes.pop())
+        for index in np.ndindex(structs.shape):
+            structs[index] = {field: column[index] for field, column in columns.items()}
+        return structs.item() if structs.size == 1 else structs
 
 
-def _struct(group: h5py.Group, file: h5py.File, depth: int) -> Any:
-    """A group with a member per field: the value, or in a struct array an array of references without a class."""
-    if not len(group) or any("MATLAB_class" in group[field].attrs for field in group):
-        return {field: _from_hdf5(group[field], file, depth + 1) for field in group}
-    columns = {field: _from_hdf5(group[field], file, depth + 1) for field in group}
-    shapes = {column.shape for column in columns.values()}
-    if len(shapes) != 1 or any(column.dtype != object for column in columns.values()):
-        raise ValueError(f"a struct array whose fields have the shapes {sorted(shapes)}")
-    structs = _objects(shapes.pop())
-    for index in np.ndindex(structs.shape):
-        structs[index] = {field: column[index] for field, column in columns.items()}
-    return structs.item() if structs.size == 1 else structs
+def check_stored(node: h5py.Dataset) -> None:
+    """Refuse a dataset that claims far more numbers than the file holds.
+
+    Raises:
+        ValueError: it does.
+    """
+    if node.shape is None or not is_stored(node):
+        raise ValueError(f"'{node.name}' claims the shape {node.shape}, but its numbers are not stored")
+    if limits_apply() and (problem := disproportion(node)):
+        raise ValueError(f"'{node.name}': {problem}; if the file can be trusted, {NO_LIMITS}=1 reads it all the same")
 
 
 def _empty(kind: str, shape: tuple[int, ...]) -> Any:
@@ -261,7 +325,3 @@ def _empty(kind: str, shape: tuple[int, ...]) -> Any:
 
 def _objects(shape: tuple[int, ...]) -> np.ndarray:
     return np.empty(shape, object)
-
-
-def _short(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -30,8 +30,8 @@ from typing import Self
 import h5py
 import numpy as np
 
-from caffe_compat.datasets.mat import open_v73, read_v73
-from caffe_compat.errors import DataError
+from caffe_compat.datasets.mat import check_stored, node_v73, open_v73, read_v73
+from caffe_compat.errors import DataError, one_line
 
 __all__ = [
     "CLASSES",
@@ -230,7 +230,9 @@ class LabelledNYUD2:
         try:
             return variable[number - FIRST_ID] if variable.ndim > len(_FRAME_SHAPES[name][0]) else variable[()]
         except (OSError, ValueError, RuntimeError, KeyError) as error:
-            raise DataError(f"{self.path}: frame {number} of variable '{name}' is damaged: {error}") from error
+            raise DataError(
+                f"{self.path}: frame {number} of variable '{name}' is damaged: {one_line(error)}"
+            ) from error
 
     def _variable(self, name: str) -> h5py.Dataset:
         if name not in self._variables:
@@ -244,7 +246,12 @@ class LabelledNYUD2:
         """How many frames a variable has, after checking its class and shape."""
         if not self._file:
             raise DataError(f"{self.path}: the file has been closed")
-        node = self._file.get(name)
+        try:
+            node = node_v73(self._file, name)
+            if isinstance(node, h5py.Dataset):
+                check_stored(node)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise DataError(f"{self.path}: variable '{name}' is damaged: {one_line(error)}") from error
         if not isinstance(node, h5py.Dataset):
             raise DataError(f"{self.path}: no variable '{name}', expected one of NYUD2's labelled frames")
         frame, kinds = _FRAME_SHAPES[name]

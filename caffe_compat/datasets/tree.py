@@ -269,7 +269,8 @@ def whole_numbers(value: Any, name: str, path: str | os.PathLike[str]) -> list[i
         DataError: it holds something else; names the file and the variable.
     """
     numbers = np.ravel(value)
-    if numbers.dtype.kind not in "uif" or not (numbers == np.rint(numbers)).all():
+    fits = numbers.dtype.kind in "uif" and bool((np.abs(numbers.astype(float)) < 2**53).all())
+    if not fits or not (numbers == np.rint(numbers)).all():
         raise DataError(f"{os.fspath(path)}: '{name}' does not hold whole numbers")
     return [int(number) for number in numbers]
 

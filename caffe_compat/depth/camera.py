@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 from caffe_compat.documents import parse_json
-from caffe_compat.errors import DataError, nearest
+from caffe_compat.errors import DataError, nearest, one_line
 from caffe_compat.files import open_existing
 
 __all__ = [
@@ -113,8 +113,8 @@ class Camera:
             is_json = Path(path).suffix.lower() == ".json"
             fields = _json_fields(parse_json(text, "its text")) if is_json else _matrix_fields(text)
             return cls(**{"origin": origin, **fields})
-        except (ValueError, TypeError, KeyError, AttributeError, DataError) as error:
-            reason = f"field {error} is missing" if isinstance(error, KeyError) else error
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, DataError) as error:
+            reason = f"field {error} is missing" if isinstance(error, KeyError) else one_line(error)
             raise DataError(f"{os.fspath(path)}: not a camera file: {reason}") from error
 
     @classmethod

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import tokenize
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ __all__ = [
 
 Encoding = Literal["plain", "sun", "nyud2_raw"]
 ENCODINGS = ("plain", "sun", "nyud2_raw")
+_LOSSY = ("JPEG", "MPO", "WEBP")
 SUN_FARTHEST = 8.0
 NYUD2_FARTHEST = 10.0
 NYUD2_LOWEST_CODE = 600
@@ -70,21 +72,25 @@ def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
     Raises:
         MissingFileError: no such file.
         DataError: not such a file, truncated, or more than one channel.
+
+    Warns:
+        UserWarning: 8-bit numbers or a JPEG, which cannot hold a sensor's depth.
     """
     with open_existing(path, "depth") as stream:
         content = stream.read()
-    if content[:2] in (b"P2", b"P5"):
-        return _parse_pgm(content, path)
+    lossy = False
     try:
         if content[:6] == b"\x93NUMPY":
             values = np.load(io.BytesIO(content), allow_pickle=False)
+        elif content[:2] in (b"P2", b"P5"):
+            values = _parse_pgm(content, path)
         else:
             with Image.open(io.BytesIO(content)) as image:
                 if image.mode == "P":
                     raise DataError(
                         f"{os.fspath(path)}: a palette image (colours, not numbers), expected one-channel depth"
                     )
-                values = np.asarray(image)
+                values, lossy = np.asarray(image), image.format in _LOSSY
     except _UNREADABLE as error:
         raise DataError(
             f"{os.fspath(path)}: cannot be read as depth (png, pgm, tiff or npy): {one_line(error)}"
@@ -93,7 +99,15 @@ def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
         raise DataError(
             f"{os.fspath(path)}: {values.dtype} of shape {values.shape}, expected one channel of numbers [H, W]"
         )
+    if lossy:
+        _warn(path, "a JPEG, which smears depth over edges; expected what the sensor's driver gave, 16-bit")
+    elif values.dtype.itemsize == 1:
+        _warn(path, "8-bit numbers, 256 steps of depth at most; a picture of depth? expected 16-bit")
     return values
+
+
+def _warn(path: str | os.PathLike[str], text: str) -> None:
+    warnings.warn(f"{os.fspath(path)}: {text}", UserWarning, stacklevel=3)
 
 
 def read_depth(path: str | os.PathLike[str], form: DepthFormat) -> np.ndarray:
@@ -194,7 +208,9 @@ def _uint16(raw: np.ndarray, form: DepthFormat) -> np.ndarray:
 
 def _parse_pgm(content: bytes, path: object) -> np.ndarray:
     """A pgm, binary or text, with its numbers unscaled (Pillow stretches them to the full range)."""
-    header = re.match(rb"P[25](?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)(?:\s|#[^\n]*\n)+(\d+)\s", content)
+    header = re.match(
+        rb"P[25](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s", content
+    )
     if header is None:
         raise DataError(f"{path}: broken pgm header")
     width, height, largest = (int(part) for part in header.groups())
@@ -214,7 +230,11 @@ def _parse_text_pgm(body: bytes, shape: tuple[int, int], largest: int, path: obj
     words = re.sub(rb"#[^\n]*", b"", body).split()
     if len(words) < shape[0] * shape[1] or not all(map(bytes.isdigit, words)):
         raise DataError(f"{path}: {len(words)} numbers, expected {shape[0]} x {shape[1]} whole ones")
-    values = np.array(words[: shape[0] * shape[1]], np.int64).reshape(shape)
+    words = words[: shape[0] * shape[1]]
+    long = max((word.lstrip(b"0") for word in words), key=len)
+    if len(long) > 9:
+        raise DataError(f"{path}: has a number of {len(long)} digits, but its header says {largest} at most")
+    values = np.array(words, np.int64).reshape(shape)
     if values.max() > largest:
         raise DataError(f"{path}: has {values.max()}, but its header says {largest} at most")
     return values.astype(np.uint16 if largest > 255 else np.uint8)

@@ -51,7 +51,7 @@ class Report:
         What more than three frames share (but for their own names) is said once, with the first of them.
         """
         sums = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
-        warned = _grouped([(name, f"{name}: {text}") for name, text in self.warned])
+        warned = _grouped([(name, text if name in text else f"{name}: {text}") for name, text in self.warned])
         failed = _grouped(self.failed)
         return [
             *(f"warning: {line}" for line in (*self._sums(), *warned)),

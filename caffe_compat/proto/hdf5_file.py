@@ -15,7 +15,7 @@ from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.memory import NO_LIMITS, SMALL, available_memory, human_size, limits_apply
 from caffe_compat.proto.wire import MAX_AXES, MAX_COUNT
 
-__all__ = ["checked_dataset", "child", "create_hdf5", "open_hdf5"]
+__all__ = ["checked_dataset", "child", "create_hdf5", "disproportion", "is_stored", "open_hdf5", "refuse_virtual"]
 
 _SMALL_CHUNK = 4 << 20
 _MOST_COMPRESSED = 1100  #: deflate reaches 1032
@@ -107,7 +107,7 @@ def open_hdf5(path: PathLike) -> Iterator[Any]:
     """An open h5py file; whatever HDF5 dislikes about it becomes a ModelFileError."""
     import h5py
 
-    _refuse_virtual(path)
+    refuse_virtual(path)
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -115,7 +115,7 @@ def open_hdf5(path: PathLike) -> Iterator[Any]:
         raise ModelFileError(f"{os.fspath(path)}: not a usable HDF5 file: {error}") from error
 
 
-def _refuse_virtual(path: PathLike) -> None:
+def refuse_virtual(path: PathLike) -> None:
     """Refuse files with virtual datasets, before the HDF5 library sees them: version 2.0.0 crashes on damaged ones
     (``H5S__hyper_deserialize``), and no others keep numbers in other files.
 
@@ -173,9 +173,9 @@ def checked_dataset(parent: Any, name: str, path: PathLike, kinds: str = "f") ->
         raise ModelFileError(f"{where} has shape {dataset.shape}, beyond {MAX_AXES} axes or {MAX_COUNT} elements")
     if dataset.external or dataset.is_virtual:
         raise ModelFileError(f"{where} keeps its numbers in another file")
-    if not _stored(dataset):
+    if not is_stored(dataset):
         raise ModelFileError(f"{where} claims shape {dataset.shape}, but its numbers are not stored")
-    if limits_apply() and (problem := _disproportion(dataset)):
+    if limits_apply() and (problem := disproportion(dataset)):
         raise ModelFileError(f"{where}: {problem}; if the file can be trusted, {NO_LIMITS}=1 reads it all the same")
     if 4 * dataset.size > SMALL and 4 * dataset.size > (left := available_memory()):
         needed, free = human_size(4 * dataset.size), human_size(left)
@@ -183,7 +183,7 @@ def checked_dataset(parent: Any, name: str, path: PathLike, kinds: str = "f") ->
     return dataset
 
 
-def _disproportion(dataset: Any) -> str:
+def disproportion(dataset: Any) -> str:
     """What reading the dataset would cost beyond its content, or an empty string.
 
     HDF5 reads whole chunks, so the size of a chunk is a price that a few bytes of file can name.
@@ -199,7 +199,7 @@ def _disproportion(dataset: Any) -> str:
     return ""
 
 
-def _stored(dataset: Any) -> bool:
+def is_stored(dataset: Any) -> bool:
     """Whether the file holds all numbers; HDF5 makes up what is not there, however large the dataset."""
     if not dataset.size:
         return True

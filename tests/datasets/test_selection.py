@@ -174,7 +174,7 @@ def test_selection_file(tmp_path):
         ("color", 3, "frame 1: color is 3"),
         ("time", "1", "frame 1: time is '1', expected seconds"),
         ("gap", -0.1, "frame 1: gap is -0.1"),
-        ("gap", float("nan"), "NaN is no number"),
+        ("gap", float("nan"), "not JSON: NaN is no number"),
         ("time", None, "frame 1: time is None"),
         ("depth", "part/a_0001b/d-1.5-1.pgm", "listed twice"),
     ],
