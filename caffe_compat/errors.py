@@ -22,9 +22,12 @@ exit with status 2.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 __all__ = [
     "CaffeCompatError",
@@ -40,6 +43,7 @@ __all__ = [
     "UsageError",
     "WeightsError",
     "WriteError",
+    "in_file",
     "nearest",
     "one_line",
     "printable",
@@ -61,10 +65,49 @@ _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 class CaffeCompatError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    Attributes:
+        files: the files in which it was found, outermost first, as far as the message itself does not name them; see
+            :func:`in_file`.
+    """
+
+    files: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        return printable(": ".join((*self.files, self.message)))
+
+    @property
+    def message(self) -> str:
+        """What is wrong, without the files it was found in."""
+        return super().__str__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _remade, (type(self), self.args), self.__dict__
+
+    def _names(self, file: str) -> bool:
+        own = (getattr(self, "path", None), getattr(self, "file", None))
+        return file in self.files or file in own or self.message.startswith(f"{file}:")
+
+
+def _remade(kind: type[CaffeCompatError], args: tuple[Any, ...]) -> CaffeCompatError:
+    """An error from another process: the constructors of some kinds take other arguments than those they keep."""
+    return kind.__new__(kind, *args)
+
+
+@contextlib.contextmanager
+def in_file(source: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors of the block say in which file they were found, unless they name it already.
+
+    The error stays the object that it is, with its type and fields.  Nothing happens if ``source`` is empty.
+    """
+    try:
+        yield
+    except CaffeCompatError as error:
+        file = os.fspath(source)
+        if file and not error._names(file):
+            error.files = (file, *error.files)
+        raise
 
 
 class MissingFileError(CaffeCompatError, FileNotFoundError, RuntimeError):
@@ -81,8 +124,10 @@ class MissingFileError(CaffeCompatError, FileNotFoundError, RuntimeError):
         self.path = str(path)
         self._message = message
 
-    def __str__(self) -> str:
-        return printable(self._message)
+    @property
+    def message(self) -> str:
+        """What is wrong: OSError would show its own arguments."""
+        return self._message
 
 
 class WriteError(CaffeCompatError):
@@ -96,9 +141,6 @@ class WriteError(CaffeCompatError):
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"cannot write {path}: {reason}")
         self.path, self.reason = str(path), reason
-
-    def __reduce__(self) -> tuple[type[WriteError], tuple[str, str]]:
-        return type(self), (self.path, self.reason)
 
 
 class PrototxtError(CaffeCompatError):

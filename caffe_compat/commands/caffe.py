@@ -5,8 +5,8 @@
     tools/caffe.py time --model=net.prototxt [--phase=TEST] [--iterations=50]
     tools/caffe.py device_query --gpu=all
 
-The log on standard error has Caffe's form, so its log parsers read it.  Ctrl-C finishes the running iteration, writes
-a snapshot and ends (--sigint_effect).
+The log on standard error has Caffe's form, so its log parsers read it.  Ctrl-C or SIGTERM finish the running iteration,
+write a snapshot and end (--sigint_effect), with status 0 as in Caffe; train_net.py has a status that tells it apart.
 """
 
 from __future__ import annotations

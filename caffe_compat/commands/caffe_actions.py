@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from caffe_compat import log
@@ -21,7 +20,7 @@ from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.net.plan import with_all_parameters
 from caffe_compat.pycaffe import install
-from caffe_compat.solver.scores import Scores, loss_weights
+from caffe_compat.solver.scores import output_lines, outputs, score
 
 __all__ = ["USED_FLAGS", "BrewOptions", "brew"]
 
@@ -71,10 +70,13 @@ def brew(command: str, options: BrewOptions) -> int:
 
 
 def train(options: BrewOptions) -> int:
-    """Train, or go on training; see :func:`caffe_compat.commands.training.train`."""
+    """Train, or go on training; 0 as in Caffe, also when a signal stopped it.
+
+    See :func:`caffe_compat.commands.training.train`.
+    """
     if not options.solver:
         raise UsageError("--solver is needed: a solver definition to train")
-    return run_training(
+    run_training(
         TrainOptions(
             solver=options.solver,
             gpu=_one_gpu(options.gpu) if options.gpu else None,
@@ -87,6 +89,7 @@ def train(options: BrewOptions) -> int:
             default_seed=False,
         )
     )
+    return 0
 
 
 def test(options: BrewOptions) -> int:
@@ -96,24 +99,16 @@ def test(options: BrewOptions) -> int:
     weights = names_flag(options.weights, "--weights")
     engine = _engine(options, "TEST", weights)
     log.info(f"Running for {options.iterations} iterations.", "caffe.cpp:290")
-    scores = Scores(engine)
-    for iteration in range(options.iterations):
-        scores.add(engine.forward())
-        for blob in engine.net.plan.outputs:
-            for value in _elements(engine.blobs[blob].tensor):
-                log.info(f"Batch {iteration}, {engine.names[blob]} = {log.number(value)}", "caffe.cpp:313")
+
+    def tell(batch: int) -> None:
+        for line in output_lines(engine, outputs(engine), weighted=False):
+            log.info(f"Batch {batch}, {line}", "caffe.cpp:313")
+
+    scores = score(engine, options.iterations, seen=tell)
     log.info(f"Loss: {log.number(scores.loss())}", "caffe.cpp:318")
-    loss = loss_weights(engine)
-    for blob, mean in scores.means().items():
-        weight = loss.get(blob, 0.0)
-        for value in np.ravel(mean):
-            part = f" (* {log.number(weight)} = {log.number(weight * value)} loss)" if weight else ""
-            log.info(f"{engine.names[blob]} = {log.number(value)}{part}", "caffe.cpp:330")
+    for line in output_lines(engine, scores.means()):
+        log.info(line, "caffe.cpp:330")
     return 0
-
-
-def _elements(value: torch.Tensor) -> Sequence[float]:
-    return list(value.detach().reshape(-1).tolist())
 
 
 def benchmark(options: BrewOptions) -> int:

@@ -20,7 +20,7 @@ from caffe_compat.errors import CaffeCompatError, DataError, ExportError
 from caffe_compat.files import atomic_write
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.scenes import CLASSES
-from caffe_compat.solver.scores import Scores
+from caffe_compat.solver.scores import score
 
 __all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", "table"]
 
@@ -234,12 +234,8 @@ def accuracy(net: Net, images: Path, root: Path) -> float:
 
 def explained_variance(net: Net, iterations: int) -> float:
     """What the layer ExplainedVariance of a TEST net says after so many batches."""
-    engine = BlobNet(net)
-    scores = Scores(engine)
-    for _ in range(iterations):
-        scores.add(engine.forward())
     blob = next(node.top_ids[0] for node in net.nodes if node.type == "ExplainedVariance")
-    return float(scores.sums[blob])
+    return float(score(BlobNet(net), iterations).means()[blob])
 
 
 def _onnx_difference(net: Net, model: Path, images: Path, root: Path) -> float:

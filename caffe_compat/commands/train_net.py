@@ -4,7 +4,8 @@
     tools/train_net.py --solver S --weights teacher.caffemodel,other.caffemodel
     tools/train_net.py --solver S --snapshot output/x_iter_100.solverstate
 
-Log lines on standard error have Caffe's form.  Ctrl-C finishes the running iteration, writes a snapshot and ends.
+Log lines on standard error have Caffe's form.  Ctrl-C or SIGTERM finish the running iteration, write a snapshot and
+end with status 130 or 143.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Train; 0 when done, 130 when stopped by Ctrl-C."""
+    """Train; 0 when done, 128 and the signal's number when stopped (130 by Ctrl-C, 143 by SIGTERM)."""
     args = make_parser().parse_args(argv)
     from caffe_compat.commands.training import TrainOptions, train
 

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from caffe_compat import log
 from caffe_compat.config import load_config, without_detection
-from caffe_compat.errors import CaffeCompatError, SolverError, UsageError
+from caffe_compat.errors import SolverError, UsageError, in_file
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
@@ -48,7 +48,8 @@ def train(options: TrainOptions) -> int:
     """Train as the options say.
 
     Returns:
-        0 when ``max_iter`` was reached, 130 when a signal stopped it before.
+        0 when ``max_iter`` was reached; when a signal stopped it before, 128 + its number, as shells have it: 130 for
+        Ctrl-C, 143 for SIGTERM.
 
     Raises:
         CaffeCompatError: naming the file, layer or field that is wrong.
@@ -68,9 +69,9 @@ def train(options: TrainOptions) -> int:
         solver.poll = handler.poll
         solver.solve()
     if solver.stopped_early:
-        prefix = f"{solver.param.snapshot_prefix}_iter_{solver.iter}.solverstate"
-        log.info(f"Stopped at iteration {solver.iter}; go on with --snapshot {prefix}", "caffe.cpp:255")
-        return 130
+        hint = f"go on with --snapshot {solver.resume_from}" if solver.resume_from else "there is no snapshot"
+        log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
+        return 128 + handler.stopped_by
     log.info("Optimization Done.", "caffe.cpp:259")
     return 0
 
@@ -90,23 +91,24 @@ def _build(options: TrainOptions) -> Solver:
     if options.level is not None:
         param.train_state.level = options.level
     param.train_state.stage.extend(options.stages)
-    if param.snapshot_prefix:
-        try:
-            Path(param.snapshot_prefix).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"snapshot_prefix is '{param.snapshot_prefix}', cannot make its folder: {error.strerror or error}"
-            raise SolverError(f"{options.solver}: {reason}") from error
     weights: list[str] | None = None
     if options.weights:
         weights = [name.strip() for name in options.weights.split(",") if name.strip()]
     elif options.snapshot:
         weights = []
-    try:
+    with in_file(options.solver):
+        if param.snapshot_prefix:
+            _make_folder(param.snapshot_prefix)
         return solver_class(param)(param, weights, _device(options.gpu, param))
-    except CaffeCompatError as error:
-        if options.solver in str(error):
-            raise
-        raise CaffeCompatError(f"{options.solver}: {error}") from error
+
+
+def _make_folder(prefix: str) -> None:
+    try:
+        Path(prefix).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SolverError(
+            f"snapshot_prefix is '{prefix}', cannot make its folder: {error.strerror or error}"
+        ) from error
 
 
 def _device(gpu: int | None, param: object) -> torch.device:

@@ -5,16 +5,15 @@ Source of the rules: BVLC Caffe 1.0, ``Net::FilterNet`` and ``InsertSplits``.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, NetError, nearest
+from caffe_compat.errors import LayerError, NetError, in_file, nearest
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.schema import PHASES
 
-__all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net", "naming"]
+__all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net"]
 
 
 @dataclass(frozen=True)
@@ -102,17 +101,6 @@ class NetDescription:
     source: str = ""
 
 
-@contextlib.contextmanager
-def naming(source: str) -> Iterator[None]:
-    """Put the name of the net's file before the message of an error that does not name a file yet."""
-    try:
-        yield
-    except CaffeCompatError as error:
-        if source and source not in str(error) and not isinstance(error, MissingFileError):
-            error.args = (f"{source}: {error}",)
-        raise
-
-
 def describe_net(
     message: Any, state: State | None = None, *, source: str = "", lines: Sequence[int | None] = ()
 ) -> NetDescription:
@@ -130,7 +118,7 @@ def describe_net(
     """
     state = _merge_state(message.state, state)
     layers = []
-    with naming(source):
+    with in_file(source):
         for index, layer in enumerate(message.layer):
             described = _describe_layer(layer, state.phase, lines[index] if index < len(lines) else None)
             if _kept(described, layer, state):

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat import random
-from caffe_compat.description import naming
-from caffe_compat.errors import NetError
+from caffe_compat.errors import NetError, in_file
 from caffe_compat.layers import Shape, count
 from caffe_compat.layers.sharing import Reread
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
@@ -153,7 +152,7 @@ class BlobNet:
             return None
         bottoms = tuple(self._bottom(node, index) for index in range(len(node.bottom_ids)))
         graph = node.needs_backward and not node.rereads
-        with naming(self._source), torch.set_grad_enabled(graph), self._arithmetic(node):
+        with in_file(self._source), torch.set_grad_enabled(graph), self._arithmetic(node):
             tops = run_layer(self._checked, number, node, bottoms)
         tops = tuple(top if top.device == self.device else top.to(self.device) for top in tops)
         self._graphs[number] = (bottoms, tops) if node.needs_backward else None

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat import random
-from caffe_compat.description import NetDescription, State, describe_net, naming
+from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.description.names import UniqueNames
-from caffe_compat.errors import NetError, nearest
+from caffe_compat.errors import NetError, in_file, nearest
 from caffe_compat.layers import Layer, Shape
 from caffe_compat.layers.sharing import Reread, with_gradient
 from caffe_compat.net import weights as weight_files
@@ -45,7 +45,7 @@ class Net(nn.Module):
     ) -> None:
         super().__init__()
         self.description = description
-        with naming(description.source):
+        with in_file(description.source):
             self.plan: Plan = build(description, filled, fill)
         for name, layer in zip(_module_names(self.plan.nodes), (node.layer for node in self.plan.nodes), strict=True):
             self.add_module(name, layer)

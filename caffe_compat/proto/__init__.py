@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from caffe_compat.proto.hdf5 import read_hdf5, read_state_hdf5, write_hdf5, write_state_hdf5
     from caffe_compat.proto.read import read_message_binary, read_message_text, read_net, read_net_text, read_solver
-    from caffe_compat.proto.state import State, read_state, write_state
+    from caffe_compat.proto.state import SolverState, read_state, write_state
     from caffe_compat.proto.text import format as format_text
     from caffe_compat.proto.text import parse as parse_text
     from caffe_compat.proto.upgrade import upgrade_net, upgrade_solver
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ModelFile",
     "ModelLayer",
-    "State",
+    "SolverState",
     "format_text",
     "is_hdf5",
     "parse_text",
@@ -47,7 +47,7 @@ __all__ = [
 _HOMES = {
     "hdf5": ("read_hdf5", "read_state_hdf5", "write_hdf5", "write_state_hdf5"),
     "read": ("read_message_binary", "read_message_text", "read_net", "read_net_text", "read_solver"),
-    "state": ("State", "read_state", "write_state"),
+    "state": ("SolverState", "read_state", "write_state"),
     "text": ("format_text", "parse_text"),
     "upgrade": ("upgrade_net", "upgrade_solver"),
     "weights": ("ModelFile", "ModelLayer", "is_hdf5", "read_blob_proto", "scan_weights", "write_weights"),

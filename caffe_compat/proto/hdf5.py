@@ -7,6 +7,7 @@ no dataset for it.  States: ``iter``, ``learned_net``, ``current_step``, ``histo
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from caffe_compat import log
 from caffe_compat.errors import ModelFileError
 from caffe_compat.proto.hdf5_file import checked_dataset, child, create_hdf5, open_hdf5
-from caffe_compat.proto.state import State
+from caffe_compat.proto.state import SolverState
 
 __all__ = ["Hdf5Layer", "StoredLayer", "open_weights", "read_hdf5", "read_state_hdf5", "write_hdf5", "write_state_hdf5"]
 
@@ -47,6 +49,7 @@ class StoredLayer:
 
     def dataset(self, index: int) -> Any:
         """The checked dataset of a blob."""
+        _tell_class()
         return checked_dataset(self.group, str(index), self.path)
 
     def read_into(self, index: int, array: np.ndarray) -> None:
@@ -54,6 +57,12 @@ class StoredLayer:
         if array.size:
             dataset = self.dataset(index)
             dataset.read_direct(array.reshape(dataset.shape))
+
+
+@functools.cache
+def _tell_class() -> None:
+    """Caffe says it once in a process."""
+    log.info("Datatype class: H5T_FLOAT", "hdf5.cpp:32")
 
 
 def _read(dataset: Any) -> np.ndarray:
@@ -141,7 +150,7 @@ def write_hdf5(
                     target.create_dataset(str(index), data=np.asarray(array, np.float32))
 
 
-def read_state_hdf5(path: PathLike) -> State:
+def read_state_hdf5(path: PathLike) -> SolverState:
     """Read an HDF5 solver state.
 
     Raises:
@@ -149,17 +158,18 @@ def read_state_hdf5(path: PathLike) -> State:
         ModelFileError: not HDF5, not Caffe's layout, or damaged.
     """
     with open_hdf5(path) as file:
-        state = State(_integer(file, "iter", path), current_step=_integer(file, "current_step", path))
+        learned = ""
         if "learned_net" in file:
             raw = child(file, "learned_net", "dataset", path)[()]
             if not isinstance(raw, bytes | str):
                 raise ModelFileError(f"{os.fspath(path)}: /learned_net is not a string")
-            state.learned_net = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+            learned = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
         arrays = _arrays(_layer(file, "history", path))
         if list(arrays) != list(range(len(arrays))):
             raise ModelFileError(f"{os.fspath(path)}: /history holds {list(arrays)}, expected 0 to {len(arrays) - 1}")
-        state.history = list(arrays.values())
-    return state
+        return SolverState(
+            _integer(file, "iter", path), learned, _integer(file, "current_step", path), tuple(arrays.values())
+        )
 
 
 def _integer(file: Any, name: str, path: PathLike) -> int:
@@ -172,7 +182,7 @@ def _integer(file: Any, name: str, path: PathLike) -> int:
     return value
 
 
-def write_state_hdf5(path: PathLike, state: State) -> None:
+def write_state_hdf5(path: PathLike, state: SolverState) -> None:
     """Write an HDF5 solver state that BVLC Caffe reads."""
     import h5py
 

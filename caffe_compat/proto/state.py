@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,13 +16,13 @@ from caffe_compat.proto.blob_scan import scan_blob
 from caffe_compat.proto.weights import blob_chunks, varint
 from caffe_compat.proto.wire import BYTES, MAX_FILE, VARINT, Scanner
 
-__all__ = ["State", "read_state", "write_state"]
+__all__ = ["SolverState", "read_state", "write_state"]
 
 _WIRES = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT}
 
 
-@dataclass
-class State:
+@dataclass(frozen=True)
+class SolverState:
     """A solver's state.
 
     Attributes:
@@ -33,17 +35,17 @@ class State:
     iter: int
     learned_net: str = ""
     current_step: int = 0
-    history: list[np.ndarray] = field(default_factory=list)
+    history: Sequence[np.ndarray] = ()
 
 
-def read_state(path: str | os.PathLike[str]) -> State:
+def read_state(path: str | os.PathLike[str]) -> SolverState:
     """Read a binary solver state.
 
     Raises:
         MissingFileError: no such file.
         ModelFileError: malformed, with file, byte offset and blob.
     """
-    state = State(0)
+    found: dict[str, Any] = {"iter": 0}
     blobs: list[Blob] = []
     with Scanner(path, "solverstate") as scanner:
         if scanner.size == 0:
@@ -55,17 +57,16 @@ def read_state(path: str | os.PathLike[str]) -> State:
             if number in _WIRES:
                 scanner.expect(at, number, wire, _WIRES[number])
             if number == 1:
-                state.iter = _count(scanner, at, "iter", value)
+                found["iter"] = _count(scanner, at, "iter", value)
             elif number == 2:
-                state.learned_net = scanner.string(value, after)
+                found["learned_net"] = scanner.string(value, after)
             elif number == 3:
                 scanner.context = f"history blob {len(blobs)}"
                 blobs.append(scan_blob(scanner, value, after, scanner.context))
             elif number == 4:
-                state.current_step = _count(scanner, at, "current_step", value)
+                found["current_step"] = _count(scanner, at, "current_step", value)
             at = after
-    state.history = [blob.read() for blob in blobs]
-    return state
+    return SolverState(**found, history=tuple(blob.read() for blob in blobs))
 
 
 def _count(scanner: Scanner, at: int, name: str, value: int) -> int:
@@ -74,7 +75,7 @@ def _count(scanner: Scanner, at: int, name: str, value: int) -> int:
     return value
 
 
-def write_state(path: str | os.PathLike[str], state: State) -> None:
+def write_state(path: str | os.PathLike[str], state: SolverState) -> None:
     """Write a binary solver state that BVLC Caffe reads.
 
     Raises:

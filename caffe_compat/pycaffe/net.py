@@ -105,11 +105,7 @@ class Net:
 
     @property
     def _blob_loss_weights(self) -> list[float]:
-        weights = [0.0] * len(self._blobs)
-        for node in self.module.nodes:
-            for blob, weight in zip(node.top_ids, node.loss_weights, strict=True):
-                weights[blob] = weight
-        return weights
+        return [self.module.plan.losses.get(blob, 0.0) for blob in range(len(self._blobs))]
 
     @property
     def blob_loss_weights(self) -> OrderedDict[str, float]:

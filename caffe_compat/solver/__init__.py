@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import torch
 
-from caffe_compat.description import naming
+from caffe_compat.errors import in_file
 from caffe_compat.proto import read_solver
 from caffe_compat.solver.rules import (
     SOLVERS,
@@ -48,5 +48,5 @@ def load_solver(
         CaffeCompatError: naming the solver file and what is wrong in it or in one of its nets.
     """
     param = read_solver(path)
-    with naming(os.fspath(path)):
+    with in_file(path):
         return (kind or solver_class(param))(param, weights, device)

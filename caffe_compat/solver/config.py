@@ -10,23 +10,65 @@ from typing import Any
 
 from caffe_compat import log
 from caffe_compat.description import NetDescription, State, describe_net
-from caffe_compat.errors import SolverError
+from caffe_compat.errors import NetError, SolverError, in_file
 from caffe_compat.net import load_description
 from caffe_compat.proto import upgrade_net
 from caffe_compat.proto.schema import PHASES
 from caffe_compat.solver.policies import check_policy
 
-__all__ = ["SolverNets", "check_solver", "solver_nets", "weight_files"]
+__all__ = ["NetSource", "SolverNets", "check_solver", "solver_nets", "weight_files"]
 
 _INLINE = "<net in the solver>"
+_TRAIN_LINES = {
+    "train_net_param": "solver.cpp:73",
+    "train_net": "solver.cpp:77",
+    "net_param": "solver.cpp:82",
+    "net": "solver.cpp:87",
+}
+
+
+@dataclass(frozen=True)
+class NetSource:
+    """A net that a solver asks for.
+
+    Args:
+        net: a file name, or a ``NetParameter`` of any format.
+        phase: ``"TRAIN"`` or ``"TEST"``.
+        extra: a ``NetState`` that is merged with that of the net, or None.
+        told: what Caffe logs about it, with the tag.
+    """
+
+    net: Any
+    phase: str
+    extra: Any
+    told: tuple[str, str]
+
+    def describe(self) -> NetDescription:
+        """The net in its state.
+
+        Raises:
+            NetError: no layer is left in this state, or the net is wrong.
+        """
+        log.info(*self.told)
+        if isinstance(self.net, str):
+            description = load_description(self.net, _state(self.phase, self.extra))
+        else:
+            inner = upgrade_net(self.net, _INLINE).net  # a copy
+            state = _state(self.phase, inner.state, self.extra)
+            inner.ClearField("state")
+            description = describe_net(inner, state, source=_INLINE)
+        if not description.layers:
+            with in_file(description.source):
+                raise NetError(f"net '{description.name}' has no layers in phase {description.state.phase}")
+        return description
 
 
 @dataclass(frozen=True)
 class SolverNets:
-    """Descriptions of the train net and the test nets."""
+    """The train net and the test nets."""
 
-    train: NetDescription
-    tests: tuple[NetDescription, ...]
+    train: NetSource
+    tests: tuple[NetSource, ...]
 
 
 def check_solver(param: Any) -> None:
@@ -45,7 +87,7 @@ def check_solver(param: Any) -> None:
 
 
 def solver_nets(param: Any) -> SolverNets:
-    """Describe the train net and all test nets of a ``SolverParameter``.
+    """The train net and all test nets that a ``SolverParameter`` asks for.
 
     Raises:
         SolverError: none or several train nets, or counts of test nets, test_iter and test_state that do not agree.
@@ -72,18 +114,7 @@ def _state(phase: str, *messages: Any) -> State:
     return State(phase, level, tuple(stages))
 
 
-def _from_file(path: str, phase: str, extra: Any) -> NetDescription:
-    return load_description(path, _state(phase, extra))
-
-
-def _from_message(message: Any, phase: str, extra: Any) -> NetDescription:
-    inner = upgrade_net(message, _INLINE).net  # a copy
-    state = _state(phase, message.state, extra)
-    inner.ClearField("state")
-    return describe_net(inner, state, source=_INLINE)
-
-
-def _train_net(param: Any) -> NetDescription:
+def _train_net(param: Any) -> NetSource:
     given = [name for name in ("net", "net_param", "train_net", "train_net_param") if param.HasField(name)]
     if len(given) != 1:
         raise SolverError(
@@ -92,15 +123,12 @@ def _train_net(param: Any) -> NetDescription:
         )
     state = param.train_state if param.HasField("train_state") else None
     name = given[0]
-    if name.endswith("_param"):
-        log.info(f"Creating training net specified in {name}.", "solver.cpp:79")
-        return _from_message(getattr(param, name), "TRAIN", state)
-    path = getattr(param, name)
-    log.info(f"Creating training net from {name} file: {path}", "solver.cpp:87")
-    return _from_file(path, "TRAIN", state)
+    net = getattr(param, name)
+    what = f"specified in {name}." if name.endswith("_param") else f"from {name} file: {net}"
+    return NetSource(net, "TRAIN", state, (f"Creating training net {what}", _TRAIN_LINES[name]))
 
 
-def _test_nets(param: Any) -> tuple[NetDescription, ...]:
+def _test_nets(param: Any) -> tuple[NetSource, ...]:
     explicit = len(param.test_net) + len(param.test_net_param)
     generic = param.HasField("net") or param.HasField("net_param")
     iters = len(param.test_iter)
@@ -122,7 +150,7 @@ def _test_nets(param: Any) -> tuple[NetDescription, ...]:
     return tuple(nets)
 
 
-def _test_net(param: Any, index: int, state: Any) -> NetDescription:
+def _test_net(param: Any, index: int, state: Any) -> NetSource:
     inline = len(param.test_net_param)
     if index < inline:
         what, value = "test_net_param", param.test_net_param[index]
@@ -132,8 +160,5 @@ def _test_net(param: Any, index: int, state: Any) -> NetDescription:
         what, value = "net file", param.net
     else:
         what, value = "net_param", param.net_param
-    if isinstance(value, str):
-        log.info(f"Creating test net (#{index}) specified by {what}: {value}", "solver.cpp:172")
-        return _from_file(value, "TEST", state)
-    log.info(f"Creating test net (#{index}) specified by {what}", "solver.cpp:172")
-    return _from_message(value, "TEST", state)
+    line = f"Creating test net (#{index}) specified by {what}" + (f": {value}" if isinstance(value, str) else "")
+    return NetSource(value, "TEST", state, (line, "solver.cpp:172"))

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGHUP while training, as Caffe's command line treats them."""
+"""Ctrl-C, SIGHUP and SIGTERM while training, as Caffe's command line treats the first two."""
 
 from __future__ import annotations
 
@@ -15,21 +15,28 @@ EFFECTS = tuple(action.value for action in Action)
 
 
 class SignalHandler:
-    """Context that turns SIGINT and SIGHUP into actions, one at a time.
+    """Context that turns SIGINT, SIGHUP and SIGTERM into actions, one at a time.
+
+    Caffe leaves SIGTERM alone and loses what was trained since the last snapshot.  Here it stops a run as Ctrl-C does
+    by default: schedulers send it some time before they kill.
 
     Args:
         sigint, sighup: ``"stop"``, ``"snapshot"`` or ``"none"``.
 
-    A second Ctrl-C before the first was polled ends the program at once, as usual.
+    Attributes:
+        stopped_by: number of the signal that stopped the run, or 0.
+
+    A second Ctrl-C or SIGTERM before the first was polled ends the program at once.
     """
 
     def __init__(self, sigint: str = "stop", sighup: str = "snapshot") -> None:
         for name, effect in (("sigint_effect", sigint), ("sighup_effect", sighup)):
             if effect not in EFFECTS:
                 raise UsageError(f"{name} is '{effect}', expected one of {', '.join(EFFECTS)}")
-        self._effects = {"SIGINT": Action(sigint), "SIGHUP": Action(sighup)}
-        self._got: dict[str, bool] = {"SIGHUP": False, "SIGINT": False}
+        self._effects = {"SIGHUP": Action(sighup), "SIGINT": Action(sigint), "SIGTERM": Action.STOP}
+        self._got = dict.fromkeys(self._effects, False)
         self._previous: dict[int, object] = {}
+        self.stopped_by = 0
 
     def __enter__(self) -> SignalHandler:
         if threading.current_thread() is threading.main_thread():
@@ -47,8 +54,10 @@ class SignalHandler:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if name == "SIGINT" and self._got[name]:
+        if self._got[name] and name == "SIGINT":
             raise KeyboardInterrupt
+        if self._got[name] and name == "SIGTERM":
+            raise SystemExit(128 + number)
         self._got[name] = True
 
     def poll(self) -> Action:
@@ -56,5 +65,7 @@ class SignalHandler:
         for name, got in self._got.items():
             if got:
                 self._got[name] = False
+                if self._effects[name] is Action.STOP:
+                    self.stopped_by = int(getattr(signal, name))
                 return self._effects[name]
         return Action.NONE

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from caffe_compat import log
 from caffe_compat.errors import SolverError
 from caffe_compat.files import open_existing
+from caffe_compat.net import Learnable, Net
 from caffe_compat.proto import caffe_pb2, hdf5
-from caffe_compat.proto.state import State, read_state, write_state
+from caffe_compat.proto.state import SolverState, read_state, write_state
 
-if TYPE_CHECKING:
-    from caffe_compat.solver.solver import Solver
-
-__all__ = ["check_prefix", "read", "write"]
+__all__ = ["check_prefix", "history", "is_hdf5", "read", "write"]
 
 
 def check_prefix(param: Any) -> None:
@@ -39,38 +43,47 @@ def check_prefix(param: Any) -> None:
         ) from error
 
 
-def write(solver: Solver) -> tuple[str, str]:
-    """Write weights, then state; returns both paths."""
-    param = solver.param
-    stem = f"{param.snapshot_prefix}_iter_{solver.iter}"
-    in_hdf5 = param.snapshot_format == caffe_pb2.SolverParameter.HDF5
-    ending, kind = (".h5", "HDF5") if in_hdf5 else ("", "binary proto")
-    model, state = f"{stem}.caffemodel{ending}", f"{stem}.solverstate{ending}"
-    log.info(f"Snapshotting to {kind} file {model}", "solver.cpp:448")
-    save = solver.net.save_hdf5 if in_hdf5 else solver.net.save
-    save(model, param.snapshot_diff)
-    log.info(f"Snapshotting solver state to {kind} file {state}", "sgd_solver.cpp:273")
-    history = [blob.detach().cpu().numpy() for blob in solver.history]
-    store = hdf5.write_state_hdf5 if in_hdf5 else write_state
-    store(state, State(solver.iter, model, solver.current_step, history))
-    return model, state
+def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:
+    """Write the weights of a net, then a solver state; returns both paths.
+
+    Args:
+        param: the ``SolverParameter``: prefix, format, and whether gradients go along.
+        state: ``learned_net`` is set to the path of the weights.
+    """
+    stem = f"{param.snapshot_prefix}_iter_{state.iter}"
+    if param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
+        model, path = f"{stem}.caffemodel.h5", f"{stem}.solverstate.h5"
+        log.info(f"Snapshotting to HDF5 file {model}", "solver.cpp:457")
+        net.save_hdf5(model, param.snapshot_diff)
+        log.info(f"Snapshotting solver state to HDF5 file {path}", "sgd_solver.cpp:283")
+        hdf5.write_state_hdf5(path, replace(state, learned_net=model))
+    else:
+        model, path = f"{stem}.caffemodel", f"{stem}.solverstate"
+        log.info(f"Snapshotting to binary proto file {model}", "solver.cpp:448")
+        net.save(model, param.snapshot_diff)
+        log.info(f"Snapshotting solver state to binary proto file {path}", "sgd_solver.cpp:273")
+        write_state(path, replace(state, learned_net=model))
+    return model, path
 
 
-def read(solver: Solver, path: str | os.PathLike[str]) -> None:
-    """Restore iteration, weights, step and history."""
-    state = hdf5.read_state_hdf5(path) if os.fspath(path).endswith(".h5") else read_state(path)
-    model = _model_path(state.learned_net, path) if state.learned_net else None
-    if model is not None:
-        open_existing(model, f"the weights that {path} names").close()
-    log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
-    try:
-        solver.set_history(state.history)
-    except SolverError as error:
-        raise SolverError(f"{path}: {error}") from error
-    if model is not None:
-        solver.net.copy_from(model)
-    solver.iter, solver.current_step = state.iter, state.current_step
-    solver.seek_data()
+def is_hdf5(path: str | os.PathLike[str]) -> bool:
+    """Whether Caffe takes a state file for HDF5: by its name."""
+    return os.fspath(path).endswith(".h5")
+
+
+def read(path: str | os.PathLike[str]) -> SolverState:
+    """A solver state, whose ``learned_net`` is a weights file that exists, or ``""``.
+
+    Raises:
+        MissingFileError: there is no such file, or no weights where the state says.
+        ModelFileError: it is malformed.
+    """
+    state = hdf5.read_state_hdf5(path) if is_hdf5(path) else read_state(path)
+    if not state.learned_net:
+        return state
+    model = _model_path(state.learned_net, path)
+    open_existing(model, f"the weights that {os.fspath(path)} names").close()
+    return replace(state, learned_net=model)
 
 
 def _model_path(learned_net: str, state: str | os.PathLike[str]) -> str:
@@ -79,3 +92,29 @@ def _model_path(learned_net: str, state: str | os.PathLike[str]) -> str:
     if not os.path.exists(learned_net) and os.path.exists(beside):
         return beside
     return learned_net
+
+
+def history(
+    stored: Sequence[np.ndarray], own: Sequence[Tensor], learnables: Sequence[Learnable], rule: str
+) -> list[Tensor]:
+    """The history of a state in the shapes of a solver's own.
+
+    Old states have four axes for every blob (a bias of N is 1 x 1 x 1 x N): there only the counts must agree, as in
+    Caffe.
+
+    Raises:
+        SolverError: another number of blobs, or another shape.
+    """
+    if len(stored) != len(own):
+        raise SolverError(
+            f"incorrect length of history blobs: the state has {len(stored)}, {rule} on this net has {len(own)}"
+        )
+    for index, (theirs, mine) in enumerate(zip(stored, own, strict=True)):
+        legacy = theirs.ndim == 4 and theirs.size == mine.numel()
+        if not legacy and theirs.shape != tuple(mine.shape):
+            owner = learnables[index % len(learnables)]
+            raise SolverError(
+                f"history blob {index} has shape {list(theirs.shape)}, expected {list(mine.shape)} "
+                f"(layer '{owner.layer}', blob {owner.index})"
+            )
+    return [torch.from_numpy(theirs).view(mine.shape) for theirs, mine in zip(stored, own, strict=True)]

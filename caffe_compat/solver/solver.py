@@ -6,9 +6,10 @@ One iteration is clear -> test -> forward and backward (iter_size times) -> clip
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -17,17 +18,18 @@ from torch import Tensor
 
 from caffe_compat import log
 from caffe_compat.description import NetDescription
-from caffe_compat.errors import SolverError
+from caffe_compat.errors import in_file
 from caffe_compat.net import BlobNet, Learnable, Net
 from caffe_compat.net import weights as weight_io
 from caffe_compat.net.blobs import gradient_of
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.proto import text
+from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream
-from caffe_compat.solver import snapshots
+from caffe_compat.solver import lock, snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.policies import learning_rate
-from caffe_compat.solver.scores import Scores, print_outputs
+from caffe_compat.solver.scores import output_lines, outputs, score
 
 __all__ = ["Action", "Solver"]
 
@@ -49,9 +51,10 @@ class Solver:
         device: where the nets run.
 
     Attributes:
-        net, test_nets: the nets; test nets use the train net's parameters.
+        net, test_nets: the nets; a test net uses the train net's parameters from its first test on, until then its own.
         iter: updates done.
         history: the rule's own blobs, in Caffe's order.
+        resume_from: state file of the last snapshot, or "".
         poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
         on_iteration: called after every update with (iteration, smoothed loss).
         on_start, on_gradients_ready: pycaffe's callbacks.
@@ -73,8 +76,9 @@ class Solver:
         files = list(weight_files(param) if weights is None else weights)
         self._random = self._stream()
         with self._random.use():
-            self.net = self._build(nets.train, weight_io.blobs_in(files))
-            self.test_nets = [self._build_test(description) for description in nets.tests]
+            filled = weight_io.blobs_in(files)
+            self.net = self._build(nets.train.describe(), filled)
+            self.test_nets = [self._build(test.describe(), filled) for test in nets.tests]
         self.engine = BlobNet(self.net, keep_graph=False)
         self.test_engines = [BlobNet(net) for net in self.test_nets]
         self._debug = DebugInfo(self.engine, enabled=False)
@@ -89,6 +93,8 @@ class Solver:
             for learnable in self.learnables
         ]
         self.iter = self.current_step = 0
+        self.resume_from = ""
+        self._locked = False
         self.smoothed_loss = 0.0
         self.stopped_early = False
         self._losses: list[float] = []
@@ -103,23 +109,15 @@ class Solver:
         log_structure(net)
         return net
 
-    def _build_test(self, description: NetDescription) -> Net:
-        known = {node.name: range(len(node.layer.blobs)) for node in self.net.nodes}
-        net = self._build(description, {name: set(blobs) for name, blobs in known.items()})
-        net.share_with(self.net)
-        return net
-
     def _stream(self) -> Stream:
         """Random numbers of this solver alone: a function of ``random_seed``, or else of the stream of the caller."""
         return Stream(self.param.random_seed if self.param.random_seed >= 0 else None)
 
     def load_weights(self, file: str) -> None:
-        """Start from a weights file: train net and layers that only the test nets have."""
+        """Start from a weights file, in the train net and the test nets."""
         log.info(f"Finetuning from {file}", "caffe.cpp:155")
-        for name in self.net.copy_from(file):
-            log.info(f"Ignoring source layer {name}", "net.cpp:743")
-        for net in self.test_nets:
-            net.copy_from(file)
+        for net in (self.net, *self.test_nets):
+            _copy(file, net)
 
     def to(self, device: torch.device) -> None:
         """Train on another device from now on."""
@@ -148,18 +146,22 @@ class Solver:
         return rate
 
     def solve(self, resume: str | os.PathLike[str] | None = None) -> None:
-        """Train to ``max_iter``, with snapshots and tests, and log what Caffe logs."""
+        """Train to ``max_iter``, with snapshots and tests, and log what Caffe logs.
+
+        Raises:
+            SolverError: another run is writing snapshots of the same prefix.
+        """
         log.info(f"Solving {self.net.description.name}", "solver.cpp:273")
         log.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:274")
         self.stopped_early = False
         if resume is not None:
             log.info(f"Restoring previous solver status from {resume}", "solver.cpp:280")
             self.restore(resume)
-        start = self.iter
-        self.step(self.param.max_iter - start)
-        param = self.param
-        if param.snapshot_after_train and (not param.snapshot or self.iter % param.snapshot):
-            self.snapshot()
+        start, param = self.iter, self.param
+        with self._alone(param.snapshot or param.snapshot_after_train):
+            self.step(param.max_iter - start)
+            if param.snapshot_after_train and (not param.snapshot or self.iter % param.snapshot):
+                self.snapshot()
         if self.stopped_early:
             log.info("Optimization stopped early.", "solver.cpp:295")
             return
@@ -174,7 +176,28 @@ class Solver:
         log.info("Optimization Done.", "solver.cpp:315")
 
     def step(self, iterations: int) -> None:
-        """Do ``iterations`` updates, with the tests and snapshots that fall due."""
+        """Do ``iterations`` updates, with the tests and snapshots that fall due.
+
+        Raises:
+            SolverError: snapshots are due, and another run is writing some of the same prefix.
+        """
+        with self._alone(self.param.snapshot):
+            self._step(iterations)
+
+    @contextlib.contextmanager
+    def _alone(self, due: int) -> Iterator[None]:
+        """Hold the lock on the snapshots' prefix, if snapshots are due."""
+        if not due or not self.param.snapshot_prefix or self._locked:
+            yield
+            return
+        with lock.hold(self.param.snapshot_prefix):
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+
+    def _step(self, iterations: int) -> None:
         param = self.param
         start, stop = self.iter, self.iter + iterations
         self._random = self._stream()
@@ -242,7 +265,8 @@ class Solver:
             f"loss = {log.number(self.smoothed_loss)}",
             "solver.cpp:218",
         )
-        print_outputs(self.engine, "Train", "solver.cpp:237")
+        for number, line in enumerate(output_lines(self.engine, outputs(self.engine))):
+            log.info(f"    Train net output #{number}: {line}", "solver.cpp:237")
         return now, self.iter
 
     # -- the update -------------------------------------------------------------------------------------------
@@ -305,27 +329,33 @@ class Solver:
         log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:331")
         engine.net.share_with(self.net)
         self._random.turn_to(("test", index, self.iter))
-        scores = Scores(engine)
-        iterations = self.param.test_iter[index]
-        for _ in range(iterations):
-            action = self.poll()
-            if action is Action.SNAPSHOT:
-                self.snapshot()
-            elif action is Action.STOP:
-                self.stopped_early = True
-                log.info("Test interrupted.", "solver.cpp:365")
-                return None
-            with self._random.use():
-                scores.add(engine.forward())
+        with self._random.use():
+            scores = score(engine, self.param.test_iter[index], self._goes_on)
+        if not scores.complete:
+            log.info("Test interrupted.", "solver.cpp:365")
+            return None
         if self.param.test_compute_loss:
             log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:371")
-        return scores.report("Test", "solver.cpp:398")
+        for number, line in enumerate(output_lines(engine, scores.means())):
+            log.info(f"    Test net output #{number}: {line}", "solver.cpp:398")
+        return scores.named()
+
+    def _goes_on(self) -> bool:
+        action = self.poll()
+        if action is Action.SNAPSHOT:
+            self.snapshot()
+        self.stopped_early = self.stopped_early or action is Action.STOP
+        return not self.stopped_early
 
     # -- snapshots --------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[str, str]:
         """Write weights and solver state; returns both paths."""
-        return snapshots.write(self)
+        state = SolverState(
+            self.iter, "", self.current_step, tuple(blob.detach().cpu().numpy() for blob in self.history)
+        )
+        model, self.resume_from = snapshots.write(self.param, self.net, state)
+        return model, self.resume_from
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from a ``.solverstate`` (binary or HDF5) and the weights it names.
@@ -334,8 +364,19 @@ class Solver:
 
         Raises:
             SolverError: the state is that of another net or solver.
+            WeightsError: its weights are.
         """
-        snapshots.read(self, path)
+        state = snapshots.read(path)
+        with in_file(path):
+            history = snapshots.history(state.history, self.history, self.learnables, self.type_name)
+        if state.learned_net:
+            _copy(state.learned_net, self.net)
+        if not snapshots.is_hdf5(path):
+            log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
+        for mine, theirs in zip(self.history, history, strict=True):
+            mine.copy_(theirs)
+        self.iter, self.current_step = state.iter, state.current_step
+        self.seek_data()
 
     def seek_data(self) -> None:
         """Move the data layers to where they would be after ``iter`` iterations."""
@@ -357,23 +398,7 @@ class Solver:
             return 0
         return (self.iter - 1) // interval + (1 if self.param.test_initialization else 0)
 
-    def set_history(self, blobs: list[Any]) -> None:
-        """Take the history of a state file.
 
-        Raises:
-            SolverError: another number of blobs, or another shape.
-        """
-        if len(blobs) != len(self.history):
-            raise SolverError(
-                f"incorrect length of history blobs: the state has {len(blobs)}, {self.type_name} on this net has "
-                f"{len(self.history)}"
-            )
-        for index, (mine, theirs) in enumerate(zip(self.history, blobs, strict=True)):
-            if mine.numel() != theirs.size or tuple(mine.shape) != tuple(theirs.shape):
-                owner = self.learnables[index % len(self.learnables)]
-                raise SolverError(
-                    f"history blob {index} has shape {list(theirs.shape)}, expected {list(mine.shape)} "
-                    f"(layer '{owner.layer}', blob {owner.index})"
-                )
-        for mine, theirs in zip(self.history, blobs, strict=True):
-            mine.copy_(torch.from_numpy(theirs))
+def _copy(file: str, net: Net) -> None:
+    for name in net.copy_from(file):
+        log.info(f"Ignoring source layer {name}", "net.cpp:743")

@@ -176,7 +176,7 @@ def test_truncated(path):
 
 
 def test_state(path):
-    hdf5.write_state_hdf5(path, state.State(9, "snap/ä.caffemodel.h5", 3, [W, W[0]]))
+    hdf5.write_state_hdf5(path, state.SolverState(9, "snap/ä.caffemodel.h5", 3, [W, W[0]]))
     back = hdf5.read_state_hdf5(path)
     assert (back.iter, back.learned_net, back.current_step) == (9, "snap/ä.caffemodel.h5", 3)
     np.testing.assert_array_equal(back.history[1], W[0])
@@ -220,7 +220,7 @@ def _no_history(file):
     ],
 )
 def test_malformed_state(path, damage, words):
-    hdf5.write_state_hdf5(path, state.State(9, "x", 3, [W]))
+    hdf5.write_state_hdf5(path, state.SolverState(9, "x", 3, [W]))
     with h5py.File(path, "a") as file:
         damage(file)
     with pytest.raises(ModelFileError, match=words):

@@ -325,7 +325,7 @@ def test_is_hdf5(tmp_path, small):
 
 def test_state(tmp_path):
     path = tmp_path / "s.solverstate"
-    state.write_state(path, state.State(7, "a/b.caffemodel", 2, [W, B]))
+    state.write_state(path, state.SolverState(7, "a/b.caffemodel", 2, [W, B]))
     message = caffe_pb2.SolverState.FromString(path.read_bytes())
     assert message.SerializeToString() == path.read_bytes()
     back = state.read_state(path)
@@ -345,7 +345,7 @@ def test_state(tmp_path):
         with pytest.raises(ModelFileError, match=words):
             state.read_state(path)
     with pytest.raises(ModelFileError, match="current_step"):
-        state.write_state(path, state.State(1, "", -1))
+        state.write_state(path, state.SolverState(1, "", -1))
 
 
 def test_several_threads_read_all_blobs(tmp_path, monkeypatch):

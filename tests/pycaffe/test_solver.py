@@ -65,6 +65,27 @@ def test_callbacks_and_test_nets() -> None:
     solver.step(2)
     assert seen == ["start", "ready"] * 2
     assert len(solver.test_nets) == 1
+
+
+def test_a_test_net_has_weights_of_its_own_until_the_first_test() -> None:
+    for name, value in (("net.prototxt", 0.1), ("other.prototxt", 0.7)):
+        nets.write(nets.MLP.replace('type: "xavier"', f'type: "constant" value: {value}', 1), name)
+    caffe.Net("other.prototxt", caffe.TRAIN).save("other.caffemodel")
+    nets.write(nets.SOLVER.replace("test_interval: 100", "test_interval: 3"), "late.prototxt")
+    solver = caffe.SGDSolver("late.prototxt")
+    feed(solver)
+
+    def weights() -> tuple[float, float]:
+        return tuple(net.params["ip"][0].data[0, 0] for net in (solver.net, solver.test_nets[0]))
+
+    assert weights() == pytest.approx((0.1, 0.1))
+    solver.test_nets[0].copy_from("other.caffemodel")
+    assert weights() == pytest.approx((0.1, 0.7))
+    solver.step(1)
+    trained, tested = weights()
+    assert trained != pytest.approx(0.1, abs=1e-6) and tested == pytest.approx(0.7)
+    solver.step(3)  # tests before the fourth
+    assert weights()[0] == weights()[1] != trained
     assert np.shares_memory(solver.test_nets[0].params["ip"][0].data, solver.net.params["ip"][0].data)
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from caffe_compat.errors import NetError
 from caffe_compat.proto import caffe_pb2, parse_text
+from caffe_compat.solver import solver_class
 from caffe_compat.solver.config import solver_nets
 
 NET = """{
@@ -21,12 +22,32 @@ def test_an_inline_net_of_an_old_format_is_upgraded(train, test):
     param = parse_text(text, caffe_pb2.SolverParameter)
     before = param.SerializeToString()
     nets = solver_nets(param)
-    assert [(layer.name, layer.type) for layer in nets.train.layers] == [("d", "DummyData"), ("l", "EuclideanLoss")]
-    assert [(layer.name, layer.type) for layer in nets.tests[0].layers] == [("t", "DummyData"), ("l", "EuclideanLoss")]
+    assert [(layer.name, layer.type) for layer in nets.train.describe().layers] == [
+        ("d", "DummyData"),
+        ("l", "EuclideanLoss"),
+    ]
+    assert [(layer.name, layer.type) for layer in nets.tests[0].describe().layers] == [
+        ("t", "DummyData"),
+        ("l", "EuclideanLoss"),
+    ]
     assert param.SerializeToString() == before
 
 
 def test_an_inline_net_that_mixes_formats_is_refused():
     param = parse_text("net_param { layer { name: 'a' } layers { name: 'b' } }", caffe_pb2.SolverParameter)
     with pytest.raises(NetError, match="<net in the solver>: the net has both 'layer' .* and 'layers'"):
-        solver_nets(param)
+        solver_nets(param).train.describe()
+
+
+@pytest.mark.parametrize(
+    ("text", "phase"),
+    [
+        ("net_param { name: 'hollow' }", "TRAIN"),
+        ("net_param { layer { name: 'a' include { stage: 'x' } } }", "TRAIN"),
+        (f"train_net_param {NET} test_net_param {{ name: 'hollow' }} test_iter: 1 test_interval: 1", "TEST"),
+    ],
+)
+def test_a_net_without_layers_is_refused(text, phase):
+    param = parse_text(text + " base_lr: 0.1 lr_policy: 'fixed'", caffe_pb2.SolverParameter)
+    with pytest.raises(NetError, match=rf"^<net in the solver>: net '(hollow)?' has no layers in phase {phase}$"):
+        solver_class(param)(param)
