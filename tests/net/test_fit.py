@@ -92,7 +92,7 @@ def test_a_fitting_file_is_no_line(caplog: pytest.LogCaptureFixture, ending: str
     saved("net", ip("a", "b", param='param { name: "w" }') + POOL, ending)  # b owns nothing, HDF5 stores it once
     caplog.clear()
     load_net("net.prototxt", f"net{ending}")
-    assert caplog.messages == []
+    assert [line for line in caplog.messages if line != "Datatype class: H5T_FLOAT"] == []  # Caffe's, once a process
 
 
 def test_caffes_own_programs_go_on(caplog: pytest.LogCaptureFixture) -> None:

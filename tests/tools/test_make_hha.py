@@ -236,7 +236,7 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     (tmp_path / "in").mkdir()
     rows = np.linspace(4000, 1500, 240)[:, None].repeat(320, 1).astype(np.uint16)
     Image.fromarray(rows).save(tmp_path / "in" / "0.png")
-    for number in range(1, 300):
+    for number in range(1, 5000):  # many, so that some are left however late the signal comes
         os.link(tmp_path / "in" / "0.png", tmp_path / "in" / f"{number}.png")
     arguments = (tmp_path / "in", "-o", tmp_path / "out", "--camera", "300,300,160,120", "--units-per-metre", 1000)
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -252,7 +252,7 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     errors = process.communicate(timeout=LIMIT)[1]
     assert process.returncode == 130 and errors.splitlines()[-1] == "interrupted"
     written = list((tmp_path / "out").iterdir())
-    assert 0 < len(written) < 300 and all(not path.name.startswith(".") for path in written)
+    assert 0 < len(written) < 5000 and all(not path.name.startswith(".") for path in written)
     assert all(read_parameters(path)["kind"] == "hha" for path in written)
 
 
