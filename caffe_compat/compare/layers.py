@@ -6,18 +6,18 @@ that a reference that runs nets itself gets the net *unrolled*: every in-place t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from caffe_compat.compare.arrays import TOLERANCE, Difference, difference, nan_in
+from caffe_compat.compare.arrays import TOLERANCE, difference, nan_in
 from caffe_compat.compare.report import Comparison, Row
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.layers import Shape
-from caffe_compat.net import BlobNet, Net, Node
+from caffe_compat.net import BlobNet, Net, Node, Observer
 from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto.caffe_pb2 import NetParameter
 from caffe_compat.proto.schema import PHASES
@@ -44,37 +44,42 @@ def compare(
         DataError: nothing of the reference can be compared.
         CaffeCompatError: the net cannot run on the inputs.
     """
-    rows, known = [], 0
-    for number, node, tops in _run(net, inputs):
-        for index, values in enumerate(tops):
-            wanted, blob = reference.get((number, index)), node.top_ids[index]
-            known += wanted is not None
-            if wanted is not None:
-                found: Difference | None = difference(values, wanted)
-            else:
-                found = nan_in(values) if blob in net.plan.outputs else None
-            if found is not None:
-                rows.append(Row(node.name, node.type, net.plan.names[blob], found))
-    if not known:
-        raise DataError(f"the reference has no blob that a layer of net '{net.description.name}' computes")
-    return Comparison(tuple(rows), tolerance)
-
-
-def _run(net: Net, inputs: Mapping[str, np.ndarray]) -> Iterator[tuple[int, Node, list[np.ndarray]]]:
-    """Number, node and copies of the tops of every layer, in-place ones included, right after it ran."""
-    engine = BlobNet(net)
+    engine = BlobNet(net, keep_graph=False)
     check_inputs(net, inputs)
     for name, values in inputs.items():
         blob = engine.blob(name)
         blob.reshape(*values.shape)
-        blob.data[...] = values
+        blob.tensor.copy_(torch.from_numpy(np.asarray(values, np.float32)))
     engine.reshape()
-    for number, node in enumerate(net.nodes):
-        if node.type == "Input":
-            continue
-        with torch.no_grad():
-            engine.forward_layer(number)
-        yield number, node, [engine.blobs[blob].tensor.detach().cpu().numpy().copy() for blob in node.top_ids]
+    comparing = _Comparing(engine, reference)
+    engine.observers.append(comparing)
+    engine.forward()
+    if not comparing.known:
+        raise DataError(f"the reference has no blob that a layer of net '{net.description.name}' computes")
+    return Comparison(tuple(comparing.rows), tolerance)
+
+
+class _Comparing(Observer):
+    """Looks at the tops of every layer right after it ran, before an in-place layer overwrites them."""
+
+    def __init__(self, engine: BlobNet, reference: Mapping[Place, np.ndarray]) -> None:
+        self.engine, self.reference = engine, reference
+        self.rows: list[Row] = []
+        self.known = 0
+
+    def after_forward(self, number: int) -> None:
+        """Compare what there is a reference for; of the net's outputs the others are only looked through for NaN."""
+        plan = self.engine.net.plan
+        node = plan.nodes[number]
+        for index, blob in enumerate(node.top_ids if not node.is_input else ()):
+            wanted = self.reference.get((number, index))
+            if wanted is None and blob not in plan.outputs:
+                continue
+            values = self.engine.blobs[blob].tensor.detach().cpu().numpy()
+            found = nan_in(values) if wanted is None else difference(values, wanted)
+            self.known += wanted is not None
+            if found is not None:
+                self.rows.append(Row(node.name, node.type, plan.names[blob], found))
 
 
 def check_inputs(net: Net, inputs: Mapping[str, np.ndarray]) -> None:
