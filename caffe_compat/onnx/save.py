@@ -39,7 +39,9 @@ def save_onnx(
         return
     with atomic_folder(target, replace=True) as folder:
         _save_external(model, folder / target.name)
-        shutil.copymode(folder / target.name, folder / f"{target.name}.data")
+        data = folder / f"{target.name}.data"
+        if data.exists():  # weights under 1 kB stay in the model
+            shutil.copymode(folder / target.name, data)
 
 
 def is_large(model: onnx.ModelProto) -> bool:

@@ -88,8 +88,7 @@ def test_hdf5_output(tmp_path):
     path = tmp_path / "out.h5"
     path.write_text("old")
     layer = one_layer("HDF5Output", f'hdf5_output_param {{ file_name: "{path}" }}', (2, 3), (2,), tops=())
-    with h5py.File(path) as file:
-        assert list(file) == []
+    assert path.read_text() == "old"  # until the forward pass
     assert layer(seq(2, 3), seq(2)) == ()
     with h5py.File(path) as file:
         assert np.array_equal(file["data"][()], seq(2, 3).reshape(2, 3, 1, 1))

@@ -144,7 +144,8 @@ class HDF5Data(DataLayer):
 class HDF5Output(Layer):
     """Writes its bottoms as the float32 datasets ``data`` and ``label``, always of four axes, at the forward pass.
 
-    The file is made (empty) when the net is built.  A second forward pass is refused, as in Caffe.
+    The file is made at that pass: building a net, to describe or export it, touches nothing (Caffe empties the file
+    when it builds the net).  A second forward pass is refused, as in Caffe.
     """
 
     caffe_type = "HDF5Output"
@@ -158,7 +159,6 @@ class HDF5Output(Layer):
         if not self.file_name:
             raise self.error("has no hdf5_output_param.file_name")
         self.written = False
-        self._write([])
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """None."""

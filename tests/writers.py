@@ -1,0 +1,268 @@
+"""Everything in the package that writes files: how to have it write small ones."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transfer.tiny_nets import write_nets, write_pairs
+
+from caffe_compat import load_net
+from caffe_compat.commands import make_transfer, net_surgery
+from caffe_compat.commands.demo_run import Demo, conv1_picture
+from caffe_compat.commands.image_mean import compute_image_mean
+from caffe_compat.commands.records import create_database
+from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
+from caffe_compat.datasets import boxes, downloads, mat, pairs, selection
+from caffe_compat.datasets.tree import NYUD2Tree
+from caffe_compat.datasets.video import VideoPair
+from caffe_compat.depth import io as depth_io
+from caffe_compat.depth import show
+from caffe_compat.files import copy_file
+from caffe_compat.frames import png
+from caffe_compat.net import weights as net_weights
+from caffe_compat.onnx import export_onnx, save_onnx
+from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
+from caffe_compat.pycaffe import draw
+from caffe_compat.scenes import dataset as scenes
+from caffe_compat.stamps import write_stamp
+
+NET = """name: "n"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 200 } }
+"""
+RNG = np.random.default_rng(0)
+PICTURE = RNG.integers(0, 255, (30, 40, 3), dtype=np.uint8)
+ARRAYS = [RNG.normal(size=(20, 30)).astype("f4"), np.zeros(20, "f4")]
+
+
+@dataclass(frozen=True)
+class Writer:
+    """One way of writing.
+
+    Args:
+        write: does it, given the target; the current folder is the target's.
+        homes: modules of the package (below it) whose writing this is.
+        name: of the target.
+        many: it writes several files one by one, of which each is whole or as it was.
+        replaces: it may be given the name of a file that exists.
+        prepare: makes inputs; its result is the second argument of ``write``.
+    """
+
+    write: object
+    homes: tuple[str, ...]
+    name: str = "target.bin"
+    many: bool = False
+    replaces: bool = True
+    prepare: object = None
+
+
+def a_net(folder):
+    (folder / "n.prototxt").write_text(NET)
+    torch.manual_seed(0)
+    return load_net(folder / "n.prototxt")
+
+
+def _hdf5_output(path, _):
+    message = caffe_pb2.NetParameter(name="n")
+    for top, shape in (("data", (2, 3)), ("label", (2,))):
+        layer = message.layer.add(name=top, type="Input", top=[top])
+        layer.input_param.shape.add(dim=shape)
+    message.layer.add(name="out", type="HDF5Output", bottom=["data", "label"]).hdf5_output_param.file_name = str(path)
+    from caffe_compat.description import State, describe_net
+    from caffe_compat.net import Net
+
+    Net(describe_net(message, State("TEST")))(data=torch.ones(2, 3), label=torch.ones(2))
+
+
+def _database(backend):
+    def write(path, _):
+        with create_database(str(path), backend) as records:
+            for number in range(50):
+                records.put(b"%08d" % number, bytes(2000))
+
+    return write
+
+
+def _mean(folder):
+    with create_database(str(folder / "records"), "lmdb") as records:
+        datum = caffe_pb2.Datum(channels=3, height=30, width=40, data=PICTURE.tobytes(), label=1)
+        records.put(b"0", datum.SerializeToString())
+    return str(folder / "records")
+
+
+def _old_net(folder):
+    (folder / "old.prototxt").write_text('layers { name: "a" type: RELU bottom: "x" top: "y" }' * 40)
+    (folder / "solver.prototxt").write_text('net: "n.prototxt" solver_type: ADAM')
+    return folder
+
+
+def _transfer(folder):
+    write_nets(folder)
+    write_pairs(folder / "pairs")
+    load_net(folder / "teacher.prototxt").save(folder / "teacher.caffemodel")
+    return folder
+
+
+def _write_transfer(path, _):
+    make_transfer.main(
+        [
+            "--teacher",
+            "teacher.prototxt",
+            "--student",
+            "student.prototxt",
+            "--output",
+            "out",
+            "--image-size",
+            "40",
+            "48",
+        ]
+        + ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt"]
+        + ["--layer", "pool1", "--student-layer", "c2"]
+    )
+
+
+def _surgery(folder):
+    a_net(folder).save(folder / "source.caffemodel")
+    ops = {"source": ["fc"], "dest": ["fc"]}
+    entry = {"prototxt": "n.prototxt", "model": "source.caffemodel", "copy_ops": ops}
+    (folder / "surgery.json").write_text(json.dumps([entry]))
+    return folder
+
+
+def _run_surgery(path, _):
+    net_surgery.main(["--out_net_def", "n.prototxt", "--net_surgery_json", "surgery.json", "--out_net_file", path.name])
+
+
+def _demo(folder):
+    (folder / "prototxt" / "demo" / "a").mkdir(parents=True)
+    for name in ("a/x.prototxt", "y.prototxt"):
+        (folder / "prototxt" / "demo" / name).write_text('source: "data/demo/x" random_seed: 5')
+    return Demo(folder, seed=1234)
+
+
+def _conv1(folder):
+    text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 9 dim: 9 } } }\n'
+    nets = []
+    for name in ("conv1", "da_conv1"):
+        (folder / f"{name}.prototxt").write_text(
+            text + f'layer {{ name: "{name}" type: "Convolution" bottom: "data" top: "c" '
+            'convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } }'
+        )
+        nets.append(load_net(folder / f"{name}.prototxt"))
+    return nets
+
+
+def _figure(folder):
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(1, 1))
+
+
+def _archive(folder):
+    import zipfile
+
+    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        archive.writestr("x/1", b"new" * 1000)
+        archive.writestr("x/2", b"new" * 1000)
+    return folder / "a.zip"
+
+
+def _settings():
+    return scenes.Settings(train=10, pairs=10, val=10, test=10, width=48, height=48)
+
+
+TRUTH = boxes.GroundTruth(
+    np.array([[1, 2, 5, 6]], "f4"), ["chair"], np.ones(1, "i8"), np.zeros(1, bool), np.zeros(1, bool), (20, 30)
+)
+
+WRITERS = {
+    "caffemodel": Writer(lambda path, net: net.save(path), ("proto/weights.py",), prepare=a_net),
+    "caffemodel with diffs": Writer(
+        lambda path, _: weights.write(path, "n", [(caffe_pb2.LayerParameter(name="a", type="ReLU"), ARRAYS, ARRAYS)]),
+        ("proto/weights.py",),
+    ),
+    "caffemodel.h5": Writer(
+        lambda path, net: net_weights.save_hdf5(net.plan, path), ("proto/hdf5.py", "proto/hdf5_file.py"), prepare=a_net
+    ),
+    "many layers in HDF5": Writer(
+        lambda path, _: hdf5.write_hdf5(path, [(f"layer{k}", {0: ARRAYS[1]}) for k in range(40)], [("layer0", {})]),
+        ("proto/hdf5.py",),
+    ),
+    "solverstate": Writer(
+        lambda path, _: state.write_state(path, state.State(7, "x.caffemodel", 1, ARRAYS)), ("proto/state.py",)
+    ),
+    "solverstate.h5": Writer(
+        lambda path, _: hdf5.write_state_hdf5(path, state.State(7, "x.caffemodel", 1, ARRAYS)), ("proto/hdf5.py",)
+    ),
+    "HDF5Output": Writer(_hdf5_output, ("layers/data/hdf5.py",)),
+    "color png": Writer(lambda path, _: png.write_color(path, PICTURE), ("frames/png.py",)),
+    "encoded png": Writer(lambda path, _: png.write_encoded(path, PICTURE, {"a": 1}), ("frames/png.py",)),
+    "depth png": Writer(lambda path, _: depth_io.write_depth(path, PICTURE[..., 0] / 50), ("depth/io.py",)),
+    "figure": Writer(lambda path, figure: show.save_figure(path, figure), ("depth/show.py",), "f.png", prepare=_figure),
+    "mat": Writer(lambda path, _: mat.write_mat(path, {"a": PICTURE}), ("datasets/mat.py",)),
+    "boxes": Writer(lambda path, _: boxes.write_ground_truth(path, TRUTH), ("datasets/boxes.py",)),
+    "segmentation": Writer(
+        lambda path, _: NYUD2Tree(path.parent).write_segmentation(5001, PICTURE[..., 0] % 3, PICTURE[..., 1] % 3),
+        ("datasets/tree.py",),
+        many=True,
+    ),
+    "pairs": Writer(lambda path, _: pairs.write_pairs(path, [("a.png", "b.png")] * 100), ("datasets/pairs.py",)),
+    "selection": Writer(
+        lambda path, _: selection.write_selection(
+            path,
+            [VideoPair("s", str(path.parent / f"{k}d"), str(path.parent / f"{k}c"), k, 0.1) for k in range(50)],
+            path.parent,
+            1,
+        ),
+        ("datasets/selection.py",),
+    ),
+    "stamp": Writer(lambda path, _: write_stamp(path, {"a": list(range(100))}), ("stamps.py",)),
+    "copy": Writer(
+        lambda path, source: copy_file(source, path),
+        ("datasets/prepare.py",),
+        prepare=lambda folder: (folder / "n.prototxt").write_text(NET) and folder / "n.prototxt",
+    ),
+    "onnx": Writer(lambda path, net: export_onnx(net, path), ("onnx/save.py",), "n.onnx", prepare=a_net),
+    "onnx with external data": Writer(
+        lambda path, net: save_onnx(export_onnx(net), path, external=True), ("onnx/save.py",), "n.onnx", prepare=a_net
+    ),
+    "drawing": Writer(
+        lambda path, _: draw.draw_net_to_file(read_net(path.parent / "n.prototxt"), path),
+        ("pycaffe/draw.py",),
+        "n.dot",
+        prepare=a_net,
+    ),
+    "transfer": Writer(_write_transfer, ("transfer/files.py",), many=True, prepare=_transfer),
+    "surgery": Writer(_run_surgery, ("proto/weights.py",), "out.caffemodel", prepare=_surgery),
+    "lmdb": Writer(_database("lmdb"), ("commands/records.py",), "new", replaces=False),
+    "leveldb": Writer(_database("leveldb"), ("commands/records.py",), "new", replaces=False),
+    "mean": Writer(
+        lambda path, records: compute_image_mean(records, str(path)), ("commands/image_mean.py",), prepare=_mean
+    ),
+    "upgraded net": Writer(
+        lambda path, _: upgrade_net_file("old.prototxt", str(path)), ("commands/upgrade.py",), prepare=_old_net
+    ),
+    "upgraded solver": Writer(
+        lambda path, _: upgrade_solver_file("solver.prototxt", str(path)), ("commands/upgrade.py",), prepare=_old_net
+    ),
+    "demo prototxts": Writer(
+        lambda path, demo: demo._write_prototxts(), ("commands/demo_run.py",), many=True, prepare=_demo
+    ),
+    "conv1 picture": Writer(lambda path, nets: conv1_picture(*nets, path), ("commands/demo_run.py",), prepare=_conv1),
+    "scenes": Writer(
+        lambda path, _: (
+            scenes.open_root(path.parent / "set", _settings()),
+            scenes.write_lists(path.parent / "set", _settings()),
+        ),
+        ("scenes/dataset.py",),
+        many=True,
+    ),
+    "archive": Writer(
+        lambda path, archive: downloads._unpack(archive, path.parent),
+        ("datasets/downloads.py",),
+        "x",
+        many=True,
+        prepare=_archive,
+    ),
+}
