@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from caffe_compat import log
 from caffe_compat.errors import LayerError, NetError, in_file, nearest
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.schema import PHASES
@@ -34,15 +35,25 @@ class State:
         if self.phase not in PHASES:
             raise NetError(f"phase is {self.phase!r}, expected {' or '.join(map(repr, PHASES))}")
 
-    def meets(self, rule: Any) -> bool:
-        """Whether a ``NetStateRule`` holds in this state; an empty rule always does."""
-        if rule.HasField("phase") and PHASES[rule.phase] != self.phase:
-            return False
-        if rule.HasField("min_level") and self.level < rule.min_level:
-            return False
-        if rule.HasField("max_level") and self.level > rule.max_level:
-            return False
-        return set(rule.stage) <= set(self.stages) and not set(rule.not_stage) & set(self.stages)
+    def differs(self, rule: Any) -> tuple[str, str] | None:
+        """How the state breaks a ``NetStateRule``: Caffe's words and their source line; None if it meets the rule.
+
+        An empty rule is always met.  (Caffe calls a level that is too low "above", too.)
+        """
+        phase, level = PHASES.index(self.phase), self.level
+        if rule.HasField("phase") and rule.phase != phase:
+            return f"phase ({phase}) differed from the phase ({rule.phase})", "net.cpp:294"
+        if rule.HasField("min_level") and level < rule.min_level:
+            return f"level ({level}) is above the min_level ({rule.min_level})", "net.cpp:304"
+        if rule.HasField("max_level") and level > rule.max_level:
+            return f"level ({level}) is above the max_level ({rule.max_level})", "net.cpp:314"
+        for stage in rule.stage:
+            if stage not in self.stages:
+                return f"did not contain stage '{stage}'", "net.cpp:330"
+        for stage in rule.not_stage:
+            if stage in self.stages:
+                return f"contained a not_stage '{stage}'", "net.cpp:345"
+        return None
 
 
 @dataclass(frozen=True)
@@ -171,8 +182,15 @@ def _kept(described: LayerDescription, layer: Any, state: State) -> bool:
     if layer.include and layer.exclude:
         raise described.error("has both include and exclude rules, expected one kind at most")
     if layer.include:
-        return any(state.meets(rule) for rule in layer.include)
-    return not any(state.meets(rule) for rule in layer.exclude)
+        return any(_meets(state, rule, layer.name) for rule in layer.include)
+    return not any(_meets(state, rule, layer.name) for rule in layer.exclude)
+
+
+def _meets(state: State, rule: Any, layer: str) -> bool:
+    broken = state.differs(rule)
+    if broken is not None:
+        log.info(f"The NetState {broken[0]} specified by a rule in layer {layer}", broken[1])
+    return broken is None
 
 
 def _insert_splits(layers: Sequence[LayerDescription]) -> list[LayerDescription]:

@@ -132,6 +132,7 @@ class SoftmaxWithLoss(LossLayer):
     """
 
     caffe_type = "SoftmaxWithLoss"
+    creates_layer = True  # a Softmax
     no_gradient = (1,)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -169,6 +170,7 @@ class InfogainLoss(LossLayer):
     """
 
     caffe_type = "InfogainLoss"
+    creates_layer = True  # a Softmax
     bottom_count = (2, 3)
     top_count = (1, 2)
     no_gradient = (1, 2)

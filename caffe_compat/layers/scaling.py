@@ -117,7 +117,7 @@ class Scale(_Broadcast):
         super().__init__(params, bottoms)
         self.section = params.section("scale_param")
         self.section.ignore("axis", "num_axes", "filler", "bias_filler")  # with two bottoms only axis and bias count
-        self.bias_term = bool(self.section.bias_term)
+        self.bias_term = self.creates_layer = bool(self.section.bias_term)
         shape = self._learned_shape(bottoms[0]) if len(bottoms) == 1 else tuple(bottoms[1])
         if len(bottoms) == 1:
             self.add_blob(shape, self.section.filler("filler", Filler(value=1.0)))

@@ -145,6 +145,8 @@ def _log_layer(net: Net, node: Node, memory: int) -> None:
     for blob in node.top_ids:
         place = " (in-place)" if blob in node.bottom_ids else ""
         log.info(f"{node.name} -> {plan.names[blob]}{place}", "net.cpp:380")
+    if node.layer.creates_layer:
+        log.info(f"Creating layer {node.name}", "layer_factory.hpp:77")
     log.info(f"Setting up {node.name}", "net.cpp:122")
     for blob, weight in zip(node.top_ids, node.loss_weights, strict=True):
         shape = plan.shapes[blob]

@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffe_compat import log
 from caffe_compat.errors import NetError, SolverError
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.upgrade_v0 import upgrade_v0
@@ -198,5 +199,9 @@ def upgrade_solver(solver: Any, filename: str | None = None) -> None:
     without_extension = os.path.splitext(filename)[0]
     if not solver.HasField("snapshot_prefix"):
         solver.snapshot_prefix = without_extension
+        log.info(f"snapshot_prefix was not specified and is set to {without_extension}", "upgrade_proto.cpp:1108")
     elif os.path.isdir(solver.snapshot_prefix):
         solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, os.path.basename(without_extension))
+        log.info(
+            f"snapshot_prefix was a directory and is replaced to {solver.snapshot_prefix}", "upgrade_proto.cpp:1113"
+        )
