@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from caffe_compat.errors import CaffeCompatError
+from caffe_compat.python_policy import allow_python_layers
 
 __all__ = ["run"]
 
@@ -32,9 +33,6 @@ def run(main: Callable[[list[str] | None], int | None]) -> int:
     try:
         if NO_PYTHON_LAYERS in sys.argv[1:]:
             sys.argv.remove(NO_PYTHON_LAYERS)
-            # imported here, because most tools answer --help and usage errors without torch
-            from caffe_compat.layers.python import allow_python_layers
-
             allow_python_layers(False)
         return main(None) or 0
     except CaffeCompatError as error:

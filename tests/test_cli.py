@@ -8,7 +8,7 @@ import pytest
 
 from caffe_compat import cli
 from caffe_compat.errors import CaffeCompatError
-from caffe_compat.layers.python import allow_python_layers
+from caffe_compat.python_policy import allow_python_layers
 
 NET = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
@@ -27,15 +27,14 @@ def test_no_python_layers(tmp_path, monkeypatch, capsys):
         assert sys.argv[1:] == ["rest"]
         load_net(path)
 
-    with allow_python_layers(True):
-        monkeypatch.setattr(sys, "argv", ["tool", "--no-python-layers", "rest"])
-        try:
-            assert cli.run(main) == 2
-        finally:
-            allow_python_layers(True)
-        assert "not allowed" in capsys.readouterr().err
-        monkeypatch.setattr(sys, "argv", ["tool", "rest"])
-        assert cli.run(main) == 0
+    monkeypatch.setattr(sys, "argv", ["tool", "--no-python-layers", "rest"])
+    try:
+        assert cli.run(main) == 2
+    finally:
+        allow_python_layers(True)
+    assert "not allowed" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", ["tool", "rest"])
+    assert cli.run(main) == 0
 
 
 @pytest.mark.parametrize(("error", "status"), [(CaffeCompatError("a\nb"), 2), (KeyboardInterrupt(), 130)])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
@@ -15,32 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffe_compat import alias
 from caffe_compat.errors import NetError
 from caffe_compat.layers.base import UNLIMITED, Layer, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.sharing import Reads, Reread
+from caffe_compat.python_policy import allow_python_layers, python_layers_allowed
 
-__all__ = ["LayerBlob", "LayerBlobs", "Python", "PythonLayer", "allow_python_layers"]
-
-_allowed: ContextVar[bool] = ContextVar("allow_python_layers", default=True)
-
-
-class allow_python_layers:  # noqa: N801 - used like a function
-    """Whether nets may import and run the Python code that a prototxt names, in this thread or context.
-
-    ``allow_python_layers(False)`` refuses such layers from then on; as a context manager it does so for a block::
-
-        with allow_python_layers(False):
-            net = load_net("from_the_internet.prototxt")
-    """
-
-    def __init__(self, allowed: bool) -> None:
-        self._token = _allowed.set(allowed)
-
-    def __enter__(self) -> allow_python_layers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _allowed.reset(self._token)
+__all__ = ["LayerBlob", "LayerBlobs", "Python", "PythonLayer", "RawBlobVec", "allow_python_layers"]
 
 
 class LayerBlob:
@@ -111,7 +92,7 @@ class LayerBlob:
 
 
 class _ParamBlob(LayerBlob):
-    """A blob that became a parameter of the layer: its data are the parameter."""
+    """A blob that became a parameter of the layer: its data are the parameter, its diff is the parameter's ``grad``."""
 
     def __init__(self, layer: Python, index: int) -> None:
         super().__init__(layer.blob_shapes[index])
@@ -130,11 +111,28 @@ class _ParamBlob(LayerBlob):
         self._unchanged = self._copy.copy()
         return self._copy
 
+    @property
+    def diff(self) -> np.ndarray:
+        """The accumulated gradient, shared likewise: what the user's code adds to it or puts there stays."""
+        if self._diff is not None:
+            return self._diff
+        parameter = self._layer.blobs[self._index]
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if parameter.grad.device.type == "cpu":
+            return parameter.grad.numpy().reshape(self.shape)
+        self._diff = parameter.grad.cpu().numpy().reshape(self.shape)
+        return self._diff
+
     def write_back(self) -> None:
-        """Bring what the user's code did to a copy to the parameter."""
+        """Bring what the user's code did to copies to the parameter and its gradient."""
         if self._copy is not None and not np.array_equal(self._copy, self._unchanged):
             self._layer.blob(self._index).detach().copy_(torch.from_numpy(self._copy))
-        self._copy = None
+        if self._diff is not None:
+            gradient = self._layer.blobs[self._index].grad
+            assert gradient is not None
+            gradient.copy_(torch.from_numpy(self._diff).view(gradient.shape))
+        self._copy = self._diff = None
 
     def reshape(self, *shape: int) -> None:
         """Parameters keep their shape."""
@@ -173,6 +171,10 @@ class LayerBlobs(Sequence[LayerBlob]):
 
     def __iter__(self) -> Iterator[LayerBlob]:
         return iter(self._blobs)
+
+
+class RawBlobVec(list[LayerBlob]):
+    """The ``bottom`` or the ``top`` of a user's layer."""
 
 
 class PythonLayer:
@@ -231,6 +233,7 @@ class Python(Layer):
     bottom_count = (0, UNLIMITED)
     top_count = (0, UNLIMITED)
     in_place = True
+    survives_in_place = False
     onnx_reason = "it runs Python code"
     _like: Tensor  #: tells the device and the type of the tops where there are no bottoms
 
@@ -241,9 +244,9 @@ class Python(Layer):
         self.instance = self._create(str(section.module), str(section.layer))
         self.instance.param_str = self.instance.param_str_ = str(section.param_str)
         self.instance.phase = 0 if params.phase == "TRAIN" else 1
-        self._bottoms = [LayerBlob(shape) for shape in bottoms]
+        self._bottoms = RawBlobVec(LayerBlob(shape) for shape in bottoms)
         shared = [index < len(bottoms) and params.bottoms[index] == top for index, top in enumerate(params.tops)]
-        self._tops = [self._bottoms[index] if same else LayerBlob() for index, same in enumerate(shared)]
+        self._tops = RawBlobVec(self._bottoms[index] if same else LayerBlob() for index, same in enumerate(shared))
         self._in_place = shared
         self.register_buffer("_like", torch.empty(0), persistent=False)
         self.instance.setup(self._bottoms, self._tops)
@@ -254,14 +257,18 @@ class Python(Layer):
         self.instance.blobs.replace(self._own)
 
     def _create(self, module: str, name: str) -> PythonLayer:
-        if not _allowed.get():
+        if not python_layers_allowed():
             raise self.error(f"would run {module}.{name}, but Python layers are not allowed here (allow_python_layers)")
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise self.error(f"python_param.module is '{module}', expected the dotted name of a module")
         if "caffe" not in sys.modules:  # such modules say "import caffe"
-            import_module("caffe_compat.pycaffe").install()
+            alias.install()
         try:
             found = getattr(import_module(module), name, None)
         except (ImportError, ValueError) as error:
             raise self.error(f"cannot import module '{module}': {error}") from error
+        except SystemExit as error:
+            raise self.error(f"module '{module}' ended the program while it was imported: exit {error.code}") from error
         if found is None:
             raise self.error(f"module '{module}' has no class '{name}'")
         if not (isinstance(found, type) and issubclass(found, PythonLayer)):
@@ -270,6 +277,15 @@ class Python(Layer):
 
     def fill(self, skip: frozenset[int] = frozenset()) -> None:
         """Nothing: ``setup`` has filled the blobs."""
+
+    def backward_reads(self) -> Reads:
+        """All that there is."""
+        return Reads(tuple(range(len(self.params.bottoms))), tuple(range(len(self.params.tops))))
+
+    def backward_form(self, memory: Reread) -> tuple[Tensor, ...]:
+        """The tops as they are, with the user's backward behind them."""
+        tops: tuple[Tensor, ...] = _Again.apply(self, memory.tops, *memory.bottoms, *self.blobs)
+        return tops
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """What the user's ``reshape`` makes of the tops."""
@@ -312,19 +328,16 @@ class Python(Layer):
 
     def run_backward(
         self, bottoms: Sequence[np.ndarray], tops: Sequence[np.ndarray], diffs: Sequence[np.ndarray], down: list[bool]
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Call the user's ``backward``: gradients of the bottoms and of the blobs."""
+    ) -> list[np.ndarray]:
+        """Call the user's ``backward``; the gradients of the bottoms.  Those of the blobs are where it wrote them."""
         for blob, value in zip(self._bottoms, bottoms, strict=True):
-            blob.set_data(value)
-            blob.set_diff(np.zeros_like(value))
+            blob.set_data(value)  # its diff is what was last written, in forward or by an earlier backward
         for blob, value, diff in zip(self._tops, tops, diffs, strict=True):
             blob.set_data(value)
             blob.set_diff(diff.copy())
-        for blob in self._own:
-            blob.set_diff(np.zeros_like(blob.data))
         self.instance.backward(self._tops, down, self._bottoms)
         self._write_back()
-        return [blob.diff for blob in self._bottoms], [blob.diff for blob in self._own]
+        return [blob.diff.copy() for blob in self._bottoms]
 
 
 class _Run(torch.autograd.Function):
@@ -346,12 +359,23 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *diffs: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
         down = list(ctx.needs_input_grad[2 : 2 + len(ctx.bottoms)])
         values = [_to_numpy(diff) for diff in diffs]
-        bottom_diffs, own_diffs = ctx.layer.run_backward(ctx.bottoms, ctx.tops, values, down)
-        gradients: list[Tensor | None] = []
-        for index, diff in enumerate([*bottom_diffs, *own_diffs]):
-            wanted = ctx.needs_input_grad[2 + index]
-            gradients.append(torch.from_numpy(diff).to(ctx.devices[index]) if wanted else None)
-        return (None, None, *gradients)
+        found = ctx.layer.run_backward(ctx.bottoms, ctx.tops, values, down)
+        gradients = [
+            torch.from_numpy(diff).to(device) if wanted else None
+            for diff, device, wanted in zip(found, ctx.devices, down, strict=False)
+        ]
+        return (None, None, *gradients, *[None] * len(ctx.layer.blobs))
+
+
+class _Again(_Run):
+    """The user's backward behind tops that are there already."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: Python, tops: tuple[Tensor, ...], *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        bottoms = inputs[: len(inputs) - len(layer.blobs)]
+        ctx.layer, ctx.bottoms = layer, [_to_numpy(bottom) for bottom in bottoms]
+        ctx.tops, ctx.devices = [_to_numpy(top) for top in tops], [value.device for value in inputs]
+        return tuple(top.detach().clone() for top in tops)
 
 
 def _to_numpy(value: Tensor) -> np.ndarray:

@@ -60,9 +60,9 @@ class DebugInfo(Observer):
 
     def after_backward(self, number: int) -> None:
         """Magnitudes of the gradients that a layer has just computed."""
-        if not self.enabled:
-            return
         engine, node = self.engine, self.engine.net.nodes[number]
+        if not (self.enabled and node.needs_backward):
+            return
         for blob, wanted in zip(node.bottom_ids, node.bottom_grads, strict=True):
             if wanted:
                 log.info(

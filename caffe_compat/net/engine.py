@@ -190,19 +190,18 @@ class BlobNet:
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Run the backward pass of layers ``start`` down to ``end`` (inclusive)."""
-        nodes = self.net.nodes
-        for number in range(len(nodes) - 1 if start is None else start, end - 1, -1):
-            if nodes[number].needs_backward:
-                self.backward_layer(number)
+        for number in range(len(self.net.nodes) - 1 if start is None else start, end - 1, -1):
+            self.backward_layer(number)
         if start is None and end == 0:
             for observer in self.observers:
                 observer.after_backward_pass()
 
     def backward_layer(self, number: int) -> None:
-        """Gradients of one layer: those of its parameters accumulate, those of its bottoms replace."""
+        """Gradients of one layer, if it has any: those of parameters accumulate, those of bottoms replace."""
         for observer in self.observers:
             observer.before_backward(number)
-        self._backward_layer(number)
+        if self.net.nodes[number].needs_backward:
+            self._backward_layer(number)
         for observer in self.observers:
             observer.after_backward(number)
 

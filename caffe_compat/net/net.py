@@ -347,6 +347,7 @@ def load_net(
     """
     description = load_description(prototxt, State(phase, level, tuple(stages)))
     files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
+    files = [file for file in files if not weight_files.is_nothing(file)]
     held = [(file, weight_files.blobs_in([file])) for file in files]
     filled: dict[str, set[int]] = {}
     for name, blobs in (item for _, one in held for item in one.items()):

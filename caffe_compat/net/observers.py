@@ -8,7 +8,7 @@ __all__ = ["Observer"]
 class Observer:
     """Called around every layer that a :class:`~caffe_compat.net.engine.BlobNet` runs; each method does nothing.
 
-    ``number`` is the index of the layer.  A layer without a backward pass gets no backward calls.
+    ``number`` is the index of the layer.  As in Caffe every layer counts, also one without a backward pass.
     """
 
     def before_forward(self, number: int) -> None:

@@ -19,15 +19,22 @@ from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto import weights as binary
 from caffe_compat.proto.blob import read_all
 
-__all__ = ["blobs_in", "copy_from", "save", "save_hdf5", "share"]
+__all__ = ["blobs_in", "copy_from", "is_nothing", "save", "save_hdf5", "share"]
 
 PathLike = str | os.PathLike[str]
+
+
+def is_nothing(path: PathLike) -> bool:
+    """Whether a path is the null device, with which Caffe's users say that there are no weights."""
+    return os.fspath(path) == os.devnull
 
 
 def blobs_in(paths: Iterable[PathLike]) -> dict[str, set[int]]:
     """Which blobs (by layer name) weights files hold, so that their fillers need not run."""
     found: dict[str, set[int]] = {}
     for path in paths:
+        if is_nothing(path):
+            continue
         if binary.is_hdf5(path):
             with hdf5.open_weights(path) as layers:
                 for layer in layers:
@@ -44,6 +51,8 @@ def copy_from(plan: Plan, path: PathLike) -> list[str]:
     Raises:
         WeightsError: number or shape of blobs differ; names file, layer and blob.
     """
+    if is_nothing(path):
+        return []
     if binary.is_hdf5(path):
         return _copy_hdf5(plan, path)
     targets: dict[str, Node] = {}

@@ -4,9 +4,12 @@
 ``python -m caffe_compat.pycaffe SCRIPT ARGS``.  ``draw`` and ``coord_map`` are imported on their own, as in Caffe.
 """
 
+import sys
+from types import ModuleType
+
+from caffe_compat.alias import install as _install
 from caffe_compat.layers.python import PythonLayer as Layer
 from caffe_compat.pycaffe import io, proto
-from caffe_compat.pycaffe.alias import install
 from caffe_compat.pycaffe.blob import BlobView as Blob
 from caffe_compat.pycaffe.classifier import Classifier
 from caffe_compat.pycaffe.detector import Detector
@@ -38,6 +41,20 @@ from caffe_compat.pycaffe.solver import (
 )
 
 __version__ = "1.0.0"
+
+
+def install() -> ModuleType:
+    """Make ``import caffe`` and its submodules mean this package, for the rest of the process.
+
+    Returns:
+        The package.
+
+    Raises:
+        UsageError: another module called ``caffe`` was imported before.
+    """
+    _install()
+    return sys.modules[__name__]
+
 
 __all__ = [
     "NCCL",

@@ -6,8 +6,8 @@ import os
 import runpy
 import sys
 
+from caffe_compat.alias import install
 from caffe_compat.errors import CaffeCompatError
-from caffe_compat.pycaffe.alias import install
 
 
 def main() -> int:

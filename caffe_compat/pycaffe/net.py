@@ -16,7 +16,7 @@ import numpy as np
 
 from caffe_compat import log
 from caffe_compat.errors import ModelFileError, NetError, UsageError, nearest
-from caffe_compat.net import BlobNet, load_net
+from caffe_compat.net import BlobNet, Observer, load_net
 from caffe_compat.net.debug import DebugInfo
 from caffe_compat.proto import is_hdf5
 from caffe_compat.proto.schema import PHASES
@@ -55,9 +55,8 @@ class Net:
         self.module, self.engine, self._before_run = module, engine, before_run
         if module.description.debug_info:
             DebugInfo(engine, enabled=True)
-        self._hooks: dict[str, list[Callable[[int], Any]]] = {
-            name: [] for name in ("before_forward", "after_forward", "before_backward", "after_backward")
-        }
+        self._hooks = _Hooks()
+        engine.observers.append(self._hooks)
         self._blobs = [BlobView(blob) for blob in self.engine.blobs]
         self._blob_names = list(self.engine.names)
         self._layer_names = [node.name for node in module.nodes]
@@ -122,24 +121,11 @@ class Net:
 
     def _forward(self, start: int, end: int) -> float:
         self._before_run()
-        total = 0.0
-        for number in range(start, end + 1):
-            self._call("before_forward", number)
-            total += float(self.engine.forward_layer(number) or 0.0)
-            self._call("after_forward", number)
-        return total
+        return self.engine.forward(start, end)
 
     def _backward(self, start: int, end: int) -> None:
         self._before_run()
-        for number in range(start, end - 1, -1):
-            if self.module.nodes[number].needs_backward:
-                self._call("before_backward", number)
-                self.engine.backward_layer(number)
-                self._call("after_backward", number)
-
-    def _call(self, kind: str, number: int) -> None:
-        for function in self._hooks[kind]:
-            function(number)
+        self.engine.backward(start, end)
 
     def forward(
         self,
@@ -294,19 +280,49 @@ class Net:
 
     def before_forward(self, function: Callable[[int], Any]) -> None:
         """Call ``function(layer_index)`` before each layer's forward."""
-        self._hooks["before_forward"].append(function)
+        self._hooks.before_forward_functions.append(function)
 
     def after_forward(self, function: Callable[[int], Any]) -> None:
         """Call ``function(layer_index)`` after each layer's forward."""
-        self._hooks["after_forward"].append(function)
+        self._hooks.after_forward_functions.append(function)
 
     def before_backward(self, function: Callable[[int], Any]) -> None:
         """Call ``function(layer_index)`` before each layer's backward."""
-        self._hooks["before_backward"].append(function)
+        self._hooks.before_backward_functions.append(function)
 
     def after_backward(self, function: Callable[[int], Any]) -> None:
         """Call ``function(layer_index)`` after each layer's backward."""
-        self._hooks["after_backward"].append(function)
+        self._hooks.after_backward_functions.append(function)
+
+
+class _Hooks(Observer):
+    """The functions that a script wants called around every layer, in the solver's passes too."""
+
+    def __init__(self) -> None:
+        self.before_forward_functions: list[Callable[[int], Any]] = []
+        self.after_forward_functions: list[Callable[[int], Any]] = []
+        self.before_backward_functions: list[Callable[[int], Any]] = []
+        self.after_backward_functions: list[Callable[[int], Any]] = []
+
+    def before_forward(self, number: int) -> None:
+        """Call them in the order in which they came."""
+        for function in self.before_forward_functions:
+            function(number)
+
+    def after_forward(self, number: int) -> None:
+        """The same."""
+        for function in self.after_forward_functions:
+            function(number)
+
+    def before_backward(self, number: int) -> None:
+        """The same."""
+        for function in self.before_backward_functions:
+            function(number)
+
+    def after_backward(self, number: int) -> None:
+        """The same."""
+        for function in self.after_backward_functions:
+            function(number)
 
 
 def _length(arrays: dict[str, np.ndarray]) -> int:

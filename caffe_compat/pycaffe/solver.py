@@ -18,11 +18,12 @@ __all__ = [
     "NesterovSolver",
     "RMSPropSolver",
     "SGDSolver",
+    "Solver",
     "get_solver",
 ]
 
 
-class _Solver:
+class Solver:
     """A solver with pycaffe's interface; a named class ignores the ``type`` field of the file."""
 
     rule: ClassVar[type[solvers.Solver]]
@@ -85,37 +86,37 @@ class _Solver:
         self.solver.on_gradients_ready.append(on_gradients_ready)
 
 
-class SGDSolver(_Solver):
+class SGDSolver(Solver):
     """Stochastic gradient descent with momentum."""
 
     rule = solvers.SGDSolver
 
 
-class NesterovSolver(_Solver):
+class NesterovSolver(Solver):
     """Nesterov's accelerated gradient."""
 
     rule = solvers.NesterovSolver
 
 
-class AdaGradSolver(_Solver):
+class AdaGradSolver(Solver):
     """AdaGrad."""
 
     rule = solvers.AdaGradSolver
 
 
-class RMSPropSolver(_Solver):
+class RMSPropSolver(Solver):
     """RMSProp."""
 
     rule = solvers.RMSPropSolver
 
 
-class AdaDeltaSolver(_Solver):
+class AdaDeltaSolver(Solver):
     """AdaDelta."""
 
     rule = solvers.AdaDeltaSolver
 
 
-class AdamSolver(_Solver):
+class AdamSolver(Solver):
     """Adam."""
 
     rule = solvers.AdamSolver
@@ -127,6 +128,6 @@ _CLASSES = {
 }
 
 
-def get_solver(solver_file: str) -> _Solver:
+def get_solver(solver_file: str) -> Solver:
     """The solver that the ``type`` field of the file asks for."""
     return _CLASSES[solvers.solver_class(read_solver(solver_file)).type_name](solver_file)

@@ -75,7 +75,9 @@ def test_users_errors_are_passed_on():
         ("module: 'no_such_module' layer: 'X'", "no_such_module"),
         ("module: 'user_layers' layer: 'Missing'", "no class 'Missing'"),
         ("module: 'user_layers' layer: 'NotALayer'", "not a class derived from Layer"),
-        ("", "cannot import module ''"),
+        ("", "module is '', expected the dotted name"),
+        ("module: './user_layers' layer: 'Square'", "expected the dotted name of a module"),
+        ("module: '..user_layers' layer: 'Square'", "expected the dotted name of a module"),
     ],
 )
 def test_refusals(text, message):
