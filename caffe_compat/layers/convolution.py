@@ -17,6 +17,7 @@ from torch import Tensor
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params, Section, Window
 from caffe_compat.layers.sharing import Reads
+from caffe_compat.layers.unfolding import convolve, unfolds
 
 __all__ = ["Convolution", "Deconvolution", "Im2col", "patches"]
 
@@ -240,7 +241,9 @@ class Convolution(_Learned):
         extra = self.missing(x.shape[2:], outs)
         if any(extra):
             x = F.pad(x, [n for end in reversed(extra) for n in (0, end)])
-        if self.spatial in _CONV:
+        if unfolds(x) and 0 not in outs:
+            top = convolve(x, weight, bias, w, self.group)
+        elif self.spatial in _CONV:
             top = _CONV[self.spatial](x, weight, bias, w.stride, w.pad, w.dilation, self.group)
         else:
             top = _correlate(x, weight, bias, w, self.group)
@@ -280,6 +283,8 @@ class Deconvolution(_Learned):
         outs = self.sizes(x.shape[2:])
         if 0 in outs:
             return x.new_zeros(x.shape[0], self.outputs, *outs)
+        if unfolds(x):
+            return convolve(x, weight, bias, w, self.group, outs)
         if self.spatial in _TRANSPOSED:
             zeros = (0,) * self.spatial
             return _TRANSPOSED[self.spatial](x, weight, bias, w.stride, w.pad, zeros, self.group, w.dilation)

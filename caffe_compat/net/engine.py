@@ -8,7 +8,6 @@ its own, so that forward and backward can start and end anywhere.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +16,7 @@ from caffe_compat import random
 from caffe_compat.errors import NetError, in_file
 from caffe_compat.layers import Shape, count
 from caffe_compat.layers.sharing import Reread
+from caffe_compat.layers.unfolding import convolve_as_caffe
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
 from caffe_compat.net.net import Net, run_layer
 from caffe_compat.net.observers import Observer
@@ -88,17 +88,9 @@ class BlobNet:
             for blob in self._param_blobs.values():
                 blob.write_back()
 
-    @contextlib.contextmanager
-    def _arithmetic(self, node: Node) -> Iterator[None]:
-        """oneDNN switched off, if the arithmetic is to be Caffe's."""
-        if not (self.reference_arithmetic and node.needs_backward and torch.backends.mkldnn.enabled):
-            yield
-            return
-        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
-        try:
-            yield
-        finally:
-            torch.backends.mkldnn.enabled = True  # type: ignore[assignment]
+    def _arithmetic(self, node: Node) -> contextlib.AbstractContextManager[None]:
+        """Convolving as Caffe does, if that was asked for and a backward pass may follow."""
+        return convolve_as_caffe(self.reference_arithmetic and node.needs_backward)
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the shapes of the inputs."""
