@@ -78,12 +78,13 @@ class PoolWindow:
         (top, left), (bottom, right) = self.pad, self.ends(x.shape[2:], outs)
         return F.pad(x, (left, right, top, bottom), value=value)
 
-    def areas(self, image: Sequence[int], outs: Pair) -> np.ndarray:
-        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts, the overhang beyond it does not."""
+    def areas(self, image: Sequence[int], outs: Pair, padding: bool = True) -> np.ndarray:
+        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts (or not), the overhang beyond it does not."""
         lengths = []
         for size, out, kernel, stride, pad in zip(image, outs, self.kernel, self.stride, self.pad, strict=True):
             start = np.arange(out, dtype=np.float64) * stride - pad
-            lengths.append(np.minimum(start + kernel, size + pad) - start)
+            end = np.minimum(start + kernel, size + (pad if padding else 0))
+            lengths.append(end - (start if padding else np.maximum(start, 0)))
         return lengths[0][:, None] * lengths[1]
 
 
@@ -201,8 +202,8 @@ class _PoolLayer(Layer):
     def onnx_pool(self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow, mask: str | None = None) -> None:
         """Write one pooling.
 
-        Static height and width: all padding is written out, so that every runtime has Caffe's windows; AVE then divides
-        by the full kernel and a constant per position corrects that.  Dynamic ones: see :meth:`_onnx_dynamic`.
+        Static height and width: all padding is written out, so that every runtime has Caffe's windows; a constant per
+        position corrects the divisors of AVE.  Dynamic ones: see :meth:`_onnx_dynamic`.
         """
         image = graph.shape(bottom)[2:]
         known = [n for n in image if n is not None]
@@ -213,7 +214,7 @@ class _PoolLayer(Layer):
                 return
             ends = [max(0, e) for e in window.ends(known, outs)]
             attributes: dict[str, object] = {"pads": [*window.pad, *ends]}
-            self._onnx_nodes(graph, bottom, (top, mask), window, attributes, (window.areas(known, outs), count(known)))
+            self._onnx_nodes(graph, bottom, (top, mask), window, attributes, (known, outs))
             return
         if (
             window.ceil
@@ -268,8 +269,7 @@ class _PoolLayer(Layer):
         inside = (rows, columns)
         ends = [max(0, e) for e in window.ends(image, inside)]
         part = f"{top}/inside"
-        static = (window.areas(image, inside), count(image))
-        self._onnx_nodes(graph, bottom, (part, None), window, {"pads": [*window.pad, *ends]}, static)
+        self._onnx_nodes(graph, bottom, (part, None), window, {"pads": [*window.pad, *ends]}, (image, inside))
         beyond = [out - n for out, n in zip(outs, inside, strict=True)]
         around = graph.constant([0, 0, 0, 0, 0, 0, *beyond])
         if self.method == "MAX":
@@ -290,12 +290,12 @@ class _PoolLayer(Layer):
         tops: tuple[str, str | None],
         window: PoolWindow,
         attributes: dict[str, object],
-        static: tuple[np.ndarray, int] | None,
+        static: tuple[Sequence[int], Pair] | None,
     ) -> None:
         """The nodes once the padding is settled.
 
         Args:
-            static: AVE's divisors and the number of pixels, where the size of the image is known.
+            static: size of the image, and numbers of positions, where they are known.
         """
         common = {"kernel_shape": list(window.kernel), "strides": list(window.stride), **attributes}
         if self.method != "MAX":
@@ -304,13 +304,12 @@ class _PoolLayer(Layer):
         if self.method == "MAX" and mask and static:
             places = f"{mask}/places"
             graph.node("MaxPool", [bottom], [top, places], **common)
-            plane = graph.add("Mod", [places, graph.constant(static[1])])
+            plane = graph.add("Mod", [places, graph.constant(count(static[0]))])
             graph.node("Cast", [plane], [mask], to=1)  # 1: float
         elif self.method == "MAX":
             graph.node("MaxPool", [bottom], [top], **common)
         elif self.method == "AVE":
-            with np.errstate(divide="ignore"):
-                scale = None if static is None else (count(window.kernel) / static[0]).astype(np.float32)
+            scale = None if static is None else self._onnx_scale(window, static, common)
             if scale is None or (scale == 1).all():
                 graph.node("AveragePool", [bottom], [top], **common)
             else:
@@ -318,6 +317,21 @@ class _PoolLayer(Layer):
                 graph.node("Mul", [mean, graph.constant(scale[None, None])], [top])
         else:
             self._onnx_stochastic(graph, bottom, top, common)
+
+    @staticmethod
+    def _onnx_scale(
+        window: PoolWindow, static: tuple[Sequence[int], Pair], attributes: dict[str, object]
+    ) -> np.ndarray:
+        """Factors that make Caffe's AVE of ONNX's, per position.
+
+        Where windows reach beyond image and padding, ONNX Runtime 1.21 to 1.28 divide by other areas from opset 19 on;
+        they agree about the number of pixels, so ONNX then divides by that.
+        """
+        areas = window.areas(*static)
+        if (areas == count(window.kernel)).all():
+            return np.ones_like(areas, np.float32)
+        attributes["count_include_pad"] = 0
+        return (window.areas(*static, padding=False) / areas).astype(np.float32)
 
     @staticmethod
     def _onnx_stochastic(graph: OnnxGraph, bottom: str, top: str, common: dict[str, object]) -> None:

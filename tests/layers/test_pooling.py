@@ -265,3 +265,18 @@ def test_dynamic_onnx_of_any_window_is_portable(method, opset):
         for height, width in (image, (image[0] + 1, image[1] + 2), (image[0] + 3, image[1] + 1)):
             x = torch.rand(1, 2, height, width) - (method != "STOCHASTIC") * 0.5
             torch.testing.assert_close(torch.from_numpy(session({"x0": x.numpy()})["y"]), net(x0=x)["y"])
+
+
+@pytest.mark.parametrize("opset", [17, 21])
+def test_static_average_is_portable(opset):
+    """ONNX Runtime 1.21 to 1.28 count other paddings where a window reaches beyond them, from opset 19 on."""
+    for image, kernel, stride, pad, floor in configurations():
+        net = one_net("Pooling", body("AVE", kernel, stride, pad, floor), [(1, 2, *image)], ["y"])
+        model = export_onnx(net, dynamic=False, opset=opset)
+        (pool,) = [node for node in model.graph.node if node.op_type == "AveragePool"]
+        found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in pool.attribute}
+        if any(end > p for end, p in zip(found["pads"][2:], pad, strict=True)):
+            assert not found["count_include_pad"]
+        x = torch.rand(1, 2, *image)
+        y = torch.from_numpy(Session(model)({"x0": x.numpy()})["y"])
+        torch.testing.assert_close(y, net(x0=x)["y"], equal_nan=not any(pad))  # 0 / 0 beyond the image
