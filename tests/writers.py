@@ -191,10 +191,10 @@ WRITERS = {
         ("proto/hdf5.py",),
     ),
     "solverstate": Writer(
-        lambda path, _: state.write_state(path, state.State(7, "x.caffemodel", 1, ARRAYS)), ("proto/state.py",)
+        lambda path, _: state.write_state(path, state.SolverState(7, "x.caffemodel", 1, ARRAYS)), ("proto/state.py",)
     ),
     "solverstate.h5": Writer(
-        lambda path, _: hdf5.write_state_hdf5(path, state.State(7, "x.caffemodel", 1, ARRAYS)), ("proto/hdf5.py",)
+        lambda path, _: hdf5.write_state_hdf5(path, state.SolverState(7, "x.caffemodel", 1, ARRAYS)), ("proto/hdf5.py",)
     ),
     "HDF5Output": Writer(_hdf5_output, ("layers/data/hdf5.py",)),
     "color png": Writer(lambda path, _: png.write_color(path, PICTURE), ("frames/png.py",)),
