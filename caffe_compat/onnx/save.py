@@ -56,8 +56,12 @@ def check_model(model: onnx.ModelProto | str) -> None:
         ExportError: it refuses the model.
     """
     if isinstance(model, onnx.ModelProto) and is_large(model):
-        with tempfile.TemporaryDirectory() as folder:
-            _save_external(model, Path(folder) / "model.onnx")
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                _save_external(model, Path(folder) / "model.onnx")
+        except OSError as error:
+            reason = f"cannot write it to {tempfile.gettempdir()}, where onnx.checker is to look at it"
+            raise ExportError(f"the model has 2 GB or more: {reason}: {error.strerror or error}") from error
         return
     try:
         onnx.checker.check_model(model, full_check=True)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from caffe_compat import log
 from caffe_compat.errors import SolverError
-from caffe_compat.files import open_existing
+from caffe_compat.files import open_existing, remove_leftovers
 from caffe_compat.net import Learnable, Net
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto.state import SolverState, read_state, write_state
@@ -24,7 +24,7 @@ __all__ = ["check_prefix", "history", "is_hdf5", "read", "write"]
 
 
 def check_prefix(param: Any) -> None:
-    """Make sure at the start that snapshots can be written.
+    """Make sure at the start that snapshots can be written; removes what a run that was killed left unfinished.
 
     Raises:
         SolverError: no prefix, or its folder cannot be written to.
@@ -41,6 +41,7 @@ def check_prefix(param: Any) -> None:
         raise SolverError(
             f"cannot write to snapshot prefix '{param.snapshot_prefix}': {error.strerror or error}"
         ) from error
+    remove_leftovers(folder)
 
 
 def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:

@@ -115,3 +115,10 @@ def test_history_in_the_solvers_shapes() -> None:
     assert [tuple(blob.shape) for blob in snapshots.history(stored, own, learnables, "SGD")] == [(4, 3), (4,), ()]
     with pytest.raises(SolverError, match="the state has 2, SGD on this net has 3"):
         snapshots.history(stored[:2], own, learnables, "SGD")
+
+
+def test_what_a_killed_run_left_is_removed_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / ".s_iter_7.caffemodel.4194304-3.tmp").write_bytes(b"half")
+    (tmp_path / "s_iter_6.caffemodel").write_bytes(b"whole")
+    snapshots.check_prefix(make(f'snapshot_prefix: "{tmp_path}/s" snapshot: 1').param)
+    assert [path.name for path in tmp_path.iterdir()] == ["s_iter_6.caffemodel"]
