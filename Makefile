@@ -1,6 +1,7 @@
-# make demo   the environment, then supervision transfer end to end on a generated data set
-# make test   the tests
-# make check  style and types
+# make demo      the environment, then supervision transfer end to end on a generated data set
+# make test      style and types, then the tests
+# make test-all  the same with the tests that take minutes
+# make check     style and types
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -8,7 +9,7 @@ DEMO_SEEDS ?= 1
 # Threads that wait by spinning slow each other down where others use the cores too.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: demo test check bench clean
+.PHONY: demo test test-all check bench clean
 
 $(BIN)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is %d.%d; try make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -20,8 +21,11 @@ $(BIN)/.ready: setup.py pyproject.toml
 demo: $(BIN)/.ready
 	$(BIN)/python tools/demo.py --seeds $(DEMO_SEEDS)
 
-test: $(BIN)/.ready
+test: check
 	$(BIN)/python -m pytest
+
+test-all: check
+	$(BIN)/python -m pytest -m ""
 
 check: $(BIN)/.ready
 	$(BIN)/ruff check .

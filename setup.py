@@ -14,6 +14,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="BSD-2-Clause",
+    license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["caffe_compat", "caffe_compat.*"]),
     package_data={"caffe_compat": ["py.typed", "proto/*.pyi"]},

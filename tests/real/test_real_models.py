@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -185,7 +184,7 @@ lr_policy: "inv" gamma: 0.0001 power: 0.75 display: 100 max_iter: 500 snapshot_p
 """
 
 
-@pytest.mark.skipif(not os.environ.get("CAFFE_COMPAT_SLOW"), reason="takes a minute; set CAFFE_COMPAT_SLOW=1")
+@pytest.mark.slow
 def test_lenet_learns_from_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caffe's own recipe on 9,000 digits, tested on 1,000: Caffe reached 0.973 after 500 iterations."""
     from program import call
