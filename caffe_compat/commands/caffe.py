@@ -40,6 +40,6 @@ def main(argv: list[str] | None = None) -> int:
     if command is None:
         parser.print_help()
         return 0
-    from caffe_compat.commands.caffe_actions import BrewOptions, brew
+    from caffe_compat.commands.caffe_actions import CaffeOptions, caffe
 
-    return brew(command, BrewOptions(**options))
+    return caffe(command, CaffeOptions(**options))

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from caffe_compat import log
-from caffe_compat.commands.flags import gpu_flag, names_flag, stages_flag, torch_device
+from caffe_compat.commands.flags import names_flag, stages_flag
 from caffe_compat.commands.training import TrainOptions
 from caffe_compat.commands.training import train as run_training
+from caffe_compat.devices import several
 from caffe_compat.errors import UsageError
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.net.debug import DebugInfo, log_structure
@@ -22,7 +23,7 @@ from caffe_compat.net.plan import with_all_parameters
 from caffe_compat.pycaffe import install
 from caffe_compat.solver.scores import output_lines, outputs, score
 
-__all__ = ["USED_FLAGS", "BrewOptions", "brew"]
+__all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]
 
 USED_FLAGS = {
     "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "sigint_effect", "sighup_effect"),
@@ -34,7 +35,7 @@ USED_FLAGS = {
 
 
 @dataclass(frozen=True)
-class BrewOptions:
+class CaffeOptions:
     """The flags of ``caffe``, with its defaults."""
 
     gpu: str = ""
@@ -50,7 +51,7 @@ class BrewOptions:
     sighup_effect: str = "snapshot"
 
 
-def brew(command: str, options: BrewOptions) -> int:
+def caffe(command: str, options: CaffeOptions) -> int:
     """Run one command; the exit status.
 
     A flag that the command does not read is named in a warning.
@@ -64,12 +65,12 @@ def brew(command: str, options: BrewOptions) -> int:
     log.to_stderr()
     install()  # Python layers say "import caffe"
     for name, value in vars(options).items():
-        if name not in USED_FLAGS[command] and value != getattr(BrewOptions, name):
+        if name not in USED_FLAGS[command] and value != getattr(CaffeOptions, name):
             log.warning(f"--{name} means nothing to 'caffe {command}'", "caffe.cpp:439")
     return commands[command](options)
 
 
-def train(options: BrewOptions) -> int:
+def train(options: CaffeOptions) -> int:
     """Train, or go on training; 0 as in Caffe, also when a signal stopped it.
 
     See :func:`caffe_compat.commands.training.train`.
@@ -92,7 +93,7 @@ def train(options: BrewOptions) -> int:
     return 0
 
 
-def test(options: BrewOptions) -> int:
+def test(options: CaffeOptions) -> int:
     """Run the TEST net for some iterations and log every output of every batch, then the means."""
     if not options.model:
         raise UsageError("--model is needed: a net definition to score")
@@ -111,7 +112,7 @@ def test(options: BrewOptions) -> int:
     return 0
 
 
-def benchmark(options: BrewOptions) -> int:
+def benchmark(options: CaffeOptions) -> int:
     """Time forward and backward of every layer.
 
     As in Caffe the gradients of all parameters are computed, also where no loss depends on them.
@@ -175,16 +176,16 @@ class _Clock:
         return time.perf_counter() * 1e3
 
 
-def device_query(options: BrewOptions) -> int:
+def device_query(options: CaffeOptions) -> int:
     """Describe the CUDA devices of ``--gpu``."""
     if not options.gpu:
         raise UsageError("--gpu is needed: numbers of devices to describe, or 'all'")
-    devices = gpu_flag(options.gpu, torch.cuda.device_count())
+    devices = several(options.gpu)
     log.info(f"Querying GPUs {options.gpu}", "caffe.cpp:138")
     for device in devices:
         found = torch.cuda.get_device_properties(device)
         for name, value in (
-            ("Device id", device),
+            ("Device id", device.index),
             ("Major revision number", found.major),
             ("Minor revision number", found.minor),
             ("Name", found.name),
@@ -196,15 +197,15 @@ def device_query(options: BrewOptions) -> int:
 
 
 def _one_gpu(flag: str) -> int:
-    devices = gpu_flag(flag, torch.cuda.device_count())
+    devices = several(flag)
     if len(devices) > 1:
         raise UsageError(f"--gpu {flag}: training on several devices is not possible here, name one")
-    return devices[0]
+    return devices[0].index
 
 
-def _engine(options: BrewOptions, phase: str, weights: Sequence[str]) -> BlobNet:
+def _engine(options: CaffeOptions, phase: str, weights: Sequence[str]) -> BlobNet:
     """The net of ``--model`` on the device of ``--gpu``."""
-    device = torch_device(options.gpu)
+    device = next(iter(several(options.gpu)), torch.device("cpu"))
     if options.iterations < 0:
         raise UsageError(f"--iterations is {options.iterations}, expected 0 or more")
     if device.type == "cuda":

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from caffe_compat.commands.flags import torch_device
+from caffe_compat.commands.flags import add_gpu
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
 from caffe_compat.datasets.motorcycle import motorcycle_frame
@@ -30,6 +30,7 @@ from caffe_compat.depth.fill import FILL_METHODS
 from caffe_compat.depth.io import ENCODINGS, DepthFormat
 from caffe_compat.depth.modalities import Kind, Options
 from caffe_compat.depth.sources import FileSource
+from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.frames import Frame, Report, run_frames
 
@@ -94,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: Kind) -> None:
         "paper's, which clips nearer than 1.22 m)",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
-    parser.add_argument("--gpu", type=int, help="compute on this CUDA device")
+    add_gpu(parser, "compute")
     parser.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other parameters")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -134,7 +135,7 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
         )
     if arguments.workers < 0:
         raise UsageError(f"--workers is {arguments.workers}, expected 0 or more")
-    device = str(torch_device("" if arguments.gpu is None else str(arguments.gpu)))
+    device = str(choose(arguments.gpu))
     scale = resolve_scale(arguments.scale, arguments.near)
     options = Options(kind, arguments.fill, device, arguments.min_depth, arguments.max_depth, scale)
     if not arguments.output and not arguments.stereo_motorcycle:

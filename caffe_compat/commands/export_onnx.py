@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from caffe_compat.commands.flags import shape_flag
+from caffe_compat.commands.flags import add_gpu, shape_flag
 from caffe_compat.errors import UsageError
 
 
@@ -47,7 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
     parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
     parser.add_argument("--no-verify", action="store_true", help="do not compare with PyTorch")
-    parser.add_argument("--device", default="cpu", help="where ONNX Runtime runs to compare: cpu or cuda")
+    where = parser.add_mutually_exclusive_group()
+    add_gpu(where, "run ONNX Runtime")
+    where.add_argument("--device", help="the same in torch's words: cpu, cuda or cuda:N")
     return parser
 
 
@@ -58,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         dynamic = True if args.dynamic == "all" else tuple(args.dynamic.split(","))
     from caffe_compat.compare import read_npz
+    from caffe_compat.devices import choose
     from caffe_compat.net import load_net
     from caffe_compat.onnx import export_verified
 
@@ -71,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         opset=args.opset,
         metadata=dict(parse_metadata(text) for text in args.metadata),
         tolerance=None if args.no_verify else args.tolerance,
-        device=args.device,
+        device=str(choose(args.gpu) if args.device is None else choose(args.device, "--device")),
         samples=read_npz(args.input) if args.input else None,
     )
     print("\n".join(report.lines()))

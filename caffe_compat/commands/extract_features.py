@@ -29,12 +29,12 @@ def main(argv: list[str] | None = None) -> int:
     """Extract."""
     args = make_parser().parse(argv)
     from caffe_compat.commands.features import extract_features
-    from caffe_compat.commands.flags import torch_device
+    from caffe_compat.devices import choose
     from caffe_compat.pycaffe import install
 
     log.to_stderr()
     install()  # Python layers say "import caffe"
-    device = torch_device(str(args.device) if args.mode == "GPU" else "")
+    device = choose(args.device if args.mode == "GPU" else None, "DEVICE_ID")
     blobs, databases = args.blobs.split(","), args.databases.split(",")
     extract_features(args.weights, args.model, blobs, databases, args.batches, args.backend, device)
     return 0

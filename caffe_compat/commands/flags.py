@@ -5,14 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from caffe_compat.errors import UsageError
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["FlagParser", "gpu_flag", "names_flag", "shape_flag", "stages_flag", "torch_device"]
+__all__ = ["FlagParser", "add_gpu", "names_flag", "shape_flag", "stages_flag"]
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
@@ -72,32 +69,11 @@ class FlagParser(argparse.ArgumentParser):
         self.exit(self.usage_status, f"{self.prog}: error: {message}\n")
 
 
-def gpu_flag(text: str, available: int) -> list[int]:
-    """Device numbers of ``--gpu``: empty (the CPU), ``0``, ``0,1`` or ``all``.
-
-    Raises:
-        UsageError: no such device, or not a list of numbers.
-    """
-    if text == "all":
-        if not available:
-            raise UsageError("--gpu all: this machine has no CUDA device")
-        return list(range(available))
-    try:
-        devices = [int(part) for part in text.split(",")] if text else []
-    except ValueError as error:
-        raise UsageError(f"--gpu is '{text}', expected numbers separated by commas, or 'all'") from error
-    for device in devices:
-        if not 0 <= device < available:
-            raise UsageError(f"--gpu {text}: there is no device {device}, this machine has {available} CUDA devices")
-    return devices
-
-
-def torch_device(text: str) -> torch.device:
-    """The (first) device of ``--gpu``; the CPU if it is empty."""
-    import torch
-
-    devices = gpu_flag(text, torch.cuda.device_count() if text else 0)
-    return torch.device("cuda", devices[0]) if devices else torch.device("cpu")
+def add_gpu(parser: argparse._ActionsContainer, what: str = "run the net") -> None:
+    """Declare ``--gpu N``, which every tool that runs nets has; :func:`caffe_compat.devices.choose` reads it."""
+    parser.add_argument(
+        "--gpu", type=int, metavar="N", help=f"{what} on this CUDA device, counted from 0; -1, the default: on the CPU"
+    )
 
 
 def shape_flag(text: str) -> tuple[str, tuple[int, ...]]:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.flags import add_gpu
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -28,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--mean", nargs="+", type=float, default=[102.9801, 115.9465, 122.7717], metavar="BGR", help="subtracted"
     )
+    add_gpu(p)
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     return p
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.flags import add_gpu
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the authors' do_net_surgery.py."""
@@ -17,14 +19,17 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--out_net_def", required=True, help="prototxt of the new net")
     p.add_argument("--net_surgery_json", required=True, help="what is copied from where")
     p.add_argument("--out_net_file", required=True, help="caffemodel to write")
+    add_gpu(p, "put the net together")
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Copy, write, and name the layers that were not copied exactly once."""
     args = make_parser().parse_args(argv)
+    from caffe_compat.devices import choose
     from caffe_compat.net.surgery import operate, read_operations
 
-    report = operate(args.out_net_def, read_operations(args.net_surgery_json), args.out_net_file)
+    operations = read_operations(args.net_surgery_json)
+    report = operate(args.out_net_def, operations, args.out_net_file, choose(args.gpu))
     print("\n".join([*report.lines(), f"wrote {args.out_net_file}"]))
     return 0

@@ -18,8 +18,9 @@ def make_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--solver", required=True, help="solver prototxt")
     p.add_argument(
-        "--gpu", type=int, help="CUDA device; -1 for the CPU (default: what solver_mode asks for, if present)"
-    )
+        "--gpu", type=int, metavar="N", help="train on this CUDA device, counted from 0; -1: on the CPU (default: what "
+        "solver_mode asks for, if present)",
+    )  # fmt: skip
     p.add_argument("--iters", type=int, help="stop after this many iterations instead of max_iter")
     p.add_argument("--weights", help="weights to start from, comma separated; replaces the solver's own field")
     p.add_argument("--snapshot", help="solver state to go on from")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from caffe_compat import log
 from caffe_compat.config import load_config, without_detection
+from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.solver.rules import solver_class
@@ -111,20 +112,20 @@ def _make_folder(prefix: str) -> None:
         ) from error
 
 
-def _device(gpu: int | None, param: object) -> torch.device:
-    if gpu is not None and gpu >= 0:
-        if gpu >= torch.cuda.device_count():
-            raise UsageError(f"--gpu {gpu}: this machine has {torch.cuda.device_count()} CUDA devices")
-        return torch.device("cuda", gpu)
-    assert isinstance(param, caffe_pb2.SolverParameter)
+def _device(gpu: int | None, param: caffe_pb2.SolverParameter) -> torch.device:
+    """``--gpu``; without it what ``solver_mode`` asks for, where the machine has it."""
+    device = choose(gpu)
     wants = param.HasField("solver_mode") and param.solver_mode == caffe_pb2.SolverParameter.GPU
     if gpu is None and wants:
-        if param.device_id < torch.cuda.device_count():
+        try:
+            device = choose(param.device_id, "solver_mode: GPU")
+        except UsageError as error:
+            log.warning(f"{error}", "caffe.cpp:213")
+        else:
             log.info(f"Using GPUs {param.device_id}", "caffe.cpp:213")
-            return torch.device("cuda", param.device_id)
-        log.warning("solver_mode is GPU, but there is no such CUDA device", "caffe.cpp:213")
-    log.info("Use CPU.", "caffe.cpp:217")
-    return torch.device("cpu")
+    if device.type == "cpu":
+        log.info("Use CPU.", "caffe.cpp:217")
+    return device
 
 
 def _progress(solver: Solver) -> tqdm[None]:

@@ -6,6 +6,8 @@ import argparse
 import shlex
 from typing import Any
 
+from caffe_compat.commands.flags import add_gpu
+from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
 from caffe_compat.transfer.files import Schedule, Written, write_transfer
 from caffe_compat.transfer.recipe import MEANS, Recipe, Transfer
@@ -56,6 +58,7 @@ def _add_loss(group: Any) -> None:
     add("--teacher-weights", help="the teacher's caffemodel; stands in the solver")
     add("--measure", metavar="LIST", help="measure the teacher's mean norm on these images (first path of each line)")
     add("--measure-count", type=int, default=200, help="at most so many images (%(default)s)")
+    add_gpu(group, "measure")
     add("--mean-norm", nargs="+", type=float, default=[], help="the mean norm(s) instead, one per layer")
     add("--scale", type=float, help="factor on the teacher's feature (tools/measure_scale.py)")
     add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
@@ -109,7 +112,7 @@ def command_line(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     """The shortest command that means the same, with what was measured as numbers."""
     words = ["tools/make_transfer.py"]
     for name, value in vars(arguments).items():
-        if value is None or value == parser.get_default(name) or name in ("measure", "measure_count"):
+        if value is None or value == parser.get_default(name) or name in ("measure", "measure_count", "gpu"):
             continue
         values = value if isinstance(value, list) else [value]
         words += [f"--{name.replace('_', '-')}", *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
@@ -132,7 +135,7 @@ def _measured(arguments: argparse.Namespace) -> list[float]:
         raise UsageError("--measure needs --teacher-weights")
     if arguments.mean_norm:
         raise UsageError("give --measure or --mean-norm, not both")
-    net = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer)
+    net = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer).to(choose(arguments.gpu))
     images = read_image_names(arguments.measure, arguments.root_folder)
     reports = measure_norms(net, arguments.layer, images, arguments.mean, arguments.measure_count)
     for blob, report in reports.items():
@@ -152,10 +155,10 @@ def measure_scale(arguments: argparse.Namespace) -> list[str]:
     if any(given) != all(given):
         raise UsageError("give both --reference-model and --reference-weights, or none")
     images = read_image_names(arguments.images, arguments.root_folder)
-    progress = not arguments.quiet
+    progress, device = not arguments.quiet, choose(arguments.gpu)
 
     def measure(model: str, weights: str, blob: str) -> Any:
-        net = load_branch(model, weights, [blob])
+        net = load_branch(model, weights, [blob]).to(device)
         return measure_norms(net, [blob], images, arguments.mean, arguments.count, progress)[blob]
 
     found = measure(arguments.model, arguments.weights, arguments.blob)

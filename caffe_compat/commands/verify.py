@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.flags import add_gpu
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
@@ -28,6 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--tolerance", type=float, default=1e-4, help="largest difference, relative to the blob's maximum (%(default)s)"
     )
+    add_gpu(p)
     return p
 
 
@@ -37,12 +40,13 @@ def main(argv: list[str] | None = None) -> int:
     import numpy as np
 
     from caffe_compat import compare
+    from caffe_compat.devices import choose
     from caffe_compat.net import load_net
     from caffe_compat.onnx import from_onnx
     from caffe_compat.onnx.samples import random_inputs
 
     weights = args.weights.split(",") if args.weights else []
-    net = load_net(args.model, weights)
+    net = load_net(args.model, weights).to(choose(args.gpu))
     inputs, reference = compare.from_npz(net, args.npz) if args.npz else ({}, {})
     if args.input:
         inputs = compare.read_npz(args.input)

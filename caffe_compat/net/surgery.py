@@ -93,19 +93,22 @@ def _kinds(name: str) -> str:
     return "0 or 1" if name == "reshape" else "layer names"
 
 
-def operate(out_net_def: PathLike, operations: list[Operation], out_net_file: PathLike) -> SurgeryReport:
+def operate(
+    out_net_def: PathLike, operations: list[Operation], out_net_file: PathLike, device: torch.device | str = "cpu"
+) -> SurgeryReport:
     """Build a net, copy layers into it and write its weights (whole or not at all).
 
     Args:
         out_net_def: prototxt of the new net.
         operations: what to copy; where two write the same layer, the later wins.
         out_net_file: ``.caffemodel`` to write, or ``.h5``.
+        device: where the new net stands.
 
     Raises:
         WeightsError: a layer that a net or a weights file does not have, or blobs that do not fit.
         CaffeCompatError: a file that cannot be used.
     """
-    target = load_net(out_net_def)
+    target = load_net(out_net_def).to(device)
     report = SurgeryReport({node.name: 0 for node in target.nodes if node.layer.blobs})
     for operation in operations:
         source = load_net(operation.prototxt, operation.model)

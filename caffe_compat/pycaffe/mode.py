@@ -9,6 +9,7 @@ from contextvars import ContextVar
 
 import torch
 
+from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
 
 __all__ = ["current_device", "set_arithmetic", "set_device", "set_mode_cpu", "set_mode_gpu", "uses_gemm"]
@@ -29,7 +30,7 @@ def set_mode_gpu() -> None:
     Raises:
         UsageError: there is no such GPU.
     """
-    _check(_device.get())
+    choose(_device.get(), "set_mode_gpu")
     _gpu.set(True)
 
 
@@ -39,15 +40,7 @@ def set_device(device_id: int) -> None:
     Raises:
         UsageError: there is no such GPU.
     """
-    _check(device_id)
-    _device.set(int(device_id))
-
-
-def _check(number: int) -> None:
-    if not torch.cuda.is_available():
-        raise UsageError("cannot use a GPU: torch sees none on this machine; use set_mode_cpu()")
-    if not 0 <= number < torch.cuda.device_count():
-        raise UsageError(f"cannot use GPU {number}: there are {torch.cuda.device_count()}, counted from 0")
+    _device.set(choose(int(device_id), "set_device").index)
 
 
 def current_device() -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffe_compat.commands.flags import FlagParser, gpu_flag, names_flag, stages_flag
+from caffe_compat.commands.flags import FlagParser, names_flag, stages_flag
 from caffe_compat.errors import UsageError
 
 
@@ -43,13 +43,6 @@ def test_wrong_lines_exit_with_the_tools_status(line: str, capsys: pytest.Captur
         make_parser().parse(line.split())
     assert exit_.value.code == 1
     assert "error" in capsys.readouterr().err
-
-
-def test_gpu_flag() -> None:
-    assert gpu_flag("", 0) == [] and gpu_flag("0,2", 3) == [0, 2] and gpu_flag("all", 2) == [0, 1]
-    for text, available in (("1", 1), ("-1", 1), ("x", 1), ("all", 0)):
-        with pytest.raises(UsageError, match="--gpu"):
-            gpu_flag(text, available)
 
 
 def test_lists() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from caffe_compat.commands.caffe_actions import BrewOptions, brew
+from caffe_compat.commands.caffe_actions import CaffeOptions, caffe
 from caffe_compat.errors import WeightsError
 from caffe_compat.net import Net, load_net
 from caffe_compat.pycaffe import TEST
@@ -103,5 +103,5 @@ def test_caffes_own_programs_go_on(caplog: pytest.LogCaptureFixture) -> None:
     assert "Ignoring source layer x" in caplog.messages
     assert any("nothing was copied" in line for line in caplog.messages)
     caplog.clear()
-    assert brew("test", BrewOptions(model="net.prototxt", weights="other.caffemodel", iterations=1)) == 0
+    assert caffe("test", CaffeOptions(model="net.prototxt", weights="other.caffemodel", iterations=1)) == 0
     assert "Ignoring source layer x" in caplog.messages

@@ -235,7 +235,7 @@ def test_arithmetic_is_an_option_and_leaves_torch_alone() -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_no_gpu_is_said() -> None:
     for ask in (caffe.set_mode_gpu, lambda: caffe.set_device(0)):
-        with pytest.raises(CaffeCompatError, match="none on this machine"):
+        with pytest.raises(CaffeCompatError, match="no CUDA device on this machine"):
             ask()
 
 

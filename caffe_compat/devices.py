@@ -1,0 +1,64 @@
+"""Where nets run: the one place that makes a torch device of what a user says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffe_compat.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["choose", "several"]
+
+
+def choose(wanted: int | str | None, who: str = "--gpu") -> torch.device:
+    """The device that a user asks for.
+
+    Args:
+        wanted: a number counts CUDA devices from 0; None, -1 and empty text mean the CPU; text may be a number too, or
+            torch's own ``cpu``, ``cuda`` and ``cuda:1``.
+        who: what the user wrote it with, for the message.
+
+    Raises:
+        UsageError: there is no such device, or the text names none.
+    """
+    import torch  # in here, so that command lines are read without it
+
+    name = "" if wanted is None else str(wanted)
+    if name in ("", "-1", "cpu"):
+        return torch.device("cpu")
+    digits = "0" if name == "cuda" else name.removeprefix("cuda:")
+    if not digits.isascii() or not digits.removeprefix("-").isdecimal() or len(digits) > 9:
+        raise UsageError(f"{who} is '{name}', expected the number of a CUDA device, or -1 for the CPU")
+    number = int(digits)
+    _check(number, torch.cuda.device_count(), who)
+    return torch.device("cuda", number)
+
+
+def several(text: str, who: str = "--gpu") -> list[torch.device]:
+    """The devices of Caffe's ``-gpu 0,1`` or ``-gpu all``; none where the text is empty.
+
+    Raises:
+        UsageError: there is no such device, or it is not such a list.
+    """
+    import torch
+
+    count = torch.cuda.device_count() if text else 0
+    if text == "all":
+        _check(0, count, who)
+        return [torch.device("cuda", number) for number in range(count)]
+    try:
+        numbers = [int(part) for part in text.split(",")] if text else []
+    except ValueError as error:
+        raise UsageError(f"{who} is '{text}', expected numbers separated by commas, or 'all'") from error
+    for number in numbers:
+        _check(number, count, who)
+    return [torch.device("cuda", number) for number in numbers]
+
+
+def _check(number: int, count: int, who: str) -> None:
+    if not count:
+        raise UsageError(f"{who}: cannot use a GPU, torch sees no CUDA device on this machine")
+    if not 0 <= number < count:
+        raise UsageError(f"{who}: there is no CUDA device {number}, this machine has {count}, counted from 0")
