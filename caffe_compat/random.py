@@ -1,8 +1,8 @@
 """Where fillers, dropout and the seeds of data layers come from.
 
-As in Caffe, whoever runs has a stream of random numbers of its own: a solver while it builds and trains its nets, so
-that two solvers in two threads do not disturb each other.  Outside of a solver it is torch's default generator
-(``torch.manual_seed``).
+As in Caffe, threads do not share a stream of random numbers.  A solver has one of its own while it builds and trains
+its nets.  Outside of a solver it is torch's default generator (``torch.manual_seed``), or in a thread that was given a
+seed (:func:`seed_thread`) the thread's own.
 
 A :class:`Stream` makes seeds, not numbers: each draw has a fresh generator.  So what is drawn does not depend on the
 device of earlier draws, and a draw can be repeated.
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 
 import torch
 
-__all__ = ["Draw", "Stream", "generator", "initial_seed", "next_seed", "repeating"]
+__all__ = ["Draw", "Stream", "generator", "initial_seed", "next_seed", "repeating", "seed_thread"]
 
 
 class Stream:
@@ -59,6 +60,14 @@ class Stream:
 
 _stream: ContextVar[Stream | None] = ContextVar("stream", default=None)
 _repeating: ContextVar[bool] = ContextVar("repeating", default=False)
+
+
+def seed_thread(seed: int) -> None:
+    """Seed what this thread draws from outside of solvers: in the main thread torch's default generator."""
+    if threading.current_thread() is threading.main_thread():
+        torch.manual_seed(seed)
+    else:
+        _stream.set(Stream(seed))
 
 
 def initial_seed() -> int:

@@ -63,6 +63,27 @@ def test_threads_do_not_share_a_stream() -> None:
     assert seen == [None] and random.generator(CPU) is None
 
 
+def test_a_thread_with_a_seed_has_a_stream_of_its_own() -> None:
+    found: list[list[int]] = []
+
+    def draw() -> None:
+        random.seed_thread(4)
+        assert random.initial_seed() == 4
+        found.append([random.next_seed() for _ in range(3)])
+
+    torch.manual_seed(8)
+    expected = torch.rand(3)
+    torch.manual_seed(8)
+    for _ in range(2):
+        thread = threading.Thread(target=draw)
+        thread.start()
+        thread.join()
+    assert found == [seeds(Stream(4))] * 2
+    assert random.initial_seed() == 8 and torch.rand(3).equal(expected)
+    random.seed_thread(8)
+    assert torch.rand(3).equal(expected)
+
+
 def test_a_draw_is_repeated() -> None:
     draw = Draw()
 

@@ -10,6 +10,7 @@ import torch
 from caffe_compat import log as glog
 from caffe_compat.errors import UsageError
 from caffe_compat.layers import registered
+from caffe_compat.random import seed_thread
 
 __all__ = [
     "NCCL",
@@ -35,8 +36,8 @@ def layer_type_list() -> list[str]:
 
 
 def set_random_seed(seed: int) -> None:
-    """Make fillers, dropout and data layers repeatable (other numbers than Caffe's)."""
-    torch.manual_seed(int(seed))
+    """Make fillers, dropout and data layers of this thread repeatable (other numbers than Caffe's)."""
+    seed_thread(int(seed))
 
 
 def init_log(level: int = 0, stderr: bool = True) -> None:

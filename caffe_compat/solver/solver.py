@@ -28,6 +28,7 @@ from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream
 from caffe_compat.solver import lock, snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
+from caffe_compat.solver.gradients import clip, regularize
 from caffe_compat.solver.policies import learning_rate
 from caffe_compat.solver.scores import output_lines, outputs, score
 
@@ -279,39 +280,16 @@ class Solver:
             log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")
         with torch.no_grad():
             gradients = [gradient_of(learnable.parameter) for learnable in self.learnables]
-            self._clip(gradients)
+            clip(gradients, self.param.clip_gradients)
             for index, (learnable, gradient) in enumerate(zip(self.learnables, gradients, strict=True)):
                 if self.param.iter_size != 1:
                     gradient.mul_(1.0 / self.param.iter_size)
-                self._regularize(learnable, gradient)
+                decay = self.param.weight_decay * learnable.decay_mult
+                regularize(gradient, learnable.parameter, decay, self.param.regularization_type)
                 self.compute_update(index, gradient, rate * learnable.lr_mult)
             for learnable, gradient in zip(self.learnables, gradients, strict=True):
                 learnable.parameter.sub_(gradient)
         self.iter += 1
-
-    def _clip(self, gradients: list[Tensor]) -> None:
-        limit = self.param.clip_gradients
-        if limit < 0 or not gradients:
-            return
-        norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
-        if norm > limit:
-            factor = limit / norm
-            log.info(
-                f"Gradient clipping: scaling down gradients (L2 norm {log.number(norm)} > {log.number(limit)}) "
-                f"by scale factor {log.number(factor)}",
-                "sgd_solver.cpp:92",
-            )
-            for gradient in gradients:
-                gradient.mul_(factor)
-
-    def _regularize(self, learnable: Learnable, gradient: Tensor) -> None:
-        decay = self.param.weight_decay * learnable.decay_mult
-        if not decay:
-            return
-        if self.param.regularization_type == "L2":
-            gradient.add_(learnable.parameter, alpha=decay)
-        else:
-            gradient.add_(learnable.parameter.sign(), alpha=decay)
 
     # -- tests ------------------------------------------------------------------------------------------------
 
@@ -344,8 +322,9 @@ class Solver:
         action = self.poll()
         if action is Action.SNAPSHOT:
             self.snapshot()
-        self.stopped_early = self.stopped_early or action is Action.STOP
-        return not self.stopped_early
+        if action is Action.STOP:
+            self.stopped_early = True
+        return action is not Action.STOP
 
     # -- snapshots --------------------------------------------------------------------------------------------
 
