@@ -515,7 +515,11 @@ def run(name: str, count: int, folder: Path, start: int = 0, script: Path = HERE
     """Run ``count`` mutants of a kind in child processes (of ``script``); the findings."""
     found: list[tuple[int, str]] = []
     stop, at = start + count, start
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE.parent}"}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent, HERE.parent / "datasets"))),
+    }
     while at < stop:
         (folder / "progress").write_text(str(at))
         child = subprocess.run(

@@ -21,6 +21,7 @@ from caffe_compat.files import atomic_write
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.scenes import CLASSES
 from caffe_compat.solver.scores import score
+from caffe_compat.stamps import check_stamp, file_digest, read_stamp, write_stamp
 
 __all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", "table"]
 
@@ -116,17 +117,27 @@ class Demo:
 
     def _train(self, solver: str, name: str, iterations: int) -> None:
         final = self.root / self.output / f"{name}_iter_{iterations}.caffemodel"
-        if final.exists():
-            print(f"{final.relative_to(self.root)} is there already")
-            return
+        stamp, made_of = self._path(f"{name}.json"), self._made_of(iterations)
         states = {
             int(match[1]): path
             for path in (self.root / self.output).glob(f"{name}_iter_*.solverstate")
             if (match := re.search(r"_iter_(\d+)\.", path.name))
         }
+        if final.exists() or states:
+            hint = f"remove {self.output}, or its files {name}*, to train anew"
+            check_stamp(f"{self.output}: the training '{name}'", read_stamp(stamp), made_of, hint)
+        if final.exists():
+            print(f"{final.relative_to(self.root)} is there already")
+            return
         resume = ["--snapshot", states[max(states)].relative_to(self.root)] if states else []
-        (self.root / self.output).mkdir(parents=True, exist_ok=True)
+        write_stamp(stamp, made_of)
         self._tool("train_net", "--solver", self.prototxt / solver, *resume, log=self._path(f"{name}.log"))
+
+    def _made_of(self, iterations: int) -> dict[str, object]:
+        """What the weights depend on: how long, the data set, every prototxt."""
+        folder = self.root / self.prototxt
+        files = {str(path.relative_to(folder)): file_digest(path) for path in folder.rglob("*") if path.is_file()}
+        return {"iterations": iterations, "data": read_stamp(self.root / self.data / "scenes.json"), **files}
 
     def _write_prototxts(self) -> None:
         """Seeds other than the first use copies of the prototxts with their own paths and seed."""

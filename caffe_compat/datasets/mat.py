@@ -194,6 +194,9 @@ def _from_scipy(value: Any) -> Any:
 def _wanted(file: h5py.File, path: str | os.PathLike[str], names: Sequence[str] | None) -> Sequence[str]:
     try:
         known = [name for name in file if name not in _OWN]
+        odd = [name for name in known if not isinstance(name, str)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is no name of a variable")
     except _UNREADABLE as error:
         raise DataError(f"{os.fspath(path)}: damaged Matlab file of version 7.3: {one_line(error)}") from error
     _check_present(os.fspath(path), names or (), known)
@@ -240,7 +243,13 @@ class _V73:
 
     def child(self, parent: h5py.Group, name: str, depth: int) -> Any:
         """The value of a member."""
-        return self.value(node_v73(parent, name), depth)
+        return self.value(self._member(parent, name), depth)
+
+    def _member(self, parent: h5py.Group, name: str) -> Any:
+        node = node_v73(parent, name)
+        if node is None:
+            raise ValueError(f"'{name}' is listed but not there")
+        return node
 
     def value(self, node: Any, depth: int) -> Any:
         """The value of a group or dataset."""
@@ -290,7 +299,7 @@ class _V73:
 
     def _struct(self, group: h5py.Group, depth: int) -> Any:
         """A group with a member per field: the value, or in a struct array an array of references without a class."""
-        members = {field: node_v73(group, field) for field in group}
+        members = {field: self._member(group, field) for field in group}
         columns = {field: self.value(member, depth + 1) for field, member in members.items()}
         if not members or any("MATLAB_class" in member.attrs for member in members.values()):
             return columns

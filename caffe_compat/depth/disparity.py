@@ -50,10 +50,15 @@ class ClipWarning(SummedWarning):
         super().__init__(share, nearest, scale)  # the arguments: it is pickled on its way from a worker
         self.share, self.nearest, self.scale = share, nearest, scale
 
+    @property
+    def near(self) -> float:
+        """What would keep everything apart: ``nearest``, down to a millimetre."""
+        return math.floor(self.nearest * 1000) / 1000
+
     def __str__(self) -> str:
         return (
             f"{100 * self.share:.0f} % of the measured pixels lie nearer than {self.scale / 25500:.3f} m and clip "
-            f"in the disparity channel (scale {self.scale:g}); near={self.nearest:.3f}, or a smaller scale, keeps them "
+            f"in the disparity channel (scale {self.scale:g}); near={self.near:.3f}, or a smaller scale, keeps them "
             "apart"
         )
 
@@ -61,7 +66,7 @@ class ClipWarning(SummedWarning):
     def summary(cls, warned: Sequence[tuple[str, Self]], total: int) -> str:
         """One line for a folder run."""
         name, worst = max(warned, key=lambda entry: entry[1].share)
-        nearest = min(warning.nearest for _, warning in warned)
+        nearest = min(warning.near for _, warning in warned)
         return (
             f"in {len(warned)} of {total} frames over {100 * MOST_CLIPPED:.0f} % of the measured pixels lie nearer "
             f"than {worst.scale / 25500:.3f} m and clip in the disparity channel (scale {worst.scale:g}; most in "

@@ -122,7 +122,7 @@ def test_missing_fraction_counts_codes(tmp_path):
     write_codes(tmp_path / "d.pgm", np.array([[599, 600, 1092, 1093], [2047, 700, 0, 800]]))
     assert missing_fraction(tmp_path / "d.pgm") == 4 / 8
     (tmp_path / "bytes.pgm").write_bytes(b"P5\n2 1\n255\nab")
-    with pytest.raises(DataError, match="bytes.pgm: uint8"):
+    with pytest.warns(UserWarning, match="8-bit"), pytest.raises(DataError, match="bytes.pgm: uint8"):
         missing_fraction(tmp_path / "bytes.pgm")
 
 

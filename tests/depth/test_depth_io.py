@@ -1,4 +1,5 @@
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,9 @@ def test_text_pgm_is_unscaled_too(tmp_path):
         ("P2 4 2 10000 1 2 3", "3 numbers, expected 2 x 4"),
         ("P2 1 1 100 500", "has 500, but its header says 100"),
         ("P2 1 1 100 x", "whole ones"),
+        ("P2 1 1 65535 99999999999999999999", "has a number of 20 digits, but its header says 65535"),
+        ("P2 1 1 65535 " + "9" * 5000, "has a number of 5000 digits"),
+        ("P2 " + "9" * 5000 + " 1 65535 1", "broken pgm header"),
         ("P2" + " " * 200 + "x", "broken pgm header"),  # at once: no backtracking
     ):
         path.write_text(text)
@@ -132,8 +136,8 @@ def test_files_that_are_no_depth_are_named(tmp_path):
 
 
 def test_disparity_is_the_clamped_reciprocal_three_times():
-    image = disparity(np.array([[0.5, 1.0, 2.0, 10.0]]))
-    assert image[0, :, 0].tolist() == [255, 255, 155, 31]
+    image = disparity(np.array([[0.5, 2.0, 3.0, 4.0, 5.0, 10.0]]))
+    assert image[0, :, 0].tolist() == [255, 155, 103, 78, 62, 31]
     assert (image == image[..., :1]).all()
     with pytest.raises(DataError, match="cannot be metres"):
         disparity(np.full((2, 2), 900.0))
@@ -170,3 +174,20 @@ def test_colorization_follows_colour_and_keeps_what_was_measured():
         complete(holes, method="colorization")
     with pytest.raises(DataError, match="colour is 12 x 19"):
         complete(holes, method="colorization", color=color[:, 1:])
+
+
+def test_pictures_of_depth_are_warned_of(tmp_path):
+    codes = (RAMP * 60).astype(np.uint8)
+    Image.fromarray(codes).save(tmp_path / "d.png")
+    with pytest.warns(UserWarning, match=r"d\.png: 8-bit numbers, 256 steps"):
+        assert np.array_equal(read_raw(tmp_path / "d.png"), codes)
+    Image.fromarray(codes).save(tmp_path / "d.jpg", quality=95)
+    with pytest.warns(UserWarning, match=r"d\.jpg: a JPEG, which smears"):
+        read_depth(tmp_path / "d.jpg", DepthFormat(60))
+    (tmp_path / "d.pgm").write_bytes(b"P5 8 6 255\n" + codes.tobytes())
+    with pytest.warns(UserWarning, match=r"d\.pgm: 8-bit"):
+        read_raw(tmp_path / "d.pgm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_depth(tmp_path / "e.png", RAMP)
+        read_depth(tmp_path / "e.png", MILLIMETRES)

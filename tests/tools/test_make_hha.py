@@ -3,6 +3,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
+from scipy.io import savemat
 from waiting import LIMIT, wait_for
 
 from caffe_compat.cli import run
+from caffe_compat.depth import complete, disparity
 from caffe_compat.frames import read_encoded, read_parameters
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,6 +122,79 @@ def test_values_out_of_range_are_not_measured(folder):
         "make_disparity", folder / "d.png", "-o", folder / "x.png", *SETTINGS[2:], "--min-depth", 5, "--max-depth", 4
     )
     assert done.returncode == 2 and "from 5.0 to 4.0 m" in done.stderr
+
+
+def test_a_bad_frame_never_ends_the_run(folder):
+    """Any exception of one frame is noted: a number of 20 digits, an old output whose parameters nest 100,000 deep."""
+    shutil.copy(ROOT / "tests/data/faults/p2_big.pgm", folder / "in" / "big.pgm")
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add_text("caffe_compat.depth", "[" * 100_000)
+    (folder / "out").mkdir()
+    Image.new("RGB", (1, 1)).save(folder / "out" / "1.png", pnginfo=chunks)
+    for workers in (0, 2):
+        done = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", workers)
+        assert done.returncode == 1 and "2 failed" in done.stdout, done.stdout + done.stderr
+        assert "big.pgm: has a number of 20 digits" in done.stdout
+        assert "1.png: text chunk 'caffe_compat.depth': not JSON that can be used" in done.stdout
+    assert sorted(path.name for path in (folder / "out").iterdir()) == ["0.png", "1.png", "2.png"]
+
+
+def test_an_error_of_all_frames_is_said_once(folder):
+    for seed in range(3, 9):
+        Image.fromarray(frame(seed)).save(folder / "in" / f"{seed}.png")
+    words = (folder / "in", "-o", folder / "out", *SETTINGS)
+    assert "9 written" in tool("make_hha", *words).stdout
+    lines = tool("make_hha", *words, "--fill", "none").stdout.splitlines()
+    assert len(lines) == 2 and lines[0].startswith("failed: all 9 frames, the first: ")
+    assert "was made with fill = 'nearest', now 'none'" in lines[0] and lines[1].endswith("9 failed")
+    lines = tool(
+        "make_hha", folder / "in", "-o", folder / "new", *SETTINGS, "--fill", "colorization"
+    ).stdout.splitlines()
+    assert len(lines) == 2 and "needs the colour image" in lines[0]
+
+
+def test_near_scenes_have_a_scale_of_their_own(folder):
+    for seed in range(3):
+        Image.fromarray((frame(seed) // 4).astype(np.uint16)).save(folder / "in" / f"{seed}.png")
+    words = (folder / "in", "-o", folder / "out", *SETTINGS)
+    first = tool("make_disparity", *words[:3], *SETTINGS[2:])
+    (warning, sums) = first.stdout.splitlines()
+    assert sums.startswith("3 written") and warning.startswith("warning: in 3 of 3 frames over 20 % of the measured")
+    near = warning.partition("--near ")[2].split(",")[0]
+    assert "near = " not in warning and 0.3 < float(near) < 0.4
+    refused = tool("make_disparity", *words[:3], *SETTINGS[2:], "--near", near)
+    assert "all 3" not in refused.stdout and refused.stdout.count("was made with scale = 31000.0, now 9") == 3
+    done = tool("make_disparity", *words[:3], *SETTINGS[2:], "--near", near, "--overwrite")
+    assert done.stdout == "3 written, 0 already there, 0 failed\n"
+    image, depth = read_encoded(folder / "out" / "0.png"), np.array(Image.open(folder / "in" / "0.png"))
+    assert np.array_equal(image, disparity(complete(depth / 1000), depth == 0, near=float(near)))
+    assert "3 already there" in tool("make_disparity", *words[:3], *SETTINGS[2:], "--scale", 25500 * float(near)).stdout
+    for bad, message in (
+        (("--near", 1, "--scale", 2), "expected one of them"),
+        (("--near", 0), "near is 0.0 m, expected a positive number"),
+        (("--scale", "nan"), "disparity scale is nan"),
+    ):
+        done = tool("make_hha", *words, *bad)
+        assert done.returncode == 2 and message in done.stderr
+
+
+def test_pictures_of_depth_are_warned_of_once(folder):
+    for seed in range(5):
+        Image.fromarray((frame(seed) // 20).astype(np.uint8)).save(folder / "in" / f"{seed}.png")
+    done = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS[:2], "--units-per-metre", 50, "--quiet")
+    assert done.stdout.splitlines()[0].startswith("warning: all 5 frames, the first: ")
+    assert "8-bit numbers" in done.stdout and len(done.stdout.splitlines()) == 2
+
+
+def test_a_mat_of_version_5_is_told_what_it_is(folder):
+    savemat(folder / "mine.mat", {"depth": np.ones((4, 5)), "mask": np.ones((4, 5), bool)})
+    for words in ([], SETTINGS):
+        done = tool("make_hha", folder / "mine.mat", "-o", folder / "out", *words)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        assert (
+            "mine.mat: a Matlab file of version 5 with the variables depth, mask; expected version 7.3" in done.stderr
+        )
+        assert "nyu_depth_v2_labeled.mat, depth of your own goes in as png, pgm, tiff or npy" in done.stderr
 
 
 def test_an_output_that_was_cut_off_is_made_again(folder):
