@@ -1,150 +1,20 @@
-"""Pooling and SPP.
-
-Caffe's windows are not torch's in three ways (BVLC Caffe 1.0, ``pooling_layer.cpp``), see :class:`PoolWindow`:
-
-* without padding, a last window may lie wholly beyond the image (stride > kernel): MAX is -FLT_MAX there, AVE the sum 0
-  over a negative or zero area, so -0, 0 or NaN;
-* the padding may be larger than half the kernel;
-* MAX never selects NaN or -inf.
-"""
+"""Pooling and SPP."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
-from caffe_compat.layers.convolution import patches
-from caffe_compat.layers.params import Params, Section, Window
+from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.windows import FLT_MAX, Pair, PoolWindow, average_pool, max_pool, stochastic_pool
 from caffe_compat.random import Draw
 
-__all__ = ["PoolWindow", "Pooling", "SPP"]
-
-FLT_MAX = float(np.finfo(np.float32).max)
-Pair = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class PoolWindow:
-    """A window that slides over height and width.
-
-    Attributes:
-        ceil: whether a partial last window counts (Caffe's default) or not.
-    """
-
-    kernel: Pair
-    stride: Pair
-    pad: Pair
-    ceil: bool = True
-
-    def sizes(self, image: Sequence[int]) -> Pair:
-        """Number of positions per axis; a padded image keeps no window that starts beyond image and pad."""
-        result = []
-        for size, kernel, stride, pad in zip(image, self.kernel, self.stride, self.pad, strict=True):
-            rest = size + 2 * pad - kernel
-            out = (-(-rest // stride) if self.ceil else rest // stride) + 1
-            if any(self.pad) and (out - 1) * stride >= size + pad:
-                out -= 1
-            result.append(out)
-        return result[0], result[1]
-
-    def reads(self, outs: Pair) -> Pair:
-        """Length of image and padding that so many positions cover."""
-        first, second = ((o - 1) * s + k for o, s, k in zip(outs, self.stride, self.kernel, strict=True))
-        return first, second
-
-    def beyond(self, image: Sequence[int], outs: Pair) -> bool:
-        """Whether a last window starts at the end of the image and its padding, or after it."""
-        starts = (((o - 1) * s, n + p) for o, s, n, p in zip(outs, self.stride, image, self.pad, strict=True))
-        return any(start >= end for start, end in starts)
-
-    def as_torch(self, image: Sequence[int], outs: Pair) -> bool:
-        """Whether torch's own pooling has the same windows."""
-        return all(2 * p <= k for p, k in zip(self.pad, self.kernel, strict=True)) and not self.beyond(image, outs)
-
-    def ends(self, image: Sequence[int], outs: Pair) -> Pair:
-        """What the positions cover past the image; negative if they leave some of it out."""
-        first, second = (r - p - n for r, p, n in zip(self.reads(outs), self.pad, image, strict=True))
-        return first, second
-
-    def padded(self, x: Tensor, outs: Pair, value: float) -> Tensor:
-        """``x`` padded or cropped to exactly what the positions cover."""
-        (top, left), (bottom, right) = self.pad, self.ends(x.shape[2:], outs)
-        return F.pad(x, (left, right, top, bottom), value=value)
-
-    def areas(self, image: Sequence[int], outs: Pair, padding: bool = True) -> np.ndarray:
-        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts (or not), the overhang beyond it does not."""
-        lengths = []
-        for size, out, kernel, stride, pad in zip(image, outs, self.kernel, self.stride, self.pad, strict=True):
-            start = np.arange(out, dtype=np.float64) * stride - pad
-            end = np.minimum(start + kernel, size + (pad if padding else 0))
-            lengths.append(end - (start if padding else np.maximum(start, 0)))
-        return lengths[0][:, None] * lengths[1]
-
-
-def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor | None]:
-    """The first maximum of each window, and where it is (row * width + column, -1 for nowhere) if ``mask``.
-
-    On the CPU, NaN and -inf are never selected, as in Caffe.  On other devices a NaN reaches the top, since to look for
-    one would make every call wait for the device.
-    """
-    image, outs = tuple(x.shape[2:]), window.sizes(x.shape[2:])
-    if window.as_torch(image, outs) and not mask:
-        top = F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
-        if (
-            x.device.type != "cpu"
-            or torch.compiler.is_compiling()
-            or not top.numel()
-            or bool(top.detach().amin() > -FLT_MAX)
-        ):
-            return top, None
-    lowest = torch.tensor(-FLT_MAX, dtype=x.dtype, device=x.device)
-    infinite = torch.full_like(lowest, -torch.inf)
-    wide = window.padded(torch.where(x > lowest, x, infinite), outs, -torch.inf)
-    top, places = F.max_pool2d(wide, window.kernel, window.stride, return_indices=True)
-    empty = top == infinite
-    top = torch.where(empty, lowest, top)
-    if not mask:
-        return top, None
-    rows = places.div(wide.shape[3], rounding_mode="floor") - window.pad[0]
-    columns = places.remainder(wide.shape[3]) - window.pad[1]
-    return top, torch.where(empty, -1, rows * image[1] + columns).to(x.dtype)
-
-
-def average_pool(x: Tensor, window: PoolWindow) -> Tensor:
-    """The sum of each window over its area within image and padding."""
-    image, outs = tuple(x.shape[2:]), window.sizes(x.shape[2:])
-    if window.kernel == image and outs == (1, 1) and window.pad == (0, 0):
-        return x.mean((2, 3), keepdim=True)
-    if window.as_torch(image, outs):
-        return F.avg_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
-    sums = F.avg_pool2d(window.padded(x, outs, 0.0), window.kernel, window.stride, divisor_override=1)
-    return sums / torch.as_tensor(window.areas(image, outs), dtype=x.dtype, device=x.device)
-
-
-def stochastic_pool(x: Tensor, window: PoolWindow, draw: Draw | None) -> Tensor:
-    """Zeiler and Fergus: pick a value with probability in proportion to it, or weight each value with itself.
-
-    Caffe has this on GPUs only.  TRAIN: the first value (row-major) at which the running sum reaches u times the sum, u
-    uniform in [0, 1), from ``draw``.  TEST (no ``draw``): sum of squares over sum, 0 where the sum is not positive.
-    """
-    outs = window.sizes(x.shape[2:])
-    wide = window.padded(x, outs, 0.0)
-    if draw is not None:
-        found = patches(wide, Window(window.kernel, window.stride, (0, 0), (1, 1))).flatten(4)
-        sums = found.detach().cumsum(4)
-        threshold = torch.empty_like(sums[..., -1:]).uniform_(generator=draw.generator(x.device)) * sums[..., -1:]
-        return found.gather(4, (sums >= threshold).byte().argmax(4, keepdim=True)).squeeze(4)
-    sums = F.avg_pool2d(wide, window.kernel, window.stride, divisor_override=1)
-    squares = F.avg_pool2d(wide.square(), window.kernel, window.stride, divisor_override=1)
-    positive = sums > 0
-    return torch.where(positive, squares / torch.where(positive, sums, 1), 0)
+__all__ = ["Pooling", "SPP"]
 
 
 class _PoolLayer(Layer):
