@@ -66,7 +66,7 @@ def train(options: TrainOptions) -> int:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:241")
         solver.restore(options.snapshot)
     log.info("Starting Optimization", "caffe.cpp:251")
-    with handler, _progress(solver):
+    with in_file(options.solver), handler, _progress(solver):
         solver.poll = handler.poll
         solver.solve()
     if solver.stopped_early:

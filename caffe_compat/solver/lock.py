@@ -16,6 +16,8 @@ except ImportError:  # Windows has no such locks: there two runs are not told ap
 
 __all__ = ["hold"]
 
+_TRIES = 1000
+
 
 @contextlib.contextmanager
 def hold(prefix: str) -> Iterator[None]:
@@ -40,7 +42,7 @@ def hold(prefix: str) -> Iterator[None]:
 
 
 def _locked(path: Path, prefix: str) -> int:
-    while True:
+    for _ in range(_TRIES):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -64,3 +66,4 @@ def _locked(path: Path, prefix: str) -> int:
                 os.write(descriptor, str(os.getpid()).encode())
                 return descriptor
         os.close(descriptor)  # its owner ended and removed it between opening and locking
+    raise SolverError(f"cannot lock {path}: other runs come and go there all the time")

@@ -8,6 +8,7 @@ import pytest
 
 from caffe_compat.commands.training import TrainOptions, train
 from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError
+from caffe_compat.solver.lock import hold
 
 LAYERS = """
 layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 } } }
@@ -39,3 +40,13 @@ def test_an_error_keeps_its_type_and_names_the_file(
     with pytest.raises(kind) as caught:
         train(TrainOptions(solver="s.prototxt"))
     assert type(caught.value) in (kind, *kind.__subclasses__()) and str(caught.value).startswith(message)
+
+
+def test_a_second_run_with_the_same_prefix_names_its_solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("caffe_compat.log.to_stderr", lambda: None)
+    Path("good.prototxt").write_text(LAYERS % 4)
+    Path("s.prototxt").write_text('net: "good.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 1')
+    with hold("s"), pytest.raises(SolverError, match=r"^s\.prototxt: process \d+ is training .* prefix 's'"):
+        train(TrainOptions(solver="s.prototxt"))
+    assert train(TrainOptions(solver="s.prototxt")) == 0

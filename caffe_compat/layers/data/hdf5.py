@@ -57,10 +57,10 @@ class HDF5Data(DataLayer):
                 )
         self.total = sum(self.rows)
         self.shapes = [(self.size, *shape) for shape in self.row_shapes]
-        self.reseeded()
+        self._shuffle()
 
-    def reseeded(self) -> None:
-        """Shuffle files and rows with the new seed."""
+    def _shuffle(self) -> None:
+        """Decide the order of files and rows."""
         self._layouts: dict[int, tuple[list[int], list[int]]] = {}
         self.file_order = Order(len(self.files), self.shuffle, self.seed)
         self.row_orders = [Order(rows, self.shuffle, self.seed, 1 + k) for k, rows in enumerate(self.rows)]

@@ -57,12 +57,12 @@ class ImageData(DataLayer):
         self.transformer = Transformer(params)
         self.images = read_image_list(self.source, section.root_folder)
         self.rand_skip = int(section.rand_skip)
-        self.reseeded()
+        self._shuffle()
         first = self._load(self.order[self.skip])
         self.shapes = [(self.size, *self._shape(first, self.order[self.skip])), (self.size,)]
 
-    def reseeded(self) -> None:
-        """Shuffle, and skip at the start, with the new seed."""
+    def _shuffle(self) -> None:
+        """Decide the order, and what to skip at the start."""
         self.order = Order(len(self.images), self.shuffle, self.seed)
         skip = int(np.random.default_rng((self.seed, 2)).integers(self.rand_skip)) if self.rand_skip else 0
         if skip >= len(self.images):
