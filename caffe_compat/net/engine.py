@@ -20,7 +20,7 @@ from caffe_compat.layers.unfolding import convolve_as_caffe
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
 from caffe_compat.net.net import Net, run_layer
 from caffe_compat.net.observers import Observer
-from caffe_compat.net.plan import Node, layer_shapes
+from caffe_compat.net.plan import Node, walk_shapes
 
 __all__ = ["BlobNet"]
 
@@ -94,12 +94,11 @@ class BlobNet:
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the shapes of the inputs."""
-        for node in self.net.nodes:
-            if node.is_input:
-                continue
-            shapes = layer_shapes(node.layer, [self.blobs[blob].shape for blob in node.bottom_ids])
-            for blob, shape in zip(node.top_ids, shapes, strict=True):
-                self.blobs[blob].reshape(*shape)
+        plan = self.net.plan
+        shapes = walk_shapes(plan.nodes, {blob: self.blobs[blob].shape for blob in plan.inputs})
+        for node in plan.nodes:
+            for blob in node.top_ids:
+                self.blobs[blob].reshape(*shapes[blob])
             self._share(node)
 
     def _share(self, node: Node) -> None:

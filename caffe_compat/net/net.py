@@ -292,7 +292,7 @@ class _Rereading(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
-        call, then = ctx.call, ctx.saved_tensors
+        call, then = ctx.call, tuple(value.detach() for value in ctx.saved_tensors)
         layer, needed = call.node.layer, ctx.needs_input_grad[1:]
         now = tuple(
             cell.value.reshape(value.shape).detach().requires_grad_(need)
