@@ -85,15 +85,6 @@ class Blob:
         read_all([(self, array)])
         return array
 
-    def read_into(self, array: np.ndarray) -> None:
-        """Fill a C-contiguous float32 array with as many elements as the blob (its shape may differ).
-
-        Raises:
-            WeightsError: the array has another type, layout or number of elements.
-            ModelFileError: the file changed since it was scanned.
-        """
-        read_all([(self, array)])
-
     def diff(self) -> np.ndarray:
         """The stored gradients as a new float32 array.
 

@@ -11,7 +11,7 @@ from caffe_compat.errors import ModelFileError, PrototxtError
 from caffe_compat.files import open_existing
 from caffe_compat.proto import caffe_pb2, text, upgrade
 
-__all__ = ["read_blob_proto", "read_message_binary", "read_message_text", "read_net", "read_net_text", "read_solver"]
+__all__ = ["read_message_binary", "read_message_text", "read_net", "read_net_text", "read_solver"]
 
 M = TypeVar("M", bound=Message)
 PathLike = str | os.PathLike[str]
@@ -86,16 +86,9 @@ def read_message_binary(path: PathLike, message_class: type[M]) -> M:
     with open_existing(path) as stream:
         raw = stream.read()
     name = message_class.DESCRIPTOR.name
-    message = message_class()
+    message: M = message_class()
     try:
         message.ParseFromString(raw)
     except DecodeError as error:
         raise ModelFileError(f"{os.fspath(path)}: not a binary {name}: {error}") from error
     return message
-
-
-def read_blob_proto(path: PathLike) -> Any:
-    """Read a mean file as a float32 array: :func:`caffe_compat.proto.weights.read_blob_proto`."""
-    from caffe_compat.proto import weights  # brings numpy, which describing a net does not need
-
-    return weights.read_blob_proto(path)

@@ -153,7 +153,7 @@ def parse(text: str, message_class: type[M], filename: str | None = None) -> M:
     Raises:
         PrototxtError: the text does not parse; it has file, line and column, and the nearest known field name.
     """
-    message = message_class()
+    message: M = message_class()
     try:
         text_format.Parse(_normalise(text, filename), message)
     except text_format.ParseError as error:
@@ -162,7 +162,8 @@ def parse(text: str, message_class: type[M], filename: str | None = None) -> M:
         missing = message.FindInitializationErrors()
         index = re.match(r"layers?\[(\d+)\]", missing[0])
         line = layer_lines(text)[int(index[1])] if index else None
-        raise PrototxtError(f"required fields are missing: {', '.join(missing)}", filename, line)
+        listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise PrototxtError(f"required fields are missing: {listed}", filename, line)
     return message
 
 
@@ -198,7 +199,7 @@ def _scalar(field: Any, value: Any) -> str:
     if field.cpp_type == field.CPPTYPE_STRING:
         return f'"{CEscape(value, False)}"'
     if field.cpp_type == field.CPPTYPE_ENUM:
-        return field.enum_type.values_by_number[value].name
+        return str(field.enum_type.values_by_number[value].name)
     if field.cpp_type == field.CPPTYPE_BOOL:
         return "true" if value else "false"
     if field.cpp_type == field.CPPTYPE_FLOAT:

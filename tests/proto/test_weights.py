@@ -81,11 +81,11 @@ def test_written_as_protobuf_would(small):
 def test_read_into(small):
     blob = weights.scan(small).layers[0].blobs[0]
     target = np.zeros((1, 12, 2), np.float32)
-    blob.read_into(target)
+    blob_module.read_all([(blob, target)])
     np.testing.assert_array_equal(target.ravel(), W.ravel())
     for wrong in (np.zeros(23, "f4"), np.zeros(24, "f8"), np.zeros((48,), "f4")[::2]):
         with pytest.raises(WeightsError, match="layer 'c' blob 0"):
-            blob.read_into(wrong)
+            blob_module.read_all([(blob, wrong)])
 
 
 def test_truncated_at_every_byte(small, scanned):
@@ -171,7 +171,9 @@ def test_malformed(scanned, raw, words):
     assert "m.caffemodel: " in str(caught.value)
 
 
-@pytest.mark.parametrize("use", [lambda b: b.read(), lambda b: b.diff(), lambda b: b.read_into(np.zeros(2, "f4"))])
+@pytest.mark.parametrize(
+    "use", [lambda b: b.read(), lambda b: b.diff(), lambda b: blob_module.read_all([(b, np.zeros(2, "f4"))])]
+)
 def test_a_blob_that_disagrees_with_its_shape_is_refused_when_it_is_used(scanned, use):
     model = scanned(net_bytes(blob_bytes(data=b"")) + net_bytes(blob_bytes(data=TWO_ZEROS), name=b"ok"))
     bad, good = (layer.blobs[0] for layer in model.layers)
