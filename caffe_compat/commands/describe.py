@@ -11,6 +11,7 @@ import argparse
 
 from caffe_compat.commands.flags import shape_flag, stages_flag
 from caffe_compat.commands.net_table import FORMATS, describe
+from caffe_compat.errors import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -33,5 +34,5 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     shapes = dict(map(shape_flag, args.shape))
     table = describe(args.model, args.phase, args.level, stages_flag(args.stage), shapes, args.plain)
-    print(table.render(args.format), end="" if args.format != "json" else "\n")
+    print(printable(table.render(args.format)), end="" if args.format != "json" else "\n")
     return 0

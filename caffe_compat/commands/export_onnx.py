@@ -13,7 +13,7 @@ import argparse
 import sys
 
 from caffe_compat.commands.flags import add_gpu, shape_flag
-from caffe_compat.errors import UsageError
+from caffe_compat.errors import UsageError, printable
 
 
 def parse_metadata(text: str) -> tuple[str, str]:
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         device=str(choose(args.gpu) if args.device is None else choose(args.device, "--device")),
         samples=read_npz(args.input) if args.input else None,
     )
-    print("\n".join(report.lines()))
+    print(printable("\n".join(report.lines())))
     if report.passed:
         return 0
     print(f"error: {report.refusal}; kept as {report.path}, {args.output} not written", file=sys.stderr)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.errors import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -31,5 +32,5 @@ def main(argv: list[str] | None = None) -> int:
 
     operations = read_operations(args.net_surgery_json)
     report = operate(args.out_net_def, operations, args.out_net_file, choose(args.gpu))
-    print("\n".join([*report.lines(), f"wrote {args.out_net_file}"]))
+    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}"])))
     return 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.errors import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -58,5 +59,5 @@ def main(argv: list[str] | None = None) -> int:
     elif args.module:
         reference = compare.from_module(net, inputs, args.module, weights)
     comparison = compare.compare(net, inputs, reference, args.tolerance)
-    print("\n".join(comparison.lines()))
+    print(printable("\n".join(comparison.lines())))
     return 0 if comparison.first is None else 1
