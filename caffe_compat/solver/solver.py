@@ -25,7 +25,7 @@ from caffe_compat.net.blobs import gradient_of
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.proto import text
 from caffe_compat.proto.state import SolverState
-from caffe_compat.random import Stream
+from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import lock, snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.gradients import clip, regularize
@@ -75,6 +75,8 @@ class Solver:
         snapshots.check_prefix(param)
         self.device = torch.device(device or "cpu")
         files = list(weight_files(param) if weights is None else weights)
+        if param.random_seed >= 0:
+            seed_thread(param.random_seed)  # for scripts that run the nets by themselves, as in Caffe
         self._random = self._stream()
         with self._random.use():
             filled = weight_io.blobs_in(files)

@@ -63,12 +63,28 @@ def test_two_threads_do_not_disturb_each_other() -> None:
     assert not np.array_equal(alone[0], alone[1]) and not np.array_equal(alone[0], alone[2])
 
 
-def test_torchs_generator_is_left_alone() -> None:
+def test_training_leaves_torchs_generator_alone() -> None:
+    solver = make(1)
     torch.manual_seed(4)
     expected = torch.rand(3)
     torch.manual_seed(4)
-    make(1).step(2)
+    solver.step(2)
     assert torch.rand(3).equal(expected)
+
+
+def test_a_seed_is_for_passes_by_hand_too() -> None:
+    def outputs(seed: int) -> np.ndarray:
+        engine = make(seed).engine
+        engine.forward()
+        return engine.blobs[engine.net.nodes[-1].bottom_ids[0]].tensor.numpy().copy()
+
+    assert np.array_equal(outputs(1), outputs(1)) and not np.array_equal(outputs(1), outputs(2))
+    torch.manual_seed(4)
+    state = torch.get_rng_state()
+    thread = threading.Thread(target=outputs, args=(1,))
+    thread.start()
+    thread.join()
+    assert torch.get_rng_state().equal(state)  # another thread has a stream of its own
 
 
 def test_without_a_seed_no_two_solvers_are_alike_but_the_callers_seed_repeats_them(
