@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import caffe_compat.pycaffe as caffe
-from caffe_compat.commands.caffe_actions import BrewOptions, brew
+from caffe_compat.commands.caffe_actions import CaffeOptions
+from caffe_compat.commands.caffe_actions import caffe as run_caffe
 
 LAYERS = """
 import caffe, numpy as np
@@ -127,6 +128,6 @@ def test_the_extension_module_has_the_names_of_bvlc() -> None:
 
 def test_the_null_device_is_no_weights(folder: Path) -> None:
     write(folder, net=TRAINED)
-    assert brew("test", BrewOptions(model="net.prototxt", weights="/dev/null", iterations=2)) == 0
+    assert run_caffe("test", CaffeOptions(model="net.prototxt", weights="/dev/null", iterations=2)) == 0
     net = caffe.Net("net.prototxt", "/dev/null", caffe.TEST)
     net.copy_from("/dev/null")
