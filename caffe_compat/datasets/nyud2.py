@@ -228,7 +228,8 @@ class LabelledNYUD2:
                 f"{self.numbers[-1]}"
             )
         try:
-            return variable[number - FIRST_ID] if variable.ndim > len(_FRAME_SHAPES[name][0]) else variable[()]
+            several = variable.ndim > len(_FRAME_SHAPES[name][0])
+            return np.asarray(variable[number - FIRST_ID] if several else variable[()])
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise DataError(
                 f"{self.path}: frame {number} of variable '{name}' is damaged: {one_line(error)}"
@@ -261,7 +262,7 @@ class LabelledNYUD2:
                 f"{self.path}: variable '{name}' is {node.dtype} of Matlab shape {_sizes(node.shape)}, "
                 f"expected {np.dtype(kinds.split()[0])} {_sizes(frame)} x N"
             )
-        return shape[0]
+        return int(shape[0])
 
     def _texts(self, name: str, count: int | None = None) -> list[str]:
         if not self._file:

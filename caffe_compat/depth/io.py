@@ -64,6 +64,9 @@ class DepthFormat:
             raise DataError(f"depth encoding '{self.encoding}': expected one of {', '.join(ENCODINGS)}")
         if self.units_per_metre is not None and not (np.isfinite(self.units_per_metre) and self.units_per_metre > 0):
             raise DataError(f"units per metre is {self.units_per_metre}, expected a positive number such as 1000")
+        odd = [code for code in self.invalid if not -(2**31) <= code < 2**32]
+        if odd:
+            raise DataError(f"invalid code {odd[0]:.4g} fits no depth file, expected whole numbers such as 0 or 65535")
 
 
 def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
@@ -144,7 +147,7 @@ def read_nyud2_codes(path: str | os.PathLike[str]) -> np.ndarray:
     raw = read_raw(path)
     if raw.dtype != np.uint16:
         raise DataError(f"{os.fspath(path)}: {raw.dtype} values, but raw NYUD2 depth is 16-bit")
-    return raw.byteswap()
+    return np.asarray(raw.byteswap())
 
 
 def nyud2_metres(codes: np.ndarray) -> np.ndarray:

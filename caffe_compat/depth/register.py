@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from scipy.ndimage import map_coordinates
 
@@ -31,8 +32,6 @@ def undistort(image: np.ndarray, camera: Camera, distortion: Sequence[float]) ->
         camera: the camera that made it.
         distortion: (k1, k2, p1, p2, k3), OpenCV's order.
     """
-    import cv2
-
     camera.check_size(image.shape[0], image.shape[1], "image")
     sized = camera.with_size(image.shape[1], image.shape[0])
     rows, columns = _distorted_pixels(sized, tuple(distortion)).astype(np.float32)

@@ -169,7 +169,7 @@ def _kind(value: Any) -> str:
 
 def _hidden(depth: np.ndarray, missing: np.ndarray | None) -> np.ndarray:
     """Pixels that were not measured."""
-    return depth == 0 if missing is None else missing | (depth == 0)
+    return np.asarray(depth == 0) if missing is None else missing | (depth == 0)
 
 
 def _layout(aspect: float, title: str) -> tuple[Figure, list[Axes], list[Axes], Axes]:

@@ -104,4 +104,4 @@ class FileSource:
                 f"{self.depth}: raw depth {self.raw_depth} is {raw.shape[0]} x {raw.shape[1]}, "
                 f"depth {depth.shape[0]} x {depth.shape[1]}"
             )
-        return raw == 0
+        return np.asarray(raw == 0)

@@ -42,7 +42,7 @@ class Texture:
         else:
             mix = waves.sum(1) * (0.5 if self.kind == "clouds" else 3) - (0 if self.kind == "clouds" else 3)
         mix = np.clip(0.5 + 0.5 * mix, 0, 1)[:, None]
-        return (1 - mix) * self.colours[0] + mix * self.colours[1]
+        return np.asarray((1 - mix) * self.colours[0] + mix * self.colours[1])
 
 
 def random_texture(rng: np.random.Generator, brightness: tuple[float, float], contrast: float = 0.3) -> Texture:

@@ -287,3 +287,16 @@ def test_proposals_that_are_no_cells(tmp_path):
     savemat(tmp_path / "x.mat", {"bboxes": np.ones((3, 4)), "imnames": cell(["a"])})
     with pytest.raises(DataError, match="bboxes is no cell array"):
         read_proposals(tmp_path / "x.mat")
+
+
+@FORMS
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 1e300])
+def test_infinities_are_refused(tmp_path, form, bad):
+    for things, size, message in (
+        ([thing("bed", (1, 2, bad, 4))], (425, 560), "its box"),
+        ([thing("bed", (bad, 2, 3, 4))], (425, 560), "its box"),
+        ([thing("bed", (1, 2, 3, 4), bad)], (425, 560), "instanceId of an object of class bed: expected one whole"),
+        ([BED], (425, bad), r"rec\.imgsize is"),
+    ):
+        with pytest.raises(DataError, match=rf"x\.mat: .*{message}"):
+            read_ground_truth(write_rec(tmp_path / "x.mat", form, things, size))

@@ -191,3 +191,10 @@ def test_reads_drawn_scenes(tmp_path):
     rows, columns = np.nonzero(frame.mask)
     assert truth.boxes.tolist() == [[columns.min(), rows.min(), columns.max(), rows.max()]]
     assert truth.size == (48, 64)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan, 1e300, 5001.5])
+def test_splits_of_infinities_are_refused(tmp_path, bad):
+    savemat(tmp_path / "s.mat", {"train": [[5001.0, bad]], "val": [[5002.0]], "test": [[5003.0]]})
+    with pytest.raises(DataError, match=r"s\.mat: 'train' does not hold whole numbers"):
+        NYUD2Tree.read_splits(tmp_path / "s.mat")

@@ -196,6 +196,20 @@ def test_prepare_takes_the_authors_split_and_checks_downloads(downloads, tmp_pat
     assert done.status == 0 and "as nyusplits.mat says" in done.stdout, done.stdout + done.stderr
     assert NYUD2Tree(root).splits()["train"] == [5001, 5002]
     assert np.array_equal(read_encoded(NYUD2Tree(root).path(5006, "hha")), expected(5006))
+    stamp = root / "prepare.json"
+    whole = stamp.read_text()
+    words = ["--downloads", downloads, "-o", root, "--quiet", "--no-checksums"]
+    for content, message in (
+        ("[" * 100_000, "prepare.json: not JSON"),
+        ('{"splits.mat": 3}', "splits.mat is 3, not what"),
+    ):
+        stamp.write_text(content)
+        garbled = call("prepare_nyud2", *words)
+        assert garbled.status == 2 and message in garbled.stderr and "remove it" in garbled.stderr
+    stamp.write_text(whole.replace('"bytes": ', '"bytes": 1'))
+    other = call("prepare_nyud2", *words)
+    assert other.status == 2 and "was made of another nyu_depth_v2_labeled.mat (bytes = 1" in other.stderr, other.stderr
+    stamp.write_text(whole)
     (downloads / "nyu_depth_v2_labeled.mat").unlink()
     gone = call("prepare_nyud2", "--downloads", downloads, "-o", root, "--quiet", "--no-checksums")
     assert gone.status == 2 and "nyu_depth_v2_labeled.mat (NYUD2, 1449 labelled frames; http" in gone.stderr
