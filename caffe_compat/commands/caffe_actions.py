@@ -209,8 +209,8 @@ def _engine(options: CaffeOptions, phase: str, weights: Sequence[str]) -> BlobNe
     if options.iterations < 0:
         raise UsageError(f"--iterations is {options.iterations}, expected 0 or more")
     if device.type == "cuda":
-        log.info(f"Use GPU with device ID {device.index}", "caffe.cpp:279")
-        log.info(f"GPU device name: {torch.cuda.get_device_name(device)}", "caffe.cpp:282")
+        log.info(f"Use GPU with device ID {device.index}", "caffe.cpp:275")
+        log.info(f"GPU device name: {torch.cuda.get_device_name(device)}", "caffe.cpp:279")
     else:
         log.info("Use CPU.", "caffe.cpp:284")
     stages = stages_flag(options.stage)

@@ -63,9 +63,9 @@ def train(options: TrainOptions) -> int:
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
     solver = _build(options)
     if options.snapshot:
-        log.info(f"Resuming from {options.snapshot}", "caffe.cpp:241")
+        log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)
-    log.info("Starting Optimization", "caffe.cpp:251")
+    log.info("Starting Optimization", "caffe.cpp:248")
     with in_file(options.solver), handler, _progress(solver):
         solver.poll = handler.poll
         solver.solve()
@@ -120,11 +120,11 @@ def _device(gpu: int | None, param: caffe_pb2.SolverParameter) -> torch.device:
         try:
             device = choose(param.device_id, "solver_mode: GPU")
         except UsageError as error:
-            log.warning(f"{error}", "caffe.cpp:213")
+            log.warning(f"{error}", "caffe.cpp:218")
         else:
-            log.info(f"Using GPUs {param.device_id}", "caffe.cpp:213")
+            log.info(f"Using GPUs {param.device_id}", "caffe.cpp:218")
     if device.type == "cpu":
-        log.info("Use CPU.", "caffe.cpp:217")
+        log.info("Use CPU.", "caffe.cpp:211")
     return device
 
 

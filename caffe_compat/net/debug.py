@@ -50,12 +50,12 @@ class DebugInfo(Observer):
             log.info(
                 f"    [Forward] Layer {node.name}, top blob {engine.names[blob]} "
                 f"data: {_mean_abs(engine.blobs[blob].tensor)}",
-                "net.cpp:586",
+                "net.cpp:591",
             )
         for index, parameter in enumerate(node.layer.blobs):
             log.info(
                 f"    [Forward] Layer {node.name}, param blob {_param_name(node, index)} data: {_mean_abs(parameter)}",
-                "net.cpp:595",
+                "net.cpp:603",
             )
 
     def after_backward(self, number: int) -> None:
@@ -68,13 +68,13 @@ class DebugInfo(Observer):
                 log.info(
                     f"    [Backward] Layer {node.name}, bottom blob {engine.names[blob]} "
                     f"diff: {_mean_abs(engine.blobs[blob].gradient)}",
-                    "net.cpp:609",
+                    "net.cpp:619",
                 )
         for index, (parameter, wanted) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
             if wanted:
                 log.info(
                     f"    [Backward] Layer {node.name}, param blob {index} diff: {_mean_abs(parameter.grad)}",
-                    "net.cpp:618",
+                    "net.cpp:630",
                 )
 
     def after_backward_pass(self) -> None:
@@ -90,7 +90,7 @@ class DebugInfo(Observer):
         log.error(
             f"    [Backward] All net params (data, diff): L1 norm = ({one[0]}, {one[1]}); "
             f"L2 norm = ({two[0]}, {two[1]})",
-            "net.cpp:545",
+            "net.cpp:719",
         )
 
 
@@ -124,7 +124,7 @@ def log_structure(net: Net) -> None:
                 log.info(
                     f"Sharing parameters '{_param_name(node, index)}' owned by layer '{owner.layer}', param index "
                     f"{owner.index}",
-                    "net.cpp:489",
+                    "net.cpp:465",
                 )
     for node in reversed(net.nodes):
         if node.needs_backward:

@@ -14,7 +14,7 @@ __all__ = ["Held", "check_fit"]
 PathLike = str | os.PathLike[str]
 Held = Mapping[str, Collection[int]]
 """By layer name, the numbers of the blobs that a file has."""
-SOURCE = "net.cpp:743"
+SOURCE = "net.cpp:744"
 
 
 def check_fit(plan: Plan, net_name: str, held: Sequence[tuple[PathLike, Held]], strict: bool = True) -> None:

@@ -52,7 +52,7 @@ def learning_rate(param: Any, iteration: int, current_step: int) -> tuple[float,
         steps = param.stepvalue
         if current_step < len(steps) and iteration >= steps[current_step]:
             current_step += 1
-            log.info(f"MultiStep Status: Iteration {iteration}, step = {current_step}", "sgd_solver.cpp:52")
+            log.info(f"MultiStep Status: Iteration {iteration}, step = {current_step}", "sgd_solver.cpp:46")
         return base * _power(gamma, current_step), current_step
     if policy == "poly":
         share = 1 - iteration / param.max_iter if param.max_iter else math.nan

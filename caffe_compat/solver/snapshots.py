@@ -60,7 +60,7 @@ def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:
         hdf5.write_state_hdf5(path, replace(state, learned_net=model))
     else:
         model, path = f"{stem}.caffemodel", f"{stem}.solverstate"
-        log.info(f"Snapshotting to binary proto file {model}", "solver.cpp:448")
+        log.info(f"Snapshotting to binary proto file {model}", "solver.cpp:447")
         net.save(model, param.snapshot_diff)
         log.info(f"Snapshotting solver state to binary proto file {path}", "sgd_solver.cpp:273")
         write_state(path, replace(state, learned_net=model))

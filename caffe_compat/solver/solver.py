@@ -70,7 +70,7 @@ class Solver:
         self.param = param
         check_solver(param)
         self.check()
-        log.info("Initializing solver from parameters: \n" + text.format(param), "solver.cpp:45")
+        log.info("Initializing solver from parameters: \n" + text.format(param), "solver.cpp:44")
         nets = solver_nets(param)
         snapshots.check_prefix(param)
         self.device = torch.device(device or "cpu")
@@ -105,7 +105,7 @@ class Solver:
         self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
         self.on_start: list[Callable[[], Any]] = []
         self.on_gradients_ready: list[Callable[[], Any]] = []
-        log.info("Solver scaffolding done.", "solver.cpp:57")
+        log.info("Solver scaffolding done.", "solver.cpp:56")
 
     def _build(self, description: NetDescription, filled: dict[str, set[int]]) -> Net:
         net = Net(description, filled).to(self.device)
@@ -154,11 +154,11 @@ class Solver:
         Raises:
             SolverError: another run is writing snapshots of the same prefix.
         """
-        log.info(f"Solving {self.net.description.name}", "solver.cpp:273")
-        log.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:274")
+        log.info(f"Solving {self.net.description.name}", "solver.cpp:272")
+        log.info(f"Learning Rate Policy: {self.param.lr_policy}", "solver.cpp:273")
         self.stopped_early = False
         if resume is not None:
-            log.info(f"Restoring previous solver status from {resume}", "solver.cpp:280")
+            log.info(f"Restoring previous solver status from {resume}", "solver.cpp:279")
             self.restore(resume)
         start, param = self.iter, self.param
         with self._alone(param.snapshot or param.snapshot_after_train):
@@ -166,7 +166,7 @@ class Solver:
             if param.snapshot_after_train and (not param.snapshot or self.iter % param.snapshot):
                 self.snapshot()
         if self.stopped_early:
-            log.info("Optimization stopped early.", "solver.cpp:295")
+            log.info("Optimization stopped early.", "solver.cpp:294")
             return
         if param.display and self.iter % param.display == 0:
             self._random.turn_to(self.iter)
@@ -306,18 +306,18 @@ class Solver:
         return results
 
     def _test(self, index: int, engine: BlobNet) -> dict[str, Any] | None:
-        log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:331")
+        log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:330")
         engine.net.share_with(self.net)
         self._random.turn_to(("test", index, self.iter))
         with self._random.use():
             scores = score(engine, self.param.test_iter[index], self._goes_on)
         if not scores.complete:
-            log.info("Test interrupted.", "solver.cpp:365")
+            log.info("Test interrupted.", "solver.cpp:379")
             return None
         if self.param.test_compute_loss:
-            log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:371")
+            log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:384")
         for number, line in enumerate(output_lines(engine, scores.means())):
-            log.info(f"    Test net output #{number}: {line}", "solver.cpp:398")
+            log.info(f"    Test net output #{number}: {line}", "solver.cpp:397")
         return scores.named()
 
     def _goes_on(self) -> bool:
@@ -382,4 +382,4 @@ class Solver:
 
 def _copy(file: str, net: Net) -> None:
     for name in net.copy_from(file):
-        log.info(f"Ignoring source layer {name}", "net.cpp:743")
+        log.info(f"Ignoring source layer {name}", "net.cpp:744")

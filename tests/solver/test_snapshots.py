@@ -91,7 +91,7 @@ def test_lines_of_snapshots(tmp_path: Path, caplog: pytest.LogCaptureFixture, fo
         ]
     else:
         assert found == [
-            f"solver.cpp:448] Snapshotting to binary proto file {tmp_path}/s_iter_1.caffemodel",
+            f"solver.cpp:447] Snapshotting to binary proto file {tmp_path}/s_iter_1.caffemodel",
             f"sgd_solver.cpp:273] Snapshotting solver state to binary proto file {tmp_path}/s_iter_1.solverstate",
             "sgd_solver.cpp:318] SGDSolver: restoring history",
             "sgd_solver.cpp:318] SGDSolver: restoring history",
