@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import mmap
 import os
@@ -123,13 +124,21 @@ def refuse_virtual(path: PathLike) -> None:
     ``GCOL``.  Weights have no global heap.
     """
     with open_existing(path) as stream:
-        if not os.fstat(stream.fileno()).st_size:
-            return
+        status = os.fstat(stream.fileno())
+    if _has_virtual(os.path.abspath(path), (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)):
+        raise ModelFileError(f"{os.fspath(path)}: has a virtual dataset, whose numbers are in another file")
+
+
+@functools.lru_cache(maxsize=64)
+def _has_virtual(path: str, stamp: tuple[int, ...]) -> bool:
+    """Looks through the whole file, so once for each."""
+    with open_existing(path) as stream:
+        if not stamp[2]:
+            return False
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
             base = max(data.find(_SIGNATURE), 0)
             heaps = {(found.start() - base).to_bytes(8, "little") for found in re.finditer(b"GCOL", data)}
-            if heaps and any(found[1] in heaps for found in re.finditer(rb"(?s)\x03(?=(.{8}))", data)):
-                raise ModelFileError(f"{os.fspath(path)}: has a virtual dataset, whose numbers are in another file")
+            return bool(heaps) and any(found[1] in heaps for found in re.finditer(rb"(?s)\x03(?=(.{8}))", data))
 
 
 def child(parent: Any, name: str, kind: str, path: PathLike) -> Any:
