@@ -9,8 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caffe_compat.depth import CAMERAS, Camera
-    from caffe_compat.depth.hha import hha  # not from depth: mypy takes that for the module
+    from caffe_compat.depth import CAMERAS, Camera, hha
     from caffe_compat.errors import CaffeCompatError
     from caffe_compat.net import BlobNet, Net, load_description, load_net
     from caffe_compat.onnx import export_onnx, verify_onnx

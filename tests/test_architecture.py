@@ -41,7 +41,7 @@ TO_GO = {
     ("datasets/pairs.py", "layers/data/lists.py"),
     ("solver/solver.py", "solver/snapshots.py"),
 }
-SLOW_HELP = ("make_disparity", "make_hha", "make_scenes", "make_transfer", "show_depth")
+SLOW_HELP = ("make_transfer",)
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 

@@ -6,33 +6,18 @@ import argparse
 import warnings
 from pathlib import Path
 
-from caffe_compat.commands.depth_images import (
-    FILE_ARGUMENTS,
-    add_file_arguments,
-    add_hole_arguments,
-    file_camera,
-    file_form,
-)
+from caffe_compat.commands.depth_arguments import FILE_ARGUMENTS
+from caffe_compat.commands.depth_images import file_camera, file_form
 from caffe_compat.datasets.labelled import LabelledSource
 from caffe_compat.depth.camera import CAMERAS, Camera
-from caffe_compat.depth.hha import hha
+from caffe_compat.depth.hha_image import hha
 from caffe_compat.depth.modalities import Options, fill_reading
 from caffe_compat.depth.show import draw_frame, save_figure, summarize
 from caffe_compat.depth.sources import FileSource
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.frames import Source
 
-__all__ = ["add_arguments", "show_depth"]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments, named as make_hha's."""
-    parser.add_argument("depth", help="depth file (png, pgm, tiff, npy), or NYUD2's labelled .mat")
-    parser.add_argument("-o", "--output", required=True, help="png to write")
-    parser.add_argument("--frame", type=int, metavar="N", help="number of the frame in the .mat, 5001 to 6449")
-    add_file_arguments(parser, "hha")
-    add_hole_arguments(parser)
-    parser.add_argument("--title", help="stands above the picture (default: the file's name)")
+__all__ = ["show_depth"]
 
 
 def show_depth(arguments: argparse.Namespace) -> list[str]:

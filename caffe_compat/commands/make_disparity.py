@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.depth_arguments import add_arguments
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Where the depth is, what is made of it and where it goes."""
-    from caffe_compat.commands.depth_images import add_arguments
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, "disparity")
     return parser

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from caffe_compat.errors import UsageError
 from caffe_compat.frames import map_jobs
-from caffe_compat.scenes import CLASSES, Settings, frame_specs, open_root, write_frame, write_lists
+from caffe_compat.scenes.settings import Settings, frame_specs
+from caffe_compat.scenes.solids import CLASSES
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,6 +37,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Draw what is missing."""
     args = make_parser().parse_args(argv)
+    from caffe_compat.scenes.dataset import open_root, write_frame, write_lists
+
     if args.workers < 1:
         raise UsageError(f"--workers is {args.workers}, expected at least 1")
     settings = Settings(args.train, args.pairs, args.val, args.test, args.seed, args.width, args.height)

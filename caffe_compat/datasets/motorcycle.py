@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from caffe_compat.depth.camera import Camera
-from caffe_compat.depth.disparity import depth_from_disparity
+from caffe_compat.depth.disparity_image import depth_from_disparity
 from caffe_compat.depth.io import write_depth
 from caffe_compat.depth.modalities import Options
 from caffe_compat.depth.sources import Reading

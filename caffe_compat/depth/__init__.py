@@ -1,13 +1,23 @@
-"""Depth as an image: HHA, disparity, and the depth data they are made of."""
+"""Depth as an image: HHA, disparity, and the depth data they are made of.
 
-from caffe_compat.depth.camera import CAMERAS, Camera
-from caffe_compat.depth.disparity import ClipWarning, depth_from_disparity, disparity, scale_for
-from caffe_compat.depth.fill import complete
-from caffe_compat.depth.hha import HHA, hha
-from caffe_compat.depth.io import DepthFormat, detect_units, read_depth, read_nyud2_codes
-from caffe_compat.depth.modalities import DepthEncoder, Options
-from caffe_compat.depth.register import register, register_nyud2, undistort
-from caffe_compat.depth.sources import FileSource, Reading
+Names are loaded on first use, so that cameras and formats are at hand without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffe_compat.depth.camera import CAMERAS, Camera
+    from caffe_compat.depth.disparity_image import depth_from_disparity, disparity
+    from caffe_compat.depth.fill import complete
+    from caffe_compat.depth.hha_image import HHA, hha
+    from caffe_compat.depth.io import DepthFormat, detect_units, read_depth, read_nyud2_codes
+    from caffe_compat.depth.modalities import DepthEncoder, Options
+    from caffe_compat.depth.registration import register, register_nyud2, undistort
+    from caffe_compat.depth.scale import ClipWarning, scale_for
+    from caffe_compat.depth.sources import FileSource, Reading
 
 __all__ = [
     "CAMERAS",
@@ -31,3 +41,32 @@ __all__ = [
     "scale_for",
     "undistort",
 ]
+
+_HOMES = {  # no module has the name of a function: importing it would put it in the function's place
+    "CAMERAS": "camera",
+    "HHA": "hha_image",
+    "Camera": "camera",
+    "ClipWarning": "scale",
+    "DepthEncoder": "modalities",
+    "DepthFormat": "io",
+    "FileSource": "sources",
+    "Options": "modalities",
+    "Reading": "sources",
+    "complete": "fill",
+    "depth_from_disparity": "disparity_image",
+    "detect_units": "io",
+    "disparity": "disparity_image",
+    "hha": "hha_image",
+    "read_depth": "io",
+    "read_nyud2_codes": "io",
+    "register": "registration",
+    "register_nyud2": "registration",
+    "scale_for": "scale",
+    "undistort": "registration",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'caffe_compat.depth' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"caffe_compat.depth.{_HOMES[name]}"), name)

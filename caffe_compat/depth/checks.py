@@ -10,14 +10,10 @@ import torch
 from torch import Tensor
 
 from caffe_compat.depth.camera import CAMERAS, Camera
+from caffe_compat.depth.io import FARTHEST_METRES, NEAREST_METRES
 from caffe_compat.errors import DataError, nearest
 
-__all__ = ["FARTHEST_METRES", "NEAREST_METRES", "check_depth", "check_range", "resolve_camera"]
-
-NEAREST_METRES = 0.05
-"""A frame that lies wholly nearer than this is not in metres."""
-FARTHEST_METRES = 20.0
-"""A frame that lies wholly farther than this is not in metres."""
+__all__ = ["check_depth", "check_range", "resolve_camera"]
 
 
 def resolve_camera(camera: Camera | str | None) -> Camera:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from scipy import sparse
-from scipy.ndimage import distance_transform_edt
-from scipy.sparse.linalg import spsolve
 
 from caffe_compat.errors import DataError
 
@@ -67,12 +64,17 @@ def complete(
 
 
 def _nearest(depth: np.ndarray, hole: np.ndarray) -> np.ndarray:
+    from scipy.ndimage import distance_transform_edt  # here and below: the names of the methods come without SciPy
+
     rows, columns = distance_transform_edt(hole, return_distances=False, return_indices=True)
     return np.asarray(depth[rows, columns])
 
 
 def _colorization(depth: np.ndarray, hole: np.ndarray, color: np.ndarray) -> np.ndarray:
     """Each pixel equals the weighted mean of its 3 x 3 neighbours, weights by likeness of grey value."""
+    from scipy import sparse
+    from scipy.sparse.linalg import spsolve
+
     grey = color.astype(np.float64) / 255
     if grey.ndim == 3:
         grey = grey @ np.array([0.299, 0.587, 0.114])

@@ -13,13 +13,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from caffe_compat.depth.checks import FARTHEST_METRES, NEAREST_METRES
 from caffe_compat.errors import DataError, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.frames.png import UNREADABLE, write_png
 
 __all__ = [
     "ENCODINGS",
+    "FARTHEST_METRES",
+    "NEAREST_METRES",
     "DepthFormat",
     "Encoding",
     "detect_units",
@@ -33,6 +34,10 @@ __all__ = [
 
 Encoding = Literal["plain", "sun", "nyud2_raw"]
 ENCODINGS = ("plain", "sun", "nyud2_raw")
+NEAREST_METRES = 0.05
+"""A frame that lies wholly nearer than this is not in metres."""
+FARTHEST_METRES = 20.0
+"""A frame that lies wholly farther than this is not in metres."""
 _LOSSY = ("JPEG", "MPO", "WEBP")
 SUN_FARTHEST = 8.0
 NYUD2_FARTHEST = 10.0

@@ -13,9 +13,10 @@ import torch
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import resolve_camera
-from caffe_compat.depth.disparity import DISPARITY_SCALE, check_scale, disparity
+from caffe_compat.depth.disparity_image import disparity
 from caffe_compat.depth.fill import complete
-from caffe_compat.depth.hha import hha
+from caffe_compat.depth.hha_image import hha
+from caffe_compat.depth.scale import DISPARITY_SCALE, check_scale
 from caffe_compat.depth.sources import Reading
 from caffe_compat.errors import UsageError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from caffe_compat.depth.io import DepthFormat, read_color, read_depth, read_nyud2_codes
-from caffe_compat.depth.register import register_nyud2
+from caffe_compat.depth.registration import register_nyud2
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.stamps import file_digest
 

@@ -1,16 +1,17 @@
-"""Drawn indoor scenes: a small labelled RGB + depth data set made on the spot, in NYUD2's layout."""
+"""Drawn indoor scenes: a small labelled RGB + depth data set made on the spot, in NYUD2's layout.
 
-from caffe_compat.scenes.dataset import (
-    FrameSpec,
-    Settings,
-    draw,
-    encode,
-    frame_specs,
-    open_root,
-    write_frame,
-    write_lists,
-)
-from caffe_compat.scenes.solids import CLASSES
+Names are loaded on first use, so that the settings are at hand without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from caffe_compat.scenes.dataset import draw, encode, open_root, write_frame, write_lists
+    from caffe_compat.scenes.settings import FrameSpec, Settings, frame_specs
+    from caffe_compat.scenes.solids import CLASSES
 
 __all__ = [
     "CLASSES",
@@ -23,3 +24,21 @@ __all__ = [
     "write_frame",
     "write_lists",
 ]
+
+_HOMES = {
+    "CLASSES": "solids",
+    "FrameSpec": "settings",
+    "Settings": "settings",
+    "draw": "dataset",
+    "encode": "dataset",
+    "frame_specs": "settings",
+    "open_root": "dataset",
+    "write_frame": "dataset",
+    "write_lists": "dataset",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'caffe_compat.scenes' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"caffe_compat.scenes.{_HOMES[name]}"), name)

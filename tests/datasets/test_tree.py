@@ -5,11 +5,11 @@ import pytest
 from nyud2_files import NAMES, cell, label_frame, lengths, truncated, write_v73
 from scipy.io import loadmat, savemat
 
+from caffe_compat import scenes
 from caffe_compat.datasets.boxes import boxes_from_labels, boxes_from_segmentation
 from caffe_compat.datasets.nyud2 import CLASSES
 from caffe_compat.datasets.tree import NYUD2Tree, check_splits
 from caffe_compat.errors import DataError, MissingFileError, UsageError
-from caffe_compat.scenes import dataset
 
 SPLITS = {"train": [5003, 5001], "val": [5006], "trainval": [5001, 5003, 5006], "test": [5002, 6449]}
 
@@ -177,17 +177,17 @@ def test_check(tmp_path):
 
 def test_reads_drawn_scenes(tmp_path):
     """The generator of drawn scenes writes the same layout."""
-    settings = dataset.Settings(train=1, pairs=1, val=1, test=1, width=64, height=48)
-    specs = dataset.frame_specs(settings)
-    assert all(dataset.write_frame(tmp_path, settings, spec) for spec in specs)
-    dataset.write_lists(tmp_path, settings)
+    settings = scenes.Settings(train=1, pairs=1, val=1, test=1, width=64, height=48)
+    specs = scenes.frame_specs(settings)
+    assert all(scenes.write_frame(tmp_path, settings, spec) for spec in specs)
+    scenes.write_lists(tmp_path, settings)
     tree = NYUD2Tree(tmp_path)
     splits = tree.splits()
     assert splits == {"train": [5001], "val": [5003], "trainval": [5001, 5003], "test": [5004], "pairs": [5002]}
     tree.check("test", "images+hha+depth+rawdepth")
-    truth = tree.ground_truth(5004, dataset.CLASSES)
-    assert truth.names == [dataset.CLASSES[specs[3].label]]
-    frame, _ = dataset.draw(settings, specs[3])
+    truth = tree.ground_truth(5004, scenes.CLASSES)
+    assert truth.names == [scenes.CLASSES[specs[3].label]]
+    frame, _ = scenes.draw(settings, specs[3])
     rows, columns = np.nonzero(frame.mask)
     assert truth.boxes.tolist() == [[columns.min(), rows.min(), columns.max(), rows.max()]]
     assert truth.size == (48, 64)

@@ -21,7 +21,8 @@ from torch.nn.functional import pad
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import check_depth, resolve_camera
-from caffe_compat.depth.disparity import encode_disparity, resolve_scale, round_to_uint8, warn_clipped
+from caffe_compat.depth.disparity_image import encode_disparity, round_to_uint8, warn_clipped
+from caffe_compat.depth.scale import resolve_scale
 from caffe_compat.depth.tiles import image_tiles, spans
 
 __all__ = ["HHA", "hha"]
