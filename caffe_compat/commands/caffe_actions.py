@@ -20,6 +20,7 @@ from caffe_compat.errors import UsageError
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.net.plan import with_all_parameters
+from caffe_compat.proto.schema import PHASES
 from caffe_compat.pycaffe import install
 from caffe_compat.solver.scores import output_lines, outputs, score
 
@@ -119,7 +120,7 @@ def benchmark(options: CaffeOptions) -> int:
     """
     if not options.model:
         raise UsageError("--model is needed: a net definition to time")
-    if options.phase not in ("", "TRAIN", "TEST"):
+    if options.phase not in ("", *PHASES):
         raise UsageError(f"--phase is '{options.phase}', expected TRAIN or TEST")
     engine = _engine(options, options.phase or "TRAIN", [])
     engine.net.plan = with_all_parameters(engine.net.plan)

@@ -12,13 +12,14 @@ import argparse
 from caffe_compat.commands.flags import shape_flag, stages_flag
 from caffe_compat.commands.net_table import FORMATS, describe
 from caffe_compat.errors import printable
+from caffe_compat.proto.schema import PHASES
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Which net, in which state, and how to show it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="net definition (prototxt)")
-    parser.add_argument("--phase", default="TEST", choices=("TRAIN", "TEST"), help="(default TEST)")
+    parser.add_argument("--phase", default="TEST", choices=PHASES, help="(default TEST)")
     parser.add_argument("--level", type=int, default=0, help="level of the net's state")
     parser.add_argument("--stage", default="", help="stages of the net's state, separated by commas")
     parser.add_argument(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.proto import read_net
+from caffe_compat.proto.schema import PHASES
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -16,9 +17,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("input", help="net definition (prototxt)")
     parser.add_argument("output", help="image to write; its ending says the type")
     parser.add_argument("--rankdir", default="LR", choices=("LR", "RL", "TB", "BT"), help="direction (default LR)")
-    parser.add_argument(
-        "--phase", default="ALL", choices=("TRAIN", "TEST", "ALL"), help="layers of which phase (default ALL)"
-    )
+    parser.add_argument("--phase", default="ALL", choices=(*PHASES, "ALL"), help="layers of which phase (default ALL)")
     parser.add_argument("--display_lrm", action="store_true", help="show learning rate multipliers")
     return parser
 

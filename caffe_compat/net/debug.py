@@ -16,6 +16,7 @@ from caffe_compat.net.net import Net
 from caffe_compat.net.observers import Observer
 from caffe_compat.net.plan import Node
 from caffe_compat.proto import caffe_pb2, text
+from caffe_compat.proto.schema import PHASES
 
 __all__ = ["DebugInfo", "log_structure", "memory_required"]
 
@@ -106,7 +107,7 @@ def log_structure(net: Net) -> None:
         return
     message = caffe_pb2.NetParameter(name=net.description.name)
     state = net.description.state
-    message.state.phase = ("TRAIN", "TEST").index(state.phase)
+    message.state.phase = PHASES.index(state.phase)
     message.state.level = state.level
     message.state.stage.extend(state.stages)
     message.layer.extend(node.description.message for node in net.nodes if node.type != "Split")

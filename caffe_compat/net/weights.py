@@ -18,6 +18,7 @@ from caffe_compat.net.plan import Node, Plan
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto import weights as binary
 from caffe_compat.proto.blob import read_all
+from caffe_compat.proto.schema import PHASES
 
 __all__ = ["blobs_in", "copy_from", "is_nothing", "save", "save_hdf5", "share"]
 
@@ -163,7 +164,7 @@ def _message(node: Node) -> Any:
     message.top.extend(node.description.tops)
     weights = node.description.loss_weights or ((node.loss_weights[0],) if node.layer.default_loss_weight else ())
     message.loss_weight.extend(weights)
-    message.phase = ("TRAIN", "TEST").index(node.description.phase)
+    message.phase = PHASES.index(node.description.phase)
     for parameter in node.layer.blobs[len(message.param) :] if node.type == "BatchNorm" else ():
         del parameter
         message.param.add(lr_mult=0.0)
