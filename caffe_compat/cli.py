@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 
+from caffe_compat import memory
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.python_policy import allow_python_layers
 
 __all__ = ["run"]
 
 NO_PYTHON_LAYERS = "--no-python-layers"
+NO_LIMITS = "--no-limits"
 
 # Read when torch is loaded, after this module.  OpenMP threads that wait by spinning make an operation many times
 # slower where other processes use the cores too.
@@ -28,12 +30,15 @@ def run(main: Callable[[list[str] | None], int | None]) -> int:
     Any other exception is a mistake in the program and keeps its traceback.
 
     Every tool also takes ``--no-python-layers``: nets with Python layers, which run code that the prototxt names, are
-    refused then.
+    refused then; and ``--no-limits``: files that claim far more than they hold are read all the same.
     """
     try:
         if NO_PYTHON_LAYERS in sys.argv[1:]:
             sys.argv.remove(NO_PYTHON_LAYERS)
             allow_python_layers(False)
+        if NO_LIMITS in sys.argv[1:]:
+            sys.argv.remove(NO_LIMITS)
+            memory.lift_limits()
         return main(None) or 0
     except CaffeCompatError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["NO_LIMITS", "SMALL", "available_memory", "human_size", "limits_apply", "populate"]
+__all__ = ["LIFT", "NO_LIMITS", "SMALL", "available_memory", "human_size", "lift_limits", "limits_apply", "populate"]
 
 NO_LIMITS = "CAFFE_COMPAT_NO_LIMITS"
+LIFT = f"--no-limits ({NO_LIMITS}=1)"
+"""What lifts the limits, for messages."""
 _MADV_POPULATE_WRITE = 23
 
 SMALL = 64 << 20
@@ -30,9 +32,15 @@ _CGROUPS = (
 def limits_apply() -> bool:
     """Whether a file that claims far more than it holds is refused.
 
-    The environment variable ``CAFFE_COMPAT_NO_LIMITS=1`` lifts these limits, for files that are trusted.
+    For files that are trusted the environment variable ``CAFFE_COMPAT_NO_LIMITS=1``, :func:`lift_limits` and
+    ``--no-limits`` of every tool lift these limits.
     """
     return os.environ.get(NO_LIMITS, "") in ("", "0")
+
+
+def lift_limits() -> None:
+    """Lift the limits for this process and those that it starts; see :func:`limits_apply`."""
+    os.environ[NO_LIMITS] = "1"
 
 
 def available_memory() -> int:

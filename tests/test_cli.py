@@ -8,6 +8,7 @@ import pytest
 
 from caffe_compat import cli
 from caffe_compat.errors import CaffeCompatError
+from caffe_compat.memory import limits_apply
 from caffe_compat.python_policy import allow_python_layers
 
 NET = """
@@ -45,3 +46,17 @@ def test_exit_status(error, status, capfd):
     assert cli.run(main) == status
     if status == 2:
         assert capfd.readouterr().err == "error: a b\n"
+
+
+def test_no_limits(monkeypatch):
+    monkeypatch.setenv("CAFFE_COMPAT_NO_LIMITS", "")
+    seen = []
+
+    def main(argv):
+        seen.append((limits_apply(), sys.argv[1:]))
+
+    monkeypatch.setattr(sys, "argv", ["tool", "rest"])
+    cli.run(main)
+    monkeypatch.setattr(sys, "argv", ["tool", "--no-limits", "rest"])
+    cli.run(main)
+    assert seen == [(True, ["rest"]), (False, ["rest"])]

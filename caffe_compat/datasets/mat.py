@@ -32,7 +32,7 @@ from scipy.sparse import issparse
 from caffe_compat.datasets.mat_proof import prove_v5
 from caffe_compat.errors import DataError, ModelFileError, nearest, one_line
 from caffe_compat.files import atomic_write, open_existing
-from caffe_compat.memory import NO_LIMITS, limits_apply
+from caffe_compat.memory import LIFT, limits_apply
 from caffe_compat.proto.hdf5_file import disproportion, is_stored, refuse_virtual
 
 __all__ = ["check_stored", "node_v73", "open_v73", "read_mat", "read_v73", "write_mat"]
@@ -321,7 +321,7 @@ def check_stored(node: h5py.Dataset) -> None:
     if node.shape is None or not is_stored(node):
         raise ValueError(f"'{node.name}' claims the shape {node.shape}, but its numbers are not stored")
     if limits_apply() and (problem := disproportion(node)):
-        raise ValueError(f"'{node.name}': {problem}; if the file can be trusted, {NO_LIMITS}=1 reads it all the same")
+        raise ValueError(f"'{node.name}': {problem}; if the file can be trusted, {LIFT} reads it all the same")
 
 
 def _empty(kind: str, shape: tuple[int, ...]) -> Any:

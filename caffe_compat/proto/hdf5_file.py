@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from caffe_compat.errors import ModelFileError, WriteError
 from caffe_compat.files import atomic_write, open_existing
-from caffe_compat.memory import NO_LIMITS, SMALL, available_memory, human_size, limits_apply
+from caffe_compat.memory import LIFT, SMALL, available_memory, human_size, limits_apply
 from caffe_compat.proto.wire import MAX_AXES, MAX_COUNT
 
 __all__ = ["checked_dataset", "child", "create_hdf5", "disproportion", "is_stored", "open_hdf5", "refuse_virtual"]
@@ -185,7 +185,7 @@ def checked_dataset(parent: Any, name: str, path: PathLike, kinds: str = "f") ->
     if not is_stored(dataset):
         raise ModelFileError(f"{where} claims shape {dataset.shape}, but its numbers are not stored")
     if limits_apply() and (problem := disproportion(dataset)):
-        raise ModelFileError(f"{where}: {problem}; if the file can be trusted, {NO_LIMITS}=1 reads it all the same")
+        raise ModelFileError(f"{where}: {problem}; if the file can be trusted, {LIFT} reads it all the same")
     if 4 * dataset.size > SMALL and 4 * dataset.size > (left := available_memory()):
         needed, free = human_size(4 * dataset.size), human_size(left)
         raise ModelFileError(f"{where} of shape {dataset.shape} needs {needed}, {free} of memory are free")
