@@ -5,8 +5,9 @@ Names are loaded on first use, so that importing a part of the package does not 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffe_compat.lazy import first_use
 
 if TYPE_CHECKING:
     from caffe_compat.depth import CAMERAS, Camera, hha
@@ -45,8 +46,4 @@ _HOMES = {
     "verify_onnx": "onnx",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'caffe_compat' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"caffe_compat.{_HOMES[name]}"), name)
+__getattr__ = first_use(__name__, _HOMES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from caffe_compat.errors import MissingFileError
 
-__all__ = ["data_folder", "prototxt", "root"]
+__all__ = ["data_folder", "program", "prototxt", "root"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -32,3 +32,9 @@ def data_folder() -> Path:
     """Where data sets go by default: ``data/`` of the checkout, or of the current folder where there is none."""
     folder = root() / "data"
     return folder if folder.is_dir() else Path("data")
+
+
+def program(name: str) -> str:
+    """How a command is called here: by its file in the checkout's ``tools/``, else as a part of the package."""
+    tool = Path("tools", f"{name}.py")
+    return tool.as_posix() if (root() / tool).is_file() else f"python -m caffe_compat {name}"

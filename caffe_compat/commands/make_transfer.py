@@ -5,7 +5,7 @@
 
 The student learns, on images of another modality, to have the teacher's feature.  Written are train_val.prototxt,
 solver.prototxt, student_deploy.prototxt (the student with its adaptation), and for one feature also
-franken_deploy.prototxt (the student below, the teacher above) with surgery.json for tools/net_surgery.py.
+franken_deploy.prototxt (the student below, the teacher above) with surgery.json for net_surgery.
 Paths in these files are relative to the folder that the tools are run from.
 """
 

@@ -1,16 +1,19 @@
-"""The command lines of ``tools/make_transfer.py`` and ``tools/measure_scale.py``."""
+"""The command lines of ``make_transfer`` and ``measure_scale``."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
-from caffe_compat.transfer.files import Schedule, Written, write_transfer
-from caffe_compat.transfer.recipe import MEANS, Recipe, Transfer
+from caffe_compat.resources import program
+from caffe_compat.transfer.recipe import MEANS, Recipe, Schedule
+
+if TYPE_CHECKING:
+    from caffe_compat.transfer.files import Written
 
 __all__ = ["add_transfer_arguments", "make_transfer", "measure_scale"]
 
@@ -60,7 +63,7 @@ def _add_loss(group: Any) -> None:
     add("--measure-count", type=int, default=200, help="at most so many images (%(default)s)")
     add_gpu(group, "measure")
     add("--mean-norm", nargs="+", type=float, default=[], help="the mean norm(s) instead, one per layer")
-    add("--scale", type=float, help="factor on the teacher's feature (tools/measure_scale.py)")
+    add("--scale", type=float, help="factor on the teacher's feature (measure_scale finds it)")
     add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
     add(
         "--alpha", type=float, default=1.0, help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU"
@@ -90,6 +93,9 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     Raises:
         CaffeCompatError: naming the option, file, blob or layer that is wrong.
     """
+    from caffe_compat.transfer.features import Transfer
+    from caffe_compat.transfer.files import write_transfer
+
     if arguments.measure:
         arguments.mean_norm = _measured(arguments)
         arguments.measure = None
@@ -110,7 +116,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
 
 def command_line(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     """The shortest command that means the same, with what was measured as numbers."""
-    words = ["tools/make_transfer.py"]
+    words = shlex.split(program("make_transfer"))
     for name, value in vars(arguments).items():
         if value is None or value == parser.get_default(name) or name in ("measure", "measure_count", "gpu"):
             continue

@@ -5,8 +5,9 @@ Names are loaded on first use, so that cameras and formats are at hand without t
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffe_compat.lazy import first_use
 
 if TYPE_CHECKING:
     from caffe_compat.depth.camera import CAMERAS, Camera
@@ -65,8 +66,4 @@ _HOMES = {  # no module has the name of a function: importing it would put it in
     "undistort": "registration",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'caffe_compat.depth' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"caffe_compat.depth.{_HOMES[name]}"), name)
+__getattr__ = first_use(__name__, _HOMES)

@@ -5,8 +5,9 @@ Names are loaded on first use, so importing the package costs nothing.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffe_compat.lazy import first_use
 
 if TYPE_CHECKING:
     from caffe_compat.proto.hdf5 import read_hdf5, read_state_hdf5, write_hdf5, write_state_hdf5
@@ -52,12 +53,8 @@ _HOMES = {
     "upgrade": ("upgrade_net", "upgrade_solver"),
     "weights": ("ModelFile", "ModelLayer", "is_hdf5", "read_blob_proto", "scan_weights", "write_weights"),
 }
-_HOME = {name: module for module, names in _HOMES.items() for name in names}
 _RENAMED = {"format_text": "format", "parse_text": "parse", "scan_weights": "scan", "write_weights": "write"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_HOME[name]}")
-    return getattr(module, _RENAMED.get(name, name))
+__getattr__ = first_use(
+    __name__, {name: f"{module}:{_RENAMED.get(name, name)}" for module, names in _HOMES.items() for name in names}
+)

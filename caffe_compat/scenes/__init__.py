@@ -5,8 +5,9 @@ Names are loaded on first use, so that the settings are at hand without torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from caffe_compat.lazy import first_use
 
 if TYPE_CHECKING:
     from caffe_compat.scenes.dataset import draw, encode, open_root, write_frame, write_lists
@@ -37,8 +38,4 @@ _HOMES = {
     "write_lists": "dataset",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'caffe_compat.scenes' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"caffe_compat.scenes.{_HOMES[name]}"), name)
+__getattr__ = first_use(__name__, _HOMES)

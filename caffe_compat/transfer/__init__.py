@@ -1,9 +1,20 @@
-"""Supervision transfer: recipes for any pair of nets, the scale of features, franken nets."""
+"""Supervision transfer: recipes for any pair of nets, the scale of features, franken nets.
 
-from caffe_compat.transfer.branch import Branch, read_branch
-from caffe_compat.transfer.files import Schedule, Written, write_transfer
-from caffe_compat.transfer.recipe import MEANS, Recipe, Transfer
-from caffe_compat.transfer.scale import NormReport, load_branch, measure_norms, read_image_names
+Names are loaded on first use, so that a recipe is at hand without torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffe_compat.lazy import first_use
+
+if TYPE_CHECKING:
+    from caffe_compat.transfer.branch import Branch, read_branch
+    from caffe_compat.transfer.features import Transfer
+    from caffe_compat.transfer.files import Written, write_transfer
+    from caffe_compat.transfer.recipe import MEANS, Recipe, Schedule
+    from caffe_compat.transfer.scale import NormReport, load_branch, measure_norms, read_image_names
 
 __all__ = [
     "MEANS",
@@ -19,3 +30,20 @@ __all__ = [
     "read_image_names",
     "write_transfer",
 ]
+
+_HOMES = {
+    "MEANS": "recipe",
+    "Branch": "branch",
+    "NormReport": "scale",
+    "Recipe": "recipe",
+    "Schedule": "recipe",
+    "Transfer": "features",
+    "Written": "files",
+    "load_branch": "scale",
+    "measure_norms": "scale",
+    "read_branch": "branch",
+    "read_image_names": "scale",
+    "write_transfer": "files",
+}
+
+__getattr__ = first_use(__name__, _HOMES)

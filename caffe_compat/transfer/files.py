@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,43 +12,12 @@ from typing import Any
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
 from caffe_compat.proto import caffe_pb2, format_text
+from caffe_compat.resources import program
+from caffe_compat.transfer.features import Transfer
 from caffe_compat.transfer.nets import Franken, TransferNets, compact
-from caffe_compat.transfer.recipe import Recipe, Transfer
+from caffe_compat.transfer.recipe import Recipe, Schedule
 
-__all__ = ["Schedule", "Written", "write_transfer"]
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """The solver's side.
-
-    Attributes:
-        max_iter, base_lr, momentum, weight_decay, snapshot, test_interval, display, random_seed: as in Caffe.
-        test_iter: validation pairs per test.
-        drops: fractions of max_iter after which the rate falls to a tenth.
-    """
-
-    max_iter: int = 100_000
-    base_lr: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
-    snapshot: int = 10_000
-    test_interval: int = 1000
-    test_iter: int = 100
-    display: int = 20
-    random_seed: int = 3
-    clip_gradients: float | None = None
-    drops: tuple[float, ...] = (0.3, 0.6, 0.9)
-
-    def __post_init__(self) -> None:
-        for name in ("max_iter", "base_lr", "test_interval", "test_iter"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a positive number")
-        if list(self.drops) != sorted(self.drops) or not all(0 < drop <= 1 for drop in self.drops):
-            raise UsageError(f"--drops is {list(self.drops)}, expected rising fractions of max-iter, 0 to 1")
-        for name in ("snapshot", "display", "momentum", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")
+__all__ = ["Written", "write_transfer"]
 
 
 @dataclass(frozen=True)
@@ -119,8 +89,6 @@ def _net_text(name: str, layers: Iterable[Any], comments: Mapping[str, str], hea
 
 
 def _wrap(text: str, width: int = 116) -> list[str]:
-    import textwrap
-
     return textwrap.wrap(text, width)
 
 
@@ -177,10 +145,10 @@ def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[st
 
 def _commands(recipe: Recipe, schedule: Schedule, folder: Path, surgery: bool) -> list[str]:
     weights = "" if recipe.teacher_weights else " --weights TEACHER.caffemodel"
-    commands = [f"tools/train_net.py --solver {folder / 'solver.prototxt'}{weights}"]
+    commands = [f"{program('train_net')} --solver {folder / 'solver.prototxt'}{weights}"]
     if surgery:
         commands.append(
-            f"tools/net_surgery.py --out_net_def {folder / 'franken_deploy.prototxt'} --net_surgery_json "
+            f"{program('net_surgery')} --out_net_def {folder / 'franken_deploy.prototxt'} --net_surgery_json "
             f"{folder / 'surgery.json'} --out_net_file {prefix(folder).removesuffix('transfer')}franken.caffemodel"
         )
     return commands

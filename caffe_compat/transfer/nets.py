@@ -9,8 +9,9 @@ from typing import Any
 
 from caffe_compat.errors import UsageError
 from caffe_compat.proto import caffe_pb2
+from caffe_compat.resources import program
 from caffe_compat.transfer.branch import Branch, input_layer
-from caffe_compat.transfer.recipe import Feature, Transfer
+from caffe_compat.transfer.features import Feature, Transfer
 
 __all__ = ["Franken", "TransferNets"]
 
@@ -218,7 +219,8 @@ class TransferNets:
             layers.append(_layer(target, "Power", [blob], [target]))
             layers[-1].power_param.scale = self.recipe.scale
             self.comments[target] = (
-                "Makes the teacher's feature as large as one of the student's architecture: tools/measure_scale.py."
+                "Makes the teacher's feature as large as one of the student's architecture: "
+                f"{program('measure_scale')}."
             )
         loss = self._logits(feature)
         found = f"adapt_{blob}"

@@ -1,0 +1,147 @@
+"""The features that a supervision transfer matches: both nets of a recipe read and checked against each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from caffe_compat.errors import UsageError
+from caffe_compat.layers import Shape
+from caffe_compat.net import Plan
+from caffe_compat.proto import read_net
+from caffe_compat.transfer.branch import Branch, read_branch
+from caffe_compat.transfer.recipe import Recipe
+
+__all__ = ["Feature", "Transfer"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One pair of features.
+
+    Attributes:
+        teacher, student: their blobs, as their prototxt files call them.
+        shape, student_shape: for one image of the recipe's size.
+        align: whether images are possible for which the maps differ by one row or column.
+        norm: mean norm of the teacher's feature after scaling, or None if it was not measured.
+    """
+
+    teacher: str
+    student: str
+    shape: Shape
+    student_shape: Shape
+    align: bool
+    norm: float | None
+
+    @property
+    def locations(self) -> int:
+        """Units per channel that the loss compares."""
+        pairs = zip(self.shape[2:], self.student_shape[2:], strict=True)
+        return math.prod(min(pair) for pair in pairs)
+
+
+class Transfer:
+    """A recipe with both nets read and checked against each other.
+
+    Raises:
+        CaffeCompatError: a file, a blob, or a pair of features that no loss can compare.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.teacher = read_branch(recipe.teacher, recipe.layers, "TEST")
+        self.student = read_branch(recipe.student, recipe.student_layers or self._same_layers(), "TRAIN")
+        size = self.teacher.size
+        if self.teacher.fixed and size and size != recipe.size:
+            raise UsageError(
+                f"{recipe.teacher}: '{recipe.layers[0]}' comes after an InnerProduct layer, which takes images of "
+                f"{size[0]} x {size[1]} only, not {recipe.size[0]} x {recipe.size[1]}; use --crop {size[0]} {size[1]}"
+            )
+        self.features = [self._feature(index) for index in range(len(recipe.layers))]
+
+    def _same_layers(self) -> tuple[str, ...]:
+        """The teacher's names, with the prefix where the student's prototxt has it."""
+        tops = {top for layer in read_net(self.recipe.student).layer for top in layer.top}
+        prefix = self.recipe.prefix
+        return tuple(prefix + name if prefix + name in tops else name for name in self.recipe.layers)
+
+    @cached_property
+    def _plans(self) -> tuple[Plan, Plan]:
+        return self.teacher.plan(self.recipe.size), self.student.plan(self.recipe.size)
+
+    def learnable_counts(self, branch: Branch) -> dict[str, int]:
+        """Number of blobs of every layer of a branch."""
+        plan = self._plans[0 if branch is self.teacher else 1]
+        return {node.name: len(node.layer.blobs) for node in plan.nodes}
+
+    def _feature(self, index: int) -> Feature:
+        recipe, size = self.recipe, self.recipe.size
+        names = (self.teacher.blobs[index], self.student.blobs[index])
+        shapes = [
+            branch.shapes(plan, size)[name]
+            for branch, plan, name in zip((self.teacher, self.student), self._plans, names, strict=True)
+        ]
+        who = f"'{names[0]}' of {recipe.teacher} and '{names[1]}' of {recipe.student}"
+        if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) not in (2, 4):
+            raise UsageError(
+                f"{who} have shapes {list(shapes[0])} and {list(shapes[1])}, expected both N x C x H x W or both N x C"
+            )
+        align = False
+        if len(shapes[0]) == 4:
+            if not (self.teacher.fixed or self.student.fixed):
+                self._check_strides(who, names)
+            if any(abs(a - b) > 1 for a, b in zip(shapes[0][2:], shapes[1][2:], strict=True)):
+                raise UsageError(
+                    f"{who} have maps of {_size(shapes[0])} and {_size(shapes[1])} for images of {size[0]} x {size[1]},"
+                    " expected a difference of at most one row or column; change the pads or the size of the images"
+                )
+            align = self._sizes_differ(names)
+        norm = recipe.mean_norms[index] * (recipe.scale or 1.0) if recipe.mean_norms else None
+        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm)
+
+    def _check_strides(self, who: str, names: Sequence[str]) -> None:
+        size = self.recipe.size
+        strides = [
+            branch.stride(plan, size, name)
+            for branch, plan, name in zip((self.teacher, self.student), self._plans, names, strict=True)
+        ]
+        if strides[0] != strides[1]:
+            raise UsageError(
+                f"{who} have strides of {strides[0]:g} and {strides[1]:g} pixels, expected equal strides; choose other "
+                "layers (--student-layer)"
+            )
+
+    def _sizes_differ(self, names: Sequence[str]) -> bool:
+        """Whether the maps differ for some size of images that may come."""
+        recipe = self.recipe
+        sizes = [recipe.size]
+        if not recipe.crop and not self.teacher.fixed and not self.student.fixed:
+            stride = self.teacher.stride(self._plans[0], recipe.size, names[0])
+            period = int(stride) if math.isfinite(stride) else 1
+            steps = range(0, period * recipe.multiple_of, recipe.multiple_of)
+            sizes += [(recipe.size[0] + step, recipe.size[1] + step) for step in steps]
+        for size in sizes:
+            maps = [
+                branch.shapes(plan, size)[name][2:]
+                for branch, plan, name in zip((self.teacher, self.student), self._plans, names, strict=True)
+            ]
+            if maps[0] != maps[1]:
+                return True
+        return False
+
+    def loss_weight(self, feature: Feature) -> float:
+        """1 / (H W n): the mean over locations, with gradients of about one unit whatever the teacher's scale.
+
+        For the sigmoid loss, whose gradient at a unit is a probability error, n is the root of the channel count.
+        Six significant digits.
+        """
+        if self.recipe.loss_weight is not None:
+            return self.recipe.loss_weight
+        norm = math.sqrt(feature.shape[1]) * self.recipe.alpha if self.recipe.loss == "sigmoid" else feature.norm or 1.0
+        return float(f"{1 / (feature.locations * norm):.6g}")
+
+
+def _size(shape: Shape) -> str:
+    return " x ".join(str(dim) for dim in shape[2:])
