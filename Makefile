@@ -2,6 +2,7 @@
 # make test      style and types, then the tests
 # make test-all  the same with the tests that take minutes
 # make check     style and types
+# make layers    docs/layers.md anew, from the registered layers
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -9,7 +10,7 @@ DEMO_SEEDS ?= 1
 # Threads that wait by spinning slow each other down where others use the cores too.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check bench layers clean
 
 $(BIN)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is %d.%d; try make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -34,6 +35,10 @@ check: $(BIN)/.ready
 
 bench: $(BIN)/.ready
 	$(BIN)/python tools/bench.py
+
+layers: $(BIN)/.ready
+	$(BIN)/python -c 'from caffe_compat.onnx import support_page; print(support_page(), end="")' > docs/layers.md.new
+	mv docs/layers.md.new docs/layers.md
 
 clean:
 	rm -rf $(VENV) build *.egg-info output data/demo

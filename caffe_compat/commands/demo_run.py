@@ -244,8 +244,8 @@ def accuracy(net: Net, images: Path, root: Path) -> float:
 
 
 def explained_variance(net: Net, iterations: int) -> float:
-    """What the layer ExplainedVariance of a TEST net says after so many batches."""
-    blob = next(node.top_ids[0] for node in net.nodes if node.type == "ExplainedVariance")
+    """What the layer that keeps a score over a whole test (ExplainedVariance) says after so many batches."""
+    blob = next(node.top_ids[0] for node in net.nodes if node.layer.running_metric)
     return float(score(BlobNet(net), iterations).means()[blob])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from caffe_compat.description import NetDescription, State, describe_net
+from caffe_compat.description import INPUT, NetDescription, State, describe_net
 from caffe_compat.errors import MissingFileError, UsageError, nearest
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.read import read_net_text
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from caffe_compat.net import Node
     from caffe_compat.net.net import Net
 
-__all__ = ["LayerRow", "NetTable", "describe", "multiply_adds"]
+__all__ = ["LayerRow", "NetTable", "describe"]
 
 Shape = tuple[int, ...]
 FORMATS = ("text", "markdown", "json")
-_PER_ELEMENT = ("BatchNorm", "Scale", "Bias")
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def describe(
         _give_shapes(model, message, dict(shapes or {}))
     description = describe_net(message, state, source=model, lines=lines)
     if plain:
-        kept = [layer for layer in description.layers if layer.type != "Split"]
+        kept = [layer for layer in description.layers if not layer.is_split]
         rows = [LayerRow(layer.name, layer.type, tuple(layer.message.bottom), layer.tops) for layer in kept]
         return NetTable(description.name, phase, True, rows)
     try:
@@ -167,7 +166,7 @@ def _give_shapes(model: str, message: Any, shapes: dict[str, Shape]) -> None:
             continue
         if missing:
             raise UsageError(f"layer '{layer.name}' ({layer.type}): give --shape for {', '.join(missing)} too")
-        given = caffe_pb2.LayerParameter(name=layer.name, type="Input", top=layer.top)
+        given = caffe_pb2.LayerParameter(name=layer.name, type=INPUT, top=layer.top)
         given.include.extend(layer.include)
         given.exclude.extend(layer.exclude)
         for top in layer.top:
@@ -183,8 +182,7 @@ def _measured(description: NetDescription) -> NetTable:
 
     with torch.device("meta"):
         net = Net(description, fill=False)
-    rows = [_row(net, number, node) for number, node in enumerate(net.nodes)]
-    kept = [row for row in rows if row.type != "Split"]
+    kept = [_row(net, number, node) for number, node in enumerate(net.nodes) if not node.description.is_split]
     return NetTable(description.name, description.state.phase, False, kept, memory_required(net))
 
 
@@ -193,8 +191,9 @@ def _row(net: Net, number: int, node: Node) -> LayerRow:
     tops = tuple(shapes[blob] for blob in node.top_ids)
     bottoms = [shapes[blob] for blob in node.bottom_ids]
     owned = [shape for i, shape in enumerate(node.layer.blob_shapes) if (number, i) not in net.plan.shared]
-    fresh = [shape for blob, shape in zip(node.top_ids, tops, strict=True) if blob not in node.bottom_ids]
-    views = node.type in ("Split", "Reshape", "Flatten")
+    views = {node.top_ids[share.top] for share in node.shares if share.bottom is not None}
+    old = views.union(node.bottom_ids)
+    fresh = [shape for blob, shape in zip(node.top_ids, tops, strict=True) if blob not in old]
     return LayerRow(
         name=node.name,
         type=node.type,
@@ -202,29 +201,10 @@ def _row(net: Net, number: int, node: Node) -> LayerRow:
         tops=tuple(net.plan.names[blob] for blob in node.top_ids),
         top_shapes=tops,
         parameters=sum(math.prod(shape) for shape in owned),
-        multiply_adds=multiply_adds(node.type, bottoms, list(tops), node.layer.blob_shapes),
-        memory=0 if views else 4 * sum(math.prod(shape) for shape in fresh),
+        multiply_adds=node.layer.multiply_adds(bottoms, tops),
+        memory=4 * sum(math.prod(shape) for shape in fresh),
         weight_shapes=tuple(node.layer.blob_shapes),
     )
-
-
-def multiply_adds(kind: str, bottoms: Sequence[Shape], tops: Sequence[Shape], weights: Sequence[Shape]) -> int:
-    """Multiplications with addition in one forward pass of a layer of type ``kind``; biases are not counted.
-
-    Counted are layers that multiply by learned weights: convolutions, inner products, recurrent layers, and one per
-    element for BatchNorm, Scale and Bias.
-    """
-    if kind == "Convolution":
-        return sum(math.prod(top) for top in tops) * math.prod(weights[0][1:])
-    if kind == "Deconvolution":
-        return sum(math.prod(bottom) for bottom in bottoms) * math.prod(weights[0][1:])
-    if kind == "InnerProduct":
-        return math.prod(tops[0][:-1]) * math.prod(weights[0])
-    if kind in ("LSTM", "RNN"):
-        return math.prod(bottoms[0][:2]) * sum(math.prod(shape) for shape in weights if len(shape) == 2)
-    if kind in _PER_ELEMENT:
-        return sum(math.prod(shape) for shape in tops[:1])
-    return 0
 
 
 def _grouped(value: int) -> str:

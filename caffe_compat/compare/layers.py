@@ -100,7 +100,7 @@ def computed(net: Net) -> list[Place]:
     return [
         (number, top)
         for number, node in enumerate(net.nodes)
-        if node.type not in ("Input", "Split")
+        if not (node.is_input or node.description.is_split)
         for top in range(len(node.top_ids))
     ]
 

@@ -1,5 +1,23 @@
 """Nets described as frozen data, without torch."""
 
-from caffe_compat.description.net import LayerDescription, NetDescription, ParamSpec, State, describe_net
+from caffe_compat.description.net import (
+    INPUT,
+    SPLIT,
+    LayerDescription,
+    NetDescription,
+    ParamSpec,
+    State,
+    describe_layer,
+    describe_net,
+)
 
-__all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net"]
+__all__ = [
+    "INPUT",
+    "SPLIT",
+    "LayerDescription",
+    "NetDescription",
+    "ParamSpec",
+    "State",
+    "describe_layer",
+    "describe_net",
+]

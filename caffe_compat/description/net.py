@@ -14,7 +14,18 @@ from caffe_compat.errors import LayerError, NetError, in_file, nearest
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.schema import PHASES
 
-__all__ = ["LayerDescription", "NetDescription", "ParamSpec", "State", "describe_net"]
+__all__ = [
+    "INPUT",
+    "SPLIT",
+    "LayerDescription",
+    "NetDescription",
+    "ParamSpec",
+    "State",
+    "describe_layer",
+    "describe_net",
+]
+
+INPUT, SPLIT = "Input", "Split"  #: the two layer types that Caffe's net itself knows
 
 
 @dataclass(frozen=True)
@@ -87,6 +98,16 @@ class LayerDescription:
     line: int | None = None
 
     @property
+    def is_input(self) -> bool:
+        """Whether the caller fills the tops."""
+        return self.type == INPUT
+
+    @property
+    def is_split(self) -> bool:
+        """Whether the tops are copies of the bottom, as of the layers that Caffe inserts where blobs are read twice."""
+        return self.type == SPLIT
+
+    @property
     def in_place(self) -> bool:
         """Whether some top is the bottom of the same index."""
         return any(top == bottom for top, bottom in zip(self.tops, self.bottoms, strict=False))
@@ -131,7 +152,7 @@ def describe_net(
     layers = []
     with in_file(source):
         for index, layer in enumerate(message.layer):
-            described = _describe_layer(layer, state.phase, lines[index] if index < len(lines) else None)
+            described = describe_layer(layer, state.phase, lines[index] if index < len(lines) else None)
             if _kept(described, layer, state):
                 layers.append(described)
         layers = _insert_splits(layers)
@@ -151,7 +172,15 @@ def _merge_state(own: Any, given: State | None) -> State:
     return replace(given, stages=tuple(own.stage) + given.stages)
 
 
-def _describe_layer(layer: Any, phase: str, line: int | None) -> LayerDescription:
+def describe_layer(layer: Any, phase: str = "TEST", line: int | None = None) -> LayerDescription:
+    """One layer as it is, with the blob names of its message.
+
+    Args:
+        layer: a ``LayerParameter``.
+        phase: of the net; the layer's own, if it has one, is preferred.
+        line: line of the prototxt.
+    """
+
     def optional(spec: Any, field: str) -> float | None:
         return getattr(spec, field) if spec.HasField(field) else None
 
@@ -256,5 +285,5 @@ def _split(layer: LayerDescription, blob: str, top: int, count: int, weight: flo
     name = _split_name(blob, layer.name, top)
     tops = tuple(f"{name}_{k}" for k in range(count))
     weights = (weight,) + (0.0,) * (count - 1) if weight else ()
-    message = caffe_pb2.LayerParameter(name=name, type="Split", bottom=[blob], top=tops, loss_weight=weights)
-    return LayerDescription(name, "Split", (blob,), tops, layer.phase, message, weights, line=layer.line)
+    message = caffe_pb2.LayerParameter(name=name, type=SPLIT, bottom=[blob], top=tops, loss_weight=weights)
+    return LayerDescription(name, SPLIT, (blob,), tops, layer.phase, message, weights, line=layer.line)

@@ -8,6 +8,7 @@ from importlib import import_module
 from caffe_compat.layers.base import (
     Layer,
     LossLayer,
+    Meaning,
     NeuronLayer,
     OnnxGraph,
     Shape,
@@ -23,6 +24,7 @@ __all__ = [
     "Filler",
     "Layer",
     "LossLayer",
+    "Meaning",
     "NeuronLayer",
     "OnnxGraph",
     "Params",

@@ -51,7 +51,7 @@ class ReLU(NeuronLayer):
         """Where the bottom is positive."""
         return Reads(bottoms=(0,), sign=True)
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         overwrite = self.may_overwrite and not (bottom.is_leaf and bottom.requires_grad)
         if self.negative_slope:
@@ -74,6 +74,7 @@ class PReLU(NeuronLayer):
     """
 
     caffe_type = "PReLU"
+    has_blobs = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -98,7 +99,7 @@ class PReLU(NeuronLayer):
         )
         return [tuple(bottoms[0])]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return F.prelu(bottom, self.blob(0))
 
@@ -132,7 +133,7 @@ class ELU(NeuronLayer):
         bottom, top = memory.bottoms[0], memory.tops[0]
         return with_gradient(top, bottom, lambda seed: torch.where(bottom > 0, seed, (self.alpha + top) * seed))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return F.elu(bottom, self.alpha)
 
@@ -160,7 +161,7 @@ class Sigmoid(NeuronLayer):
         top = memory.tops[0]
         return with_gradient(top, memory.bottoms[0], lambda seed: seed * top * (1 - top))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return torch.sigmoid(bottom)
 
@@ -189,7 +190,7 @@ class TanH(NeuronLayer):
         top = memory.tops[0]
         return with_gradient(top, memory.bottoms[0], lambda seed: seed * (1 - top * top))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return torch.tanh(bottom)
 
@@ -217,7 +218,7 @@ class Swish(NeuronLayer):
         scaled, sigmoid = self.beta * memory.tops[0], torch.sigmoid(self.beta * memory.then[0])
         return with_gradient(scaled, memory.bottoms[0], lambda seed: seed * (scaled + sigmoid * (1 - scaled)))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return F.silu(bottom) if self.beta == 1 else bottom * torch.sigmoid(self.beta * bottom)
 
@@ -238,7 +239,7 @@ class AbsVal(NeuronLayer):
         """The bottom."""
         return Reads(bottoms=(0,))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return bottom.abs()
 
@@ -258,7 +259,7 @@ class BNLL(NeuronLayer):
         """The bottom."""
         return Reads(bottoms=(0,))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element; linear beyond 50, where float32 cannot tell."""
         return F.softplus(bottom, threshold=50)
 
@@ -300,7 +301,7 @@ class Clip(NeuronLayer):
         """The bottom."""
         return Reads(bottoms=(0,))
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         top: Tensor = _ClipFunction.apply(bottom, self.low, self.high)  # type: ignore[no-untyped-call]
         return top
@@ -321,7 +322,7 @@ class Threshold(NeuronLayer):
         super().__init__(params, bottoms)
         self.threshold = float(params.section("threshold_param").threshold)
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element, detached."""
         return (bottom.detach() > self.threshold).to(bottom.dtype)
 
@@ -339,6 +340,7 @@ class Dropout(NeuronLayer):
     """
 
     caffe_type = "Dropout"
+    phase_dependent = True
     keeps_sign = True  # a dropped number is 0, and so is its gradient
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -349,7 +351,7 @@ class Dropout(NeuronLayer):
             raise self.error(f"dropout_param.dropout_ratio is {self.ratio:g}, expected 0 to 1")
         self._draw = Draw()
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """A new mask every time in TRAIN."""
         kept = 1 - self.ratio
         if not self.training:

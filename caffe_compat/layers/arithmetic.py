@@ -81,7 +81,7 @@ class Power(NeuronLayer):
         in_place = self.params.in_place
         return with_gradient(slope, memory.bottoms[0], lambda seed: slope.square() if in_place else seed * slope)
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         if self.constant:
             return torch.full_like(bottom.detach(), self.value)
@@ -138,7 +138,7 @@ class Exp(NeuronLayer):
         top = memory.tops[0]
         return with_gradient(top, memory.bottoms[0], lambda seed: seed * top * self.inner)
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         top = torch.exp(bottom if self.inner == 1 else bottom * self.inner)
         return top if self.outer == 1 else top * self.outer
@@ -182,7 +182,7 @@ class Log(NeuronLayer):
     def _inner(self, bottom: Tensor) -> Tensor:
         return bottom if (self.scale, self.shift) == (1, 0) else _affine(bottom, self.scale, self.shift)
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         top = torch.log(self._inner(bottom))
         return top if self.factor == 1 else top * self.factor

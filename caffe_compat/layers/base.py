@@ -7,7 +7,8 @@ decorate it with ``@register`` and give it a case in the layer tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -19,12 +20,22 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.sharing import Reads, Reread, Share, kept
 from caffe_compat.memory import SMALL, available_memory, human_size
 
-__all__ = ["Layer", "LossLayer", "NeuronLayer", "OnnxGraph", "Shape", "count", "layer_class", "register", "registered"]
+__all__ = [
+    "Layer",
+    "LossLayer",
+    "Meaning",
+    "NeuronLayer",
+    "OnnxGraph",
+    "Shape",
+    "count",
+    "layer_class",
+    "register",
+    "registered",
+]
 
 Shape = tuple[int, ...]
 UNLIMITED = 1 << 30
 
-_registry: dict[str, Callable[..., Layer]] = {}
 _L = TypeVar("_L", bound="type[Layer]")
 
 
@@ -86,6 +97,17 @@ class Layer(nn.Module):
     no_gradient: ClassVar[tuple[int, ...] | None] = None  #: bottoms whose gradient Caffe refuses; None: none refused
     unforced: ClassVar[tuple[int, ...]] = ()  #: bottoms that force_backward leaves alone
     onnx_reason: ClassVar[str] = ""  #: why there is no ONNX form, for the support table; "" if there is one
+    has_blobs: ClassVar[bool] = False  #: whether layers of this kind can own learnable blobs
+    gathers: ClassVar[bool] = False  #: its blobs are gathered in the forward pass; no solver updates them
+    phase_dependent: ClassVar[bool] = False  #: it computes something else in TRAIN than in TEST
+    filler_section: ClassVar[str] = ""  #: the message with its ``weight_filler`` and ``bias_filler``, if it has both
+    fixes_size: ClassVar[bool] = False  #: the number of its weights depends on the height and width of the bottom
+    instance: Any = None  #: the user's own object, of a layer written in Python
+    running_metric: bool = False  #: its top covers all batches since :meth:`start_over`
+    sized_by_values: ClassVar[bool] = False  #: values decide a size of its tops; of rows there are at most those told
+    on_meta: ClassVar[bool] = True  #: whether ``forward`` gives the shapes on torch's meta device (it reads no files)
+
+    forward: Callable[..., Any]  #: (bottoms as separate arguments) -> the top, or a tuple of all tops
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__()
@@ -200,6 +222,37 @@ class Layer(nn.Module):
         """Whether torch's graph of this layer does without the values of its top, so that they may be overwritten."""
         return False
 
+    # -- what other rooms ask -----------------------------------------------------------------------------------
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Multiplications with addition in one forward pass; biases and elementwise functions are not counted."""
+        return 0
+
+    def batch_axis(self, bottom: int) -> int:
+        """The axis of bottom ``bottom`` along which the items of a minibatch lie."""
+        return 0
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Random values that bottom ``bottom`` may hold: indices in range, boxes, marks; ``None`` if any number may.
+
+        Args:
+            shapes: of all bottoms.
+        """
+        return None
+
+    def seek(self, batches: int) -> None:
+        """Go on as if ``batches`` forward passes had been made; only what reads data or counts passes need do so.
+
+        Raises:
+            LayerError: a negative number.
+        """
+
+    def forget(self) -> None:
+        """Drop what the last forward pass left for the next one (the state of recurrent layers)."""
+
+    def start_over(self) -> None:
+        """Begin a new test: a layer with ``running_metric`` drops what it has gathered."""
+
     # -- errors -----------------------------------------------------------------------------------------------
 
     def error(self, reason: str) -> LayerError:
@@ -254,10 +307,6 @@ class Layer(nn.Module):
         """
         raise NotImplementedError
 
-    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Compute the tops."""
-        raise NotImplementedError
-
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Write ONNX nodes that compute ``tops`` from ``bottoms``."""
         raise self.export_error(self.onnx_reason or "has no ONNX form")
@@ -308,27 +357,71 @@ def count(shape: Sequence[int], start: int = 0, end: int | None = None) -> int:
     return result
 
 
-def register(cls: _L) -> _L:
-    """Class decorator: make a layer known under its ``caffe_type``."""
-    if cls.caffe_type in _registry:
-        raise NetError(f"layer type '{cls.caffe_type}' is registered already")
-    _registry[cls.caffe_type] = cls
-    return cls
+@dataclass(frozen=True)
+class Meaning:
+    """What a layer type means in one dialect.
+
+    Attributes:
+        when: tells from the parameters whether a layer is meant so; ``None``: if no other meaning applies.
+        dialect: which Caffe means it so; ``""`` for BVLC's or the only one.
+    """
+
+    layer: type[Layer]
+    when: Callable[[Params], bool] | None = None
+    dialect: str = ""
 
 
-def registered() -> dict[str, Callable[..., Layer]]:
-    """All layer types by name, sorted."""
-    return dict(sorted(_registry.items()))
+_registry: dict[str, list[Meaning]] = {}
 
 
-def layer_class(params: Params) -> Callable[..., Layer]:
+@overload
+def register(cls: _L, /) -> _L: ...
+@overload
+def register(*, when: Callable[[Params], bool] | None = None, dialect: str = "") -> Callable[[_L], _L]: ...
+def register(
+    cls: _L | None = None, /, *, when: Callable[[Params], bool] | None = None, dialect: str = ""
+) -> _L | Callable[[_L], _L]:
+    """Class decorator: make a layer known under its ``caffe_type``.
+
+    Forks gave new meanings to old names.  ``@register(when=..., dialect="...")`` adds a meaning to a type that has one
+    already (or has none without a condition): it applies to layers for which ``when(params)`` is true.  What ``when``
+    reads does not count as read by the layer.
+
+    Raises:
+        NetError: the type has an unconditional meaning already.
+    """
+
+    def add(cls: _L) -> _L:
+        known = _registry.setdefault(cls.caffe_type, [])
+        if when is None and any(meaning.when is None for meaning in known):
+            raise NetError(f"layer type '{cls.caffe_type}' is registered already")
+        known.append(Meaning(cls, when, dialect))
+        known.sort(key=lambda meaning: (meaning.when is not None, meaning.dialect))
+        return cls
+
+    return add if cls is None else add(cls)
+
+
+def registered() -> dict[str, list[Meaning]]:
+    """All layer types by name, sorted, with their meanings; the unconditional one, if any, first."""
+    return {name: list(meanings) for name, meanings in sorted(_registry.items())}
+
+
+def layer_class(params: Params) -> type[Layer]:
     """The class for a layer.
 
     Raises:
-        LayerError: unknown type; names the nearest known one.
+        LayerError: unknown type; names the nearest known one.  Or a type whose meanings all have conditions, of which
+            none or several apply.
     """
     known = _registry.get(params.type)
     if known is None:
         hint = nearest(params.type, _registry) or f"; known types: {', '.join(sorted(_registry))}"
         raise params.error(f"unknown layer type '{params.type}'{hint}")
-    return known
+    found = [meaning for meaning in known if meaning.when and meaning.when(Params(params.description))]
+    found = found or [meaning for meaning in known if meaning.when is None]
+    if len(found) != 1:
+        names = ", ".join(meaning.dialect for meaning in found or known)
+        which = f"fit {len(found)} meanings of the type ({names})" if found else f"fit no meaning of the type ({names})"
+        raise params.error(f"its parameters {which}, expected exactly one")
+    return found[0].layer

@@ -148,6 +148,9 @@ class _Windowed(Layer):
 class _Learned(_Windowed):
     """What Convolution and Deconvolution share: weights, bias, groups."""
 
+    has_blobs = True
+    filler_section = "convolution_param"
+
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = self.section
@@ -224,6 +227,10 @@ class Convolution(_Learned):
 
     caffe_type = "Convolution"
 
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """One filter per number of the tops."""
+        return sum(count(top) for top in tops) * count(self.blob_shapes[0], 1)
+
     def filters(self) -> tuple[int, int]:
         """[num_output, channels / group]."""
         return self.outputs, self.channels // self.group
@@ -263,6 +270,10 @@ class Deconvolution(_Learned):
     """
 
     caffe_type = "Deconvolution"
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """One filter per number of the bottoms."""
+        return sum(count(bottom) for bottom in bottoms) * count(self.blob_shapes[0], 1)
 
     def filters(self) -> tuple[int, int]:
         """[channels, num_output / group]."""
@@ -313,7 +324,7 @@ class Im2col(_Windowed):
         channels = bottom[self.axis] * count(self.window.kernel)
         return [(*bottom[: self.axis], channels, *self.slid(bottom[self.axis + 1 :]))]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Copy the windows; zeros outside the image."""
         x = self.batched(bottom)
         outs = self.slid(x.shape[2:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.losses import can_look, legacy_rank, read_indices
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.samples import boxes
 
 __all__ = ["CFMPooling", "ROIPooling", "SmoothL1Loss"]
 
@@ -37,6 +39,12 @@ class _RoiLayer(Layer):
         self.scale = float(section.spatial_scale)
         if 0 in self.size:
             raise self.error(f"roi_pooling_param: pooled_h, pooled_w must be > 0, not {self.size[0]}, {self.size[1]}")
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Regions with an index, inside the image."""
+        number, _, height, width = shapes[0]
+        sides = (width / self.scale, height / self.scale)
+        return boxes(shapes[1], [number], sides, random) if bottom == 1 else None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """One pooled map per region."""
@@ -67,7 +75,7 @@ class ROIPooling(_RoiLayer):
         """Yes."""
         return True
 
-    def forward(self, feature: Tensor, rois: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, feature: Tensor, rois: Tensor) -> Tensor:
         """One torchvision kernel."""
         rois = rois.detach().to(feature.dtype).reshape(-1, 5)
         read_indices(self, rois[:, 0], feature.shape[0], f"an image index in '{self.params.bottoms[1]}'")
@@ -113,7 +121,7 @@ class CFMPooling(_RoiLayer):
         )
         return [*tops, (rois[0], 1, *feature[2:])][: len(self.params.tops)]
 
-    def forward(self, feature: Tensor, rois: Tensor, masks: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, feature: Tensor, rois: Tensor, masks: Tensor) -> tuple[Tensor, ...]:
         """Some regions at a time, so that their masked features fit into memory."""
         rois = rois.detach().to(feature.dtype).reshape(-1, 5).trunc()
         planes = read_indices(self, rois[:, 0], feature.shape[0], f"a level in '{self.params.bottoms[1]}'")
@@ -189,7 +197,7 @@ class SmoothL1Loss(LossLayer):
         self.require(len(set(padded)) == 1, f"expected equal shapes, bottoms are {[list(s) for s in bottoms]}")
         return tops
 
-    def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:
         """No gradient goes to the weights."""
         b, *weights = [value.reshape(a.shape) for value in (b, *weights)]  # type: ignore[assignment]
         if not weights:

@@ -18,6 +18,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.losses import FLT_MIN, can_look, read_indices
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.samples import boxes
 
 __all__ = [
     "BoxUpsample",
@@ -111,7 +112,7 @@ class LocallyConnected(_GridLayer):
         channels = self._channels(bottoms[0])
         return [(bottoms[0][0], channels, *bottoms[0][2:])]
 
-    def forward(self, scores: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, scores: Tensor) -> Tensor:
         """Weighted sum of sigmoids."""
         number, channels, height, width = scores.shape
         weights = _grid_weights(self.grid, height, width, scores)
@@ -195,7 +196,7 @@ class LocallyConnectedWithLoss(_GridLayer, LossLayer):
         )
         return [()]
 
-    def forward(self, scores: Tensor, label: Tensor, wanted: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, scores: Tensor, label: Tensor, wanted: Tensor) -> Tensor:
         """Gradients go to the scores only."""
         weights = _grid_weights(self.grid, scores.shape[2], scores.shape[3], scores)
         return _GridLoss.apply(scores, label.detach(), wanted.detach().flatten(), weights, self.losses)
@@ -222,6 +223,11 @@ class BoxUpsample(Layer):
                 raise self.error(f"box_upsample_param.{name} is missing or 0, expected a positive number")
         self.height, self.width, self.channels = int(section.height), int(section.width), int(section.channels)
 
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Boxes with a level, a group and corners in 0..1."""
+        levels, channels = shapes[0][:2]
+        return boxes(shapes[1], (levels, channels // self.channels), (1, 1), random) if bottom == 1 else None
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """One crop per box."""
         maps, boxes = bottoms
@@ -233,7 +239,7 @@ class BoxUpsample(Layer):
         )
         return [(boxes[0], self.channels, self.height, self.width)]
 
-    def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, maps: Tensor, boxes: Tensor) -> Tensor:
         """Every output pixel is a weighted sum of four rows of channels, looked up in one embedding bag."""
         levels, channels, height, width = maps.shape
         groups = channels // self.channels
@@ -323,7 +329,7 @@ class SimpleUpsample(_SizeLayer):
 
     caffe_type = "SimpleUpsample"
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """One torch interpolation."""
         return F.interpolate(bottom, self.size, mode="bilinear", align_corners=False)
 
@@ -343,7 +349,7 @@ class Upsample(_SizeLayer):
 
     caffe_type = "Upsample"
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """One product with the weights of the rows, one with those of the columns."""
         rows, columns = (self._weights(axis, bottom.shape[2 + axis], bottom) for axis in (0, 1))
         return rows @ bottom @ columns.T
@@ -373,6 +379,7 @@ class SuperpixelProjection(Layer):
     caffe_type = "SuperpixelProjection"
     bottom_count = (3, 3)
     onnx_reason = "the shape of the top depends on the ids in the map"
+    sized_by_values = True
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The last axis is 0, as the ids are not known yet."""
@@ -386,7 +393,7 @@ class SuperpixelProjection(Layer):
         return [(1, 1, boxes[0], 0)]
 
     @torch.no_grad()
-    def forward(self, ids: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, ids: Tensor, boxes: Tensor, masks: Tensor) -> Tensor:
         """Some boxes at a time, so that their pixels fit into memory."""
         height, width = ids.shape[2:]
         numbers = ids.flatten().long() - 1

@@ -34,7 +34,7 @@ class Input(Layer):
         """The shapes of the prototxt; a blob without one has no axes until it is reshaped."""
         return self.shapes
 
-    def forward(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self) -> tuple[Tensor, ...]:
         """Never called: the net puts the caller's tensors in place."""
         raise self.error("an Input layer has nothing to compute")
 
@@ -53,6 +53,7 @@ class Parameter(Layer):
     caffe_type = "Parameter"
     bottom_count = (0, 0)
     keeps_loss_weight = False
+    has_blobs = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -66,7 +67,7 @@ class Parameter(Layer):
         """Always."""
         return True
 
-    def forward(self) -> Tensor:  # type: ignore[override]
+    def forward(self) -> Tensor:
         """The blob itself."""
         return self.blob(0).view(torch.Size(self.blob_shapes[0]))
 
@@ -142,7 +143,7 @@ class DummyData(Layer):
         """The shapes of the prototxt."""
         return self.shapes
 
-    def forward(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self) -> tuple[Tensor, ...]:
         """The values kept since setup, or new random ones."""
         tops = []
         for index, filler in enumerate(self.fillers):

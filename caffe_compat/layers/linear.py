@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,6 +23,9 @@ class InnerProduct(Layer):
     """
 
     caffe_type = "InnerProduct"
+    has_blobs = True
+    filler_section = "inner_product_param"
+    fixes_size = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -36,6 +40,10 @@ class InnerProduct(Layer):
             self.add_blob((self.outputs,), section.filler("bias_filler"))
         else:
             section.ignore("bias_filler")
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Every weight once per row."""
+        return count(tops[0], 0, len(tops[0]) - 1) * count(self.blob_shapes[0])
 
     def backward_reads(self) -> Reads:
         """The bottom, for the gradient of the weights."""
@@ -58,7 +66,7 @@ class InnerProduct(Layer):
         )
         return [(*bottom[:axis], self.outputs)]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """One matrix product."""
         weight = self.blob(0)
         axis = self.section.axis("axis", bottom.dim())
@@ -102,6 +110,7 @@ class Embed(Layer):
 
     caffe_type = "Embed"
     no_gradient = (0,)
+    has_blobs = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -117,6 +126,10 @@ class Embed(Layer):
         else:
             section.ignore("bias_filler")
 
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray:
+        """Row numbers."""
+        return random.integers(0, self.inputs, shapes[0])
+
     def backward_reads(self) -> Reads:
         """The row numbers."""
         return Reads(bottoms=(0,))
@@ -125,7 +138,7 @@ class Embed(Layer):
         """The bottom's shape and num_output."""
         return [(*bottoms[0], self.outputs)]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Look the rows up.
 
         Raises:

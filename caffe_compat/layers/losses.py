@@ -148,7 +148,7 @@ class SoftmaxWithLoss(LossLayer):
         _check_labels(self, bottoms[0], bottoms[1], self.softmax.axis("axis", len(bottoms[0])))
         return tops
 
-    def forward(self, scores: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """Sum over the positions that are not ignored, divided by the normalizer."""
         axis = self.softmax.axis("axis", scores.dim())
         label, valid = read_labels(
@@ -206,7 +206,7 @@ class InfogainLoss(LossLayer):
         )
         return [(), tuple(bottoms[0])][: max(1, len(self.params.tops))]
 
-    def forward(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, ...]:
         """Sum over the positions that are not ignored, divided by the normalizer; the softmax."""
         axis = self.infogain.axis("axis", scores.dim())
         classes = scores.shape[axis]
@@ -243,7 +243,7 @@ class MultinomialLogisticLoss(LossLayer):
         self.require(count(bottoms[1], 1) == 1, f"expected one label per item, bottom 1 is {list(bottoms[1])}")
         return tops
 
-    def forward(self, probability: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, probability: Tensor, label: Tensor) -> Tensor:
         """Sum over the items, divided by their number."""
         rows = probability.reshape(len(probability), -1)
         label, _ = read_labels(self, label.reshape(-1, 1), rows.shape[1], None)
@@ -266,7 +266,7 @@ class HingeLoss(LossLayer):
         legacy_rank(self, bottoms)
         return super().top_shapes(bottoms)
 
-    def forward(self, scores: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """Only the first N labels are read, as in Caffe."""
         rows = scores.reshape(len(scores), -1)
         label, _ = read_labels(self, label.flatten()[: len(rows), None], rows.shape[1], None)
@@ -295,7 +295,7 @@ class EuclideanLoss(LossLayer):
         )
         return tops
 
-    def forward(self, a: Tensor, b: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """One mean squared error."""
         return F.mse_loss(a, b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
 
@@ -324,7 +324,7 @@ class SigmoidCrossEntropyLoss(LossLayer):
         )
         return tops
 
-    def forward(self, scores: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
         """Sum over the entries that are not ignored, divided by the normalizer."""
         target = target.detach().reshape(scores.shape)
         valid = None if self.normalizer.ignore is None else target.trunc() != self.normalizer.ignore
@@ -387,7 +387,7 @@ class ContrastiveLoss(LossLayer):
         )
         return tops
 
-    def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
         """Pairs whose label, cut towards zero, is not 0 are similar."""
         rows = [bottom.reshape(bottom.shape[0], -1) for bottom in (a, b)]
         return _ContrastiveLoss.apply(*rows, similar.detach().flatten().trunc() != 0, self.margin, self.legacy)

@@ -49,7 +49,7 @@ class Accuracy(Layer):
         return [(), (classes,)][: len(self.params.tops)]
 
     @torch.no_grad()
-    def forward(self, scores: Tensor, label: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, scores: Tensor, label: Tensor) -> tuple[Tensor, ...]:
         """Correct ones among those whose label is not ignored; 0 if there are none."""
         axis = self.section.axis("axis", scores.dim())
         classes = scores.shape[axis]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from caffe_compat.errors import NetError
-from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
@@ -138,7 +138,7 @@ class LRN(Layer):
         self.require(len(bottom) == 4, f"bottom has shape {list(bottom)}, expected 4 axes (N, C, H, W)")
         return [bottom]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Normalize."""
         if self.within:
             return bottom * negative_power(1 + self.alpha * self._mean(bottom * bottom), self.beta)
@@ -189,6 +189,13 @@ class BatchNorm(NeuronLayer):
     """
 
     caffe_type = "BatchNorm"
+    has_blobs = True
+    gathers = True
+    phase_dependent = True
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """One per number."""
+        return count(tops[0])
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -229,7 +236,7 @@ class BatchNorm(NeuronLayer):
         factor = torch.where(weight == 0, 0, 1 / weight)
         return self.blob(0) * factor, self.blob(1) * factor
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Normalize; with batch statistics also update the blobs."""
         if self.global_stats:
             mean, variance = (value.detach() for value in self.statistics())
@@ -324,7 +331,7 @@ class MVN(Layer):
         self.require(len(bottom) <= 4, f"bottom has shape {list(bottom)}, expected at most 4 axes")
         return [(*bottom, *[1] * (4 - len(bottom)))]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Normalize."""
         shape = (*bottom.shape, *[1] * (4 - bottom.dim()))
         if not bottom.numel():

@@ -268,7 +268,7 @@ class Pooling(_PoolLayer):
         self.check_window(window)
         return [self.pooled(bottoms[0], window)] * len(self.params.tops)
 
-    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Pool; the common windows are one torch call."""
         top, mask = self.pool(bottom, self.window_for(bottom.shape[2:]), len(self.params.tops) > 1)
         return top if mask is None else (top, mask)
@@ -323,7 +323,7 @@ class SPP(_PoolLayer):
             shapes.append(self.pooled(bottom, window))
         return shapes if self.levels == 1 else [(bottom[0], sum(count(shape, 1) for shape in shapes))]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Pool at every level."""
         tops = [self.pool(bottom, window)[0] for window in self.windows(bottom.shape[2:])]
         return tops[0] if self.levels == 1 else torch.cat([top.flatten(1) for top in tops], 1)

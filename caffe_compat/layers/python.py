@@ -185,6 +185,7 @@ class PythonLayer:
     Attributes:
         param_str, param_str_: the text of ``python_param.param_str``.
         phase: 0 in TRAIN, 1 in TEST.
+        running_metric: whether the tops cover all batches of a test since ``start_over``, so that none averages them.
         blobs: the learnable blobs; ``self.blobs.add_blob(*shape)`` in ``setup`` makes one.
     """
 
@@ -192,6 +193,7 @@ class PythonLayer:
     param_str: str = ""
     param_str_: str = ""
     phase: int = 0
+    running_metric: bool = False
 
     def __init__(self, layer_param: Any = None) -> None:
         self.layer_param = layer_param
@@ -217,6 +219,20 @@ class PythonLayer:
         """Write ``bottom[i].diff`` where ``propagate_down[i]``, and add to ``self.blobs[k].diff``."""
         raise NotImplementedError(f"{type(self).__name__} has no method backward")
 
+    # The rest is of this package, not of Caffe; a layer that needs none of it says nothing.
+
+    def seek(self, batches: int) -> None:
+        """Go on as if ``batches`` forward passes had been made: called when a solver resumes.
+
+        A layer that reads data must come to the batch that an uninterrupted run would read next.
+        """
+
+    def forget(self) -> None:
+        """Drop what the last forward pass left for the next one."""
+
+    def start_over(self) -> None:
+        """Begin a new test: drop what was gathered, if ``running_metric``."""
+
 
 @register
 class Python(Layer):
@@ -234,6 +250,8 @@ class Python(Layer):
     top_count = (0, UNLIMITED)
     in_place = True
     survives_in_place = False
+    has_blobs = True
+    phase_dependent = True
     onnx_reason = "it runs Python code"
     _like: Tensor  #: tells the device and the type of the tops where there are no bottoms
 
@@ -244,6 +262,7 @@ class Python(Layer):
         self.instance = self._create(str(section.module), str(section.layer))
         self.instance.param_str = self.instance.param_str_ = str(section.param_str)
         self.instance.phase = 0 if params.phase == "TRAIN" else 1
+        self.running_metric = bool(self.instance.running_metric)
         self._bottoms = RawBlobVec(LayerBlob(shape) for shape in bottoms)
         shared = [index < len(bottoms) and params.bottoms[index] == top for index, top in enumerate(params.tops)]
         self._tops = RawBlobVec(self._bottoms[index] if same else LayerBlob() for index, same in enumerate(shared))
@@ -274,6 +293,18 @@ class Python(Layer):
         if not (isinstance(found, type) and issubclass(found, PythonLayer)):
             raise self.error(f"{module}.{name} is not a class derived from Layer")
         return found(self.params.description.message)
+
+    def seek(self, batches: int) -> None:
+        """What the user's layer does."""
+        self.instance.seek(batches)
+
+    def forget(self) -> None:
+        """What the user's layer does."""
+        self.instance.forget()
+
+    def start_over(self) -> None:
+        """What the user's layer does."""
+        self.instance.start_over()
 
     def fill(self, skip: frozenset[int] = frozenset()) -> None:
         """Nothing: ``setup`` has filled the blobs."""

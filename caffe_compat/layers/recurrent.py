@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.samples import marks
 from caffe_compat.layers.sharing import Share
 
 __all__ = ["LSTM", "RNN", "LSTMUnit"]
@@ -79,6 +80,14 @@ class LSTMUnit(Layer):
         super().__init__(params, bottoms)
         self.hidden = bottoms[0][-1] if bottoms[0] else 0
 
+    def batch_axis(self, bottom: int) -> int:
+        """Axis 1, behind the single step."""
+        return 1
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Marks for cont."""
+        return marks(shapes[bottom], random) if bottom == 2 else None
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of c, twice."""
         c, gates, cont = (tuple(bottom) for bottom in bottoms)
@@ -88,7 +97,7 @@ class LSTMUnit(Layer):
         )
         return [c, c]
 
-    def forward(self, c_prev: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, c_prev: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, ...]:
         """c and h after the step."""
         return _LstmUnit.apply(c_prev, gates, cont.detach()[:, :, None])
 
@@ -105,14 +114,15 @@ class _Recurrent(Layer):
 
     Bottoms: x (T, N, D...), cont (T, N; 0 where a sequence starts) and, if wanted, a static input (N, D...), which
     joins every step; with ``expose_hidden`` also the initial states (1, N, H), whose final values are tops then.
-    Without it the last state is the first of the next forward pass, as long as the process lives (``reset`` clears
-    it); no gradient crosses passes.  Initial states get no gradient, final ones send none.
+    Without it the last state is the first of the next forward pass, as long as the process lives (``forget``
+    clears it); no gradient crosses passes.  Initial states get no gradient, final ones send none.
     """
 
     bottom_count = (2, 5)
     top_count = (1, 3)
     no_gradient = (1,)
     unforced = (1,)
+    has_blobs = True
     states: ClassVar[int]  #: number of state blobs
     gates: ClassVar[int]  #: rows of the input weights per output
 
@@ -184,11 +194,23 @@ class _Recurrent(Layer):
             )
         return [(*x[:2], self.num_output), *[hidden] * self.states]
 
-    def reset(self) -> None:
-        """Forget the state that the last forward pass left."""
+    def forget(self) -> None:
+        """Start the next forward pass from zeros."""
         self.state = None
 
-    def forward(self, x: Tensor, cont: Tensor, *more: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """Every matrix once per step and sequence."""
+        return count(bottoms[0], 0, 2) * sum(count(shape) for shape in self.blob_shapes if len(shape) == 2)
+
+    def batch_axis(self, bottom: int) -> int:
+        """Axis 1, behind the steps; of the static input axis 0."""
+        return 0 if self.static and bottom == 2 else 1
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Marks for cont."""
+        return marks(shapes[bottom], random) if bottom == 1 else None
+
+    def forward(self, x: Tensor, cont: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """All steps; the products with the input weights are one."""
         inputs = F.linear(x.flatten(2), self.blob(0), self.blob(1))
         if self.static:

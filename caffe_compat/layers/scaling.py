@@ -12,7 +12,7 @@ from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.sharing import Reads, Reread, kept
 
-__all__ = ["Bias", "ConstantScale", "Scale", "make_scale"]
+__all__ = ["Bias", "ConstantScale", "Scale"]
 
 
 class _Broadcast(Layer):
@@ -24,7 +24,12 @@ class _Broadcast(Layer):
 
     bottom_count = (1, 2)
     in_place = True
+    has_blobs = True
     section: Section
+
+    def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
+        """One per number."""
+        return count(tops[0])
 
     def _learned_shape(self, bottom: Shape) -> Shape:
         start, axes = self.section.axis("axis", len(bottom)), int(self.section.num_axes)
@@ -88,7 +93,7 @@ class Bias(_Broadcast):
         if len(bottoms) == 1:
             self.add_blob(self._learned_shape(bottoms[0]), self.section.filler("filler"))
 
-    def forward(self, bottom: Tensor, operand: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor, operand: Tensor | None = None) -> Tensor:
         """One broadcast addition."""
         return bottom + self._fit(self.blob(0) if operand is None else operand, bottom.dim())
 
@@ -102,6 +107,7 @@ class Bias(_Broadcast):
         graph.node("Add", [bottoms[0], operand], tops)
 
 
+@register
 class Scale(_Broadcast):
     """BVLC's Scale: bottom 0 times bottom 1, or times a learned blob (1 at first), broadcast from ``axis`` on.
 
@@ -152,7 +158,7 @@ class Scale(_Broadcast):
         outer = count(bottom, 0, len(bottom) - self._trailing(len(bottom), scale) - len(scale))
         return count(bottom) == count(scale) or (outer == 1 and count(scale) > 1)
 
-    def forward(self, bottom: Tensor, operand: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor, operand: Tensor | None = None) -> Tensor:
         """One broadcast multiplication, or multiply-add."""
         scale = self._fit(self.blob(0) if operand is None else operand, bottom.dim())
         if not self.bias_term:
@@ -174,6 +180,7 @@ class Scale(_Broadcast):
         graph.node("Add", [graph.add("Mul", [bottoms[0], scale]), bias], tops)
 
 
+@register(when=lambda params: params.section("scale_param").has("scale"), dialect="caffe-sds")
 class ConstantScale(NeuronLayer):
     """caffe-sds's Scale: the bottom times the number ``scale_param.scale``.  No blobs."""
 
@@ -183,21 +190,10 @@ class ConstantScale(NeuronLayer):
         super().__init__(params, bottoms)
         self.scale = float(params.section("scale_param").scale)
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         return bottom * self.scale
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Mul."""
         graph.node("Mul", [bottoms[0], graph.constant(self.scale)], tops)
-
-
-def make_scale(params: Params, bottoms: Sequence[Shape]) -> Scale | ConstantScale:
-    """What ``type: "Scale"`` means: caffe-sds's constant layer where ``scale_param.scale`` is set, else BVLC's."""
-    constant = params.section("scale_param").has("scale")
-    return ConstantScale(params, bottoms) if constant else Scale(params, bottoms)
-
-
-make_scale.caffe_type = Scale.caffe_type  # type: ignore[attr-defined]
-make_scale.to_onnx = Scale.to_onnx  # type: ignore[attr-defined]  # for the table of exportable types
-register(make_scale)  # type: ignore[type-var]

@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.samples import marks
 from caffe_compat.layers.sharing import Reads
 
 __all__ = ["ArgMax", "BatchReindex", "Crop", "Filter", "PickItems", "PickSlice", "Reduction"]
@@ -60,7 +62,7 @@ class Crop(Layer):
             )
         return [(*source[:axis], *size[axis : len(source)])]
 
-    def forward(self, bottom: Tensor, size: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor, size: Tensor) -> Tensor:
         """A view."""
         axis, offsets = self._start(bottom.dim())
         for i, offset in enumerate(offsets, axis):
@@ -93,11 +95,16 @@ class Filter(Layer):
     bottom_count = (2, UNLIMITED)
     top_count = (1, UNLIMITED)
     no_gradient = (-1,)
+    sized_by_values = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         if len(params.tops) != len(bottoms) - 1:
             raise self.error(f"has {len(params.tops)} tops, expected one per bottom but the last ({len(bottoms) - 1})")
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Marks for the selector."""
+        return marks(shapes[bottom], random) if bottom == len(shapes) - 1 else None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the bottoms: the largest that can come."""
@@ -138,6 +145,10 @@ class _Picking(Layer):
         """The indices."""
         return Reads((1,))
 
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Indices of items."""
+        return random.integers(0, shapes[0][0], shapes[bottom]) if bottom == 1 else None
+
     def indices(self, bottom: Tensor, limit: int) -> Tensor:
         """The second bottom as a vector of integers.
 
@@ -170,7 +181,7 @@ class BatchReindex(_Picking):
         self.require(len(items) > 0, "bottom 0 has no axes, expected at least one")
         return [(index[0], *items[1:])]
 
-    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:
         """index_select."""
         return bottom.index_select(0, self.indices(index, bottom.shape[0]))
 
@@ -213,7 +224,7 @@ class PickItems(_Picking):
         self.require(len(bottoms[0]) > 0, "bottom 0 has no axes, expected at least one")
         return [(count(bottoms[1]), *bottoms[0][1:])]
 
-    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:
         """index_select with Caffe's gradient."""
         top: Tensor = _PickItemsFunction.apply(  # type: ignore[no-untyped-call]
             bottom, self.indices(index, bottom.shape[0])
@@ -237,6 +248,10 @@ class PickSlice(_Picking):
         if self.channels < 1:
             raise self.error(f"pick_slice_param.channels is {self.channels}, expected a positive number")
 
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Indices of slices."""
+        return random.integers(0, shapes[0][1] // self.channels, shapes[bottom]) if bottom == 1 else None
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of bottom 0 with ``channels`` channels."""
         items, index = bottoms
@@ -246,7 +261,7 @@ class PickSlice(_Picking):
         )
         return [(items[0], self.channels, *items[2:])]
 
-    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor, index: Tensor) -> Tensor:
         """One gather."""
         items, tail = bottom.shape[0], bottom.shape[2:]
         first = self.indices(index.reshape(-1)[:items], bottom.shape[1] // self.channels) * self.channels
@@ -302,7 +317,7 @@ class ArgMax(Layer):
             f"argmax_param.top_k is {self.top_k}, expected at most {candidates}, the candidates",
         )
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """A stable sort of the reversed axis; detached."""
         shape = self.top_shapes([bottom.shape])[0]
         axis = self.section.axis("axis", bottom.dim()) if self.has_axis else 1
@@ -362,7 +377,7 @@ class Reduction(Layer):
         """The dims before ``axis``."""
         return [tuple(bottoms[0][: self.section.axis("axis", len(bottoms[0]))])]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """One torch reduction."""
         axes = tuple(range(self.section.axis("axis", bottom.dim()), bottom.dim()))
         if self.operation == "MEAN":

@@ -45,7 +45,7 @@ class Flatten(Layer):
         start, end = self._span(len(shape))
         return [(*shape[:start], count(shape, start, end), *shape[end:])]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """A view."""
         return bottom.reshape(self.top_shapes([bottom.shape])[0])
 
@@ -117,7 +117,7 @@ class Reshape(Layer):
         )
         return [tuple(top)]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """A view."""
         return bottom.reshape(self.top_shapes([bottom.shape])[0])
 
@@ -268,7 +268,7 @@ class Slice(_Along):
         axis = self.axis(len(shape))
         return [(*shape[:axis], size, *shape[axis + 1 :]) for size in self._sizes(shape)]
 
-    def forward(self, bottom: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> tuple[Tensor, ...]:
         """Views."""
         if self.tops == 1:
             return (bottom.view_as(bottom),)
@@ -316,7 +316,7 @@ class Tile(Layer):
         repeats = self._repeats(len(bottoms[0]))
         return [tuple(dim * times for dim, times in zip(bottoms[0], repeats, strict=True))]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """torch's repeat."""
         return bottom.repeat(self._repeats(bottom.dim()))
 
@@ -343,7 +343,7 @@ class RepMat(Layer):
         dims = [*shape, *[1] * (4 - len(shape))]
         return [tuple(dim * times for dim, times in zip(dims, self.repeats, strict=True))]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """torch's repeat."""
         return bottom.reshape(*bottom.shape, *[1] * (4 - bottom.dim())).repeat(self.repeats)
 
@@ -371,7 +371,7 @@ class Split(Layer):
         """The shape of the bottom for each top."""
         return [tuple(bottoms[0])] * len(self.params.tops)
 
-    def forward(self, bottom: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> tuple[Tensor, ...]:
         """Views."""
         return tuple(bottom.view_as(bottom) for _ in self.params.tops)
 

@@ -41,7 +41,7 @@ class Softmax(NeuronLayer):
         self.softmax.axis("axis", len(bottoms[0]))
         return [tuple(bottoms[0])]
 
-    def forward(self, bottom: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, bottom: Tensor) -> Tensor:
         """One torch softmax."""
         return torch.softmax(bottom, self.softmax.axis("axis", bottom.dim()))
 

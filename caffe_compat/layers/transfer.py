@@ -55,7 +55,7 @@ class AlignMaps(Layer):
             )
         return [(*first[:2], height, width), (*second[:2], height, width)]
 
-    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Both maps, cropped."""
         height, width = min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3])
         return first[:, :, :height, :width], second[:, :, :height, :width]
@@ -103,7 +103,7 @@ class ExplainedVariance(Layer):
         return [()]
 
     @torch.no_grad()
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """The explained variance of everything seen so far."""
         if target.is_meta:
             return target.new_zeros(())

@@ -44,7 +44,7 @@ class _Draft:
             loss_weights=tuple(self.loss_weights),
             needs_backward=self.needs_backward,
             param_specs=self.param_specs,
-            is_input=self.description.type == "Input",
+            is_input=self.description.is_input,
             blocked=bool(self.description.propagate_down),
         )
 
@@ -138,7 +138,7 @@ class _Builder:
                 self.shapes[blob] = shapes[index]
             else:
                 blob = self._new_blob(name, shapes[index])
-                if description.type == "Input":
+                if description.is_input:
                     self.inputs.append(blob)
             self.known.add(name)
             self.available[name] = blob

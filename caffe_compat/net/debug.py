@@ -110,7 +110,7 @@ def log_structure(net: Net) -> None:
     message.state.phase = PHASES.index(state.phase)
     message.state.level = state.level
     message.state.stage.extend(state.stages)
-    message.layer.extend(node.description.message for node in net.nodes if node.type != "Split")
+    message.layer.extend(node.description.message for node in net.nodes if not node.description.is_split)
     for layer in message.layer:
         layer.ClearField("blobs")
     log.info("Initializing net from parameters: \n" + text.format(message), "net.cpp:51")

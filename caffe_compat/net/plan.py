@@ -8,7 +8,7 @@ decided here, from what the layers declare (:mod:`caffe_compat.layers.sharing`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from torch import nn
@@ -26,6 +26,7 @@ __all__ = [
     "ancestors",
     "layer_shapes",
     "make_plan",
+    "walk_nodes",
     "walk_shapes",
     "with_all_parameters",
 ]
@@ -270,14 +271,34 @@ def walk_shapes(nodes: Iterable[Node], inputs: Mapping[int, Shape]) -> dict[int,
         ShapeError: a layer cannot take its bottoms.
     """
     known = dict(inputs)
-    for node in nodes:
-        if node.is_input:
-            for blob in node.top_ids:
-                known.setdefault(blob, ())
-            continue
-        shapes = layer_shapes(node.layer, [known[blob] for blob in node.bottom_ids])
-        known.update(zip(node.top_ids, shapes, strict=True))
+    for node, _, tops in walk_nodes(nodes, inputs):
+        known.update(zip(node.top_ids, tops, strict=True))
     return known
+
+
+def walk_nodes(
+    nodes: Iterable[Node], inputs: Mapping[int, Shape], rows: int | None = None
+) -> Iterator[tuple[Node, list[Shape], list[Shape]]]:
+    """Some layers in order, each with the shapes of its bottoms and of its tops.
+
+    Args:
+        nodes, inputs: as of :func:`walk_shapes`.
+        rows: how many rows layers let pass at most whose values decide how many; by default all.
+
+    Raises:
+        ShapeError: a layer cannot take its bottoms.
+    """
+    known = dict(inputs)
+    for node in nodes:
+        bottoms = [known[blob] for blob in node.bottom_ids]
+        if node.is_input:
+            tops = [known.get(blob, ()) for blob in node.top_ids]
+        else:
+            tops = layer_shapes(node.layer, bottoms)
+        if rows is not None and node.layer.sized_by_values:
+            tops = [(min(rows, shape[0]), *shape[1:]) for shape in tops]
+        known.update(zip(node.top_ids, tops, strict=True))
+        yield node, bottoms, tops
 
 
 def ancestors(plan: Plan, blobs: Iterable[int]) -> tuple[list[Node], set[int]]:

@@ -165,7 +165,7 @@ def _message(node: Node) -> Any:
     weights = node.description.loss_weights or ((node.loss_weights[0],) if node.layer.default_loss_weight else ())
     message.loss_weight.extend(weights)
     message.phase = PHASES.index(node.description.phase)
-    for parameter in node.layer.blobs[len(message.param) :] if node.type == "BatchNorm" else ():
+    for parameter in node.layer.blobs[len(message.param) :] if node.layer.gathers else ():
         del parameter
         message.param.add(lr_mult=0.0)
     return message

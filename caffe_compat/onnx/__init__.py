@@ -6,7 +6,7 @@ from caffe_compat.onnx.graph import GraphBuilder
 from caffe_compat.onnx.reference import from_onnx
 from caffe_compat.onnx.runtime import Session
 from caffe_compat.onnx.save import save_onnx
-from caffe_compat.onnx.support import support_table
+from caffe_compat.onnx.support import support_page, support_table
 from caffe_compat.onnx.verified import ExportReport, export_verified
 from caffe_compat.onnx.verify import verify_onnx
 
@@ -19,6 +19,7 @@ __all__ = [
     "export_verified",
     "from_onnx",
     "save_onnx",
+    "support_page",
     "support_table",
     "verify_onnx",
 ]

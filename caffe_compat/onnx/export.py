@@ -115,7 +115,7 @@ def _check_request(net: Net, dynamic: Dynamic) -> None:
 
 def _output_blobs(net: Net, names: Sequence[str] | None) -> list[int]:
     """Numbers of the blobs to compute; inputs that no layer touches are none."""
-    written = {blob for node in net.nodes if node.type != "Input" for blob in node.top_ids}
+    written = {blob for node in net.nodes if not node.is_input for blob in node.top_ids}
     if names is None:
         result = [blob for blob in net.plan.outputs if blob in written]
     else:

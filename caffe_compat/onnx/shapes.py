@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers import Shape
 from caffe_compat.net import Net, Node
-from caffe_compat.net.plan import layer_shapes
+from caffe_compat.net.plan import walk_nodes
 
 __all__ = ["KINDS", "NetShapes", "Shapes", "Size", "consumers", "find_sizes", "infer_shapes", "net_shapes"]
 
@@ -63,7 +63,7 @@ def consumers(net: Net) -> dict[str, list[tuple[Node, int]]]:
         for index, blob in enumerate(node.bottom_ids):
             if blob not in origin:
                 continue
-            if node.type == "Split":
+            if node.description.is_split:
                 origin.update((top, origin[blob]) for top in node.top_ids)
             else:
                 result.setdefault(origin[blob], []).append((node, index))
@@ -74,26 +74,14 @@ def infer_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], s
     """Run ``top_shapes`` of each node.
 
     Args:
-        selected: rows that Filter layers let pass; by default all.
+        selected: rows that layers let pass whose values decide how many; by default all.
 
     Raises:
         LayerError: a layer refuses its bottoms.
     """
-    known: dict[int, Shape] = {}
-    bottoms, tops = [], []
-    for node in nodes:
-        before = [known[blob] for blob in node.bottom_ids]
-        if node.type == "Input":
-            names = [net.plan.names[blob] for blob in node.top_ids]
-            after = [tuple(inputs.get(name, ())) for name in names]
-        else:
-            after = layer_shapes(node.layer, before)
-            if node.type == "Filter" and selected is not None:
-                after = [(min(selected, shape[0]), *shape[1:]) for shape in after]
-        known.update(zip(node.top_ids, after, strict=True))
-        bottoms.append(before)
-        tops.append(after)
-    return Shapes(bottoms, tops)
+    known = {blob: tuple(inputs.get(net.plan.names[blob], ())) for blob in net.plan.inputs}
+    steps = list(walk_nodes(nodes, known, selected))
+    return Shapes([bottoms for _, bottoms, _ in steps], [tops for _, _, tops in steps])
 
 
 def resized(inputs: Mapping[str, Shape], changes: Iterable[tuple[Size, int]]) -> dict[str, Shape]:
@@ -164,17 +152,14 @@ def _independent(
 
 
 def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, int]]:
-    """Axes of the inputs that are a batch, height or width: 0, 2 and 3; in recurrent layers the batch is axis 1."""
+    """Axes of the inputs that are a batch, height or width: what their first reader says of the batch, else 2 and 3."""
     if kind != "batch":
         axis = KINDS.index(kind) + 1
         return [(name, axis) for name, shape in inputs.items() if len(shape) == 4]
     readers = consumers(net)
     result = []
     for name, shape in inputs.items():
-        node, bottom = readers.get(name, [(None, 0)])[0]
-        recurrent = node is not None and node.type in ("RNN", "LSTM", "LSTMUnit")
-        static = recurrent and bottom == 2 and getattr(node.layer, "static", False)  # type: ignore[union-attr]
-        axis = 1 if recurrent and not static else 0
+        axis = next((node.layer.batch_axis(bottom) for node, bottom in readers.get(name, [])), 0)
         if len(shape) > axis:
             result.append((name, axis))
     return result
@@ -236,7 +221,7 @@ def net_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], siz
             continue
         joint += len(trial) == len(sizes)
         probes.append((values | {size.name: value for size, value in trial}, shapes))
-    for rows in (1, 2, 3) if any(node.type == "Filter" for node in nodes) else ():
+    for rows in (1, 2, 3) if any(node.layer.sized_by_values for node in nodes) else ():
         probes.append((values, infer_shapes(net, nodes, inputs, rows)))
     if sizes and not joint:
         raise ExportError(

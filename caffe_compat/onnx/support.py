@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from caffe_compat.layers import Layer, registered
 
-__all__ = ["support_table"]
+__all__ = ["support_page", "support_table"]
+
+_HEAD = """# Layers
+
+Every layer type that can be built, and whether it can be exported to ONNX. Where a type name has several meanings, the
+Caffe fork that means it so stands in brackets. This page is made by `make layers`; a test holds it.
+
+"""
+
+
+def support_page() -> str:
+    """The text of ``docs/layers.md``."""
+    return _HEAD + support_table()
 
 
 def support_table() -> str:
     """A Markdown table of all layer types: whether they have an ONNX form and, if not, why."""
     lines = ["| Layer type | ONNX | Reason |", "|---|---|---|"]
-    for name, layer in registered().items():
-        exports = getattr(layer, "to_onnx", Layer.to_onnx) is not Layer.to_onnx
-        reason = str(getattr(layer, "onnx_reason", ""))
-        if not exports and not reason:
-            reason = "no ONNX form yet"
-        lines.append(f"| {name} | {'yes' if exports else 'no'} | {reason} |")
+    for name, meanings in registered().items():
+        for meaning in meanings:
+            exports = meaning.layer.to_onnx is not Layer.to_onnx
+            reason = meaning.layer.onnx_reason or ("" if exports else "no ONNX form yet")
+            title = f"{name} ({meaning.dialect})" if meaning.dialect else name
+            lines.append(f"| {title} | {'yes' if exports else 'no'} | {reason} |")
     return "\n".join(lines) + "\n"

@@ -127,8 +127,7 @@ def _run_net(net: Net, inputs: Mapping[str, np.ndarray], outputs: Sequence[str])
     if missing:
         raise ExportError(f"the model computes '{missing[0]}', which is no blob of net '{net.description.name}'")
     for node in net.nodes:
-        if node.type in ("RNN", "LSTM"):
-            node.layer.reset()  # type: ignore[operator]
+        node.layer.forget()
     like = next(net.parameters(), torch.zeros(()))
     with torch.no_grad():
         tensors = {name: torch.from_numpy(np.array(v)).to(like.device, like.dtype) for name, v in inputs.items()}

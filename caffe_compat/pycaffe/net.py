@@ -16,6 +16,7 @@ import numpy as np
 
 from caffe_compat import log
 from caffe_compat.errors import ModelFileError, NetError, UsageError, nearest
+from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.net import BlobNet, Observer, load_net
 from caffe_compat.net.debug import DebugInfo
 from caffe_compat.proto import is_hdf5
@@ -70,9 +71,8 @@ class Net:
 
     def _layer_view(self, number: int) -> Any:
         node = self.module.nodes[number]
-        instance = getattr(node.layer, "instance", None)  # a Python layer is the user's own object
-        if instance is not None:
-            return instance
+        if node.layer.instance is not None:  # a Python layer is the user's own object
+            return node.layer.instance
         return LayerView(node.type, self._param_vec(number))
 
     def _param_vec(self, number: int) -> BlobVec:
@@ -243,10 +243,9 @@ class Net:
     def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Give a MemoryData layer (the first of the net) its images and labels; they are used in place."""
         layer = self.module.nodes[0].layer if self.module.nodes else None
-        reset = getattr(layer, "reset", None)
-        if layer is None or reset is None or self.module.nodes[0].type != "MemoryData":
+        if not isinstance(layer, MemoryData):
             raise NetError("set_input_arrays needs a MemoryData layer as the first layer of the net")
-        reset(data, labels)
+        layer.reset(data, labels)
 
     _set_input_arrays = set_input_arrays
 

@@ -42,8 +42,8 @@ class Scores:
         self._losses: list[float] = []
         self._running: set[int] = set()
         for node in engine.net.nodes:
-            if getattr(node.layer, "running_metric", False):
-                node.layer.start_over()  # type: ignore[operator]
+            node.layer.start_over()
+            if node.layer.running_metric:
                 self._running |= set(node.top_ids)
 
     def add(self, loss: float) -> None:

@@ -362,15 +362,11 @@ class Solver:
     def seek_data(self) -> None:
         """Move the data layers to where they would be after ``iter`` iterations."""
         for node in self.net.nodes:
-            seek = getattr(node.layer, "seek", None)
-            if seek is not None:
-                seek(self.iter * self.param.iter_size)
+            node.layer.seek(self.iter * self.param.iter_size)
         tests = self._tests_done()
         for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
             for node in net.nodes:
-                seek = getattr(node.layer, "seek", None)
-                if seek is not None:
-                    seek(tests * per_test)
+                node.layer.seek(tests * per_test)
 
     def _tests_done(self) -> int:
         """Tests before iteration ``iter`` in a run from the start (that at ``iter`` itself is still to come)."""

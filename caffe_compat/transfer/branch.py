@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from caffe_compat.description import LayerDescription, State, describe_net
+from caffe_compat.description import INPUT, LayerDescription, State, describe_layer, describe_net
 from caffe_compat.description.graph import ancestors
 from caffe_compat.errors import NetError, UsageError, nearest
-from caffe_compat.layers import Shape
+from caffe_compat.layers import Params, Shape, layer_class
 from caffe_compat.net import Plan
 from caffe_compat.net.build import build
 from caffe_compat.net.plan import walk_shapes
@@ -48,7 +48,7 @@ class Branch:
     @property
     def fixed(self) -> bool:
         """Whether a layer ties the net to one size of images."""
-        return any(layer.type == "InnerProduct" for layer in self.layers)
+        return any(layer_class(Params(describe_layer(layer))).fixes_size for layer in self.layers)
 
     def message(self, size: tuple[int, int], batch: int = 1) -> Any:
         """The branch as a net of its own: an Input layer (batch, 3, height, width), then the layers."""
@@ -84,7 +84,7 @@ class Branch:
 
 def input_layer(blob: str, shape: Sequence[int]) -> Any:
     """An Input layer for one blob."""
-    layer = caffe_pb2.LayerParameter(name=blob, type="Input", top=[blob])
+    layer = caffe_pb2.LayerParameter(name=blob, type=INPUT, top=[blob])
     layer.input_param.shape.add().dim.extend(shape)
     return layer
 
@@ -145,7 +145,7 @@ def _cleaned(layer: Any) -> Any:
 
 
 def _source_size(path: PathLike, source: LayerDescription, blob: str) -> tuple[int, int] | None:
-    if source.type != "Input":
+    if not source.is_input:
         crop = source.message.transform_param.crop_size
         return (crop, crop) if crop else None
     shapes = source.message.input_param.shape

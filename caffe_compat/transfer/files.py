@@ -102,7 +102,7 @@ def _surgery(nets: TransferNets, franken: Franken, folder: Path, schedule: Sched
     lower = [nets.names(layer.name) for layer in transfer.student.layers if counts[layer.name]]
     lower.append(f"adapt_{recipe.layers[0]}")
     described = next(layer for layer in transfer.teacher.everything if transfer.teacher.input in layer.message.top)
-    teacher = recipe.teacher if described.type == "Input" else str(folder / "franken_deploy.prototxt")
+    teacher = recipe.teacher if described.is_input else str(folder / "franken_deploy.prototxt")
     entries = [
         (str(folder / "student_deploy.prototxt"), f"{prefix(folder)}_iter_{schedule.max_iter}.caffemodel", lower),
         (teacher, recipe.teacher_weights or "TEACHER.caffemodel", franken.upper),

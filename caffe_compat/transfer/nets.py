@@ -7,20 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffe_compat.description import describe_layer
 from caffe_compat.errors import UsageError
+from caffe_compat.layers import Layer, Params, layer_class
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.resources import program
 from caffe_compat.transfer.branch import Branch, input_layer
 from caffe_compat.transfer.features import Feature, Transfer
 
 __all__ = ["Franken", "TransferNets"]
-
-FILLED = {
-    "Convolution": "convolution_param",
-    "Deconvolution": "convolution_param",
-    "InnerProduct": "inner_product_param",
-}
-FAMILY = frozenset({*FILLED, "Scale", "Bias", "PReLU", "Embed"})
 
 
 @dataclass
@@ -104,7 +99,7 @@ class TransferNets:
                 if bottom == feature.teacher:
                     layer.bottom[index] = top
         self.comments[upper[0].name] = f"From here on the teacher: {self.recipe.teacher}."
-        learnable = [layer.name for layer in upper if layer.type in FAMILY or layer.type == "BatchNorm"]
+        learnable = [layer.name for layer in upper if _kind(layer).has_blobs]
         return Franken([*extra, *layers, *upper], learnable, size)
 
     @property
@@ -121,12 +116,12 @@ class TransferNets:
             copy.param.add()
         for spec in copy.param:
             spec.lr_mult = spec.decay_mult = 0
-        if layer.type in ("Dropout", "BatchNorm"):
+        if _kind(layer).phase_dependent:
             copy.phase = caffe_pb2.TEST
-        for section in ("convolution_param", "inner_product_param"):
-            for name in ("weight_filler", "bias_filler"):
-                if copy.HasField(section):
-                    getattr(copy, section).ClearField(name)
+        section = _kind(layer).filler_section
+        for name in ("weight_filler", "bias_filler"):
+            if section and copy.HasField(section):
+                getattr(copy, section).ClearField(name)
         return copy
 
     def _trained(self, layer: Any) -> Any:
@@ -135,11 +130,11 @@ class TransferNets:
         if not copy.param:
             blobs = self.transfer.learnable_counts(self.transfer.student)[layer.name]
             for index in range(blobs):
-                if layer.type == "BatchNorm":
+                if _kind(layer).gathers:
                     copy.param.add(lr_mult=0, decay_mult=0)
                 else:
                     copy.param.add(lr_mult=1 + index % 2, decay_mult=1 - index % 2)
-        section = FILLED.get(layer.type)
+        section = _kind(layer).filler_section
         if section and self.recipe.filler:
             _refill(getattr(copy, section), self.recipe.filler)
         elif section and not getattr(copy, section).HasField("weight_filler"):
@@ -337,6 +332,11 @@ def _layer(name: str, kind: str, bottoms: Iterable[str], tops: Iterable[str]) ->
     return caffe_pb2.LayerParameter(name=name, type=kind, bottom=list(bottoms), top=list(tops))
 
 
+def _kind(layer: Any) -> type[Layer]:
+    """What a layer of a message means."""
+    return layer_class(Params(describe_layer(layer)))
+
+
 def _copy(layer: Any) -> Any:
     copy = caffe_pb2.LayerParameter()
     copy.CopyFrom(layer)
@@ -356,7 +356,7 @@ def _sources(branch: Branch) -> tuple[Mapping[str, tuple[int, ...]], set[str]]:
     data: set[str] = set()
     for layer in branch.everything:
         message = layer.message
-        if layer.type == "Input":
+        if layer.is_input:
             shapes = [tuple(shape.dim) for shape in message.input_param.shape]
             for index, top in enumerate(message.top):
                 inputs[top] = shapes[index if len(shapes) > 1 else 0]

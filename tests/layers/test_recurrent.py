@@ -59,7 +59,7 @@ def test_state_is_carried_until_reset() -> None:
     halves = [parts(x[k : k + 2], cont[k : k + 2])[0] for k in (0, 2)]
     torch.testing.assert_close(torch.cat(halves), expected)
     assert not torch.allclose(parts(x[:2], cont[:2])[0], expected[:2])
-    parts.reset()
+    parts.forget()
     torch.testing.assert_close(parts(x[:2], cont[:2])[0], expected[:2])
     assert "state" not in parts.state_dict()
 

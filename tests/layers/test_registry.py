@@ -17,6 +17,7 @@ from torch import Tensor
 from caffe_compat.errors import ExportError
 from caffe_compat.layers import Layer, registered
 from caffe_compat.net import Net
+from caffe_compat.net.plan import layer_shapes
 from caffe_compat.onnx import export_onnx
 
 Case = tuple[str, str, list[tuple[int, ...]], dict[str, Any]]
@@ -83,23 +84,60 @@ def test_shape_rule_is_what_the_layer_makes(case: Case) -> None:
     rule = [tuple(shape) for shape in layer.top_shapes([tuple(bottom.shape) for bottom in bottoms])]
     with torch.no_grad():
         tops = _tuple(layer(*bottoms))
-    if case[0] not in ("Filter", "SuperpixelProjection"):  # one size depends on values
+    if not layer.sized_by_values:
         assert [tuple(top.shape) for top in tops] == rule
-
-
-NO_META = {"Filter", "BatchReindex", "Data", "HDF5Data", "ImageData", "PairedImageData", "WindowData", "Python",
-           "SuperpixelProjection"}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_shape_rule_on_meta(case: Case) -> None:
-    if case[0] == "Input" or case[0] in NO_META or case[3].get("forward") is False:
+    net = _net(case)
+    if case[0] == "Input" or not _layer(net).on_meta or case[3].get("forward") is False:
         pytest.skip("reads values, which meta tensors do not have")
-    net = _net(case).to("meta")
-    layer, bottoms = _layer(net), [bottom.to("meta") for bottom in _bottoms(case)]
+    layer, bottoms = _layer(net.to("meta")), [bottom.to("meta") for bottom in _bottoms(case)]
     with torch.no_grad():
         tops = _tuple(layer(*bottoms))
     assert [tuple(t.shape) for t in tops] == [tuple(s) for s in layer.top_shapes([tuple(b.shape) for b in bottoms])]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_declared_members(case: Case) -> None:
+    """What other rooms ask of a layer instead of its type name."""
+    layer, shapes = _layer(_net(case)), [tuple(shape) for shape in case[2]]
+    kind = type(layer)
+    assert any(meaning.layer is kind for meaning in registered()[case[0]])
+    assert kind.has_blobs or not layer.blobs
+    if kind.filler_section:
+        section = layer.params.section(kind.filler_section).message
+        assert {"weight_filler", "bias_filler"} <= {field.name for field in section.DESCRIPTOR.fields}
+    assert not kind.gathers or not any(parameter.requires_grad for parameter in layer.blobs)
+    tops = layer_shapes(layer, shapes)
+    done = layer.multiply_adds(shapes, tops)
+    assert done >= 0 and isinstance(done, int)
+    assert not done or kind.has_blobs, "only what multiplies by learned numbers counts"
+    generator = np.random.default_rng(0)
+    for bottom, shape in enumerate(shapes):
+        assert not shape or 0 <= layer.batch_axis(bottom) < len(shape)
+        values = layer.sample(bottom, shapes, generator)
+        assert values is None or values.shape == shape
+    layer.seek(0)
+    layer.forget()
+    layer.start_over()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_samples_can_be_used(case: Case) -> None:
+    """A forward pass takes what the layer gives as samples, and labels in range, where the case has any."""
+    layer, shapes = _layer(_net(case)), [tuple(shape) for shape in case[2]]
+    generator = np.random.default_rng(1)
+    samples = [layer.sample(bottom, shapes, generator) for bottom in range(len(shapes))]
+    if all(values is None for values in samples) or case[3].get("forward") is False:
+        pytest.skip("takes any numbers")
+    bottoms = _bottoms(case)
+    for index, values in enumerate(samples):
+        if values is not None:
+            bottoms[index] = torch.from_numpy(np.asarray(values, np.float32))
+    with torch.no_grad():
+        layer(*bottoms)
 
 
 @pytest.mark.parametrize("case", CASES)

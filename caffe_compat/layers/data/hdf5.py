@@ -168,7 +168,7 @@ class HDF5Output(Layer):
         self.require(first[0] == first[1], f"data and label should have the same number, not {first[0]} and {first[1]}")
         return []
 
-    def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
         """Write the file."""
         if data.device.type == "meta":
             return ()

@@ -37,6 +37,7 @@ class DataLayer(Layer):
     """
 
     bottom_count = (0, 0)
+    on_meta = False
     _like: Tensor  #: tells the device and the type of the tops
     splits: ClassVar[bool] = False  #: whether several solvers share the records in TRAIN
     onnx_reason = "it reads training data; export the deploy net instead"
@@ -107,7 +108,7 @@ class DataLayer(Layer):
         """The shapes of the last batch; before the first, those that the data source announces."""
         return list(self.shapes)
 
-    def forward(self) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(self) -> tuple[Tensor, ...]:
         """The next batch.
 
         Raises:

@@ -1,0 +1,78 @@
+"""Two meanings of one type name: the parameters of a layer tell which is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from one_layer import one_net
+
+from caffe_compat.errors import LayerError, NetError
+from caffe_compat.layers import NeuronLayer, base, register, registered
+from caffe_compat.layers.params import Params
+from caffe_compat.layers.scaling import ConstantScale, Scale
+
+
+@pytest.fixture(autouse=True)
+def registry() -> Iterator[None]:
+    kept = {name: list(meanings) for name, meanings in base._registry.items()}
+    yield
+    base._registry.clear()
+    base._registry.update(kept)
+
+
+class Plain(NeuronLayer):
+    caffe_type = "Twofold"
+
+    def __init__(self, params: Params, bottoms: list[tuple[int, ...]]) -> None:
+        super().__init__(params, bottoms)
+        params.section("power_param").ignore("power")
+
+
+class Shifted(Plain):
+    pass
+
+
+def shifted(params: Params) -> bool:
+    return params.section("power_param").has("shift")
+
+
+def _built(body: str) -> type:
+    return type(one_net("Twofold", body, [(2, 3)], ["y"], "TEST").layer("under_test"))
+
+
+def test_scale_has_two_meanings() -> None:
+    assert [(meaning.layer, meaning.dialect) for meaning in registered()["Scale"]] == [
+        (Scale, ""),
+        (ConstantScale, "caffe-sds"),
+    ]
+    for body, kind in (("scale_param { scale: 3 }", ConstantScale), ("scale_param { bias_term: true }", Scale)):
+        assert type(one_net("Scale", body, [(2, 3)], ["y"], "TEST").layer("under_test")) is kind
+
+
+def test_a_parameter_of_the_other_meaning_is_an_error() -> None:
+    with pytest.raises(LayerError, match="scale_param.bias_term means nothing"):
+        one_net("Scale", "scale_param { scale: 3 bias_term: true }", [(2, 3)], ["y"], "TEST")
+
+
+def test_the_condition_decides_and_reads_nothing_for_the_layer() -> None:
+    register(Plain)
+    register(when=shifted, dialect="fork")(Shifted)
+    assert _built("") is Plain and _built("power_param { power: 2 }") is Plain
+    with pytest.raises(LayerError, match="power_param.shift means nothing"):
+        _built("power_param { shift: 2 }")  # the condition has read it, the layer has not
+
+
+def test_conditions_that_fit_twice_or_never_are_errors() -> None:
+    register(when=shifted, dialect="one")(Plain)
+    with pytest.raises(LayerError, match=r"fit no meaning of the type \(one\)"):
+        _built("")
+    register(when=shifted, dialect="two")(Shifted)
+    with pytest.raises(LayerError, match=r"fit 2 meanings of the type \(one, two\)"):
+        _built("power_param { shift: 2 }")
+
+
+def test_one_meaning_without_condition() -> None:
+    register(Plain)
+    with pytest.raises(NetError, match="registered already"):
+        register(Shifted)
