@@ -96,7 +96,9 @@ def test_any_exception_of_a_frame_is_noted_and_the_others_go_on(tmp_path, worker
 
 def test_a_frame_that_kills_its_worker_is_noted(tmp_path):
     report = run_frames(frames(tmp_path, range(95, 103)), workers=2, progress=False)
-    assert len(report.written) == 6
+    # a frame whose process was ended between its last write and its answer is found done when it is tried again
+    assert len(report.written) + len(report.skipped) == 6
+    assert all((tmp_path / f"{number}.png").exists() for number in (96, 97, 98, 100, 101, 102))
     assert sorted(report.failed) == [
         ("in/95.raw", "in/95.raw: AssertionError: AssertionError"),
         ("in/99.raw", "in/99.raw: its worker process died (out of memory?); fewer --workers may help"),
