@@ -7,7 +7,7 @@ no place in the new format (the rest is written); 2 the file cannot be read.
 from __future__ import annotations
 
 from caffe_compat import log
-from caffe_compat.errors import SolverError
+from caffe_compat.errors import in_file
 from caffe_compat.files import atomic_write
 from caffe_compat.proto import caffe_pb2, format_text, read_message_binary, read_message_text, upgrade_net
 from caffe_compat.proto.upgrade import upgrade_solver as upgrade_solver_message
@@ -46,10 +46,8 @@ def upgrade_solver_file(source: str, target: str) -> int:
     solver = read_message_text(source, caffe_pb2.SolverParameter)
     if not solver.HasField("solver_type"):
         log.info(f"File already in latest proto format: {source}", f"{tag}:33")
-    try:
+    with in_file(source):
         upgrade_solver_message(solver)
-    except SolverError as error:
-        raise SolverError(f"{source}: {error}") from error
     with atomic_write(target) as stream:
         stream.write(format_text(solver).encode())
     log.info(f"Wrote upgraded SolverParameter text proto to {target}", f"{tag}:44")

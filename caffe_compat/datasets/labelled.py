@@ -16,7 +16,7 @@ from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.video import base_scene
 from caffe_compat.depth.camera import CAMERAS
 from caffe_compat.depth.sources import Reading
-from caffe_compat.errors import DataError, MissingFileError
+from caffe_compat.errors import DataError, MissingFileError, in_file
 
 __all__ = ["LabelledSource", "labelled_numbers", "labelled_records", "millimetres"]
 
@@ -59,10 +59,8 @@ class LabelledSource:
                 65.535 m.
         """
         found = _open_cached(self.path, self.crop, os.getpid()).frame(self.number)
-        try:
+        with in_file(self.name):
             depth, raw = millimetres(found.depth), millimetres(found.raw_depth)
-        except DataError as error:
-            raise DataError(f"{self.name}: {error}") from error
         return Reading(depth / 1000.0, raw == 0, found.color)
 
 

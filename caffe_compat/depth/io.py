@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from caffe_compat.errors import DataError, one_line
+from caffe_compat.errors import DataError, in_file, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.frames.png import UNREADABLE, write_png
 
@@ -126,10 +126,8 @@ def read_depth(path: str | os.PathLike[str], form: DepthFormat) -> np.ndarray:
         DataError: it cannot be read, its unit is unknown, or every pixel is missing.
     """
     raw = read_raw(path)
-    try:
+    with in_file(path):
         depth = _decode(raw, form)
-    except DataError as error:
-        raise DataError(f"{os.fspath(path)}: {error}") from error
     valid = depth > 0
     if not valid.any():
         raise DataError(f"{os.fspath(path)}: all {depth.size} pixels are missing")

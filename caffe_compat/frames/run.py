@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from caffe_compat.errors import CaffeCompatError, DataError, one_line
+from caffe_compat.errors import CaffeCompatError, DataError, in_file, one_line
 from caffe_compat.frames.frame import Frame
 from caffe_compat.frames.png import is_whole_png, read_parameters, write_color, write_encoded
 from caffe_compat.frames.report import Report, SummedWarning
@@ -36,10 +36,8 @@ def encode_frame(frame: Frame, overwrite: bool = False) -> Literal["written", "s
     if _is_done(frame, parameters, overwrite):
         return "skipped"
     reading = frame.source.read()
-    try:
+    with in_file(frame.source.name):
         image = frame.encoder.encode(reading)
-    except DataError as error:
-        raise DataError(f"{frame.source.name}: {error}") from error
     if frame.color_output is not None and reading.color is not None:
         write_color(frame.color_output, reading.color)
     write_encoded(frame.output, image, parameters)

@@ -10,7 +10,7 @@ from typing import Any
 
 from caffe_compat.description import INPUT, LayerDescription, State, describe_layer, describe_net
 from caffe_compat.description.graph import ancestors
-from caffe_compat.errors import NetError, UsageError, nearest
+from caffe_compat.errors import UsageError, in_file, nearest
 from caffe_compat.layers import Params, Shape, layer_class
 from caffe_compat.net import Plan
 from caffe_compat.net.build import build
@@ -64,10 +64,8 @@ class Branch:
             NetError: a layer that cannot be built; names the file.
         """
         message = self.message(size)
-        try:
+        with in_file(self.path):
             return build(describe_net(message, source=self.path), fill=False)
-        except NetError as error:
-            raise NetError(f"{self.path}: {error}") from error
 
     def shapes(self, plan: Plan, size: tuple[int, int]) -> dict[str, Shape]:
         """Shapes of all blobs for one image of (height, width)."""
