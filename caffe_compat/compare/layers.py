@@ -31,7 +31,7 @@ Place = tuple[int, int]
 def compare(
     net: Net, inputs: Mapping[str, np.ndarray], reference: Mapping[Place, np.ndarray], tolerance: float = TOLERANCE
 ) -> Comparison:
-    """Run a net and hold the top of every layer against the reference.
+    """Run a net and hold the top of every layer against the reference; recurrent layers start from zero states.
 
     An output of the net that holds NaN diverges even where the reference does not have it.
 
@@ -44,8 +44,10 @@ def compare(
         DataError: nothing of the reference can be compared.
         CaffeCompatError: the net cannot run on the inputs.
     """
-    engine = BlobNet(net, keep_graph=False)
     check_inputs(net, inputs)
+    for node in net.nodes:
+        node.layer.forget()
+    engine = BlobNet(net, keep_graph=False)
     for name, values in inputs.items():
         blob = engine.blob(name)
         blob.reshape(*values.shape)

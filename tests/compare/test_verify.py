@@ -243,3 +243,19 @@ def test_errors_as_exceptions(folder):
         compare.from_npz(net, "p.npz")
     with pytest.raises(CaffeCompatError, match="conv"):
         compare.compare(net, {"data": np.zeros((2, 9, 6, 6), np.float32)}, {(1, 0): data})
+
+
+def test_recurrent_layers_start_from_zero(folder):
+    """A net that ran before has a state, which the reference does not."""
+    Path("lstm.prototxt").write_text(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 3 dim: 2 dim: 4 } } }'
+        'layer { name: "cont" type: "Input" top: "cont" input_param { shape { dim: 3 dim: 2 } } }'
+        'layer { name: "h" type: "LSTM" bottom: "x" bottom: "cont" top: "h" recurrent_param { num_output: 5'
+        ' weight_filler { type: "uniform" min: -1 max: 1 } } }'
+    )
+    net = load_net("lstm.prototxt")
+    inputs = {"x": np.ones((3, 2, 4), np.float32), "cont": np.ones((3, 2), np.float32)}
+    reference = compare.from_module(net, inputs, "caffe_compat.pycaffe")
+    with torch.no_grad():
+        net(**{name: torch.from_numpy(value) for name, value in inputs.items()})
+    assert compare.compare(net, inputs, reference).first is None
