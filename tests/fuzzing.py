@@ -301,10 +301,10 @@ def row_seeds() -> list[bytes]:
 
 
 def use_image() -> Callable[[str], None]:
-    from caffe_compat.layers.data.images import read_image
+    from caffe_compat.media import read_picture
 
     def use(path: str) -> None:
-        assert read_image(path).shape[2] == 3 and read_image(path, color=False).ndim == 2
+        assert read_picture(path).shape[2] == 3 and read_picture(path, "gray").ndim == 2
 
     return use
 

@@ -7,19 +7,19 @@ import numpy as np
 import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
-from caffe_compat import load_net
+from caffe_compat import load_net, media
 from caffe_compat.commands import make_transfer, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.image_mean import compute_image_mean
-from caffe_compat.commands.records import create_database
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
-from caffe_compat.datasets import boxes, downloads, mat, pairs, selection
+from caffe_compat.datasets import boxes, downloads, mat, selection
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
 from caffe_compat.files import copy_file
 from caffe_compat.frames import png
+from caffe_compat.media import create_database
 from caffe_compat.net import weights as net_weights
 from caffe_compat.onnx import export_onnx, save_onnx
 from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
@@ -208,7 +208,8 @@ WRITERS = {
         ("datasets/tree.py",),
         many=True,
     ),
-    "pairs": Writer(lambda path, _: pairs.write_pairs(path, [("a.png", "b.png")] * 100), ("datasets/pairs.py",)),
+    "pairs": Writer(lambda path, _: media.write_pairs(path, [("a.png", "b.png")] * 100), ("media/lists.py",)),
+    "image list": Writer(lambda path, _: media.write_image_list(path, [("a.png", 1)] * 100), ("media/lists.py",)),
     "selection": Writer(
         lambda path, _: selection.write_selection(
             path,
@@ -236,11 +237,9 @@ WRITERS = {
     ),
     "transfer": Writer(_write_transfer, ("transfer/files.py",), many=True, prepare=_transfer),
     "surgery": Writer(_run_surgery, ("proto/weights.py",), "out.caffemodel", prepare=_surgery),
-    "lmdb": Writer(_database("lmdb"), ("commands/records.py",), "new", replaces=False),
-    "leveldb": Writer(_database("leveldb"), ("commands/records.py",), "new", replaces=False),
-    "mean": Writer(
-        lambda path, records: compute_image_mean(records, str(path)), ("commands/image_mean.py",), prepare=_mean
-    ),
+    "lmdb": Writer(_database("lmdb"), ("media/records.py",), "new", replaces=False),
+    "leveldb": Writer(_database("leveldb"), ("media/records.py",), "new", replaces=False),
+    "mean": Writer(lambda path, records: compute_image_mean(records, str(path)), ("media/means.py",), prepare=_mean),
     "upgraded net": Writer(
         lambda path, _: upgrade_net_file("old.prototxt", str(path)), ("commands/upgrade.py",), prepare=_old_net
     ),

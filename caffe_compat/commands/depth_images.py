@@ -11,7 +11,7 @@ from caffe_compat.commands.depth_arguments import FILE_ARGUMENTS
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
 from caffe_compat.datasets.motorcycle import motorcycle_frame
-from caffe_compat.datasets.pairs import finished, hold_out, write_pairs
+from caffe_compat.datasets.pairs import finished, hold_out
 from caffe_compat.datasets.record import FrameRecord, depth_frames
 from caffe_compat.datasets.selection import MAX_GAP, enough_depth, select
 from caffe_compat.datasets.sunrgbd import exclude_nyud2, find_frames, read_split
@@ -32,6 +32,7 @@ from caffe_compat.depth.sources import FileSource
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.frames import Frame, Report, run_frames
+from caffe_compat.media import write_pairs
 
 __all__ = [
     "depth_images",

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from caffe_compat import log
-from caffe_compat.commands.records import create_database
 from caffe_compat.errors import NetError, UsageError, nearest
+from caffe_compat.media import create_database
 from caffe_compat.net import BlobNet, load_net
 from caffe_compat.proto import caffe_pb2
 

@@ -8,11 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from caffe_compat import log
-from caffe_compat.commands.records import BACKENDS
-from caffe_compat.errors import DataError, UsageError
-from caffe_compat.files import atomic_write
-from caffe_compat.layers.data.database import datum_channels, open_database
-from caffe_compat.proto import caffe_pb2
+from caffe_compat.errors import DataError
+from caffe_compat.media import datum_channels, open_database, write_mean
 
 __all__ = ["compute_image_mean"]
 
@@ -29,13 +26,11 @@ def compute_image_mean(database: str, output: str | None = None, backend: str = 
     Raises:
         DataError: records differ in size, or cannot be read.
     """
-    if backend not in BACKENDS:
-        raise UsageError(f"backend is '{backend}', expected one of {', '.join(BACKENDS)}")
-    records = open_database(database, backend.upper())
+    records = open_database(database, backend)
     log.info("Starting iteration", f"{SOURCE}:78")
     total: np.ndarray | None = None
     for index in range(len(records)):
-        name = f"{database}, record {records.keys[index].decode(errors='replace')!r}"
+        name = records.name(index)
         image = np.stack([np.asarray(plane) for plane in datum_channels(records[index], name)[0]]).astype(np.float32)
         if total is None:
             total = np.zeros_like(image)
@@ -49,11 +44,7 @@ def compute_image_mean(database: str, output: str | None = None, backend: str = 
     log.info(f"Processed {len(records)} files.", f"{SOURCE}:99")
     if output is not None:
         log.info(f"Write to {output}", f"{SOURCE}:106")
-        channels, height, width = mean.shape
-        blob = caffe_pb2.BlobProto(num=1, channels=channels, height=height, width=width)
-        blob.data.extend(mean.ravel().tolist())
-        with atomic_write(output) as stream:
-            stream.write(blob.SerializeToString())
+        write_mean(output, mean)
     log.info(f"Number of channels: {len(mean)}", f"{SOURCE}:111")
     for channel, plane in enumerate(mean):
         log.info(f"mean_value channel [{channel}]: {log.number(plane.mean(dtype=np.float64))}", f"{SOURCE}:116")

@@ -10,14 +10,19 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
-
 from caffe_compat import log
-from caffe_compat.commands.records import create_database
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.layers.data.images import decode_image, planes
-from caffe_compat.layers.data.lists import LabelledImage, read_image_list
-from caffe_compat.proto import caffe_pb2
+from caffe_compat.media import (
+    LabelledImage,
+    can_encode,
+    create_database,
+    decode,
+    encode,
+    encoded_datum,
+    picture_datum,
+    read_image_list,
+    resize_caffe,
+)
 
 __all__ = ["ImagesetOptions", "convert_imageset", "image_datum"]
 
@@ -85,7 +90,7 @@ def _check(options: ImagesetOptions) -> None:
     if min(width, height) < 0 or bool(width) != bool(height):
         raise UsageError(f"--resize_width {width} and --resize_height {height}: expected two positive numbers, or none")
     kind = options.encode_type
-    if kind and not cv2.haveImageWriter(f"x.{kind}"):
+    if kind and not can_encode(kind):
         raise UsageError(f"--encode_type is '{kind}', expected a type that OpenCV writes, such as jpg or png")
 
 
@@ -111,25 +116,15 @@ def image_datum(options: ImagesetOptions, entry: LabelledImage) -> Any:
             raw = stream.read()
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}") from error
-    image = decode_image(raw, path, cv2.IMREAD_GRAYSCALE if options.gray else cv2.IMREAD_COLOR)
+    image = decode(raw, path, "gray" if options.gray else "color")
     if options.resize_width:
-        image = cv2.resize(image, (options.resize_width, options.resize_height))
+        image = resize_caffe(image, options.resize_height, options.resize_width)
     ending = os.path.splitext(entry.path)[1][1:].lower()
     encoding = options.encode_type or (ending if options.encoded else "")
     if not encoding:
         if options.encoded:
             log.warning(f"Failed to guess the encoding of '{entry.path}'", f"{SOURCE}:117")
-        channels = planes(image)
-        height, width = image.shape[:2]
-        data = b"".join(plane.tobytes() for plane in channels)
-        return caffe_pb2.Datum(
-            channels=len(channels), height=height, width=width, data=data, label=entry.label, encoded=False
-        )
+        return picture_datum(image, entry.label)
     if not options.resize_width and _SAME.get(ending, ending) == _SAME.get(encoding, encoding):
-        return caffe_pb2.Datum(data=raw, label=entry.label, encoded=True)
-    if not cv2.haveImageWriter(f"x.{encoding}"):
-        raise DataError(f"{path}: OpenCV cannot write '{encoding}', give --encode_type jpg or png")
-    done, buffer = cv2.imencode(f".{encoding}", image)
-    if not done:
-        raise DataError(f"{path}: OpenCV cannot encode it as {encoding}")
-    return caffe_pb2.Datum(data=buffer.tobytes(), label=entry.label, encoded=True)
+        return encoded_datum(raw, entry.label)
+    return encoded_datum(encode(image, encoding, path), entry.label)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
+from caffe_compat.media import read_first_paths
 from caffe_compat.resources import program
 from caffe_compat.transfer.recipe import MEANS, Recipe, Schedule
 
@@ -135,14 +136,14 @@ def _loss_weight(text: str) -> float | None:
 
 
 def _measured(arguments: argparse.Namespace) -> list[float]:
-    from caffe_compat.transfer.scale import load_branch, measure_norms, read_image_names
+    from caffe_compat.transfer.scale import load_branch, measure_norms
 
     if not arguments.teacher_weights:
         raise UsageError("--measure needs --teacher-weights")
     if arguments.mean_norm:
         raise UsageError("give --measure or --mean-norm, not both")
     net = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer).to(choose(arguments.gpu))
-    images = read_image_names(arguments.measure, arguments.root_folder)
+    images = read_first_paths(arguments.measure, arguments.root_folder)
     reports = measure_norms(net, arguments.layer, images, arguments.mean, arguments.measure_count)
     for blob, report in reports.items():
         print(f"{blob}: {report}")
@@ -155,12 +156,12 @@ def measure_scale(arguments: argparse.Namespace) -> list[str]:
     Raises:
         CaffeCompatError: naming the option, file, blob or layer that is wrong.
     """
-    from caffe_compat.transfer.scale import load_branch, measure_norms, read_image_names
+    from caffe_compat.transfer.scale import load_branch, measure_norms
 
     given = [arguments.reference_model, arguments.reference_weights]
     if any(given) != all(given):
         raise UsageError("give both --reference-model and --reference-weights, or none")
-    images = read_image_names(arguments.images, arguments.root_folder)
+    images = read_first_paths(arguments.images, arguments.root_folder)
     progress, device = not arguments.quiet, choose(arguments.gpu)
 
     def measure(model: str, weights: str, blob: str) -> Any:

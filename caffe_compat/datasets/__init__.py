@@ -1,4 +1,4 @@
-"""RGB-D data sets on disk: NYUD2 (labelled, the published tree, raw video), SUN RGB-D, JSON lists, lists of pairs."""
+"""RGB-D data sets on disk: NYUD2 (labelled, the published tree, raw video), SUN RGB-D, JSON lists."""
 
 from caffe_compat.datasets.boxes import (
     GroundTruth,
@@ -12,7 +12,7 @@ from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import LabelledSource, labelled_records
 from caffe_compat.datasets.mat import read_mat
 from caffe_compat.datasets.nyud2 import CLASSES, LabelledFrame, LabelledNYUD2
-from caffe_compat.datasets.pairs import hold_out, read_pair_list, write_pairs
+from caffe_compat.datasets.pairs import hold_out
 from caffe_compat.datasets.record import FrameRecord, depth_frames
 from caffe_compat.datasets.selection import read_selection, select, write_selection
 from caffe_compat.datasets.sunrgbd import SunFrame, exclude_nyud2, find_frames, read_split
@@ -40,7 +40,6 @@ __all__ = [
     "labelled_records",
     "read_ground_truth",
     "read_mat",
-    "read_pair_list",
     "read_proposals",
     "read_selection",
     "read_split",
@@ -49,6 +48,5 @@ __all__ = [
     "select",
     "synchronise",
     "write_ground_truth",
-    "write_pairs",
     "write_selection",
 ]

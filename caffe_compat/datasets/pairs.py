@@ -1,47 +1,19 @@
-"""Lists of pairs, ``colour_path other_path`` a line, as the ``PairedImageData`` layer reads them."""
+"""Which pairs of a run there are, and which of them validate."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
 
-from caffe_compat.errors import DataError, UsageError
-from caffe_compat.files import atomic_write
+from caffe_compat.errors import UsageError
 from caffe_compat.frames import Frame, Report
-from caffe_compat.layers.data.lists import Pair, read_pair_list
 
-__all__ = ["Pair", "finished", "hold_out", "read_pair_list", "write_pairs"]
+__all__ = ["finished", "hold_out"]
 
 
 def finished(frames: Sequence[Frame], report: Report) -> list[Frame]:
     """The frames of a run that have both of their images, in the order of ``frames``."""
     done = set(report.written) | set(report.skipped)
     return [frame for frame in frames if frame.color_output is not None and frame.output in done]
-
-
-def write_pairs(path: str | os.PathLike[str], pairs: Sequence[tuple[str, str]]) -> None:
-    """Write a list; paths become relative to its folder, and a path with blanks is put in double quotes.
-
-    Args:
-        path: the list.
-        pairs: colour image and the image of the other modality.
-
-    Raises:
-        DataError: a path with a double quote or a line end, which such lists cannot hold.
-    """
-    base = Path(path).parent
-    lines = []
-    for pair in pairs:
-        names = [Path(os.path.relpath(name, base)).as_posix() for name in pair]
-        for name in names:
-            if any(mark in name for mark in '"\t\n\r') or name != name.strip():
-                raise DataError(
-                    f"{path}: {name!r} has a double quote, tab, line end or blank at an end, which a list cannot hold"
-                )
-        lines.append(" ".join(f'"{name}"' if any(map(str.isspace, name)) else name for name in names))
-    with atomic_write(path, "w") as stream:
-        stream.write("".join(f"{line}\n" for line in lines))
 
 
 def hold_out(frames: Sequence[Frame], every: int, *, scenes: bool = False) -> tuple[list[Frame], list[Frame]]:

@@ -16,7 +16,7 @@ from caffe_compat.datasets.downloads import DOWNLOADS, verify
 from caffe_compat.datasets.labelled import millimetres
 from caffe_compat.datasets.mat import read_mat
 from caffe_compat.datasets.nyud2 import CLASSES, FIRST_ID, LabelledNYUD2
-from caffe_compat.datasets.pairs import finished, write_pairs
+from caffe_compat.datasets.pairs import finished
 from caffe_compat.datasets.record import depth_frames
 from caffe_compat.datasets.selection import enough_depth, select, write_selection
 from caffe_compat.datasets.tree import NYUD2Tree, whole_numbers
@@ -36,6 +36,7 @@ from caffe_compat.errors import DataError, MissingFileError
 from caffe_compat.files import copy_file
 from caffe_compat.frames import Frame, Report, run_frames
 from caffe_compat.frames.png import write_color
+from caffe_compat.media import write_pairs
 from caffe_compat.stamps import read_stamp, stamp_difference, write_stamp
 
 __all__ = ["Settings", "prepare", "rebuild_splits"]

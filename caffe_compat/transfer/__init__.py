@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written, write_transfer
     from caffe_compat.transfer.recipe import MEANS, Recipe, Schedule
-    from caffe_compat.transfer.scale import NormReport, load_branch, measure_norms, read_image_names
+    from caffe_compat.transfer.scale import NormReport, load_branch, measure_norms
 
 __all__ = [
     "MEANS",
@@ -27,7 +27,6 @@ __all__ = [
     "load_branch",
     "measure_norms",
     "read_branch",
-    "read_image_names",
     "write_transfer",
 ]
 
@@ -42,7 +41,6 @@ _HOMES = {
     "load_branch": "scale",
     "measure_norms": "scale",
     "read_branch": "branch",
-    "read_image_names": "scale",
     "write_transfer": "files",
 }
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,15 +12,14 @@ from tqdm import tqdm
 
 from caffe_compat.description import describe_net
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.files import open_existing
-from caffe_compat.layers.data.images import planes, read_image
+from caffe_compat.media import fill_blob, planes, read_picture
 from caffe_compat.net import Net
 from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.transfer.branch import read_branch
 from caffe_compat.transfer.recipe import MEANS
 
-__all__ = ["NormReport", "load_branch", "measure_norms", "read_image_names"]
+__all__ = ["NormReport", "load_branch", "measure_norms"]
 
 
 @dataclass(frozen=True)
@@ -48,28 +45,6 @@ class NormReport:
             f"mean norm {self.mean:.6g}, standard deviation {self.std:.4g} over {self.locations} locations, "
             f"{self.image_std:.4g} between the means of {self.images} images, {100 * self.silent:.2g} % silent"
         )
-
-
-def read_image_names(path: str, root_folder: str = "") -> list[str]:
-    """The first path of every line: a list of images, of images with labels, or of pairs.
-
-    Paths are relative to ``root_folder``, or to the folder of the list.
-
-    Raises:
-        MissingFileError: no such list.
-        DataError: it names no image.
-    """
-    with open_existing(path, "list of images") as stream:
-        text = os.fsdecode(stream.read())
-    folder = root_folder or os.path.dirname(path)
-    names = []
-    for line in text.splitlines():
-        parts = line.split("\t") if "\t" in line else re.findall(r'"[^"]*"|\S+', line)
-        if parts and parts[0].strip():
-            names.append(os.path.join(folder, parts[0].strip().strip('"')))
-    if not names:
-        raise DataError(f"{path}: the list is empty, expected one image a line")
-    return names
 
 
 def load_branch(prototxt: str, weights: str, blobs: Sequence[str]) -> Net:
@@ -117,8 +92,10 @@ def measure_norms(
     means = np.broadcast_to(np.asarray(mean, np.float32), 3)
     with torch.inference_mode():
         for name in tqdm(chosen, unit="image", disable=None if progress else True):
-            planar = np.stack([plane - value for plane, value in zip(planes(read_image(name)), means, strict=True)])
-            result = net(blobs=blobs, **{net.input_names[0]: torch.from_numpy(planar)[None].to(device)})
+            channels = planes(read_picture(name))
+            planar = np.empty((1, len(channels), *channels[0].shape), np.float32)
+            fill_blob(channels, planar[0], means)
+            result = net(blobs=blobs, **{net.input_names[0]: torch.from_numpy(planar).to(device)})
             for blob in blobs:
                 found = result[blob].double().norm(dim=1).flatten().cpu().numpy()
                 if not np.isfinite(found).all():

@@ -1,11 +1,10 @@
 import dataclasses
-from pathlib import Path
 
 import pytest
 
-from caffe_compat.datasets.pairs import finished, hold_out, read_pair_list, write_pairs
+from caffe_compat.datasets.pairs import finished, hold_out
 from caffe_compat.depth import FileSource, Options
-from caffe_compat.errors import DataError, UsageError
+from caffe_compat.errors import UsageError
 from caffe_compat.frames import Frame, Report
 
 ENCODER = Options("disparity").encoder(None)
@@ -13,20 +12,6 @@ ENCODER = Options("disparity").encoder(None)
 
 def frames(count: int, scenes: int) -> list[Frame]:
     return [Frame(FileSource(f"{i}"), ENCODER, f"h{i}", f"c{i}", f"scene{i % scenes}") for i in range(count)]
-
-
-def test_a_written_list_is_what_the_layer_reads(tmp_path):
-    (tmp_path / "lists").mkdir()
-    pairs = [(str(tmp_path / "c" / "a b.png"), str(tmp_path / "h" / "a b.png")), (str(tmp_path / "c1"), "h1")]
-    write_pairs(tmp_path / "lists" / "p.txt", pairs)
-    assert (tmp_path / "lists" / "p.txt").read_text().splitlines()[0] == '"../c/a b.png" "../h/a b.png"'
-    found = read_pair_list(str(tmp_path / "lists" / "p.txt"))
-    assert [tuple(str(Path(name).resolve()) for name in (pair.first, pair.second)) for pair in found] == [
-        tuple(str(Path(name).resolve()) for name in pair) for pair in pairs
-    ]
-    with pytest.raises(DataError, match="double quote"):
-        write_pairs(tmp_path / "q.txt", [('a"b', "c")])
-    assert not (tmp_path / "q.txt").exists()
 
 
 def test_hold_out_of_frames_and_of_scenes():

@@ -12,9 +12,7 @@ from data_files import datum, image, write_images, write_lmdb
 from one_layer import one_layer
 
 from caffe_compat.errors import CaffeCompatError, DataError, LayerError, MissingFileError, ModelFileError
-from caffe_compat.layers.data import datum_channels, read_mean
-from caffe_compat.layers.data.database import open_database
-from caffe_compat.layers.data.lists import read_image_list
+from caffe_compat.media import datum_channels, read_image_list, read_mean
 from caffe_compat.proto import caffe_pb2
 
 TWO = ("data", "label")
@@ -330,10 +328,3 @@ def test_memory_refusals(shape, dtype, labels, message):
 def test_memory_sizes():
     with pytest.raises(LayerError, match="expected positive numbers"):
         one_layer("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 4 }", tops=TWO)
-
-
-def test_a_database_that_is_about_to_be_closed_is_waited_for(tmp_path):
-    write_lmdb(tmp_path / "lmdb", [datum(0), datum(1)])
-    reading_ahead = [lmdb.open(str(tmp_path / "lmdb"), readonly=True, lock=False)]
-    threading.Timer(0.3, reading_ahead.clear).start()
-    assert len(open_database(str(tmp_path / "lmdb"), "LMDB")) == 2

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from conftest import needs
 
-from caffe_compat.commands.records import create_database
+from caffe_compat.media import create_database
 from caffe_compat.proto import caffe_pb2
 
 FLOAT = r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from program import ROOT, call
 
-from caffe_compat.commands import records
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.errors import DataError, UsageError
+from caffe_compat.media import records
 from caffe_compat.proto import caffe_pb2
 
 CAFFE = ROOT / "tests" / "data" / "golden" / "data" / "src"

@@ -1,18 +1,17 @@
 """Layers that bring data into a net, or write it: images, databases, HDF5 files, windows, memory."""
 
-from caffe_compat.layers.data.database import Data, Database, datum_channels, open_database
+from caffe_compat.layers.data.database import Data
 from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.image import ImageData
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
 from caffe_compat.layers.data.source import DataLayer
-from caffe_compat.layers.data.transformer import Transformer, read_mean
+from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.data.window import WindowData
 
 __all__ = [
     "Data",
     "DataLayer",
-    "Database",
     "HDF5Data",
     "HDF5Output",
     "ImageData",
@@ -20,7 +19,4 @@ __all__ = [
     "PairedImageData",
     "Transformer",
     "WindowData",
-    "datum_channels",
-    "open_database",
-    "read_mean",
 ]

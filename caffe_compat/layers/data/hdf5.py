@@ -16,9 +16,9 @@ from torch import Tensor
 from caffe_compat.errors import MissingFileError, ModelFileError
 from caffe_compat.layers.base import Layer, Shape, register
 from caffe_compat.layers.base import count as size_of
-from caffe_compat.layers.data.lists import read_name_list
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params
+from caffe_compat.media import read_name_list
 from caffe_compat.proto.hdf5_file import checked_dataset, create_hdf5, open_hdf5
 
 __all__ = ["HDF5Data", "HDF5Output"]

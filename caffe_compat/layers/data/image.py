@@ -5,16 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.layers.base import Shape, register
-from caffe_compat.layers.data.images import planes, read_image
-from caffe_compat.layers.data.lists import read_image_list
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.media import planes, read_image_list, read_picture, resize_caffe
 
 __all__ = ["ImageData", "ignore_transform_fields"]
 
@@ -94,11 +92,11 @@ class ImageData(DataLayer):
     def _load(self, record: int) -> list[np.ndarray]:
         image = self.images[record]
         try:
-            pixels = read_image(image.path, self.color)
+            pixels = read_picture(image.path, "color" if self.color else "gray")
         except CaffeCompatError as error:
             raise self.data_error(f"{self.source}, line {image.line}: {error}") from error
         if self.new_size[0]:
-            pixels = cv2.resize(pixels, (self.new_size[1], self.new_size[0]), interpolation=cv2.INTER_LINEAR)
+            pixels = resize_caffe(pixels, *self.new_size)
         return planes(pixels)
 
     def _shape(self, channels: Sequence[np.ndarray], record: int) -> Shape:

@@ -6,15 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-import cv2
 import numpy as np
 
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers.base import Shape, register
-from caffe_compat.layers.data.images import planes, read_image
-from caffe_compat.layers.data.lists import Pair, read_pair_list
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.media import (
+    Pair,
+    fill_blob,
+    mirrored_planes,
+    planes,
+    read_pair_list,
+    read_picture,
+    resize_caffe,
+    resize_short_side,
+)
 
 __all__ = ["PairedImageData"]
 
@@ -117,7 +124,7 @@ class PairedImageData(DataLayer):
         """Both images of a pair, resized and cropped: uint8 (height, width, 3)."""
         where = f"{self.source}, line {pair.line}"
         try:
-            first, second = read_image(pair.first), read_image(pair.second)
+            first, second = read_picture(pair.first), read_picture(pair.second)
         except CaffeCompatError as error:
             raise self.data_error(f"{where}: {error}") from error
         if first.shape != second.shape:
@@ -135,11 +142,8 @@ class PairedImageData(DataLayer):
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
         if self.resize_to:
-            return cv2.resize(image, (self.resize_to[1], self.resize_to[0]), interpolation=cv2.INTER_LINEAR)
-        if not self.short_side:
-            return image
-        factor = self.short_side / min(image.shape[:2])  # as in Fast R-CNN's image pyramid
-        return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
+            return resize_caffe(image, *self.resize_to)
+        return resize_short_side(image, self.short_side) if self.short_side else image
 
     def _window(self, height: int, width: int, draw: _Draw) -> tuple[slice, slice]:
         """Rows and columns that are kept of the resized images."""
@@ -159,11 +163,7 @@ class PairedImageData(DataLayer):
 
     def _finish(self, image: np.ndarray, which: int, draw: _Draw, out: np.ndarray) -> None:
         """Mirror, subtract the mean, scale, into ``out`` (3, height, width)."""
-        for channel, plane in enumerate(planes(image)):
-            if draw.mirror:
-                plane = plane[:, ::-1]
-            if draw.mirror and which == 1 and channel == self.negate_x_channel:
-                plane = np.subtract(256, plane, dtype=np.float32)
-            np.subtract(plane, self.means[which][channel], out=out[channel], dtype=np.float32)
-        if self.scale != 1:
-            out *= self.scale
+        channels = planes(image)
+        if draw.mirror:
+            channels = mirrored_planes(channels, (self.negate_x_channel,) if which == 1 else ())
+        fill_blob(channels, out, self.means[which], self.scale)

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_compat.errors import DataError, ModelFileError
-from caffe_compat.layers.base import Shape, count
+from caffe_compat.errors import DataError
+from caffe_compat.layers.base import Shape
 from caffe_compat.layers.params import Params
-from caffe_compat.proto import caffe_pb2
-from caffe_compat.proto.read import read_message_binary
+from caffe_compat.media import fill_blob, read_mean
 
-__all__ = ["Transformer", "read_mean"]
+__all__ = ["Transformer"]
 
 
 class Transformer:
@@ -76,38 +75,8 @@ class Transformer:
         elif self.crop:
             top, left = (height - self.crop) // 2, (width - self.crop) // 2
         window = (slice(top, top + out.shape[1]), slice(left, left + out.shape[2]))
-        for channel, plane in enumerate(channels):
-            target = out[channel][:, ::-1] if mirrored else out[channel]
-            if self.mean is not None:
-                np.subtract(plane[window], self.mean[channel][window], out=target, dtype=np.float32)
-            elif self.mean_values.size:
-                mean = self.mean_values[channel % self.mean_values.size]
-                np.subtract(plane[window], mean, out=target, dtype=np.float32)
-            else:
-                target[...] = plane[window]
-        if self.scale != 1:
-            out *= self.scale
-
-
-def read_mean(path: str) -> np.ndarray:
-    """The mean image of a ``.binaryproto``, float32 (channels, height, width).
-
-    A blob of fewer than four axes counts as if it had ones at the end, as in Caffe: a mean without the leading axis
-    fits no image.
-
-    Raises:
-        MissingFileError: no such file.
-        ModelFileError: it holds no blob.
-    """
-    blob = read_message_binary(path, caffe_pb2.BlobProto)
-    if any(blob.HasField(name) for name in ("num", "channels", "height", "width")):
-        shape: Shape = (blob.num, blob.channels, blob.height, blob.width)
-    else:
-        shape = tuple(blob.shape.dim)
-    values = np.array(blob.double_data or blob.data, np.float32)
-    if len(shape) > 4 or values.size != count(shape) or values.size == 0:
-        raise ModelFileError(f"{path}: a mean blob of shape {list(shape)} with {values.size} values cannot be used")
-    return values.reshape(shape + (1,) * (4 - len(shape)))[0]
+        mean = self.mean_values if self.mean is None else self.mean[:, *window]
+        fill_blob([plane[window] for plane in channels], out, mean, self.scale, mirrored)
 
 
 def _size(channels: int, height: int, width: int) -> str:

@@ -9,17 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.files import open_existing
 from caffe_compat.layers.base import Shape, register
 from caffe_compat.layers.data.image import ignore_transform_fields
-from caffe_compat.layers.data.images import decode_image, planes, read_image
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params
+from caffe_compat.media import decode, fill_blob, mirrored_planes, planes, read_picture, resize_caffe
 
 __all__ = ["Placement", "Window", "WindowData", "place_window", "read_windows"]
 
@@ -234,17 +233,14 @@ class WindowData(DataLayer):
             )
         if min(place.size) < 1:
             return
-        part = cv2.resize(image[y1 : y2 + 1, x1 : x2 + 1], place.size[::-1], interpolation=cv2.INTER_LINEAR)
+        channels = planes(resize_caffe(image[y1 : y2 + 1, x1 : x2 + 1], *place.size))
         rows, columns = slice(place.top, place.top + place.size[0]), slice(place.left, place.left + place.size[1])
-        for channel, plane in enumerate(planes(part)):
-            mean = self.means[channel] if self.means.shape[1] == 1 else self.means[channel, rows, columns]
-            np.subtract(plane[:, ::-1] if mirrored else plane, mean, out=out[channel, rows, columns], dtype=np.float32)
-        if self.scale != 1:
-            out *= self.scale
+        mean = self.means if self.means.shape[1] == 1 else self.means[:, rows, columns]
+        fill_blob(mirrored_planes(channels) if mirrored else channels, out[:, rows, columns], mean, self.scale)
 
     def _image(self, index: int) -> np.ndarray:
         path = self.images[index]
         try:
-            return decode_image(self._cache[index], path) if self._cache is not None else read_image(path)
+            return decode(self._cache[index], path) if self._cache is not None else read_picture(path)
         except CaffeCompatError as error:
             raise self.data_error(f"{self.source}: {error}") from error

@@ -1,0 +1,48 @@
+"""From pixels to what a net takes, in one place: ``(pixel - mean) * scale``."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+__all__ = ["fill_blob", "mirrored_planes"]
+
+
+def fill_blob(
+    planes: Sequence[np.ndarray] | np.ndarray,
+    out: np.ndarray,
+    mean: np.ndarray,
+    scale: float | np.floating = 1.0,
+    mirrored: bool = False,
+) -> None:
+    """``(pixel - mean) * scale``, in float32.
+
+    Args:
+        planes: the channels (height, width), of any type.
+        out: float32 (channels, height, width); written.
+        mean: of each channel (channels), of all of them (1), of each pixel (channels, height, width), or nothing (0).
+        mirrored: write columns in reverse order (the mean is that of the place where a pixel comes from).
+    """
+    for channel, plane in enumerate(planes):
+        target = out[channel][:, ::-1] if mirrored else out[channel]
+        if len(mean):
+            np.subtract(plane, mean[channel % len(mean)], out=target, dtype=np.float32)
+        else:
+            target[...] = plane
+    if scale != 1:
+        out *= np.float32(scale)
+
+
+def mirrored_planes(planes: Sequence[np.ndarray], negated: Collection[int] = ()) -> list[np.ndarray]:
+    """The channels of a picture seen in a mirror.
+
+    Args:
+        negated: channels whose numbers point to the right, such as horizontal flow, kept as 128 + factor x value: v
+            becomes 256 - v.
+    """
+    flipped = [plane[:, ::-1] for plane in planes]
+    return [
+        np.subtract(256, plane, dtype=np.float32) if channel in negated else plane
+        for channel, plane in enumerate(flipped)
+    ]

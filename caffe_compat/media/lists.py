@@ -1,0 +1,197 @@
+"""The text files that name the data: lists of labelled images, of pairs of images, of files; read and written here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe_compat.errors import DataError
+from caffe_compat.files import atomic_write, open_existing
+
+__all__ = [
+    "LabelledImage",
+    "Pair",
+    "read_first_paths",
+    "read_image_list",
+    "read_name_list",
+    "read_pair_list",
+    "write_image_list",
+    "write_pairs",
+]
+
+PathLike = str | os.PathLike[str]
+_LABELS = range(-(1 << 31), 1 << 31)
+
+
+@dataclass(frozen=True)
+class LabelledImage:
+    """One line of an image list: the path as it will be opened, and where it was named."""
+
+    path: str
+    label: int
+    line: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images of one scene, and the line of the list that names them."""
+
+    first: str
+    second: str
+    line: int
+
+
+def _lines(path: PathLike, why: str = "") -> list[str]:
+    with open_existing(path, why) as stream:
+        text = os.fsdecode(stream.read())
+    lines = text.split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def read_image_list(path: PathLike, root: str = "") -> list[LabelledImage]:
+    """Lines ``path label``, split at the last space, as Caffe reads them.
+
+    The label is what C's ``atoi`` makes of it (0 for what is no number); ``root`` is put before the path as it is,
+    without a separator.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it is empty, a line is, or a label does not fit 32 bits.
+    """
+    result = []
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            raise DataError(f"{path}, line {number}: is empty, expected 'path label'")
+        name, space, label = line.rpartition(" ")
+        value = _atoi(label)
+        if value is None:
+            raise DataError(f"{path}, line {number}: the label {_brief(label.strip())} does not fit 32 bits")
+        result.append(LabelledImage(root + (name if space else line.rstrip("\r")), value, number))
+    if not result:
+        raise DataError(f"{path}: the list is empty, expected lines 'path label'")
+    return result
+
+
+def _atoi(text: str) -> int | None:
+    """What C's ``atoi`` makes of a text; None where that is not defined."""
+    match = re.match(r"[ \t\r\v\f]*([+-]?)0*([0-9]*)", text)
+    if match is None or not match[2]:
+        return 0
+    if len(match[2]) > 10:
+        return None
+    value = int(match[1] + match[2])
+    return value if value in _LABELS else None
+
+
+def _brief(text: str) -> str:
+    return repr(text) if len(text) <= 40 else f"{text[:20]!r}... of {len(text)} digits"
+
+
+def write_image_list(path: PathLike, entries: Iterable[tuple[str, int]]) -> None:
+    """Write lines ``path label``; paths as they are given.
+
+    Raises:
+        DataError: a path that such a list cannot hold.
+        WriteError: it cannot be written.
+    """
+    lines = []
+    for name, label in entries:
+        if "\n" in name or not name.strip():
+            raise DataError(f"{path}: {name!r} is empty or has a line end, which a list cannot hold")
+        lines.append(f"{name} {label}\n")
+    _write(path, lines)
+
+
+def _fields(line: str) -> list[str]:
+    """The parts of a line: separated by a tab, or else by blanks; one with blanks stands in double quotes."""
+    parts = line.split("\t") if "\t" in line else re.findall(r'"[^"]*"|\S+', line)
+    return [part.strip().strip('"') for part in parts]
+
+
+def read_pair_list(path: PathLike, root: str = "") -> list[Pair]:
+    """Lines ``first second``: separated by a tab or by blanks; a path with blanks stands in double quotes.
+
+    Paths are relative to ``root``, or to the folder of the list if ``root`` is empty.  Blank lines are skipped.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: a line does not hold two paths, or there is none.
+    """
+    folder = root or os.path.dirname(path)
+    result = []
+    for number, line in enumerate(_lines(path), 1):
+        line = line.strip()
+        if not line:
+            continue
+        names = _fields(line)
+        if len(names) != 2 or not all(names):
+            raise DataError(
+                f"{path}, line {number}: has {len(names)} path(s) ({line!r}), expected two: 'first second', in double "
+                "quotes where a path has blanks"
+            )
+        result.append(Pair(os.path.join(folder, names[0]), os.path.join(folder, names[1]), number))
+    if not result:
+        raise DataError(f"{path}: the list is empty, expected lines 'first second'")
+    return result
+
+
+def write_pairs(path: PathLike, pairs: Sequence[tuple[str, str]]) -> None:
+    """Write a list of pairs; paths become relative to its folder, and a path with blanks is put in double quotes.
+
+    Args:
+        path: the list.
+        pairs: colour image and the image of the other modality.
+
+    Raises:
+        DataError: a path with a double quote or a line end, which such lists cannot hold.
+        WriteError: it cannot be written.
+    """
+    base = Path(path).parent
+    lines = []
+    for pair in pairs:
+        names = [Path(os.path.relpath(name, base)).as_posix() for name in pair]
+        for name in names:
+            if any(mark in name for mark in '"\t\n\r') or name != name.strip():
+                raise DataError(
+                    f"{path}: {name!r} has a double quote, tab, line end or blank at an end, which a list cannot hold"
+                )
+        lines.append(" ".join(f'"{name}"' if any(map(str.isspace, name)) else name for name in names) + "\n")
+    _write(path, lines)
+
+
+def _write(path: PathLike, lines: Iterable[str]) -> None:
+    with atomic_write(path) as stream:
+        stream.write(os.fsencode("".join(lines)))
+
+
+def read_first_paths(path: PathLike, root: str = "") -> list[str]:
+    """The first path of every line: a list of images, of images with labels, or of pairs.
+
+    Paths are relative to ``root``, or to the folder of the list if ``root`` is empty.  Blank lines are skipped.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it names no image.
+    """
+    folder = root or os.path.dirname(path)
+    found = [_fields(line.strip()) for line in _lines(path, "list of images")]
+    names = [os.path.join(folder, fields[0]) for fields in found if fields and fields[0]]
+    if not names:
+        raise DataError(f"{path}: the list is empty, expected one image a line")
+    return names
+
+
+def read_name_list(path: PathLike) -> list[str]:
+    """Names separated by blanks or line ends.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it is empty.
+    """
+    names = " ".join(_lines(path)).split()
+    if not names:
+        raise DataError(f"{path}: the list is empty, expected names of files")
+    return names
