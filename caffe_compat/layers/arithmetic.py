@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -168,6 +169,11 @@ class Log(NeuronLayer):
         if base == 0:
             raise self.error("log_param.base is 1, expected another positive number, or -1 for e")
         self.scale, self.shift, self.factor = float(log.scale), float(log.shift), 1 / base
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray:
+        """What has a logarithm: shift + scale x between 0.1 and 3."""
+        inner = random.uniform(0.1, 3, shapes[bottom])
+        return inner if self.scale == 0 else (inner - self.shift) / self.scale
 
     def backward_reads(self) -> Reads:
         """The bottom."""

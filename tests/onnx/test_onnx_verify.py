@@ -52,6 +52,11 @@ def test_nan_is_never_verified(tmp_path: Path):
     assert export_verified(net, tmp_path / "net.onnx", samples=samples).passed
 
 
+def test_random_inputs_have_logarithms():
+    net = make_net(source("data", 2, 40) + layer("Log", "p", "data", "p", "log_param { scale: -2 shift: 1 base: 10 }"))
+    assert verify_onnx(net, export_onnx(net))["p"].within(1e-5)
+
+
 def test_given_inputs_and_sizes():
     net = make_net(TEXT)
     model = export_onnx(net)
