@@ -246,7 +246,7 @@ class Solver:
             for _ in range(self.param.iter_size):
                 total += self.engine.forward()
                 self.engine.backward()
-        return total / self.param.iter_size
+        return total / int(self.param.iter_size)
 
     def _smooth(self, loss: float, iteration: int, start: int) -> None:
         window = self.param.average_loss
@@ -370,7 +370,7 @@ class Solver:
 
     def _tests_done(self) -> int:
         """Tests before iteration ``iter`` in a run from the start (that at ``iter`` itself is still to come)."""
-        interval = self.param.test_interval
+        interval = int(self.param.test_interval)
         if interval <= 0 or self.iter == 0:
             return 0
         return (self.iter - 1) // interval + (1 if self.param.test_initialization else 0)
