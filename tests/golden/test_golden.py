@@ -31,7 +31,8 @@ def test_nan_is_expected_only_where_caffe_computes_it() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(CHAINS.glob("*.npz")), ids=lambda path: path.stem)
-def test_chain_on_shared_memory(path: Path, tmp_path: Path) -> None:
+def test_chain_on_shared_memory(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     differences = run(path, tmp_path)
     assert not differences, "\n".join(differences)
 
