@@ -233,6 +233,6 @@ def _target(path: PathLike) -> Path:
         regular = True  # as it will be
     except (OSError, ValueError) as error:
         raise refusal(path, error) from error
-    if not os.path.basename(path):
+    if not Path(path).name:
         raise WriteError(path, "it has no file name")
     return Path(os.path.realpath(path)) if regular and os.path.islink(path) else Path(path)

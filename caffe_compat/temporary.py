@@ -59,7 +59,8 @@ class RawFile(io.RawIOBase):
         return True
 
     def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        view = view.cast("B") if view.nbytes else memoryview(b"")
         done = 0
         while done < len(view) and not self.abandoned:
             try:
@@ -105,6 +106,13 @@ class RawFile(io.RawIOBase):
 
 @contextlib.contextmanager
 def temporary_file(target: Path, path: PathLike) -> Iterator[RawFile]:
+    """A locked temporary file beside ``target``, which takes its name when the block ends without an error.
+
+    Whoever uses it closes it, flushed, before the block ends.
+
+    Args:
+        path: the target as errors name it.
+    """
     if target.is_dir():
         raise WriteError(path, "it is a folder")
     descriptor, temporary = -1, target
@@ -127,6 +135,11 @@ def temporary_file(target: Path, path: PathLike) -> Iterator[RawFile]:
 
 @contextlib.contextmanager
 def temporary_folder(target: Path, path: PathLike) -> Iterator[Path]:
+    """A locked temporary folder beside ``target``; what is in it after the block is removed.
+
+    Args:
+        path: the target as errors name it.
+    """
     lock: int | None = -1
     while lock == -1:
         temporary = _temporary_name(target, path)
@@ -166,6 +179,7 @@ def _locked(descriptor: int) -> int:
 
 
 def open_file(file: Path, flags: int, path: PathLike) -> int:
+    """A descriptor for writing; errors name ``path``."""
     try:
         return os.open(file, flags, 0o666)
     except OSError as error:
@@ -202,6 +216,7 @@ def _remove_if_dead(path: str) -> bool:
 
 
 def sync_path(path: PathLike) -> None:
+    """Wait until the disk has a file."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         os.fsync(descriptor)
@@ -228,4 +243,5 @@ def _discard(temporary: Path) -> None:
 
 
 def refusal(path: PathLike, error: Exception) -> WriteError:
+    """The package's error for one of the system's."""
     return WriteError(path, getattr(error, "strerror", None) or str(error))

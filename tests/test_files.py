@@ -194,6 +194,18 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
     assert everything(tmp_path) == {"a": b"1"}
 
 
+def test_a_folder_may_be_named_with_a_slash_at_its_end(tmp_path):
+    with files.atomic_folder(f"{tmp_path}/db/") as folder:
+        (folder / "data").write_bytes(b"x")
+    assert everything(tmp_path) == {"db": None, "db/data": b"x"}
+
+
 def test_long_names(tmp_path):
     files.write_file(tmp_path / ("ä" * 125), b"")
     assert len(everything(tmp_path)) == 1
+
+
+def test_nothing_at_all_can_be_written(tmp_path):
+    with files.atomic_write(tmp_path / "a", "w+b") as stream:
+        assert stream.write(b"") == 0 and stream.write(memoryview(bytearray())) == 0
+    assert everything(tmp_path) == {"a": b""}
