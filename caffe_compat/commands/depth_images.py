@@ -120,7 +120,7 @@ def _frames(arguments: argparse.Namespace, options: Options, found: Report) -> t
 
 def _records(arguments: argparse.Namespace, source: str, found: Report) -> list[FrameRecord]:
     if source == "--index":
-        return index_records(arguments.index)
+        return index_records(arguments.index, found.failed)
     (path,) = arguments.input
     if source == "SUN RGB-D":
         return _sun_records(path, arguments, found)
@@ -145,7 +145,7 @@ def _video_pairs(path: str, arguments: argparse.Namespace, found: Report) -> lis
     for folder in scene_folders(path):
         try:
             pairs = synchronise(folder)
-        except DataError as error:
+        except (DataError, MissingFileError) as error:
             found.failed.append((folder, str(error)))
             continue
         scenes[scene_name(folder)] = near = [pair for pair in pairs if pair.gap < MAX_GAP]

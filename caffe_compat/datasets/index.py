@@ -16,30 +16,42 @@ from caffe_compat.errors import DataError, one_line
 __all__ = ["index_records"]
 
 
-def index_records(index: str | os.PathLike[str]) -> list[FrameRecord]:
+def index_records(index: str | os.PathLike[str], broken: list[tuple[str, str]] | None = None) -> list[FrameRecord]:
     """Frames listed in a JSON file.
 
     Each entry has ``color``, ``depth`` (paths beside the index), ``K_fx_fy_cx_cy`` and ``depth_units_per_metre``;
     it may have ``rawdepth``, ``scene``, ``encoding`` (``SUN...`` or ``raw 11-bit...``), ``invalid`` and ``origin``
     (if absent 0, but 1 for NYUD2's own intrinsics).
 
+    Args:
+        index: the file.
+        broken: gets (frame, reason) of every entry that is not as it should be; None raises for the first.
+
     Raises:
-        MissingFileError, DataError: no such file; not such a list; the entry and field that is wrong.
+        MissingFileError, DataError: no such file; not such a list; two frames of one name; the entry and field that is
+            wrong, unless ``broken`` takes it, or if none is right.
     """
     entries = read_json(index, "index of frames")
     if not isinstance(entries, list) or not entries:
         raise DataError(f"{os.fspath(index)}: expected a list of frames")
     records: list[FrameRecord] = []
     names: dict[str, int] = {}
+    wrong: list[tuple[str, str]] = []
     for number, entry in enumerate(entries):
+        where = f"{os.fspath(index)}: frame {number}"
         try:
             records.append(_record(entry, Path(index).parent))
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, DataError) as error:
             reason = f"no field {error}" if isinstance(error, KeyError) else one_line(error)
-            raise DataError(f"{os.fspath(index)}: frame {number}: {reason}") from error
+            wrong.append((where, f"{where}: {reason}"))
+            continue
         first = names.setdefault(records[-1].name, number)
         if first != number:
             raise DataError(f"{os.fspath(index)}: frames {first} and {number} would both be {records[-1].name}.png")
+    if wrong and (broken is None or not records):
+        raise DataError(wrong[0][1])
+    if broken is not None:
+        broken += wrong
     return records
 
 

@@ -36,6 +36,7 @@ from caffe_compat.errors import DataError, MissingFileError
 from caffe_compat.files import copy_file
 from caffe_compat.frames import Frame, Report, run_frames
 from caffe_compat.frames.png import write_color
+from caffe_compat.frames.report import reason_of
 from caffe_compat.media import write_pairs
 from caffe_compat.stamps import read_stamp, stamp_difference, write_stamp
 
@@ -255,8 +256,9 @@ def _export(tree: NYUD2Tree, data: LabelledNYUD2, settings: Settings) -> dict[in
             frame, labels, instances = data.frame(number), data.labels(number), data.instances(number)
             metres, measured = millimetres(frame.depth) / 1000.0, millimetres(frame.raw_depth) / 1000.0
             objects = boxes_from_labels(labels, instances, names, CLASSES)
-        except DataError as error:
-            failed[number] = f"{data.path}: frame {number}: {error}"
+        except Exception as error:  # one frame's affair, as in run_frames
+            where = f"{data.path}: frame {number}"
+            failed[number] = f"{where}: {error}" if isinstance(error, DataError) else reason_of(where, error)
             continue
         write_color(image, frame.color)
         write_depth(depth, metres)

@@ -79,7 +79,7 @@ def enough_depth(pair: VideoPair) -> bool:
     """Whether a pair's depth can be read and is known for at least half of the pixels; for :func:`select`."""
     try:
         return missing_fraction(pair.depth) <= MOST_MISSING
-    except DataError:
+    except (DataError, MissingFileError):
         return False  # a truncated file, as the real set has some: another frame takes its place
 
 

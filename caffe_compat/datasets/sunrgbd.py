@@ -20,8 +20,9 @@ from caffe_compat.datasets.walk import walk
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.io import DepthFormat
 from caffe_compat.depth.sources import FileSource
-from caffe_compat.errors import DataError, MissingFileError
+from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
+from caffe_compat.frames.report import reason_of
 
 __all__ = ["SENSORS", "SunFrame", "SunSplit", "exclude_nyud2", "find_frames", "read_split"]
 
@@ -116,8 +117,8 @@ def find_frames(root: str | os.PathLike[str], broken: list[tuple[str, str]] | No
         folders.clear()
         try:
             frames.append(_frame(folder))
-        except (DataError, MissingFileError) as error:
-            wrong.append((folder, str(error)))
+        except (DataError, OSError) as error:  # also what may not be listed
+            wrong.append((folder, reason_of(folder, error)))
     total = len(frames) + len(wrong)
     if not total:
         raise DataError(f"{os.fspath(root)}: no frame of SUN RGB-D below it, expected {LAYOUT}")

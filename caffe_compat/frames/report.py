@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Self
 
-__all__ = ["Report", "SummedWarning"]
+from caffe_compat.errors import CaffeCompatError, one_line
+
+__all__ = ["Report", "SummedWarning", "reason_of"]
 
 SHOWN = 3
 """A reason that more frames than these share is said once."""
@@ -48,16 +50,14 @@ class Report:
     def lines(self) -> list[str]:
         """The report as text: warnings, failures, and last one line for the sums.
 
-        What more than three frames share (but for their own names) is said once, with the first of them.
+        What all frames, or more than three, share (but for their own names) is said once, with the first of them.
         """
+        total = len(self.written) + len(self.skipped) + len(self.failed)
         sums = f"{len(self.written)} written, {len(self.skipped)} already there, {len(self.failed)} failed"
-        warned = _grouped([(name, text if name in text else f"{name}: {text}") for name, text in self.warned])
-        failed = _grouped(self.failed)
-        return [
-            *(f"warning: {line}" for line in (*self._sums(), *warned)),
-            *(f"failed: {line}" for line in failed),
-            sums,
-        ]
+        warned = _grouped([(name, text if name in text else f"{name}: {text}") for name, text in self.warned], total)
+        failed = _grouped(self.failed, total)
+        lines = [f"warning: {line}" for line in (*self._sums(), *warned)]
+        return [*lines, *(f"failed: {line}" for line in failed), sums]
 
     def _sums(self) -> list[str]:
         kinds: dict[type[SummedWarning], list[tuple[str, SummedWarning]]] = {}
@@ -66,15 +66,20 @@ class Report:
         return [kind.summary(warned, len(self.written)) for kind, warned in kinds.items()]
 
 
-def _grouped(told: Sequence[tuple[str, str]]) -> list[str]:
-    """Texts in order; of those that are the same without their names, if there are many, only the first."""
+def reason_of(name: str, error: Exception) -> str:
+    """Why a frame failed: our own errors name it themselves; of others, whatever they are, type and text."""
+    return str(error) if isinstance(error, CaffeCompatError) else f"{name}: {type(error).__name__}: {one_line(error)}"
+
+
+def _grouped(told: Sequence[tuple[str, str]], total: int) -> list[str]:
+    """Texts in order; of those that are the same without their names, if they are many or all, only the first."""
     groups: dict[str, list[str]] = {}
     for name, text in told:
         groups.setdefault(_without(name, text), []).append(text)
     lines = []
     for texts in groups.values():
-        if len(texts) > SHOWN:
-            every = "all " if len(texts) == len(told) else ""
+        if len(texts) > SHOWN or len(texts) == total > 1:
+            every = "all " if len(texts) == total else ""
             lines.append(f"{every}{len(texts)} frames, the first: {texts[0]}")
         else:
             lines += texts

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from caffe_compat.errors import CaffeCompatError, DataError, in_file, one_line
+from caffe_compat.errors import DataError, in_file
 from caffe_compat.frames.frame import Frame
 from caffe_compat.frames.png import is_whole_png, read_parameters, write_color, write_encoded
-from caffe_compat.frames.report import Report, SummedWarning
+from caffe_compat.frames.report import Report, SummedWarning, reason_of
 from caffe_compat.frames.work import map_jobs
 from caffe_compat.stamps import check_stamp, same_stamp
 
@@ -104,10 +104,8 @@ def _attempt(frame: Frame, overwrite: bool) -> _Result:
         warnings.simplefilter("always")
         try:
             outcome, reason = str(encode_frame(frame, overwrite)), ""
-        except CaffeCompatError as error:
-            outcome, reason = "failed", str(error)
         except Exception as error:  # one frame's affair, whatever a library made of its file
-            outcome, reason = "failed", f"{frame.source.name}: {type(error).__name__}: {one_line(error)}"
+            outcome, reason = "failed", reason_of(frame.source.name, error)
     found = [warning.message for warning in caught]
     summed = tuple(message for message in found if isinstance(message, SummedWarning))
     return _Result(outcome, reason, tuple(str(text) for text in found if not isinstance(text, SummedWarning)), summed)

@@ -82,6 +82,19 @@ def test_an_index_that_cannot_be_used(tmp_path, change, message):
     assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
 
 
+def test_a_bad_entry_of_an_index_is_noted(tmp_path):
+    bad = {**ENTRY, "depth": "y.png", "K_fx_fy_cx_cy": "none"}
+    path = tmp_path / "i.json"
+    path.write_text(json.dumps([bad, ENTRY, 3]))
+    broken: list[tuple[str, str]] = []
+    assert [record.name for record in index_records(path, broken)] == ["d_x"]
+    assert [name for name, _ in broken] == [f"{path}: frame 0", f"{path}: frame 2"]
+    assert all(reason.startswith(f"{name}: ") for name, reason in broken)
+    path.write_text(json.dumps([bad]))
+    with pytest.raises(DataError, match=r"i\.json: frame 0: could not convert"):
+        index_records(path, [])
+
+
 def test_frames_of_records(tmp_path):
     record = FrameRecord("a/b", depth=FileSource("d.png"), camera=CAMERAS["kinect_v1"], scene="room")
     (frame,) = depth_frames([record], tmp_path, Options())

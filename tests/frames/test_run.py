@@ -165,9 +165,19 @@ def test_what_frames_share_is_said_once():
     report.failed.append(("in/x.png", "in/x.png: broken"))
     report.failed.append(("in/y.png", "in/y.png: broken"))
     assert report.lines() == [
-        "warning: all 300 frames, the first: in/frame0.png: 8-bit",
+        "warning: 300 frames, the first: in/frame0.png: 8-bit",
         "failed: 300 frames, the first: out/frame0.png exists and was made with seed = 1, now 2; hint",
         "failed: in/x.png: broken",
         "failed: in/y.png: broken",
         "0 written, 0 already there, 302 failed",
     ]
+
+
+def test_what_all_of_two_frames_share_is_said_once():
+    report = Report(failed=[("in/a.png", "in/a.png: broken"), ("in/b.png", "in/b.png: broken")])
+    assert report.lines() == [
+        "failed: all 2 frames, the first: in/a.png: broken",
+        "0 written, 0 already there, 2 failed",
+    ]
+    report.skipped.append("c.png")
+    assert report.lines()[:2] == ["failed: in/a.png: broken", "failed: in/b.png: broken"]
