@@ -38,6 +38,6 @@ setup(
     ],
     extras_require={
         "draw": ["pydot>=2"],
-        "dev": ["pytest>=8", "ruff>=0.6", "mypy>=1.10", "types-PyYAML"],
+        "dev": ["pytest>=8", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "types-PyYAML"],
     },
 )

@@ -13,6 +13,8 @@ import threading
 import time
 from typing import Any
 
+from tqdm import tqdm
+
 from caffe_compat.errors import printable
 
 __all__ = ["GlogFormatter", "enabled", "error", "info", "number", "to_stderr", "warning"]
@@ -39,8 +41,6 @@ class _BarHandler(logging.Handler):
     """Writes lines above a progress bar, if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from tqdm import tqdm
-
         tqdm.write(self.format(record), file=sys.stderr)
         sys.stderr.flush()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import skimage  # loads its parts on first use
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.disparity_image import depth_from_disparity
@@ -36,9 +37,7 @@ class MotorcycleSource:
         return {"depth": self.name}
 
     def read(self) -> Reading:
-        from skimage.data import stereo_motorcycle
-
-        left, _, pixels = stereo_motorcycle()
+        left, _, pixels = skimage.data.stereo_motorcycle()
         depth = depth_from_disparity(pixels, MOTORCYCLE_CAMERA.fx, _BASELINE, _OFFSET)
         return Reading(np.rint(depth * 1000) / 1000, None, np.asarray(left))
 

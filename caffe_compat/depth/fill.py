@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import scipy  # loads its parts on first use
 
 from caffe_compat.errors import DataError
 
@@ -64,17 +65,12 @@ def complete(
 
 
 def _nearest(depth: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    from scipy.ndimage import distance_transform_edt  # here and below: the names of the methods come without SciPy
-
-    rows, columns = distance_transform_edt(hole, return_distances=False, return_indices=True)
+    rows, columns = scipy.ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
     return np.asarray(depth[rows, columns])
 
 
 def _colorization(depth: np.ndarray, hole: np.ndarray, color: np.ndarray) -> np.ndarray:
     """Each pixel equals the weighted mean of its 3 x 3 neighbours, weights by likeness of grey value."""
-    from scipy import sparse
-    from scipy.sparse.linalg import spsolve
-
     grey = color.astype(np.float64) / 255
     if grey.ndim == 3:
         grey = grey @ np.array([0.299, 0.587, 0.114])
@@ -90,10 +86,12 @@ def _colorization(depth: np.ndarray, hole: np.ndarray, color: np.ndarray) -> np.
     weights /= weights.sum(0)
 
     rows = np.broadcast_to(np.arange(grey.size).reshape(grey.shape), index.shape)
-    links = sparse.csr_matrix((weights[inside], (rows[inside], index[inside])), shape=(grey.size, grey.size))
+    links = scipy.sparse.csr_matrix((weights[inside], (rows[inside], index[inside])), shape=(grey.size, grey.size))
     measured = (~hole).ravel().astype(np.float64)
-    system = sparse.identity(grey.size) - links + sparse.diags(measured)
-    solved = spsolve(system.tocsc(), measured * depth.ravel(), permc_spec="COLAMD").reshape(depth.shape)
+    system = scipy.sparse.identity(grey.size) - links + scipy.sparse.diags(measured)
+    solved = scipy.sparse.linalg.spsolve(system.tocsc(), measured * depth.ravel(), permc_spec="COLAMD").reshape(
+        depth.shape
+    )
     return np.where(hole, np.clip(solved, depth[~hole].min(), depth[~hole].max()), depth)
 
 

@@ -89,7 +89,7 @@ def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
     lossy = False
     try:
         if content[:6] == b"\x93NUMPY":
-            values = np.load(io.BytesIO(content), allow_pickle=False)
+            values: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
         elif content[:2] in (b"P2", b"P5"):
             values = _parse_pgm(content, path)
         else:

@@ -303,7 +303,7 @@ class Clip(NeuronLayer):
 
     def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
-        top: Tensor = _ClipFunction.apply(bottom, self.low, self.high)  # type: ignore[no-untyped-call]
+        top: Tensor = _ClipFunction.apply(bottom, self.low, self.high)
         return top
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:

@@ -91,7 +91,7 @@ class Power(NeuronLayer):
             return inner
         if self.power == 2:
             return inner.square()
-        top: Tensor = _PowerFunction.apply(inner, self.power)  # type: ignore[no-untyped-call]
+        top: Tensor = _PowerFunction.apply(inner, self.power)
         return top
 
     def _derivative(self, bottom: Tensor, top: Tensor) -> Tensor:
@@ -306,7 +306,7 @@ class Eltwise(Layer):
         if self.operation == "PROD":
             if self.stable:
                 return reduce(torch.mul, bottoms)
-            product: Tensor = _UnstableProduct.apply(*bottoms)  # type: ignore[no-untyped-call]
+            product: Tensor = _UnstableProduct.apply(*bottoms)
             return product
         if self.params.in_place:
             first, rest = bottoms[0] * self.coeff[0], _weighted(bottoms[1:], self.coeff[1:])

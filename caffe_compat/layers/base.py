@@ -184,7 +184,7 @@ class Layer(nn.Module):
         """Keep the list of blobs in step when torch replaces parameters (``.to``, ``.double``)."""
         names = {id(value): name for name, value in self._parameters.items()}
         order = [names.get(id(owner)) for owner in self._blob_owners]
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for index, name in enumerate(order):
             if name is not None:
                 self._blob_owners[index] = self._parameters[name]  # type: ignore[assignment]

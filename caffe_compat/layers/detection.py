@@ -26,7 +26,8 @@ def _roi_pool(layer: Layer, feature: Tensor, rois: Tensor, scale: float, size: t
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError) as error:  # a torchvision for another torch raises RuntimeError
         raise layer.error(f"needs torchvision, built for torch {torch.__version__}: {error}") from error
-    return torch.ops.torchvision.roi_pool(feature, rois, scale, *size)[0]
+    top: Tensor = torch.ops.torchvision.roi_pool(feature, rois, scale, *size)[0]
+    return top
 
 
 class _RoiLayer(Layer):

@@ -153,7 +153,7 @@ class _GridLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, p, label, wanted, weights = ctx.saved_tensors
         p, label = p[:, :, None], label[:, :, None]
         positive = label > 0.5
@@ -199,7 +199,8 @@ class LocallyConnectedWithLoss(_GridLayer, LossLayer):
     def forward(self, scores: Tensor, label: Tensor, wanted: Tensor) -> Tensor:
         """Gradients go to the scores only."""
         weights = _grid_weights(self.grid, scores.shape[2], scores.shape[3], scores)
-        return _GridLoss.apply(scores, label.detach(), wanted.detach().flatten(), weights, self.losses)
+        top: Tensor = _GridLoss.apply(scores, label.detach(), wanted.detach().flatten(), weights, self.losses)
+        return top
 
 
 @register

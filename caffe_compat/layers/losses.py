@@ -42,7 +42,7 @@ class _Floor(torch.autograd.Function):
         return value.clamp(min=floor)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
 
 
@@ -158,7 +158,8 @@ class SoftmaxWithLoss(LossLayer):
         if valid is not None:
             logs = logs.masked_fill(~valid, 0)
         outer, inner = count(scores.shape, 0, axis), count(scores.shape, axis + 1)
-        return -logs.sum() / self.normalizer.divisor(valid, outer, inner)
+        loss: Tensor = -logs.sum() / self.normalizer.divisor(valid, outer, inner)
+        return loss
 
 
 @register
@@ -247,7 +248,8 @@ class MultinomialLogisticLoss(LossLayer):
         """Sum over the items, divided by their number."""
         rows = probability.reshape(len(probability), -1)
         label, _ = read_labels(self, label.reshape(-1, 1), rows.shape[1], None)
-        return -_Floor.apply(rows.gather(1, label), LOG_THRESHOLD).log().sum() / len(rows)
+        loss: Tensor = -_Floor.apply(rows.gather(1, label), LOG_THRESHOLD).log().sum() / len(rows)
+        return loss
 
 
 @register
@@ -348,7 +350,7 @@ class _ContrastiveLoss(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (scaled,) = ctx.saved_tensors
         scaled = grad * scaled
         return scaled, -scaled, None, None, None
@@ -390,4 +392,5 @@ class ContrastiveLoss(LossLayer):
     def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
         """Pairs whose label, cut towards zero, is not 0 are similar."""
         rows = [bottom.reshape(bottom.shape[0], -1) for bottom in (a, b)]
-        return _ContrastiveLoss.apply(*rows, similar.detach().flatten().trunc() != 0, self.margin, self.legacy)
+        loss: Tensor = _ContrastiveLoss.apply(*rows, similar.detach().flatten().trunc() != 0, self.margin, self.legacy)
+        return loss

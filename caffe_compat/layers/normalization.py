@@ -59,7 +59,7 @@ class _AcrossChannels(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, s, power = ctx.saved_tensors
         dx = dy * power
         return dx - ctx.factor * x * channel_sums(dx, x / s, ctx.size), None, None, None, None
@@ -74,7 +74,7 @@ class _Refused(torch.autograd.Function):
         return value.view_as(value)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         raise ctx.error
 
 
@@ -143,13 +143,15 @@ class LRN(Layer):
         if self.within:
             return bottom * negative_power(1 + self.alpha * self._mean(bottom * bottom), self.beta)
         if torch.is_grad_enabled() and bottom.requires_grad and not self.params.in_place:
-            return _AcrossChannels.apply(bottom, self.size, self.alpha, self.beta, self.k)
+            found: Tensor = _AcrossChannels.apply(bottom, self.size, self.alpha, self.beta, self.k)
+            return found
         with torch.no_grad():
             s = channel_sums(bottom, bottom, self.size).mul_(self.alpha / self.size).add_(self.k)
             if not self.params.in_place:
                 return negative_power(s, self.beta).mul_(bottom)
             top = negative_power(s, 2 * self.beta)
-        return _Refused.apply(bottom, top, self.error(NO_GRADIENT))
+        refused: Tensor = _Refused.apply(bottom, top, self.error(NO_GRADIENT))
+        return refused
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """LRN; for the usual beta 0.75 a 1 x 1 Conv with a banded matrix; for WITHIN_CHANNEL AveragePool.
@@ -282,7 +284,7 @@ class _Normalize(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         y, deviation = ctx.saved_tensors
         return _normalized_gradient(dy, y, deviation), None
 
@@ -340,10 +342,12 @@ class MVN(Layer):
         if not self.variance:
             return (rows - rows.mean(1, keepdim=True)).view(shape)
         if not self.params.in_place:
-            return _Normalize.apply(rows, self.eps).view(shape)
+            found: Tensor = _Normalize.apply(rows, self.eps).view(shape)
+            return found
         with torch.no_grad():
             top = _Normalize.apply(rows, self.eps).view(shape)
-        return _Refused.apply(bottom, top, self.error(NO_GRADIENT))
+        refused: Tensor = _Refused.apply(bottom, top, self.error(NO_GRADIENT))
+        return refused
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """ReduceMean and elementwise nodes."""

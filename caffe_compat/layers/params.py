@@ -57,7 +57,8 @@ class Params:
 
     def has_section(self, field: str) -> bool:
         """Whether the prototxt has this parameter message."""
-        return self.description.message.HasField(field)
+        present: bool = self.description.message.HasField(field)
+        return present
 
     def error(self, reason: str) -> LayerError:
         """An error that names this layer."""
@@ -132,7 +133,8 @@ class Section:
     def enum(self, name: str) -> str:
         """The name of an enum field's value, e.g. ``"MAX"``."""
         number = self.value(name)
-        return self.message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[number].name
+        value: str = self.message.DESCRIPTOR.fields_by_name[name].enum_type.values_by_number[number].name
+        return value
 
     def ignore(self, *names: str) -> None:
         """Accept fields that Caffe itself reads nowhere or that change no number (``engine``)."""

@@ -201,7 +201,8 @@ class _PoolLayer(Layer):
         if (areas == count(window.kernel)).all():
             return np.ones_like(areas, np.float32)
         attributes["count_include_pad"] = 0
-        return (window.areas(*static, padding=False) / areas).astype(np.float32)
+        shares: np.ndarray = (window.areas(*static, padding=False) / areas).astype(np.float32)
+        return shares
 
     @staticmethod
     def _onnx_stochastic(graph: OnnxGraph, bottom: str, top: str, common: dict[str, object]) -> None:

@@ -201,7 +201,8 @@ class PythonLayer:
     @property
     def blobs(self) -> LayerBlobs:
         """The learnable blobs."""
-        return self.__dict__.setdefault("_blobs", LayerBlobs())
+        blobs: LayerBlobs = self.__dict__.setdefault("_blobs", LayerBlobs())
+        return blobs
 
     def setup(self, bottom: Sequence[LayerBlob], top: Sequence[LayerBlob]) -> None:
         """Called once; read ``param_str``, add blobs."""
@@ -378,7 +379,7 @@ class _Run(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, layer: Python, bottom_count: int, *inputs: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(ctx: Any, layer: Python, bottom_count: int, *inputs: Tensor) -> tuple[Tensor, ...]:
         bottoms = [_to_numpy(bottom) for bottom in inputs[:bottom_count]]
         tops = layer.run_forward(bottoms)
         ctx.layer, ctx.bottoms, ctx.tops = layer, bottoms, tops
@@ -387,7 +388,7 @@ class _Run(torch.autograd.Function):
         return tuple(torch.from_numpy(top).to(device) for top in tops)
 
     @staticmethod
-    def backward(ctx: Any, *diffs: Tensor) -> tuple[Any, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *diffs: Tensor) -> tuple[Any, ...]:
         down = list(ctx.needs_input_grad[2 : 2 + len(ctx.bottoms)])
         values = [_to_numpy(diff) for diff in diffs]
         found = ctx.layer.run_backward(ctx.bottoms, ctx.tops, values, down)

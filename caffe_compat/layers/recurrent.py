@@ -37,7 +37,7 @@ class _LstmUnit(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad_c: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad_c: Tensor, grad_h: Tensor) -> tuple[Tensor | None, ...]:
         c_prev, i, f, o, g, tanh_c = ctx.saved_tensors
         total = grad_c + grad_h * o * (1 - tanh_c * tanh_c)
         gates = (
@@ -99,7 +99,8 @@ class LSTMUnit(Layer):
 
     def forward(self, c_prev: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, ...]:
         """c and h after the step."""
-        return _LstmUnit.apply(c_prev, gates, cont.detach()[:, :, None])
+        tops: tuple[Tensor, ...] = _LstmUnit.apply(c_prev, gates, cont.detach()[:, :, None])
+        return tops
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Elementwise nodes."""

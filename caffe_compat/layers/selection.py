@@ -226,9 +226,7 @@ class PickItems(_Picking):
 
     def forward(self, bottom: Tensor, index: Tensor) -> Tensor:
         """index_select with Caffe's gradient."""
-        top: Tensor = _PickItemsFunction.apply(  # type: ignore[no-untyped-call]
-            bottom, self.indices(index, bottom.shape[0])
-        )
+        top: Tensor = _PickItemsFunction.apply(bottom, self.indices(index, bottom.shape[0]))
         return top
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:

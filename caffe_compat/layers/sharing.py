@@ -77,7 +77,7 @@ def with_gradients(
     value: Tensor, sources: Sequence[Tensor], rule: Callable[[Tensor], Sequence[Tensor | None]]
 ) -> Tensor:
     """``value``, whose gradients with respect to ``sources`` are ``rule(top diff)``."""
-    result: Tensor = _WithGradients.apply(value.detach(), rule, *sources)  # type: ignore[no-untyped-call]
+    result: Tensor = _WithGradients.apply(value.detach(), rule, *sources)
     return result
 
 

@@ -68,7 +68,7 @@ class _Unfolded(torch.autograd.Function):
     """The forward pass by matrices; the backward pass is torch's own."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int, adjoint: tuple[int, ...]
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
@@ -78,7 +78,7 @@ class _Unfolded(torch.autograd.Function):
         return top if bias is None else top.add_(bias.view(-1, 1, 1))
 
     @staticmethod
-    def backward(ctx: Any, seed: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, seed: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         found = torch.ops.aten.convolution_backward(
             seed, x, weight, ctx.sizes, *ctx.arguments, ctx.needs_input_grad[:3]

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import scipy  # like scikit-image it loads its parts on first use
+import skimage
 
 from caffe_compat.errors import DataError
 
@@ -44,17 +46,13 @@ def resize_skimage(image: np.ndarray, height: int, width: int, order: int = 1) -
     with zeros outside; others go through SciPy's zoom, whose grid differs.
     """
     if image.shape[-1] not in (1, 3):
-        from scipy.ndimage import zoom
-
         factors = (height / image.shape[0], width / image.shape[1], 1)
-        return np.asarray(zoom(image, factors, order=order)).astype(np.float32)
+        return np.asarray(scipy.ndimage.zoom(image, factors, order=order)).astype(np.float32)
     low, high = image.min(), image.max()
     if high <= low:
         return np.full((height, width, image.shape[-1]), low, np.float32)
-    from skimage.transform import resize
-
     options = {"order": order, "mode": "constant", "anti_aliasing": False}
-    resized = resize((image - low) / (high - low), (height, width), **options)
+    resized = skimage.transform.resize((image - low) / (high - low), (height, width), **options)
     return np.asarray(resized * (high - low) + low).astype(np.float32)
 
 

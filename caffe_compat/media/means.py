@@ -35,7 +35,8 @@ def read_mean(path: str) -> np.ndarray:
         raise ModelFileError(f"{path}: a mean blob of shape {list(shape)} with {values.size} values cannot be used")
     if not np.isfinite(values).all():
         raise ModelFileError(f"{path}: {np.count_nonzero(~np.isfinite(values))} values of the mean are NaN or infinite")
-    return values.reshape(shape + (1,) * (4 - len(shape)))[0]
+    image: np.ndarray = values.reshape(shape + (1,) * (4 - len(shape)))[0]
+    return image
 
 
 def write_mean(path: str | os.PathLike[str], mean: np.ndarray) -> None:

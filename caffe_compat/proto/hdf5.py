@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import h5py
 import numpy as np
 
 from caffe_compat import log
@@ -184,8 +185,6 @@ def _integer(file: Any, name: str, path: PathLike) -> int:
 
 def write_state_hdf5(path: PathLike, state: SolverState) -> None:
     """Write an HDF5 solver state that BVLC Caffe reads."""
-    import h5py
-
     learned = state.learned_net.encode() + b"\0"
     kind = h5py.h5t.C_S1.copy()
     kind.set_size(len(learned))

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+import h5py
+
 from caffe_compat.errors import ModelFileError, WriteError
 from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.memory import LIFT, SMALL, available_memory, human_size, limits_apply
@@ -31,8 +33,6 @@ def create_hdf5(path: PathLike) -> Iterator[Any]:
     Raises:
         WriteError: it cannot be written.
     """
-    import h5py
-
     with atomic_write(path, "w+b") as stream:
         image = _Image(stream)
         with h5py.File(image, "w") as file:
@@ -106,8 +106,6 @@ class _Image:
 @contextlib.contextmanager
 def open_hdf5(path: PathLike) -> Iterator[Any]:
     """An open h5py file; whatever HDF5 dislikes about it becomes a ModelFileError."""
-    import h5py
-
     refuse_virtual(path)
     try:
         with h5py.File(path, "r") as file:
@@ -150,8 +148,6 @@ def child(parent: Any, name: str, kind: str, path: PathLike) -> Any:
     Raises:
         ModelFileError: there is none.
     """
-    import h5py
-
     link = parent.get(name, getlink=True)
     where = f"{os.fspath(path)}: {parent.name.rstrip('/')}/{name}"
     if link is None:

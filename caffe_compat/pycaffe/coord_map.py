@@ -148,4 +148,5 @@ def crop(top_from: Top, top_to: Top) -> Top:
         if not met:
             raise AssertionError(reason)
     offset = (-np.round(shift)).astype(int).tolist()
-    return layers.Crop(top_from, top_to, crop_param={"axis": axis + 1, "offset": offset})
+    crop: Top = layers.Crop(top_from, top_to, crop_param={"axis": axis + 1, "offset": offset})
+    return crop

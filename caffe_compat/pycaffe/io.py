@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy  # like scikit-image it loads its parts on first use
+import skimage
 
 from caffe_compat.errors import UsageError
 from caffe_compat.files import open_existing
@@ -57,7 +59,9 @@ def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> Any:
 
 def arraylist_to_blobprotovector_str(arraylist: Iterable[np.ndarray]) -> bytes:
     """Arrays as the bytes of a ``BlobProtoVector``."""
-    return caffe_pb2.BlobProtoVector(blobs=[array_to_blobproto(array) for array in arraylist]).SerializeToString()
+    message = caffe_pb2.BlobProtoVector(blobs=[array_to_blobproto(array) for array in arraylist])
+    data: bytes = message.SerializeToString()
+    return data
 
 
 def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:  # noqa: A002 - pycaffe's name
@@ -108,15 +112,13 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarr
     Raises:
         MissingFileError: no such file.
     """
-    import skimage.io
-    import skimage.util
-
     open_existing(filename, "image").close()
     image = skimage.util.img_as_float(skimage.io.imread(os.fspath(filename), as_gray=not color)).astype(np.float32)
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
         return np.tile(image, (1, 1, 3)) if color else image
-    return image[:, :, :3]
+    rgb: np.ndarray = image[:, :, :3]
+    return rgb
 
 
 def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_order: int = 1) -> np.ndarray:
@@ -127,18 +129,16 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_or
     """
     height, width = (int(dim) for dim in new_dims)
     if im.shape[-1] not in (1, 3):
-        from scipy.ndimage import zoom
-
         factors = (height / im.shape[0], width / im.shape[1], 1)
-        return zoom(im, factors, order=interp_order).astype(np.float32)
+        zoomed: np.ndarray = scipy.ndimage.zoom(im, factors, order=interp_order).astype(np.float32)
+        return zoomed
     low, high = im.min(), im.max()
     if high <= low:
         return np.full((height, width, im.shape[-1]), low, np.float32)
-    from skimage.transform import resize
-
     options = {"order": interp_order, "mode": "constant", "anti_aliasing": False}
-    resized = resize((im - low) / (high - low), (height, width), **options)
-    return (resized * (high - low) + low).astype(np.float32)
+    resized = skimage.transform.resize((im - low) / (high - low), (height, width), **options)
+    result: np.ndarray = (resized * (high - low) + low).astype(np.float32)
+    return result
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int] | np.ndarray) -> np.ndarray:

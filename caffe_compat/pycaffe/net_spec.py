@@ -136,7 +136,8 @@ class Function:
 
 
 def _fields(layer: Any, name: str) -> Mapping[str, Any]:
-    return layer.DESCRIPTOR.fields_by_name[name].message_type.fields_by_name
+    fields: Mapping[str, Any] = layer.DESCRIPTOR.fields_by_name[name].message_type.fields_by_name
+    return fields
 
 
 class _Writer:
@@ -150,7 +151,8 @@ class _Writer:
         if thing not in self._names:
             self._counts[type_name] += 1
             self._names[thing] = f"{type_name}{self._counts[type_name]}"
-        return self._names[thing]
+        name: str = self._names[thing]
+        return name
 
     def result(self) -> Any:
         return caffe_pb2.NetParameter(layer=list(self.layers.values()))

@@ -1,0 +1,89 @@
+"""Habits that a machine can count: short files, few arguments, imports at the top; only commands print."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1] / "caffe_compat"
+MOST_LINES = 400
+MOST_ARGUMENTS = 7
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+LONG_FILES = {
+    "layers/base.py",
+    "layers/convolution.py",
+    "layers/hypercolumn.py",
+    "layers/python.py",
+    "layers/shaping.py",
+}
+"""To be split."""
+LATE_IMPORTS = {
+    "devices.py:torch": "command lines are read without it",
+    "frames/work.py:cv2": "a worker sets its threads; the parent may need neither",
+    "frames/work.py:torch": "the same",
+    "memory.py:resource": "there only on Unix",
+}
+"""Imports inside functions, and why."""
+TALKING = ("commands/", "cli.py", "__main__.py", "pycaffe/__main__.py")
+
+
+def _files() -> Iterator[tuple[str, ast.Module, str]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        yield path.relative_to(PACKAGE).as_posix(), ast.parse(text), text
+
+
+def _arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    given = function.args
+    names = [argument.arg for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs)]
+    return len(names) - (names[:1] in (["self"], ["cls"]))
+
+
+def _late(tree: ast.Module) -> Iterator[str]:
+    """Modules that are imported inside a function."""
+    for function in (node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)):
+        for node in ast.walk(function):
+            if isinstance(node, ast.ImportFrom):
+                yield node.module or "."
+            elif isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+
+
+def test_files_are_short() -> None:
+    long = {name: text.count("\n") for name, _, text in _files() if text.count("\n") > MOST_LINES}
+    assert set(long) <= LONG_FILES, long
+
+
+def test_functions_take_few_arguments() -> None:
+    many = {
+        f"{name}:{node.name}": _arguments(node)
+        for name, tree, _ in _files()
+        for node in ast.walk(tree)
+        if isinstance(node, FUNCTIONS) and _arguments(node) > MOST_ARGUMENTS
+    }
+    assert not many, many
+
+
+def test_imports_stand_at_the_top() -> None:
+    """But in commands, whose ``--help`` answers without torch."""
+    late = {
+        f"{name}:{module}" for name, tree, _ in _files() if not name.startswith("commands/") for module in _late(tree)
+    }
+    assert late <= set(LATE_IMPORTS), sorted(late - set(LATE_IMPORTS))
+
+
+def test_only_commands_talk() -> None:
+    """Below the commands nothing prints and nothing knows a command line."""
+    talk = [
+        f"{name}:{node.lineno}"
+        for name, tree, _ in _files()
+        if not name.startswith(TALKING)
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print")
+        or (isinstance(node, ast.Import) and any(alias.name in ("argparse", "optparse") for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and node.module in ("argparse", "optparse"))
+        or (isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.argv")
+    ]
+    assert not talk, "\n".join(talk)
