@@ -271,6 +271,8 @@ class _V73:
             if kind != "struct":
                 raise _Unsupported(f"is a group of class '{kind}', expected a struct")
             return self._struct(node, depth)
+        if not isinstance(node, h5py.Dataset):
+            raise _Unsupported(f"is a {type(node).__name__} of HDF5, expected numbers, text, cells or structs")
         if kind not in ("", "cell", "struct", "char", *_NUMBERS):
             raise _Unsupported(f"is of class '{kind}', expected numbers, text, cells or structs")
         check_stored(node)

@@ -11,11 +11,11 @@ import warnings
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from caffe_compat.errors import DataError, in_file, one_line
 from caffe_compat.files import open_existing
-from caffe_compat.frames.png import UNREADABLE, write_png
+from caffe_compat.frames.png import write_png
+from caffe_compat.media.sizes import UNREADABLE, open_pillow
 
 __all__ = [
     "ENCODINGS",
@@ -93,7 +93,7 @@ def read_raw(path: str | os.PathLike[str]) -> np.ndarray:
         elif content[:2] in (b"P2", b"P5"):
             values = _parse_pgm(content, path)
         else:
-            with Image.open(io.BytesIO(content)) as image:
+            with open_pillow(io.BytesIO(content), os.fspath(path)) as image:
                 if image.mode == "P":
                     raise DataError(
                         f"{os.fspath(path)}: a palette image (colours, not numbers), expected one-channel depth"
@@ -255,7 +255,7 @@ def read_color(path: str | os.PathLike[str]) -> np.ndarray:
     """
     with open_existing(path, "colour image") as stream:
         try:
-            with Image.open(stream) as image:
+            with open_pillow(stream, os.fspath(path)) as image:
                 return np.array(image.convert("RGB"))
         except _UNREADABLE as error:
             raise DataError(f"{os.fspath(path)}: cannot be read as an image: {one_line(error)}") from error

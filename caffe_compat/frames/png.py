@@ -12,22 +12,15 @@ from PIL import Image, PngImagePlugin
 
 from caffe_compat.errors import DataError, one_line
 from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.media.sizes import UNREADABLE, open_pillow
 from caffe_compat.stamps import parse_stamp, stamp_difference, stamp_text
 
-__all__ = ["UNREADABLE", "is_whole_png", "read_encoded", "read_parameters", "write_color", "write_encoded", "write_png"]
+__all__ = ["is_whole_png", "read_encoded", "read_parameters", "write_color", "write_encoded", "write_png"]
 
 TEXT_KEY = "caffe_compat.frame"
 """Keyword of the png text chunk that keeps the parameters."""
 FORMER_KEY = "caffe_compat.depth"
 """The same in files of version 0.1."""
-UNREADABLE = (  # what Pillow raises
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
 
 
 def write_encoded(path: str | os.PathLike[str], image: np.ndarray, parameters: Mapping[str, Any]) -> None:
@@ -68,7 +61,7 @@ def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """
     with open_existing(path, "encoded image") as stream:
         try:
-            with Image.open(stream) as image:
+            with open_pillow(stream, os.fspath(path)) as image:
                 key = TEXT_KEY if TEXT_KEY in image.info else FORMER_KEY
                 text = image.info.get(key)
         except UNREADABLE as error:
@@ -107,7 +100,7 @@ def read_encoded(path: str | os.PathLike[str], expected: Mapping[str, Any] | Non
             raise DataError(f"{os.fspath(path)}: made with {different.replace(', now ', ', expected ')}")
     with open_existing(path, "encoded image") as stream:
         try:
-            with Image.open(stream) as image:
+            with open_pillow(stream, os.fspath(path)) as image:
                 if image.mode != "RGB":
                     raise DataError(f"{os.fspath(path)}: mode {image.mode}, expected 8-bit RGB")
                 return np.array(image)

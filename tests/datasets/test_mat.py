@@ -206,6 +206,15 @@ def test_what_cells_share_is_read_once(tmp_path):
     assert found.item() == "end"
 
 
+def test_a_named_type_is_no_variable(tmp_path):
+    path = write_v73(tmp_path / "a.mat", {"s": {"x": np.ones((1, 1))}})
+    with h5py.File(path, "r+") as file:
+        file["t"] = np.dtype("f8")
+    assert set(read_mat(path)) == {"s"}
+    with pytest.raises(DataError, match=r"a\.mat: variable 't' is a Datatype of HDF5, expected numbers"):
+        read_mat(path, ["t"])
+
+
 def test_numbers_that_are_not_there_are_refused(tmp_path):
     path = write_v73(tmp_path / "a.mat", {"x": np.ones((2, 2))})
     with h5py.File(path, "r+") as file:
