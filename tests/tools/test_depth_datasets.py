@@ -12,10 +12,11 @@ from scipy.io import loadmat, savemat
 from sunrgbd_files import write_frame, write_split
 from video_files import write_codes
 
-from caffe_compat.datasets import NYUD2Tree, read_pair_list, read_proposals
+from caffe_compat.datasets import NYUD2Tree, read_proposals
 from caffe_compat.depth import CAMERAS, Camera, complete, hha, read_depth
 from caffe_compat.depth.io import DepthFormat
 from caffe_compat.frames import read_encoded
+from caffe_compat.media import read_pair_list
 
 SCENES = ["kitchen_0001", "kitchen_0001", "bedroom_0002a", "office_0003", "study_0004", "study_0004"]
 
