@@ -37,7 +37,7 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 BINARY = getattr(os, "O_BINARY", 0)
 
-_TEMPORARY = re.compile(r"\..+\.\d+(-\d+)?\.tmp$", re.DOTALL)
+_TEMPORARY = re.compile(r"\..+\.\d+-\d+\.tmp$", re.DOTALL)
 _numbers = itertools.count()
 _swept: set[str] = set()
 

@@ -177,14 +177,16 @@ def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_n
     try:
         temporary = set(everything(tmp_path)) - left
         assert len(temporary) == 2 and len(everything(tmp_path)) == 2  # the second run removed what the first left
-        (tmp_path / ".notes.tmp").write_text("not ours")
+        others = {".notes.tmp", ".notes.123.tmp", "notes.1-1.tmp"}
+        for name in others:
+            (tmp_path / name).write_text("not ours")
         files.write_file(tmp_path / "b", b"")
         assert files.remove_leftovers(tmp_path) == []
-        assert set(everything(tmp_path)) == {*temporary, ".notes.tmp", "b"}
+        assert set(everything(tmp_path)) == {*temporary, *others, "b"}
     finally:
         living.communicate("")
     assert living.returncode == 0
-    assert set(everything(tmp_path)) == {"a", "f", ".notes.tmp", "b"}
+    assert set(everything(tmp_path)) == {"a", "f", *others, "b"}
 
 
 def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path):
