@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 import json
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,15 +11,14 @@ import h5py
 import lmdb
 import numpy as np
 import pytest
+from program import call, end, start
 
 from caffe_compat import log
-from caffe_compat.cli import run
 from caffe_compat.errors import LayerError, ModelFileError
 from caffe_compat.memory import available_memory, human_size
 from caffe_compat.net import BlobNet, load_net
 from caffe_compat.proto import caffe_pb2
 
-ROOT = Path(__file__).resolve().parents[1]
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }\n'
 LAYERS = """
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
@@ -46,26 +40,6 @@ DATABASE = """layer { name: "data" type: "Data" top: "data" top: "label"
   data_param { source: "SOURCE" batch_size: 1 backend: LMDB } }
 """
 SOLVER = "net: 'train.prototxt'\nbase_lr: 0.01\nlr_policy: 'fixed'\nmax_iter: 2\nsnapshot_prefix: 'out'\n"
-
-
-def load(name: str):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-TOOLS = ("train_net", "net_surgery", "export_onnx", "make_transfer", "make_hha", "measure_scale", "verify")
-MODULES = {name: load(name) for name in TOOLS}
-
-
-def tool(name: str, *arguments: object) -> tuple[int, str, str]:
-    """Run a tool as its last line does, in this process: status, stdout, stderr."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run(lambda _: MODULES[name].main([str(argument) for argument in arguments]))
-    return status, out.getvalue(), err.getvalue()
 
 
 def check(status: int, err: str, *parts: str) -> None:
@@ -104,7 +78,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_the_good_files_train(folder):
-    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--weights", "good.caffemodel")
+    status, _, err = call("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--weights", "good.caffemodel")
     assert status == 0, err
     assert Path("out_iter_2.caffemodel").exists() and Path("out_iter_2.solverstate").exists()
 
@@ -140,9 +114,9 @@ def test_bad_nets(folder, what, little_memory):
         assert old in text
         Path(name).write_text(text.replace(old, new).replace(IMAGES.replace("SOURCE", "list.txt"), INPUT_LINES))
     before = files(folder)
-    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
+    status, _, err = call("train_net", "--solver", "solver.prototxt", "--gpu", -1)
     check(status, err, "train.prototxt", *parts)
-    status, _, err = tool("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx")
+    status, _, err = call("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx")
     check(status, err, "deploy.prototxt", *(part for part in parts if "line" not in part and part[0] != ":"))
     assert files(folder) == before
 
@@ -182,7 +156,7 @@ def test_bad_weights(folder, weights):
     ):  # fmt: skip
         if name == "measure_scale" and weights == "other.caffemodel":
             continue  # ip is above the blob and not needed
-        status, _, err = tool(name, *arguments)
+        status, _, err = call(name, *arguments)
         check(status, err, *parts)
     assert files(folder) == before
 
@@ -208,14 +182,14 @@ def test_bad_lists(folder, what):
     Path("bad.txt").write_text(text)
     Path("train.prototxt").write_text(head.replace("SOURCE", "bad.txt") + LAYERS + LOSS)
     before = files(folder)
-    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
+    status, _, err = call("train_net", "--solver", "solver.prototxt", "--gpu", -1)
     check(status, err, *parts)
     assert files(folder) == before
 
 
 def test_a_list_that_is_not_there(folder):
     Path("train.prototxt").write_text(PAIRS.replace("SOURCE", "nowhere.txt") + LAYERS + LOSS)
-    check(*tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)[::2], "nowhere.txt")
+    check(*call("train_net", "--solver", "solver.prototxt", "--gpu", -1)[::2], "nowhere.txt")
 
 
 def write_database(name: str, value: bytes) -> None:
@@ -235,7 +209,7 @@ def test_databases(folder, what):
     if what == "no database":
         Path("db/data.mdb").write_bytes(b"text" * 4096)
     Path("train.prototxt").write_text(DATABASE.replace("SOURCE", "db") + LAYERS + LOSS)
-    status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)
+    status, _, err = call("train_net", "--solver", "solver.prototxt", "--gpu", -1)
     if what == "good":
         assert status == 0, err
     else:
@@ -266,14 +240,14 @@ def test_bad_solvers(folder, what):
     text, parts = BAD_SOLVERS[what]
     Path("bad_solver.prototxt").write_text(text)
     before = files(folder)
-    status, _, err = tool("train_net", "--solver", "bad_solver.prototxt", "--gpu", -1)
+    status, _, err = call("train_net", "--solver", "bad_solver.prototxt", "--gpu", -1)
     file = [] if what == "absent net" else ["bad_solver.prototxt"]
     check(status, err, *parts, *file)
     assert files(folder) == before
 
 
 def test_bad_states(folder):
-    assert tool("train_net", "--solver", "solver.prototxt", "--gpu", -1)[0] == 0
+    assert call("train_net", "--solver", "solver.prototxt", "--gpu", -1)[0] == 0
     state = Path("out_iter_2.solverstate").read_bytes()
     Path("cut.solverstate").write_bytes(state[:-30])
     Path("train.prototxt").write_text(Path("train.prototxt").read_text().replace("num_output: 5", "num_output: 7"))
@@ -283,7 +257,7 @@ def test_bad_states(folder):
         ("out_iter_2.solverstate", ["out_iter_2.solverstate", "history blob", "layer 'ip'"]),
         ("a.png", ["a.png"]),
     ):
-        status, _, err = tool("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--snapshot", name)
+        status, _, err = call("train_net", "--solver", "solver.prototxt", "--gpu", -1, "--snapshot", name)
         check(status, err, *parts)
 
 
@@ -312,7 +286,7 @@ def test_bad_surgery(folder, text, parts):
     Path("surgery.json").write_text(text)
     before = files(folder)
     arguments = ["--out_net_def", "deploy.prototxt", "--net_surgery_json", "surgery.json", "--out_net_file", "n.h5"]
-    check(*tool("net_surgery", *arguments)[::2], *parts)
+    check(*call("net_surgery", *arguments)[::2], *parts)
     assert files(folder) == before
 
 
@@ -329,7 +303,7 @@ def test_bad_surgery(folder, text, parts):
 )
 def test_bad_exports(folder, arguments, parts):
     before = files(folder)
-    check(*tool("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx", *arguments)[::2], *parts)
+    check(*call("export_onnx", "--model", "deploy.prototxt", "--output", "net.onnx", *arguments)[::2], *parts)
     assert files(folder) == before
 
 
@@ -337,9 +311,9 @@ def test_output_that_cannot_be_written(folder):
     Path("surgery.json").write_text(
         '[{"prototxt": "deploy.prototxt", "model": "good.caffemodel", "copy_ops": {"source": [], "dest": []}}]'
     )
-    check(*tool("export_onnx", "--model", "deploy.prototxt", "--output", "a.png/net.onnx")[::2], "a.png")
+    check(*call("export_onnx", "--model", "deploy.prototxt", "--output", "a.png/net.onnx")[::2], "a.png")
     arguments = ["--net_surgery_json", "surgery.json", "--out_net_file", "a.png/new.caffemodel"]
-    check(*tool("net_surgery", "--out_net_def", "deploy.prototxt", *arguments)[::2], "a.png")
+    check(*call("net_surgery", "--out_net_def", "deploy.prototxt", *arguments)[::2], "a.png")
 
 
 @pytest.mark.parametrize(
@@ -357,7 +331,7 @@ def test_bad_transfers(folder, change, parts):
     if change[0] in good:
         good[good.index(change[0]) + 1] = change[1]
         change = change[2:]
-    check(*tool("make_transfer", *good, *change)[::2], *parts)
+    check(*call("make_transfer", *good, *change)[::2], *parts)
     assert not Path("new").exists()
 
 
@@ -374,7 +348,7 @@ def test_bad_transfers(folder, change, parts):
 )
 def test_bad_depth(folder, arguments, parts):
     before = files(folder)
-    status, out, err = tool("make_hha", *arguments, "--quiet")
+    status, out, err = call("make_hha", *arguments, "--quiet")
     assert (status, files(folder)) == (2, before), out + err
     check(status, err, *parts)
 
@@ -390,7 +364,7 @@ def test_bad_measures(folder):
         ({"--reference-model": "deploy.prototxt"}, ["--reference-weights"]),
     ):
         arguments = [word for pair in {**good, **change}.items() for word in pair]
-        check(*tool("measure_scale", *arguments, "--quiet")[::2], *parts)
+        check(*call("measure_scale", *arguments, "--quiet")[::2], *parts)
 
 
 def test_weights_of_another_net(folder):
@@ -408,7 +382,7 @@ def test_weights_of_another_net(folder):
         ("net_surgery", "--out_net_def", "deploy.prototxt", "--net_surgery_json", "surgery.json",
          "--out_net_file", "new.caffemodel"),
     ):  # fmt: skip
-        status, _, err = tool(name, *arguments)
+        status, _, err = call(name, *arguments)
         check(status, err, "foreign.caffemodel", "no layer of this file fits", "'foreign_ip'", "the net has 'conv'")
     assert files(folder) == before
 
@@ -430,13 +404,8 @@ def test_weights_of_another_net(folder):
 )
 def test_processes(folder, name, arguments, parts):
     before = files(folder)
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / f"{name}.py"), *arguments],
-        capture_output=True,
-        text=True,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
-    )
-    check(done.returncode, done.stderr, *parts)
+    done = end(start(name, *arguments, PATH="/usr/bin:/bin"))
+    check(done.status, done.stderr, *parts)
     assert "Traceback" not in done.stderr and files(folder) == before
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from program import ROOT, Done, call
 
 from caffe_compat import compare
-from caffe_compat.cli import run
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError, WeightsError
 from caffe_compat.net import BlobNet, load_net
 
-ROOT = Path(__file__).resolve().parents[2]
 NET = """
 name: "small"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 6 dim: 6 } } }
@@ -34,15 +30,8 @@ layer { name: "prob" type: "Softmax" bottom: "sum" top: "prob" }
 STEPS = [("conv", "conv"), ("relu", "conv"), ("shift", "conv"), ("ip", "ip"), ("sum", "sum"), ("drop", "sum")]
 
 
-def tool(*arguments: object) -> tuple[int, str, str]:
-    spec = importlib.util.spec_from_file_location("verify_tool", ROOT / "tools" / "verify.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run(lambda _: module.main([str(argument) for argument in arguments]))
-    return status, out.getvalue(), err.getvalue()
+def tool(*words: object) -> Done:
+    return call("verify", *words)
 
 
 @pytest.fixture

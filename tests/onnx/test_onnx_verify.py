@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import torch
 from conftest import needs
 from onnx import numpy_helper
 from onnx_nets import conv, ip, layer, make_net, source
+from program import call
 
 from caffe_compat.errors import ExportError, MissingFileError, UsageError
 from caffe_compat.net import load_net
@@ -149,31 +148,28 @@ def test_model_above_tolerance_is_kept_under_another_name(tmp_path: Path):
     assert report.lines()[0].startswith(f"{tmp_path / 'net.onnx'}: ")
 
 
-def run_tool(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "tools" / "export_onnx.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
-
-
 def test_tool(tmp_path: Path):
     prototxt, output = tmp_path / "net.prototxt", tmp_path / "net.onnx"
     filled = TEXT.replace("num_output: 5", 'num_output: 5 weight_filler { type: "gaussian" std: 1 }')
     prototxt.write_text(filled.replace("kernel_size: 3", 'kernel_size: 3 weight_filler { type: "xavier" }'))
-    done = run_tool("--model", prototxt, "--output", output, "--outputs", "c", "f", "--dynamic")
-    assert done.returncode == 0, done.stderr
+    done = call("export_onnx", "--model", prototxt, "--output", output, "--outputs", "c", "f", "--dynamic")
+    assert done.status == 0, done.stderr
     assert "f: largest difference to PyTorch" in done.stdout and "opset 17" in done.stdout
     output.unlink()
     np.savez(tmp_path / "in.npz", data=np.ones((4, 3, 6, 6), np.float32))
-    done = run_tool("--model", prototxt, "--output", output, "--input", tmp_path / "in.npz")
-    assert done.returncode == 0 and "(compared at 4 x 5)" in done.stdout
+    done = call("export_onnx", "--model", prototxt, "--output", output, "--input", tmp_path / "in.npz")
+    assert done.status == 0 and "(compared at 4 x 5)" in done.stdout
     output.unlink()
     np.savez(tmp_path / "in.npz", data=np.full((4, 3, 6, 6), np.nan, np.float32))
-    done = run_tool("--model", prototxt, "--output", output, "--input", tmp_path / "in.npz", "--tolerance", "inf")
-    assert done.returncode == 1 and "20 of 20 values are NaN, in the reference 20" in done.stderr
+    done = call(
+        "export_onnx", "--model", prototxt, "--output", output, "--input", tmp_path / "in.npz", "--tolerance", "inf"
+    )
+    assert done.status == 1 and "20 of 20 values are NaN, in the reference 20" in done.stderr
     assert not output.exists()
-    done = run_tool("--model", prototxt, "--output", output, "--tolerance", "0")
-    assert done.returncode == 1 and "net.unverified.onnx" in done.stderr and not output.exists()
-    done = run_tool("--model", prototxt, "--output", output, "--outputs", "nothing")
-    assert done.returncode == 2 and "no blob 'nothing'" in done.stderr and done.stderr.count("\n") == 1
+    done = call("export_onnx", "--model", prototxt, "--output", output, "--tolerance", "0")
+    assert done.status == 1 and "net.unverified.onnx" in done.stderr and not output.exists()
+    done = call("export_onnx", "--model", prototxt, "--output", output, "--outputs", "nothing")
+    assert done.status == 2 and "no blob 'nothing'" in done.stderr and done.stderr.count("\n") == 1
     assert not output.exists()
 
 

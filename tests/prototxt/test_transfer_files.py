@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import pytest
 from conftest import ROOT
-from transfer.tool import tool
 
+from caffe_compat.commands import make_transfer
 from caffe_compat.net import load_net
 from caffe_compat.proto import read_net, read_solver
 
@@ -33,7 +33,7 @@ def test_the_tool_writes_the_committed_files(folder: Path, tmp_path: Path, monke
     words = shlex.split(committed["solver.prototxt"].splitlines()[1].lstrip("# "))
     shutil.copytree(ROOT / "prototxt", tmp_path / "prototxt", ignore=shutil.ignore_patterns("transfer", "demo"))
     monkeypatch.chdir(tmp_path)
-    assert tool("make_transfer").main(words[1:]) == 0
+    assert make_transfer.main(words[1:]) == 0
     written = tmp_path / "prototxt" / "transfer" / folder
     assert {path.name: path.read_text() for path in written.iterdir()} == committed
 

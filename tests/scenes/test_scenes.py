@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
-import runpy
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from program import start
 from scipy.io import loadmat
 from waiting import LIMIT, wait_for
 
+from caffe_compat.commands import make_scenes
 from caffe_compat.depth import Camera
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.scenes import CLASSES, Settings, draw, frame_specs, open_root, write_frame, write_lists
@@ -26,13 +24,6 @@ from caffe_compat.scenes.sensor import sense
 from caffe_compat.scenes.solids import bounding_radius, intersect, make_object, occluded, scaled
 
 SMALL = Settings(train=8, pairs=6, val=3, test=5, seed=3, width=64, height=48)
-TOOL = Path(__file__).resolve().parents[2] / "data" / "make_scenes.py"
-
-
-def run_tool(*arguments: object) -> subprocess.Popen:
-    environment = {**os.environ, "PYTHONPATH": str(TOOL.parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(TOOL), *map(str, arguments)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -250,7 +241,7 @@ def test_tool_completes_a_folder_and_workers_do_not_matter(root: Path, tmp_path:
     kept = tmp_path / "out/data/hha/img_5001.png"
     before = kept.stat().st_mtime_ns
     (tmp_path / "out/data/depth/img_5003.png").unlink()
-    tool = run_tool("--out", tmp_path / "out", *arguments, "--workers", 2)
+    tool = start("make_scenes", "--out", tmp_path / "out", *arguments, "--workers", 2)
     output, errors = tool.communicate(timeout=LIMIT)
     assert tool.returncode == 0, errors
     assert "22 frames of 64 x 48" in output
@@ -260,7 +251,7 @@ def test_tool_completes_a_folder_and_workers_do_not_matter(root: Path, tmp_path:
 
 
 def test_ctrl_c_leaves_whole_frames(tmp_path: Path) -> None:
-    tool = run_tool("--out", tmp_path / "out", "--train", 5000, "--workers", 1)
+    tool = start("make_scenes", "--out", tmp_path / "out", "--train", 5000, "--workers", 1)
     images = tmp_path / "out/data/images"
     wait_for(lambda: len(list(images.glob("*.png"))) > 3, tool)
     tool.send_signal(signal.SIGINT)
@@ -306,5 +297,5 @@ def test_settings_out_of_range(field: str) -> None:
 
 def test_no_workers_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--workers is 0, expected at least 1"):
-        runpy.run_path(str(TOOL))["main"](["--out", str(tmp_path / "out"), "--workers", "0"])
+        make_scenes.main(["--out", str(tmp_path / "out"), "--workers", "0"])
     assert not (tmp_path / "out").exists()

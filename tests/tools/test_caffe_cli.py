@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from caffe_log import parse_log
-from program import ROOT, Done, call
+from program import ROOT, Done, call, end, start
 
 GLOG = re.compile(r"[IWEF]\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ [\w.]+:\d+\] ")
 
@@ -219,13 +217,7 @@ def test_python_layers_import_caffe(folder: Path) -> None:
     layer = 'layer { name: "d" type: "Python" bottom: "ip" top: "d" python_param { module: "mine" layer: "Double" } }'
     (folder / "net.prototxt").write_text(NET.replace('bottom: "ip" bottom: "t"', 'bottom: "d" bottom: "t"').replace(
         'layer { name: "loss"', layer + '\nlayer { name: "loss"'))  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / "caffe.py"), "time", "--model=net.prototxt", "--iterations=1"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    path = f"{ROOT}{os.pathsep}{folder}"
+    done = end(start("caffe", "time", "--model=net.prototxt", "--iterations=1", folder=folder, PYTHONPATH=path))
+    assert done.status == 0, done.stderr
     assert "Initial loss: 0.02" in messages(done.stderr)  # 2 * 1/2/4 * 8 * (0.6 - 0.5)^2

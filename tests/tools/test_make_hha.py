@@ -1,42 +1,21 @@
-import contextlib
-import importlib.util
-import io
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from program import ROOT, call, end, start
 from scipy.io import savemat
-from waiting import LIMIT, wait_for
+from waiting import wait_for
 
-from caffe_compat.cli import run
 from caffe_compat.depth import complete, disparity
 from caffe_compat.frames import read_encoded, read_parameters
 
-ROOT = Path(__file__).resolve().parents[2]
 REAL = ROOT.parent / "shared" / "real" / "rgbd"
 SETTINGS = ["--camera", "30,30,12,9", "--units-per-metre", "1000", "--quiet"]
-
-
-def command(tool: str, *arguments: object) -> list[str]:
-    return [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *(str(argument) for argument in arguments)]
-
-
-def tool(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    """Run a tool as its own last line does, but in this process (starting one takes seconds)."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = run(lambda _: module.main([str(argument) for argument in arguments]))
-    return subprocess.CompletedProcess(name, status, out.getvalue(), err.getvalue())
 
 
 def frame(seed: int) -> np.ndarray:
@@ -55,8 +34,8 @@ def folder(tmp_path):
 
 
 def test_motorcycle_pair(tmp_path):
-    done = tool("make_hha", "--stereo-motorcycle", tmp_path / "m")
-    assert done.returncode == 0, done.stderr
+    done = call("make_hha", "--stereo-motorcycle", tmp_path / "m")
+    assert done.status == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "m").iterdir()) == ["color.png", "depth.png", "hha.png"]
     image = read_encoded(tmp_path / "m" / "hha.png")
     depth = np.array(Image.open(tmp_path / "m" / "depth.png"))
@@ -69,21 +48,21 @@ def test_motorcycle_pair(tmp_path):
 
 def test_folder_resumes_reports_bad_frames_and_refuses_other_settings(folder):
     (folder / "in" / "bad.png").write_text("no image")
-    first = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
-    assert first.returncode == 1
+    first = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    assert first.status == 1
     assert "3 written, 0 already there, 1 failed" in first.stdout and "bad.png" in first.stdout
     (folder / "in" / "bad.png").unlink()
     times = {path: path.stat().st_mtime_ns for path in (folder / "out").iterdir()}
     Image.fromarray(frame(9)).save(folder / "in" / "9.png")
-    again = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", 2)
-    assert again.returncode == 0, again.stdout + again.stderr
+    again = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", 2)
+    assert again.status == 0, again.stdout + again.stderr
     assert "1 written, 3 already there, 0 failed" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in times} == times
     other = ["--camera", "31,30,12,9", *SETTINGS[2:]]
-    refused = tool("make_hha", folder / "in", "-o", folder / "out", *other)
-    assert refused.returncode == 1 and "made with camera = [30.0" in refused.stdout
+    refused = call("make_hha", folder / "in", "-o", folder / "out", *other)
+    assert refused.status == 1 and "made with camera = [30.0" in refused.stdout
     assert "4 failed" in refused.stdout
-    redone = tool("make_hha", folder / "in", "-o", folder / "out", *other, "--overwrite")
+    redone = call("make_hha", folder / "in", "-o", folder / "out", *other, "--overwrite")
     assert "4 written" in redone.stdout
     assert read_parameters(folder / "out" / "0.png")["camera"][0] == 31.0
 
@@ -99,12 +78,12 @@ def test_inputs_are_safe_and_not_mixed_up(folder):
         ([source, "-o", folder / "one.jpg"], "expected a png for one input, or a folder"),
         ([source, "-o", folder / "in" / "1.png" / "x.png"], "cannot write"),
     ):
-        done = tool("make_hha", *words, *SETTINGS, "--overwrite")
-        assert done.returncode == 2 and message in done.stderr, done.stdout + done.stderr
+        done = call("make_hha", *words, *SETTINGS, "--overwrite")
+        assert done.status == 2 and message in done.stderr, done.stdout + done.stderr
     assert source.read_bytes() == content
     (folder / "in" / ".hidden.png").write_text("left over")
     (folder / "in" / "folder.png").mkdir()
-    done = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    done = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
     assert "3 written, 0 already there, 0 failed" in done.stdout
 
 
@@ -112,16 +91,16 @@ def test_values_out_of_range_are_not_measured(folder):
     depth = frame(5)
     depth[9:11, 9:12], depth[0, 0] = 11, 60000
     Image.fromarray(depth).save(folder / "d.png")
-    done = tool(
+    done = call(
         "make_disparity", folder / "d.png", "-o", folder / "o.png", *SETTINGS[2:], "--min-depth", 0.5, "--max-depth", 10
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     image = read_encoded(folder / "o.png", {"range": [0.5, 10.0]})
     assert image[9:11, 9:12].max() < 255 and image[0, 0, 0] in (image[0, 1, 0], image[1, 0, 0])
-    done = tool(
+    done = call(
         "make_disparity", folder / "d.png", "-o", folder / "x.png", *SETTINGS[2:], "--min-depth", 5, "--max-depth", 4
     )
-    assert done.returncode == 2 and "from 5.0 to 4.0 m" in done.stderr
+    assert done.status == 2 and "from 5.0 to 4.0 m" in done.stderr
 
 
 def test_a_bad_frame_never_ends_the_run(folder):
@@ -132,8 +111,8 @@ def test_a_bad_frame_never_ends_the_run(folder):
     (folder / "out").mkdir()
     Image.new("RGB", (1, 1)).save(folder / "out" / "1.png", pnginfo=chunks)
     for workers in (0, 2):
-        done = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", workers)
-        assert done.returncode == 1 and "2 failed" in done.stdout, done.stdout + done.stderr
+        done = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", workers)
+        assert done.status == 1 and "2 failed" in done.stdout, done.stdout + done.stderr
         assert "big.pgm: has a number of 20 digits" in done.stdout
         assert "1.png: text chunk 'caffe_compat.depth': not JSON that can be used" in done.stdout
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["0.png", "1.png", "2.png"]
@@ -143,11 +122,11 @@ def test_an_error_of_all_frames_is_said_once(folder):
     for seed in range(3, 9):
         Image.fromarray(frame(seed)).save(folder / "in" / f"{seed}.png")
     words = (folder / "in", "-o", folder / "out", *SETTINGS)
-    assert "9 written" in tool("make_hha", *words).stdout
-    lines = tool("make_hha", *words, "--fill", "none").stdout.splitlines()
+    assert "9 written" in call("make_hha", *words).stdout
+    lines = call("make_hha", *words, "--fill", "none").stdout.splitlines()
     assert len(lines) == 2 and lines[0].startswith("failed: all 9 frames, the first: ")
     assert "was made with fill = 'nearest', now 'none'" in lines[0] and lines[1].endswith("9 failed")
-    lines = tool(
+    lines = call(
         "make_hha", folder / "in", "-o", folder / "new", *SETTINGS, "--fill", "colorization"
     ).stdout.splitlines()
     assert len(lines) == 2 and "needs the colour image" in lines[0]
@@ -157,32 +136,32 @@ def test_near_scenes_have_a_scale_of_their_own(folder):
     for seed in range(3):
         Image.fromarray((frame(seed) // 4).astype(np.uint16)).save(folder / "in" / f"{seed}.png")
     words = (folder / "in", "-o", folder / "out", *SETTINGS)
-    first = tool("make_disparity", *words[:3], *SETTINGS[2:])
+    first = call("make_disparity", *words[:3], *SETTINGS[2:])
     (warning, sums) = first.stdout.splitlines()
     assert sums.startswith("3 written") and warning.startswith("warning: in 3 of 3 frames over 20 % of the measured")
     near = warning.partition("--near ")[2].split(",")[0]
     assert "near = " not in warning and 0.3 < float(near) < 0.4
-    refused = tool("make_disparity", *words[:3], *SETTINGS[2:], "--near", near)
+    refused = call("make_disparity", *words[:3], *SETTINGS[2:], "--near", near)
     assert "failed: all 3 frames, the first: " in refused.stdout
     assert refused.stdout.count("was made with scale = 31000.0, now 9") == 1
-    done = tool("make_disparity", *words[:3], *SETTINGS[2:], "--near", near, "--overwrite")
+    done = call("make_disparity", *words[:3], *SETTINGS[2:], "--near", near, "--overwrite")
     assert done.stdout == "3 written, 0 already there, 0 failed\n"
     image, depth = read_encoded(folder / "out" / "0.png"), np.array(Image.open(folder / "in" / "0.png"))
     assert np.array_equal(image, disparity(complete(depth / 1000), depth == 0, near=float(near)))
-    assert "3 already there" in tool("make_disparity", *words[:3], *SETTINGS[2:], "--scale", 25500 * float(near)).stdout
+    assert "3 already there" in call("make_disparity", *words[:3], *SETTINGS[2:], "--scale", 25500 * float(near)).stdout
     for bad, message in (
         (("--near", 1, "--scale", 2), "expected one of them"),
         (("--near", 0), "near is 0.0 m, expected a positive number"),
         (("--scale", "nan"), "disparity scale is nan"),
     ):
-        done = tool("make_hha", *words, *bad)
-        assert done.returncode == 2 and message in done.stderr
+        done = call("make_hha", *words, *bad)
+        assert done.status == 2 and message in done.stderr
 
 
 def test_pictures_of_depth_are_warned_of_once(folder):
     for seed in range(5):
         Image.fromarray((frame(seed) // 20).astype(np.uint8)).save(folder / "in" / f"{seed}.png")
-    done = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS[:2], "--units-per-metre", 50, "--quiet")
+    done = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS[:2], "--units-per-metre", 50, "--quiet")
     assert done.stdout.splitlines()[0].startswith("warning: all 5 frames, the first: ")
     assert "8-bit numbers" in done.stdout and len(done.stdout.splitlines()) == 2
 
@@ -190,8 +169,8 @@ def test_pictures_of_depth_are_warned_of_once(folder):
 def test_a_mat_of_version_5_is_told_what_it_is(folder):
     savemat(folder / "mine.mat", {"depth": np.ones((4, 5)), "mask": np.ones((4, 5), bool)})
     for words in ([], SETTINGS):
-        done = tool("make_hha", folder / "mine.mat", "-o", folder / "out", *words)
-        assert done.returncode == 2 and done.stderr.count("\n") == 1
+        done = call("make_hha", folder / "mine.mat", "-o", folder / "out", *words)
+        assert done.status == 2 and done.stderr.count("\n") == 1
         assert (
             "mine.mat: a Matlab file of version 5 with the variables depth, mask; expected version 7.3" in done.stderr
         )
@@ -199,29 +178,29 @@ def test_a_mat_of_version_5_is_told_what_it_is(folder):
 
 
 def test_an_output_that_was_cut_off_is_made_again(folder):
-    tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
     content = (folder / "out" / "1.png").read_bytes()
     (folder / "out" / "1.png").write_bytes(content[:-20])
-    again = tool("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
+    again = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS)
     assert "1 written, 2 already there" in again.stdout and (folder / "out" / "1.png").read_bytes() == content
 
 
 def test_a_changed_depth_file_is_noticed(folder):
-    tool("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
+    call("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
     Image.fromarray(frame(7)).save(folder / "in" / "0.png")
-    again = tool("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
-    assert again.returncode == 1 and "depth_sha1" in again.stdout and "2 already there, 1 failed" in again.stdout
+    again = call("make_disparity", folder / "in", "-o", folder / "out", *SETTINGS[2:])
+    assert again.status == 1 and "depth_sha1" in again.stdout and "2 already there, 1 failed" in again.stdout
 
 
 def test_single_frame_list_and_disparity(folder):
-    done = tool("make_disparity", folder / "in" / "0.png", "-o", folder / "d.png", "--units-per-metre", 1000)
-    assert done.returncode == 0, done.stderr
+    done = call("make_disparity", folder / "in" / "0.png", "-o", folder / "d.png", "--units-per-metre", 1000)
+    assert done.status == 0, done.stderr
     depth = np.array(Image.open(folder / "in" / "0.png"))
     image = read_encoded(folder / "d.png", {"kind": "disparity", "units_per_metre": 1000.0})
     assert np.array_equal(image[depth > 0][:, 2], np.floor(310000 / depth[depth > 0] + 0.5))
     (folder / "in" / "list.txt").write_text("1.png\n2.png\n")
-    done = tool("make_hha", "--list", folder / "in" / "list.txt", "-o", folder / "out", *SETTINGS)
-    assert done.returncode == 0, done.stderr
+    done = call("make_hha", "--list", folder / "in" / "list.txt", "-o", folder / "out", *SETTINGS)
+    assert done.status == 0, done.stderr
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["1.png", "2.png"]
 
 
@@ -243,8 +222,8 @@ def write_index(folder: Path, size: tuple[int, int] = (24, 18)) -> Path:
 
 
 def test_index_writes_pairs(folder):
-    done = tool("make_hha", "--index", write_index(folder), "-o", folder / "out", "--quiet")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = call("make_hha", "--index", write_index(folder), "-o", folder / "out", "--quiet")
+    assert done.status == 0, done.stdout + done.stderr
     lines = (folder / "out" / "pairs.txt").read_text().splitlines()
     assert lines == ["color/in_0.png hha/in_0.png", "color/in_1.png hha/in_1.png"]
     for line in lines:
@@ -253,10 +232,10 @@ def test_index_writes_pairs(folder):
 
 def test_a_refused_run_leaves_the_lists(folder):
     index = write_index(folder)
-    tool("make_hha", "--index", index, "-o", folder / "out", "--quiet")
+    call("make_hha", "--index", index, "-o", folder / "out", "--quiet")
     content = (folder / "out" / "pairs.txt").read_text()
-    refused = tool("make_hha", "--index", index, "-o", folder / "out", "--quiet", "--fill", "none")
-    assert refused.returncode == 1 and "2 failed" in refused.stdout
+    refused = call("make_hha", "--index", index, "-o", folder / "out", "--quiet", "--fill", "none")
+    assert refused.status == 1 and "2 failed" in refused.stdout
     assert (folder / "out" / "pairs.txt").read_text() == content
 
 
@@ -265,17 +244,17 @@ def test_index_keeps_outputs_in_their_folder_and_apart(folder):
     entries = json.loads(index.read_text())
     entries[0]["depth"] = str(folder / "in" / "0.png")
     index.write_text(json.dumps(entries))
-    done = tool("make_hha", "--index", index, "-o", folder / "out", "--quiet")
-    assert done.returncode == 0 and len(list((folder / "out" / "hha").iterdir())) == 2, done.stderr
+    done = call("make_hha", "--index", index, "-o", folder / "out", "--quiet")
+    assert done.status == 0 and len(list((folder / "out" / "hha").iterdir())) == 2, done.stderr
     entries[0]["depth"] = "./in/1.png"
     index.write_text(json.dumps(entries))
-    refused = tool("make_hha", "--index", index, "-o", folder / "out", "--quiet")
-    assert refused.returncode == 2 and "frames 0 and 1 would both be" in refused.stderr
+    refused = call("make_hha", "--index", index, "-o", folder / "out", "--quiet")
+    assert refused.status == 2 and "frames 0 and 1 would both be" in refused.stderr
 
 
 def test_index_refuses_colour_of_another_size(folder):
-    done = tool("make_hha", "--index", write_index(folder, (48, 36)), "-o", folder / "out", "--quiet")
-    assert done.returncode == 1
+    done = call("make_hha", "--index", write_index(folder, (48, 36)), "-o", folder / "out", "--quiet")
+    assert done.status == 1
     assert "36 x 48" in done.stdout and "18 x 24" in done.stdout
     assert not (folder / "out" / "pairs.txt").exists()
 
@@ -297,15 +276,15 @@ def test_index_refuses_colour_of_another_size(folder):
 )
 def test_usage_errors_are_one_line_and_status_2(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
-    done = tool("make_hha", *arguments)
-    assert done.returncode == 2, done.stdout + done.stderr
+    done = call("make_hha", *arguments)
+    assert done.status == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
 
 
 def test_unknown_units_are_not_guessed(folder):
     Image.fromarray((frame(0).astype(float) * 4).astype(np.uint16)).save(folder / "in" / "0.png")
-    done = tool("make_hha", folder / "in" / "0.png", "-o", folder / "x.png", "--camera", "30,30,12,9")
-    assert done.returncode == 2 and "pass units_per_metre" in done.stderr
+    done = call("make_hha", folder / "in" / "0.png", "-o", folder / "x.png", "--camera", "30,30,12,9")
+    assert done.status == 2 and "pass units_per_metre" in done.stderr
     assert not (folder / "x.png").exists()
 
 
@@ -316,18 +295,11 @@ def test_ctrl_c_leaves_no_half_written_file(tmp_path):
     for number in range(1, 5000):  # many, so that some are left however late the signal comes
         os.link(tmp_path / "in" / "0.png", tmp_path / "in" / f"{number}.png")
     arguments = (tmp_path / "in", "-o", tmp_path / "out", "--camera", "300,300,160,120", "--units-per-metre", 1000)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(
-        command("make_hha", *arguments, "--quiet", "--workers", 1),
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = start("make_hha", *arguments, "--quiet", "--workers", 1)
     wait_for(lambda: list((tmp_path / "out").glob("[0-9]*.png")), process)
     os.killpg(process.pid, signal.SIGINT)
-    errors = process.communicate(timeout=LIMIT)[1]
-    assert process.returncode == 130 and errors.splitlines()[-1] == "interrupted"
+    done = end(process)
+    assert done.status == 130 and done.stderr.splitlines()[-1] == "interrupted"
     written = list((tmp_path / "out").iterdir())
     assert 0 < len(written) < 5000 and all(not path.name.startswith(".") for path in written)
     assert all(read_parameters(path)["kind"] == "hha" for path in written)
@@ -339,8 +311,7 @@ def test_matlab_golden_through_the_tool(tmp_path):
         REAL / "nyud2_labelled/0_depth.png",
         *("-o", tmp_path / "hha.png", "--camera", "nyud2_color", "--units-per-metre", 10000, "--quiet"),
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command("make_hha", *arguments), capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
+    done = end(start("make_hha", *arguments))
+    assert done.status == 0, done.stderr
     golden = read_encoded(REAL / "nyud2_labelled/0_hha_9ff088f.png")
     assert np.array_equal(read_encoded(tmp_path / "hha.png"), golden)

@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 import torch
 from transfer.tiny_nets import write_nets, write_pairs
-from transfer.tool import tool
 
+from caffe_compat.commands import make_transfer, measure_scale, net_surgery
 from caffe_compat.errors import DataError, UsageError, WeightsError
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
 
-make_transfer, measure_scale, net_surgery = tool("make_transfer"), tool("measure_scale"), tool("net_surgery")
 BASE = ["--teacher", "teacher.prototxt", "--student", "student.prototxt", "--output", "out"]
 DATA = ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt", "--image-size", "40", "48"]
 USUAL = [*BASE, *DATA, "--layer", "pool1", "--student-layer", "c2"]
