@@ -30,6 +30,24 @@ __all__ = [
 ]
 
 
+class _Rectify(torch.autograd.Function):
+    """max(x, 0) whose gradient at NaN is 0, as Caffe's is; torch's own passes it on."""
+
+    @staticmethod
+    def forward(ctx: Any, bottom: Tensor, overwrite: bool) -> Tensor:
+        if overwrite:
+            ctx.mark_dirty(bottom)
+        top = bottom.relu_() if overwrite else bottom.relu()
+        ctx.save_for_backward(top)
+        return top
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, seed: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (top,) = ctx.saved_tensors
+        return torch.ops.aten.leaky_relu_backward(seed, top, 0.0, True), None
+
+
 @register
 class ReLU(NeuronLayer):
     """max(x, 0) + negative_slope * min(x, 0); the gradient at 0 is that of the negative side, as in torch.
@@ -54,6 +72,9 @@ class ReLU(NeuronLayer):
     def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         overwrite = self.may_overwrite and not (bottom.is_leaf and bottom.requires_grad)
+        if bottom.requires_grad and torch.is_grad_enabled() and not self.negative_slope:
+            top: Tensor = _Rectify.apply(bottom, overwrite)  # type: ignore[no-untyped-call]
+            return top
         if self.negative_slope:
             return F.leaky_relu(bottom, self.negative_slope, inplace=overwrite)
         return F.relu(bottom, inplace=overwrite)

@@ -240,6 +240,13 @@ class Layer(nn.Module):
         """
         return None
 
+    def shapes_now(self, bottoms: Sequence[Tensor]) -> list[Shape]:
+        """Shapes of the tops for these values: what Caffe's Reshape makes of a net that is set up.
+
+        Differs from :meth:`top_shapes` only where values decide a size.
+        """
+        return self.top_shapes([tuple(bottom.shape) for bottom in bottoms])
+
     def seek(self, batches: int) -> None:
         """Go on as if ``batches`` forward passes had been made; only what reads data or counts passes need do so.
 
@@ -355,6 +362,11 @@ def count(shape: Sequence[int], start: int = 0, end: int | None = None) -> int:
     for dim in shape[start:end]:
         result *= dim
     return result
+
+
+def as_rows(values: Tensor) -> Tensor:
+    """Items by values per item (Tensor[N, D]); unlike ``reshape(N, -1)`` also where there are no values."""
+    return values.reshape(len(values), count(values.shape, 1))
 
 
 @dataclass(frozen=True)

@@ -195,8 +195,14 @@ class _Learned(_Windowed):
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         """The same weights for every bottom."""
         weight, bias = self.blob(0), self.blob(1) if self.bias_term else None
-        tops = tuple(self.unbatched(self.slide(self.batched(b), weight, bias), b) for b in bottoms)
+        slide = self.slide if all(bottoms[0].shape[self.axis + 1 :]) else self.blank
+        tops = tuple(self.unbatched(slide(self.batched(b), weight, bias), b) for b in bottoms)
         return tops[0] if len(tops) == 1 else tops
+
+    def blank(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """The top of a bottom without pixels: the bias wherever there is padding to slide over."""
+        top = x.new_zeros(x.shape[0], self.outputs, *self.sizes(x.shape[2:]))
+        return top if bias is None else top + bias.view(-1, *[1] * self.spatial)
 
     def slide(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute one top from a bottom of shape [batch, channels, spatial...]."""

@@ -44,7 +44,8 @@ class _RoiLayer(Layer):
     def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
         """Regions with an index, inside the image."""
         number, _, height, width = shapes[0]
-        sides = (width / self.scale, height / self.scale)
+        scale = self.scale or 1.0
+        sides = (width / scale, height / scale)
         return boxes(shapes[1], [number], sides, random) if bottom == 1 else None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
@@ -131,7 +132,7 @@ class CFMPooling(_RoiLayer):
         self._check_corners(corners, height, width)
         maps = _stretch(masks.detach().to(feature.dtype)[:, 0], corners, height, width)
         pooled = []
-        at_once = max(1, _MASKED_AT_ONCE // max(1, feature[0].numel()))
+        at_once = max(1, _MASKED_AT_ONCE // max(1, count(feature.shape, 1)))
         for start in range(0, max(1, len(rois)), at_once):
             part = slice(start, start + at_once)
             masked = feature[planes[part]] * maps[part, None]

@@ -54,6 +54,8 @@ class Filler:
             )
         if message.type == "gaussian" and not message.std > 0:
             raise fail(f"std is {message.std:g}, expected a positive number")
+        if message.type == "uniform" and not message.min <= message.max:
+            raise fail(f"min is {message.min:g} and max is {message.max:g}, expected min to be at most max")
         if message.sparse != -1 and message.type != "gaussian":
             raise fail(f"sparse is for the gaussian filler, not for '{message.type}'")
         return cls(

@@ -88,7 +88,7 @@ class _GridLayer(Layer):
     def _channels(self, scores: Shape) -> int:
         self.require(len(scores) == 4, f"expected scores N x C x H x W, bottom 0 has the shape {list(scores)}")
         self.require(
-            scores[1] % self.grid**2 == 0,
+            scores[1] > 0 and scores[1] % self.grid**2 == 0,
             f"has {scores[1]} channels, expected a multiple of grid_size^2 = {self.grid**2}",
         )
         return scores[1] // self.grid**2
@@ -143,7 +143,12 @@ class _GridLoss(torch.autograd.Function):
         ctx: Any, scores: Tensor, label: Tensor, wanted: Tensor, weights: Tensor, losses: tuple[float, float]
     ) -> Tensor:
         number, channels, height, width = label.shape
-        q = scores.double().sigmoid().to(scores.dtype).reshape(number, channels, -1, height, width)
+        q = (
+            scores.double()
+            .sigmoid()
+            .to(scores.dtype)
+            .reshape(number, channels, scores.shape[1] // max(channels, 1), height, width)
+        )
         p = _mix(q, math.isqrt(q.shape[2]))
         positive, negative = label > 0.5, (label >= 0) & (label < 0.5)
         logs = losses[0] * p.clamp(min=FLT_MIN).log() * positive
@@ -233,6 +238,7 @@ class BoxUpsample(Layer):
         """One crop per box."""
         maps, boxes = bottoms
         self.require(len(maps) == 4, f"expected maps L x C x H x W, bottom 0 has the shape {list(maps)}")
+        self.require(min(maps[2:]) > 0, f"the maps have the shape {list(maps)}, expected some pixels")
         self.require(maps[1] >= self.channels, f"has {maps[1]} channels, expected at least {self.channels}")
         self.require(
             len(boxes) in (2, 3, 4) and count(boxes, 1) == 6,
@@ -250,7 +256,7 @@ class BoxUpsample(Layer):
         group = read_indices(self, boxes[:, 1], groups, f"a group in '{name}'")
         y, wy = _neighbours(boxes[:, 3], boxes[:, 5], self.height, height)
         x, wx = _neighbours(boxes[:, 2], boxes[:, 4], self.width, width)
-        table = maps[:, : groups * self.channels].reshape(levels * groups, self.channels, -1).movedim(1, 2)
+        table = maps[:, : groups * self.channels].reshape(levels * groups, self.channels, height * width).movedim(1, 2)
         plane = (level * groups + group)[:, None, None, None, None] * (height * width)
         index = plane + y[:, :, None, :, None] * width + x[:, None, :, None, :]  # R, height, width, 2, 2
         weight = wy[:, :, None, :, None] * wx[:, None, :, None, :]
@@ -332,6 +338,8 @@ class SimpleUpsample(_SizeLayer):
 
     def forward(self, bottom: Tensor) -> Tensor:
         """One torch interpolation."""
+        if not bottom.numel():
+            return bottom.new_zeros(*bottom.shape[:2], *self.size)
         return F.interpolate(bottom, self.size, mode="bilinear", align_corners=False)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:

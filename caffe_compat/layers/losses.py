@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, LossLayer, Shape, count, register
+from caffe_compat.layers.base import Layer, LossLayer, Shape, as_rows, count, register
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.sharing import Reads, Reread
 from caffe_compat.proto import read_blob_proto
@@ -215,7 +215,7 @@ class InfogainLoss(LossLayer):
         matrix = (self.matrix if matrix is None else matrix).detach().to(scores).reshape(classes, classes)
         rows = matrix[label] if valid is None else matrix[label] * valid[:, None]
         logs = torch.log_softmax(scores, axis)
-        terms = _Floor.apply(logs, math.log(LOG_THRESHOLD)).movedim(axis, -1).reshape(-1, classes) * rows
+        terms = _Floor.apply(logs, math.log(LOG_THRESHOLD)).movedim(axis, -1).reshape(len(rows), classes) * rows
         outer, inner = count(scores.shape, 0, axis), count(scores.shape, axis + 1)
         loss = -terms.sum() / self.normalizer.divisor(valid, outer, inner)
         return (loss, logs.detach().exp()) if len(self.params.tops) == 2 else (loss,)
@@ -246,7 +246,7 @@ class MultinomialLogisticLoss(LossLayer):
 
     def forward(self, probability: Tensor, label: Tensor) -> Tensor:
         """Sum over the items, divided by their number."""
-        rows = probability.reshape(len(probability), -1)
+        rows = as_rows(probability)
         label, _ = read_labels(self, label.reshape(-1, 1), rows.shape[1], None)
         loss: Tensor = -_Floor.apply(rows.gather(1, label), LOG_THRESHOLD).log().sum() / len(rows)
         return loss
@@ -270,7 +270,7 @@ class HingeLoss(LossLayer):
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """Only the first N labels are read, as in Caffe."""
-        rows = scores.reshape(len(scores), -1)
+        rows = as_rows(scores)
         label, _ = read_labels(self, label.flatten()[: len(rows), None], rows.shape[1], None)
         margin = F.relu(1 + rows * torch.ones_like(rows).scatter(1, label, -1.0))
         return (margin.square() if self.squared else margin).sum() / len(rows)
@@ -391,6 +391,6 @@ class ContrastiveLoss(LossLayer):
 
     def forward(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
         """Pairs whose label, cut towards zero, is not 0 are similar."""
-        rows = [bottom.reshape(bottom.shape[0], -1) for bottom in (a, b)]
+        rows = [as_rows(bottom) for bottom in (a, b)]
         loss: Tensor = _ContrastiveLoss.apply(*rows, similar.detach().flatten().trunc() != 0, self.margin, self.legacy)
         return loss

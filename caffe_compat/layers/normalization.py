@@ -34,7 +34,9 @@ def channel_sums(a: Tensor, b: Tensor, size: int) -> Tensor:
 
     Shifted additions: on a CPU up to ten times faster than the three-dimensional pooling of ``F.local_response_norm``.
     """
-    half, (batch, channels, *image) = size // 2, a.shape
+    batch, channels, *image = a.shape
+    size = min(size, max(2 * channels - 1, 1))  # what is farther away is 0
+    half = size // 2
     if torch.compiler.is_compiling():  # which takes no output in a part of a tensor, and needs none
         wide = F.pad(a * b, [*[0, 0] * len(image), half, half])
     else:
@@ -242,10 +244,15 @@ class BatchNorm(NeuronLayer):
         """Normalize; with batch statistics also update the blobs."""
         if self.global_stats:
             mean, variance = (value.detach() for value in self.statistics())
-            return F.batch_norm(bottom, mean, variance, eps=self.eps)
+            if self.eps > 0:
+                return F.batch_norm(bottom, mean, variance, eps=self.eps)
+            shape = (-1, *[1] * (bottom.dim() - 2))
+            return (bottom - mean.view(shape)) / (variance + self.eps).sqrt().view(shape)
         values = bottom.numel() // max(self.channels, 1)
         mean, variance = bottom.new_zeros(self.channels), bottom.new_zeros(self.channels)
-        if values > 1:  # momentum 1: torch leaves the batch's mean and unbiased variance there
+        if values and self.eps <= 0:
+            top, mean, variance = self._by_hand(bottom, values)
+        elif values > 1:  # momentum 1: torch leaves the batch's mean and unbiased variance there
             top = F.batch_norm(bottom, mean, variance, training=True, momentum=1.0, eps=self.eps)
         else:
             top = bottom - bottom
@@ -256,6 +263,14 @@ class BatchNorm(NeuronLayer):
             self.blob(1).mul_(self.fraction).add_(variance)
             self.blob(2).mul_(self.fraction).add_(1)
         return top
+
+    def _by_hand(self, bottom: Tensor, values: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Top, means and unbiased variances, for the eps that torch refuses; NaN as the root of less than 0."""
+        axes = [0, *range(2, bottom.dim())]
+        centred = bottom - bottom.mean(axes, keepdim=True)
+        spread = centred.square().mean(axes, keepdim=True)
+        variance = spread.detach().reshape(self.channels) * (values / max(values - 1, 1))
+        return centred / (spread + self.eps).sqrt(), bottom.detach().mean(axes), variance
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """BatchNormalization, or the batch's own statistics where the prototxt asks for them in TEST too."""

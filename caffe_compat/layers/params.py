@@ -17,6 +17,9 @@ from caffe_compat.layers.fillers import Filler
 __all__ = ["Params", "Section", "Window"]
 
 INT_MAX = 2**31 - 1
+SHARED = frozenset({"loss_param", "transform_param"})
+"""Messages that belong to no layer type: BVLC's schema has them for all loss and all data layers, and a layer of
+another kind takes no notice of them (deploy nets made from training nets keep them)."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Params:
         return ShapeError(self.name, self.type, reason + (f" (line {line})" if line else ""))
 
     def refuse_unread(self) -> None:
-        """Raise if a parameter is set that the layer never asked for.
+        """Raise if a parameter is set that the layer never asked for, unless it is one of the shared messages.
 
         Raises:
             LayerError: naming the layer, its type and the fields.
@@ -80,9 +83,9 @@ class Params:
             if not field.name.endswith("_param"):
                 continue
             section = self._sections.get(field.name)
-            if section is None:
+            if section is None and field.name not in SHARED:
                 unread.append(field.name)
-            else:
+            elif section is not None:
                 unread += [f"{field.name}.{name}" for name in section.unread()]
             del value
         if unread:

@@ -53,6 +53,7 @@ class _PoolLayer(Layer):
             not (any(window.pad) and window.beyond(bottom[2:], outs)),
             f"pad {list(window.pad)} leaves a window outside the image of size {list(bottom[2:])}",
         )
+        self.require_memory("the image with all windows", [(*bottom[:2], *window.reads(outs))])
         return (*bottom[:2], *outs)
 
     def pool(self, bottom: Tensor, window: PoolWindow, mask: bool = False) -> tuple[Tensor, Tensor | None]:

@@ -164,6 +164,7 @@ class _Recurrent(Layer):
     def _check_input(self, bottoms: Sequence[Shape]) -> None:
         x, cont = bottoms[:2]
         self.require(len(x) >= 3, f"expected x as T x N x D, bottom 0 has the shape {list(x)}")
+        self.require(x[0] > 0, f"expected at least one step, bottom 0 has the shape {list(x)}")
         self.require(
             tuple(cont) == tuple(x[:2]),
             f"expected cont as T x N = {list(x[:2])}, bottom '{self.params.bottoms[1]}' has the shape {list(cont)}",

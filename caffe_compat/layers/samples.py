@@ -8,7 +8,12 @@ import numpy as np
 
 from caffe_compat.layers.base import Shape
 
-__all__ = ["boxes", "marks"]
+__all__ = ["boxes", "indices", "marks"]
+
+
+def indices(shape: Shape, end: int, random: np.random.Generator) -> np.ndarray:
+    """Whole numbers from 0 to below ``end``; zeros where there is nothing to point at."""
+    return random.integers(0, max(end, 1), shape)
 
 
 def marks(shape: Shape, random: np.random.Generator) -> np.ndarray:
@@ -20,5 +25,5 @@ def boxes(shape: Shape, ends: Sequence[int], sides: tuple[float, float], random:
     """Rows [an index below each of ``ends``, x1, y1, x2, y2] with corners inside ``sides`` (width, height)."""
     rows = shape[0]
     corners = np.sort(random.random((rows, 2, 2)), axis=1) * np.array(sides)
-    indices = [random.integers(0, end, (rows, 1)) for end in ends]
-    return np.concatenate([*indices, corners.reshape(rows, 4)], axis=1).reshape(shape)
+    first = [indices((rows, 1), end, random) for end in ends]
+    return np.concatenate([*first, corners.reshape(rows, 4)], axis=1).reshape(shape)

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, as_rows, count, register
 from caffe_compat.layers.params import Params
-from caffe_compat.layers.samples import marks
+from caffe_compat.layers.samples import indices, marks
 from caffe_compat.layers.sharing import Reads
 
 __all__ = ["ArgMax", "BatchReindex", "Crop", "Filter", "PickItems", "PickSlice", "Reduction"]
@@ -120,6 +120,12 @@ class Filter(Layer):
             )
         return [tuple(shape) for shape in items]
 
+    def shapes_now(self, bottoms: Sequence[Tensor]) -> list[Shape]:
+        """With as many rows as the selector now chooses."""
+        shapes = super().shapes_now(bottoms)
+        rows = int(bottoms[-1].detach().count_nonzero())
+        return [(rows, *shape[1:]) for shape in shapes]
+
     def forward(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """Rows in their order; all of them on the meta device, where nobody knows the selector."""
         *items, selector = bottoms
@@ -147,7 +153,7 @@ class _Picking(Layer):
 
     def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
         """Indices of items."""
-        return random.integers(0, shapes[0][0], shapes[bottom]) if bottom == 1 else None
+        return indices(shapes[bottom], shapes[0][0], random) if bottom == 1 else None
 
     def indices(self, bottom: Tensor, limit: int) -> Tensor:
         """The second bottom as a vector of integers.
@@ -248,7 +254,7 @@ class PickSlice(_Picking):
 
     def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
         """Indices of slices."""
-        return random.integers(0, shapes[0][1] // self.channels, shapes[bottom]) if bottom == 1 else None
+        return indices(shapes[bottom], shapes[0][1] // self.channels, random) if bottom == 1 else None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of bottom 0 with ``channels`` channels."""
@@ -319,7 +325,9 @@ class ArgMax(Layer):
         """A stable sort of the reversed axis; detached."""
         shape = self.top_shapes([bottom.shape])[0]
         axis = self.section.axis("axis", bottom.dim()) if self.has_axis else 1
-        scores = bottom.detach() if self.has_axis else bottom.detach().reshape(bottom.shape[0], -1)
+        scores = bottom.detach() if self.has_axis else as_rows(bottom.detach())
+        if not scores.numel():
+            return bottom.new_zeros(shape)
         turned = scores.flip(axis)
         if self.top_k == 1:
             found = turned.argmax(axis, keepdim=True)

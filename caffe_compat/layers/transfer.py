@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat import log
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params
 
 __all__ = ["AlignMaps", "ExplainedVariance"]
@@ -100,6 +100,7 @@ class ExplainedVariance(Layer):
             tuple(bottoms[0]) == tuple(bottoms[1]) and len(bottoms[0]) >= 2,
             f"prediction and target must have the same shape, not {list(bottoms[0])} and {list(bottoms[1])}",
         )
+        self.require(count(bottoms[0]) > 0, f"the bottoms have the shape {list(bottoms[0])}, expected some values")
         return [()]
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ from caffe_compat.layers.unfolding import convolve_as_caffe
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
 from caffe_compat.net.net import Net, run_layer
 from caffe_compat.net.observers import Observer
-from caffe_compat.net.plan import Node, walk_shapes
+from caffe_compat.net.plan import Node, layer_shapes, walk_shapes
 
 __all__ = ["BlobNet"]
 
@@ -95,11 +95,19 @@ class BlobNet:
     def reshape(self) -> None:
         """Give every blob the shape that follows from the shapes of the inputs."""
         plan = self.net.plan
-        shapes = walk_shapes(plan.nodes, {blob: self.blobs[blob].shape for blob in plan.inputs})
+        walk_shapes(plan.nodes, {blob: self.blobs[blob].shape for blob in plan.inputs})  # a refusal changes nothing
         for node in plan.nodes:
-            for blob in node.top_ids:
-                self.blobs[blob].reshape(*shapes[blob])
+            if not node.is_input:
+                shapes = self._shapes_now(node)
+                for blob, shape in zip(node.top_ids, shapes, strict=True):
+                    self.blobs[blob].reshape(*shape)
             self._share(node)
+
+    def _shapes_now(self, node: Node) -> list[Shape]:
+        """Shapes of a layer's tops; values count where they decide a size."""
+        if node.layer.sized_by_values:
+            return node.layer.shapes_now([self.blobs[blob].tensor for blob in node.bottom_ids])
+        return layer_shapes(node.layer, [self.blobs[blob].shape for blob in node.bottom_ids])
 
     def _share(self, node: Node) -> None:
         """Let tops show the buffers of bottoms."""

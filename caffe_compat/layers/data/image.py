@@ -51,6 +51,7 @@ class ImageData(DataLayer):
             raise self.error(
                 f"new_height and new_width are {self.new_size[0]} and {self.new_size[1]}, expected both or none"
             )
+        self.require_memory("a batch of resized images", [(self.size, 3, *self.new_size)])
         self.color, self.shuffle = bool(section.is_color), bool(section.shuffle)
         self.transformer = Transformer(params)
         self.images = read_image_list(self.source, section.root_folder)
