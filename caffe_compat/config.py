@@ -18,6 +18,7 @@ import yaml
 from caffe_compat.documents import parse_yaml
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.files import open_existing
+from caffe_compat.media.modalities import FORK_MEAN
 
 __all__ = ["DEFAULTS", "load_config", "without_detection"]
 
@@ -49,7 +50,7 @@ DEFAULTS: Config = {
     "TEST.DET_SALT": "",
     "TEST.EVAL_SALT": "",
     "DEDUP_BOXES": 1.0 / 16,
-    "PIXEL_MEANS": (102.9801, 115.9465, 122.7717),
+    "PIXEL_MEANS": FORK_MEAN,
     "RNG_SEED": 3,
     "EPS": 1e-14,
     "ROOT_DIR": "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -11,13 +12,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from caffe_compat.compare import difference, nan_in
-from caffe_compat.errors import CaffeCompatError, DataError, ExportError
+from caffe_compat.errors import CaffeCompatError, DataError, ExportError, in_file
 from caffe_compat.files import atomic_write
+from caffe_compat.media import Preprocessing, read_image_list
 from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.scenes import CLASSES
 from caffe_compat.solver.scores import score
@@ -25,7 +26,6 @@ from caffe_compat.stamps import check_stamp, file_digest, read_stamp, write_stam
 
 __all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", "table"]
 
-MEANS = np.array((102.9801, 115.9465, 122.7717), np.float32)
 TEACHER_ITERS = TRANSFER_ITERS = 800
 FIRST_SEED = 1
 _PROGRESS = re.compile(r"iter/s|Test net output|Resuming|Stopped|^error")
@@ -217,14 +217,11 @@ def read_list(path: Path, root: Path) -> tuple[torch.Tensor, torch.Tensor]:
     Raises:
         DataError: an image cannot be read; names list and line.
     """
-    images, labels = [], []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        name, _, label = line.rpartition(" ")
-        image = cv2.imread(str(root / name), cv2.IMREAD_COLOR)
-        if image is None:
-            raise DataError(f"{path}:{number}: cannot read image {root / name}")
-        images.append((image.astype(np.float32) - MEANS).transpose(2, 0, 1))
-        labels.append(int(label))
+    wanted, images, labels = Preprocessing(), [], []
+    for entry in read_image_list(path, f"{root}{os.sep}"):
+        with in_file(f"{path}:{entry.line}"):
+            images.append(wanted.blob(wanted.picture(entry.path)))
+        labels.append(entry.label)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
-from caffe_compat.transfer.recipe import MEANS
+from caffe_compat.media.modalities import FORK_MEAN
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--reference-weights", help="its caffemodel")
     p.add_argument("--reference-blob", help="its feature (default: the name of --blob)")
     p.add_argument("--count", type=int, default=200, help="at most so many images (%(default)s)")
-    p.add_argument("--mean", nargs="+", type=float, default=list(MEANS), metavar="BGR", help="subtracted")
+    p.add_argument("--mean", nargs="+", type=float, default=list(FORK_MEAN), metavar="BGR", help="subtracted")
     add_gpu(p)
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     return p

@@ -10,8 +10,9 @@ from caffe_compat.commands.flags import add_gpu
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
 from caffe_compat.media import read_first_paths
+from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
-from caffe_compat.transfer.recipe import MEANS, Recipe, Schedule
+from caffe_compat.transfer.recipe import Recipe, Schedule
 
 if TYPE_CHECKING:
     from caffe_compat.transfer.files import Written
@@ -47,7 +48,9 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     add("--short-side", type=int, help="resize frames to this shorter side")
     add("--multiple-of", type=int, default=1, help="cut frames to multiples of this")
     add("--batch-size", type=int, default=2, help="pairs per iteration (%(default)s)")
-    add("--mean", nargs="+", type=float, default=list(MEANS), metavar="BGR", help="subtracted from the first images")
+    add(
+        "--mean", nargs="+", type=float, default=list(FORK_MEAN), metavar="BGR", help="subtracted from the first images"
+    )
     add("--mean-second", nargs="+", type=float, default=[], metavar="BGR", help="from the second (default: the same)")
     add("--negate-x", type=int, default=-1, metavar="CHANNEL", help="channel of horizontal flow, for mirroring")
     _add_loss(parser.add_argument_group("loss"))

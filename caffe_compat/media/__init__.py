@@ -1,41 +1,60 @@
 """Pictures, lists and records, each read and written here; what a net wants of a picture; the table of modalities.
 
-Needs no torch.
+Needs no torch.  Names are loaded on first use, so that the table is at hand without OpenCV.
 """
 
-from caffe_compat.media.blob import fill_blob, mirrored_planes
-from caffe_compat.media.datum import datum_channels, encoded_datum, picture_datum
-from caffe_compat.media.geometry import (
-    centre_window,
-    resize_caffe,
-    resize_short_side,
-    resize_skimage,
-    short_side_factor,
-)
-from caffe_compat.media.lists import (
-    LabelledImage,
-    Pair,
-    read_first_paths,
-    read_image_list,
-    read_name_list,
-    read_pair_list,
-    write_image_list,
-    write_pairs,
-)
-from caffe_compat.media.means import read_mean, write_mean
-from caffe_compat.media.pictures import Channels, can_encode, decode, encode, planes, read_picture
-from caffe_compat.media.records import BACKENDS, Database, RecordWriter, create_database, open_database
-from caffe_compat.media.sizes import (
-    PIXEL_LIMIT,
-    PIXEL_LIMIT_VARIABLE,
-    check_size,
-    open_pillow,
-    pixel_limit,
-    set_pixel_limit,
-    stated_size,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caffe_compat.lazy import first_use
+
+if TYPE_CHECKING:
+    from caffe_compat.media.blob import fill_blob, negate_planes
+    from caffe_compat.media.datum import datum_channels, encoded_datum, picture_datum
+    from caffe_compat.media.geometry import (
+        centre_window,
+        resize_caffe,
+        resize_short_side,
+        resize_skimage,
+        short_side_factor,
+    )
+    from caffe_compat.media.lists import (
+        LabelledImage,
+        Pair,
+        read_first_paths,
+        read_image_list,
+        read_name_list,
+        read_pair_list,
+        write_image_list,
+        write_pairs,
+    )
+    from caffe_compat.media.means import read_mean, write_mean
+    from caffe_compat.media.modalities import FORK_MEAN, IMAGENET_MEAN, MODALITIES, Modality, find_modality
+    from caffe_compat.media.pictures import Channels, can_encode, decode, encode, planes, read_picture
+    from caffe_compat.media.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
+    from caffe_compat.media.records import BACKENDS, Database, RecordWriter, create_database, open_database
+    from caffe_compat.media.sizes import (
+        PIXEL_LIMIT,
+        PIXEL_LIMIT_VARIABLE,
+        UNREADABLE,
+        check_size,
+        open_pillow,
+        pixel_limit,
+        set_pixel_limit,
+        stated_size,
+    )
 
 __all__ = [
+    "UNREADABLE",
+    "write_preprocessing",
+    "read_preprocessing",
+    "Preprocessing",
+    "find_modality",
+    "Modality",
+    "MODALITIES",
+    "IMAGENET_MEAN",
+    "FORK_MEAN",
     "BACKENDS",
     "PIXEL_LIMIT",
     "PIXEL_LIMIT_VARIABLE",
@@ -53,7 +72,7 @@ __all__ = [
     "encode",
     "encoded_datum",
     "fill_blob",
-    "mirrored_planes",
+    "negate_planes",
     "open_database",
     "open_pillow",
     "picture_datum",
@@ -75,3 +94,55 @@ __all__ = [
     "write_mean",
     "write_pairs",
 ]
+
+_HOMES = {
+    "BACKENDS": "records",
+    "Channels": "pictures",
+    "Database": "records",
+    "FORK_MEAN": "modalities",
+    "IMAGENET_MEAN": "modalities",
+    "LabelledImage": "lists",
+    "MODALITIES": "modalities",
+    "Modality": "modalities",
+    "PIXEL_LIMIT": "sizes",
+    "PIXEL_LIMIT_VARIABLE": "sizes",
+    "Pair": "lists",
+    "Preprocessing": "preprocessing",
+    "RecordWriter": "records",
+    "UNREADABLE": "sizes",
+    "can_encode": "pictures",
+    "centre_window": "geometry",
+    "check_size": "sizes",
+    "create_database": "records",
+    "datum_channels": "datum",
+    "decode": "pictures",
+    "encode": "pictures",
+    "encoded_datum": "datum",
+    "fill_blob": "blob",
+    "find_modality": "modalities",
+    "negate_planes": "blob",
+    "open_database": "records",
+    "open_pillow": "sizes",
+    "picture_datum": "datum",
+    "pixel_limit": "sizes",
+    "planes": "pictures",
+    "read_first_paths": "lists",
+    "read_image_list": "lists",
+    "read_mean": "means",
+    "read_name_list": "lists",
+    "read_pair_list": "lists",
+    "read_picture": "pictures",
+    "read_preprocessing": "preprocessing",
+    "resize_caffe": "geometry",
+    "resize_short_side": "geometry",
+    "resize_skimage": "geometry",
+    "set_pixel_limit": "sizes",
+    "short_side_factor": "geometry",
+    "stated_size": "sizes",
+    "write_image_list": "lists",
+    "write_mean": "means",
+    "write_pairs": "lists",
+    "write_preprocessing": "preprocessing",
+}
+
+__getattr__ = first_use(__name__, _HOMES)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-__all__ = ["fill_blob", "mirrored_planes"]
+__all__ = ["fill_blob", "negate_planes"]
 
 
 def fill_blob(
@@ -34,15 +34,13 @@ def fill_blob(
         out *= np.float32(scale)
 
 
-def mirrored_planes(planes: Sequence[np.ndarray], negated: Collection[int] = ()) -> list[np.ndarray]:
-    """The channels of a picture seen in a mirror.
+def negate_planes(planes: Sequence[np.ndarray], negated: Collection[int]) -> list[np.ndarray]:
+    """The channels of a picture that is seen in a mirror, before their columns are put in reverse order.
 
     Args:
-        negated: channels whose numbers point to the right, such as horizontal flow, kept as 128 + factor x value: v
-            becomes 256 - v.
+        negated: channels whose numbers point to the right, about 128, such as horizontal flow: v becomes 256 - v.
     """
-    flipped = [plane[:, ::-1] for plane in planes]
     return [
         np.subtract(256, plane, dtype=np.float32) if channel in negated else plane
-        for channel, plane in enumerate(flipped)
+        for channel, plane in enumerate(planes)
     ]

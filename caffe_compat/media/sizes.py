@@ -108,6 +108,9 @@ def stated_size(data: bytes, name: str) -> tuple[int, int] | None:
     if data.startswith(b"P7\n"):  # PAM
         found = dict(re.findall(rb"^(HEIGHT|WIDTH)\s+(\d{1,9})\s*$", data[:4096], re.M))
         return (int(found[b"HEIGHT"]), int(found[b"WIDTH"])) if len(found) == 2 else None
+    if data.startswith((b"PF", b"Pf")):  # PFM
+        sizes = re.match(rb"P[Ff]\s+(\d{1,9})\s+(\d{1,9})\s", data)
+        return None if sizes is None else (int(sizes[2]), int(sizes[1]))
     if data.startswith((b"#?RADIANCE", b"#?RGBE")):
         found_line = re.search(rb"^[-+]Y (\d{1,9}) [-+]X (\d{1,9})\s*$", data[:65536], re.M)
         return None if found_line is None else (int(found_line[1]), int(found_line[2]))

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import scipy  # like scikit-image it loads its parts on first use
-import skimage
+import skimage  # loads its parts on first use
 
 from caffe_compat.errors import UsageError
 from caffe_compat.files import open_existing
+from caffe_compat.media import check_size, resize_skimage, stated_size
 from caffe_compat.proto import caffe_pb2
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "datum_to_array",
     "load_image",
     "oversample",
+    "resize",
     "resize_image",
 ]
 
@@ -111,8 +112,14 @@ def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarr
 
     Raises:
         MissingFileError: no such file.
+        DataError: it has more pixels than the limit (see ``caffe_compat.media.pixel_limit``), or claims more than fit
+            into its bytes.
     """
-    open_existing(filename, "image").close()
+    with open_existing(filename, "image") as stream:
+        data = stream.read()
+    size = stated_size(data, os.fspath(filename))
+    if size is not None:
+        check_size(*size, os.fspath(filename))
     image = skimage.util.img_as_float(skimage.io.imread(os.fspath(filename), as_gray=not color)).astype(np.float32)
     if image.ndim == 2:
         image = image[:, :, np.newaxis]
@@ -128,17 +135,12 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray, interp_or
     with zeros outside; others go through SciPy's zoom, whose grid differs.
     """
     height, width = (int(dim) for dim in new_dims)
-    if im.shape[-1] not in (1, 3):
-        factors = (height / im.shape[0], width / im.shape[1], 1)
-        zoomed: np.ndarray = scipy.ndimage.zoom(im, factors, order=interp_order).astype(np.float32)
-        return zoomed
-    low, high = im.min(), im.max()
-    if high <= low:
-        return np.full((height, width, im.shape[-1]), low, np.float32)
-    options = {"order": interp_order, "mode": "constant", "anti_aliasing": False}
-    resized = skimage.transform.resize((im - low) / (high - low), (height, width), **options)
-    result: np.ndarray = (resized * (high - low) + low).astype(np.float32)
-    return result
+    return resize_skimage(im, height, width, interp_order)
+
+
+def resize(image: np.ndarray, output_shape: Sequence[int], *args: Any, **options: Any) -> np.ndarray:
+    """scikit-image's ``resize``, which BVLC's ``caffe.io`` imports and scripts take from there."""
+    return np.asarray(skimage.transform.resize(image, output_shape, *args, **options))
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -202,15 +204,16 @@ class Transformer:
         return value
 
     def deprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """The image that ``preprocess`` would turn into ``data`` (without the resizing)."""
+        """The image that ``preprocess`` would turn into ``data`` (without the resizing), in the type of ``data``."""
         self._check_input(in_)
         value = np.array(data).squeeze()
+        kind = value.dtype if value.dtype.kind == "f" else np.result_type(value, np.float32)
         if in_ in self.input_scale:
-            value = value / self.input_scale[in_]
+            value = (value / self.input_scale[in_]).astype(kind)
         if in_ in self.mean:
-            value = value + self.mean[in_]
+            value = (value + self.mean[in_]).astype(kind)
         if in_ in self.raw_scale:
-            value = value / self.raw_scale[in_]
+            value = (value / self.raw_scale[in_]).astype(kind)
         if in_ in self.channel_swap:
             value = value[np.argsort(self.channel_swap[in_])]
         if in_ in self.transpose:

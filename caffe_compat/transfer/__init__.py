@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from caffe_compat.transfer.branch import Branch, read_branch
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written, write_transfer
-    from caffe_compat.transfer.recipe import MEANS, Recipe, Schedule
+    from caffe_compat.transfer.recipe import Recipe, Schedule
     from caffe_compat.transfer.scale import NormReport, load_branch, measure_norms
 
 __all__ = [
-    "MEANS",
     "Branch",
     "NormReport",
     "Recipe",
@@ -31,7 +30,6 @@ __all__ = [
 ]
 
 _HOMES = {
-    "MEANS": "recipe",
     "Branch": "branch",
     "NormReport": "scale",
     "Recipe": "recipe",

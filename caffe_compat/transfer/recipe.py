@@ -11,11 +11,9 @@ import math
 from dataclasses import dataclass
 
 from caffe_compat.errors import UsageError
+from caffe_compat.media.modalities import FORK_MEAN
 
-__all__ = ["MEANS", "Recipe", "Schedule"]
-
-MEANS = (102.9801, 115.9465, 122.7717)
-"""Blue, green, red: what the released code subtracts from both modalities."""
+__all__ = ["Recipe", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Recipe:
     short_side: int | None = None
     multiple_of: int = 1
     batch_size: int = 2
-    mean: tuple[float, ...] = MEANS
+    mean: tuple[float, ...] = FORK_MEAN
     mean_second: tuple[float, ...] = ()
     negate_x: int = -1
     prefix: str = "da_"

@@ -13,11 +13,11 @@ from tqdm import tqdm
 from caffe_compat.description import describe_net
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media import fill_blob, planes, read_picture
+from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.net import Net
 from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.transfer.branch import read_branch
-from caffe_compat.transfer.recipe import MEANS
 
 __all__ = ["NormReport", "load_branch", "measure_norms"]
 
@@ -70,7 +70,7 @@ def measure_norms(
     net: Net,
     blobs: Sequence[str],
     images: Sequence[str],
-    mean: Sequence[float] = MEANS,
+    mean: Sequence[float] = FORK_MEAN,
     count: int = 200,
     progress: bool = True,
 ) -> dict[str, NormReport]:

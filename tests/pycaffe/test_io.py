@@ -59,6 +59,14 @@ def test_resize_keeps_constants_ranges_and_channels() -> None:
     assert caffe.io.resize_image(ramp[..., :1], (4, 4))[1, :, 0] == pytest.approx([0.5, 2.5, 4.5, 6.5])
 
 
+def test_resize_is_scikit_images() -> None:
+    image = np.random.RandomState(0).rand(6, 8, 3)
+    import skimage.transform
+
+    expected = skimage.transform.resize(image, (3, 4), order=0, mode="constant")
+    np.testing.assert_array_equal(caffe.io.resize(image, (3, 4), order=0, mode="constant"), expected)
+
+
 def test_transformer_steps_and_inverse() -> None:
     transformer = caffe.io.Transformer({"data": (1, 3, 2, 2)})
     image = np.random.RandomState(0).rand(2, 2, 3).astype(np.float32)
@@ -72,7 +80,9 @@ def test_transformer_steps_and_inverse() -> None:
     expected = (image.transpose(2, 0, 1)[::-1] * 255 - np.array([1, 2, 3])[:, None, None]) * 0.5
     np.testing.assert_allclose(got, expected, rtol=1e-5)
     np.testing.assert_array_equal(image, kept)
-    np.testing.assert_allclose(transformer.deprocess("data", got[None]), image, rtol=1e-4, atol=1e-6)
+    back = transformer.deprocess("data", got[None])
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, image, rtol=1e-4, atol=1e-6)
 
 
 def test_transformer_refusals() -> None:

@@ -15,7 +15,7 @@ from caffe_compat.layers.params import Params, Section
 from caffe_compat.media import (
     Pair,
     fill_blob,
-    mirrored_planes,
+    negate_planes,
     planes,
     read_pair_list,
     read_picture,
@@ -164,6 +164,6 @@ class PairedImageData(DataLayer):
     def _finish(self, image: np.ndarray, which: int, draw: _Draw, out: np.ndarray) -> None:
         """Mirror, subtract the mean, scale, into ``out`` (3, height, width)."""
         channels = planes(image)
-        if draw.mirror:
-            channels = mirrored_planes(channels, (self.negate_x_channel,) if which == 1 else ())
-        fill_blob(channels, out, self.means[which], self.scale)
+        if draw.mirror and which == 1:
+            channels = negate_planes(channels, (self.negate_x_channel,))
+        fill_blob(channels, out, self.means[which], self.scale, draw.mirror)

@@ -18,7 +18,7 @@ from caffe_compat.layers.data.image import ignore_transform_fields
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params
-from caffe_compat.media import decode, fill_blob, mirrored_planes, planes, read_picture, resize_caffe
+from caffe_compat.media import decode, fill_blob, planes, read_picture, resize_caffe
 
 __all__ = ["Placement", "Window", "WindowData", "place_window", "read_windows"]
 
@@ -236,7 +236,9 @@ class WindowData(DataLayer):
         channels = planes(resize_caffe(image[y1 : y2 + 1, x1 : x2 + 1], *place.size))
         rows, columns = slice(place.top, place.top + place.size[0]), slice(place.left, place.left + place.size[1])
         mean = self.means if self.means.shape[1] == 1 else self.means[:, rows, columns]
-        fill_blob(mirrored_planes(channels) if mirrored else channels, out[:, rows, columns], mean, self.scale)
+        if mirrored:
+            channels = [plane[:, ::-1] for plane in channels]  # the mean stays that of the place in the square
+        fill_blob(channels, out[:, rows, columns], mean, self.scale)
 
     def _image(self, index: int) -> np.ndarray:
         path = self.images[index]
