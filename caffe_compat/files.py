@@ -13,9 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
+import lzma
 import os
 import shutil
 import stat
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -34,6 +37,7 @@ from caffe_compat.temporary import (
 )
 
 __all__ = [
+    "ZIP_ERRORS",
     "append_part",
     "atomic_folder",
     "atomic_write",
@@ -46,6 +50,8 @@ __all__ = [
 
 PathLike = str | os.PathLike[str]
 
+ZIP_ERRORS = (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+"""What ``zipfile`` raises for archives that are damaged, encrypted, or packed in a way that it does not know."""
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EISDIR, errno.ENOTDIR}
 _MANY = 100  #: files, from which all that the system holds is flushed at once
 

@@ -6,8 +6,6 @@ import importlib
 import math
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ import torch
 
 from caffe_compat.compare.layers import Place, check_inputs, computed, unroll
 from caffe_compat.errors import DataError, UsageError, WeightsError
-from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.files import ZIP_ERRORS, atomic_write, open_existing
 from caffe_compat.net import Net
 from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto import format_text
@@ -42,7 +40,7 @@ def read_npz(path: PathLike) -> Arrays:
         try:
             with np.load(stream, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+        except ZIP_ERRORS as error:
             raise DataError(f"{os.fspath(path)}: is no .npz file of plain arrays: {error}") from error
 
 

@@ -16,8 +16,8 @@ from types import MappingProxyType
 
 from tqdm import tqdm
 
-from caffe_compat.errors import CaffeCompatError, DataError, UsageError, nearest
-from caffe_compat.files import append_part, atomic_folder, finish_file, open_existing
+from caffe_compat.errors import CaffeCompatError, DataError, UsageError, nearest, one_line
+from caffe_compat.files import ZIP_ERRORS, append_part, atomic_folder, finish_file, open_existing
 
 __all__ = ["DOWNLOADS", "Download", "checksum", "fetch", "table", "verify"]
 
@@ -244,9 +244,9 @@ def _unpack(archive: Path, folder: Path) -> None:
             else:
                 with tarfile.open(archive) as content:
                     content.extractall(scratch, filter="data")
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, tarfile.TarError) as error:
+    except (*ZIP_ERRORS, tarfile.TarError) as error:
         raise CaffeCompatError(
-            f"{archive}: cannot be unpacked into {folder}: {error}; delete it to download it again"
+            f"{archive}: cannot be unpacked into {folder}: {one_line(error)}; delete it to download it again"
         ) from error
 
 

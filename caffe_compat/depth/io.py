@@ -15,7 +15,7 @@ import numpy as np
 from caffe_compat.errors import DataError, in_file, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.frames.png import write_png
-from caffe_compat.media.sizes import UNREADABLE, open_pillow
+from caffe_compat.media.sizes import UNREADABLE, check_size, open_pillow
 
 __all__ = [
     "ENCODINGS",
@@ -222,6 +222,7 @@ def _parse_pgm(content: bytes, path: object) -> np.ndarray:
     width, height, largest = (int(part) for part in header.groups())
     if not (0 < width <= 65536 and 0 < height <= 65536 and 0 < largest <= 65535):
         raise DataError(f"{path}: pgm header says {width} x {height}, largest value {largest}")
+    check_size(height, width, str(path))
     if content[:2] == b"P2":
         return _parse_text_pgm(content[header.end() :], (height, width), largest, path)
     kind = np.dtype(">u2") if largest > 255 else np.dtype("u1")

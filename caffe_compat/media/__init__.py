@@ -36,12 +36,10 @@ if TYPE_CHECKING:
     from caffe_compat.media.records import BACKENDS, Database, RecordWriter, create_database, open_database
     from caffe_compat.media.sizes import (
         PIXEL_LIMIT,
-        PIXEL_LIMIT_VARIABLE,
         UNREADABLE,
         check_size,
         open_pillow,
         pixel_limit,
-        set_pixel_limit,
         stated_size,
     )
 
@@ -57,7 +55,6 @@ __all__ = [
     "FORK_MEAN",
     "BACKENDS",
     "PIXEL_LIMIT",
-    "PIXEL_LIMIT_VARIABLE",
     "Channels",
     "Database",
     "LabelledImage",
@@ -87,7 +84,6 @@ __all__ = [
     "resize_caffe",
     "resize_short_side",
     "resize_skimage",
-    "set_pixel_limit",
     "short_side_factor",
     "stated_size",
     "write_image_list",
@@ -105,7 +101,6 @@ _HOMES = {
     "MODALITIES": "modalities",
     "Modality": "modalities",
     "PIXEL_LIMIT": "sizes",
-    "PIXEL_LIMIT_VARIABLE": "sizes",
     "Pair": "lists",
     "Preprocessing": "preprocessing",
     "RecordWriter": "records",
@@ -136,7 +131,6 @@ _HOMES = {
     "resize_caffe": "geometry",
     "resize_short_side": "geometry",
     "resize_skimage": "geometry",
-    "set_pixel_limit": "sizes",
     "short_side_factor": "geometry",
     "stated_size": "sizes",
     "write_image_list": "lists",

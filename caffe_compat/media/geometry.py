@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import scipy  # like scikit-image it loads its parts on first use
 import skimage
-import scipy  # like scikit-image it loads its parts on first use
-import skimage
 
 from caffe_compat.errors import DataError
 

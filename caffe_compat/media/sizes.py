@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import re
 import struct
 import threading
@@ -16,24 +15,20 @@ from typing import IO
 
 from PIL import Image
 
-from caffe_compat.errors import DataError, UsageError
+from caffe_compat.errors import DataError
+from caffe_compat.memory import LIFT, limits_apply
 
 __all__ = [
     "PIXEL_LIMIT",
-    "PIXEL_LIMIT_VARIABLE",
     "UNREADABLE",
     "check_size",
     "open_pillow",
     "pixel_limit",
-    "set_pixel_limit",
     "stated_size",
 ]
 
 PIXEL_LIMIT = 1 << 27
-"""Pixels of the largest picture that is decoded, unless somebody says otherwise: 134 million, e.g. 16384 x 8192."""
-PIXEL_LIMIT_VARIABLE = "CAFFE_COMPAT_MAX_PIXELS"
-"""Environment variable with another limit, 0 for none; it also reaches worker processes."""
-
+"""Pixels of the largest picture that is decoded, unless limits are lifted: 134 million, e.g. 16384 x 8192."""
 UNREADABLE = (
     OSError,
     ValueError,
@@ -53,28 +48,8 @@ _pillow_lock = threading.Lock()
 
 
 def pixel_limit() -> int:
-    """The limit in force, 0 for none.
-
-    Raises:
-        UsageError: the environment variable is no number.
-    """
-    text = os.environ.get(PIXEL_LIMIT_VARIABLE, "")
-    if not text:
-        return PIXEL_LIMIT
-    if not re.fullmatch("[0-9]{1,15}", text):
-        raise UsageError(f"{PIXEL_LIMIT_VARIABLE} is '{text[:40]}', expected a number of pixels, or 0 for no limit")
-    return int(text)
-
-
-def set_pixel_limit(most: int) -> None:
-    """Set the limit (0: none) for this process and those that it starts from now on.
-
-    Raises:
-        UsageError: a negative number.
-    """
-    if most < 0:
-        raise UsageError(f"the limit of pixels is {most}, expected a positive number, or 0 for no limit")
-    os.environ[PIXEL_LIMIT_VARIABLE] = str(most)
+    """The limit in force, 0 for none; see :func:`caffe_compat.memory.limits_apply`."""
+    return PIXEL_LIMIT if limits_apply() else 0
 
 
 def check_size(height: int, width: int, name: str, most: int | None = None) -> None:
@@ -90,8 +65,7 @@ def check_size(height: int, width: int, name: str, most: int | None = None) -> N
     most = pixel_limit() if most is None else most
     if most and height * width > most:
         raise DataError(
-            f"{name}: is a picture of {width}x{height}, {height * width} pixels, the limit is {most}; "
-            f"{PIXEL_LIMIT_VARIABLE}=0 in the environment lifts it"
+            f"{name}: is a picture of {width}x{height}, {height * width} pixels, the limit is {most}; {LIFT} lifts it"
         )
 
 

@@ -114,6 +114,28 @@ def test_archives_are_unpacked(monkeypatch, host, tmp_path, suffix):
     assert (tmp_path / "in" / "tree" / "a.txt").read_text() == "here"
 
 
+@pytest.mark.parametrize("damage", ["encrypted", "method", "content", "directory"])
+def test_archives_that_cannot_be_unpacked(monkeypatch, host, tmp_path, damage):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.txt", "here" * 100)
+    data = bytearray(packed.getvalue())
+    entry = data.index(b"PK\x01\x02")
+    if damage == "encrypted":
+        data[6] |= 1
+        data[entry + 8] |= 1
+    elif damage == "method":
+        data[8] = data[entry + 10] = 97
+    elif damage == "content":
+        data[36:42] = b"\xff" * 6
+    else:
+        del data[entry + 20 :]
+    serve(monkeypatch, host, "f.zip", bytes(data), folder="in")
+    with pytest.raises(CaffeCompatError, match=r"f\.zip: cannot be unpacked into .*delete it"):
+        fetch("thing", tmp_path)
+    assert not (tmp_path / "in" / "a.txt").exists()
+
+
 def test_archives_do_not_write_outside(monkeypatch, host, tmp_path):
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:

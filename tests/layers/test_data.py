@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from pathlib import Path
 
 import cv2
 import lmdb
@@ -16,6 +17,7 @@ from caffe_compat.media import datum_channels, read_image_list, read_mean
 from caffe_compat.proto import caffe_pb2
 
 TWO = ("data", "label")
+FAULTS = Path(__file__).parents[1] / "data" / "faults"
 
 
 @pytest.fixture
@@ -284,6 +286,12 @@ def test_mean_files(tmp_path):
     (tmp_path / "empty").write_bytes(b"")
     with pytest.raises(ModelFileError, match="empty"):
         read_mean(str(tmp_path / "empty"))
+    with pytest.raises(ModelFileError, match=r"neg_mean.binaryproto: a mean blob of shape \[.*-3.*cannot be used"):
+        read_mean(str(FAULTS / "neg_mean.binaryproto"))
+    mean[0, 0, 0] = np.nan
+    write_mean(tmp_path / "nan", mean)
+    with pytest.raises(ModelFileError, match="1 values of the mean are NaN"):
+        read_mean(str(tmp_path / "nan"))
 
 
 MEMORY = "memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 } transform_param { scale: 9 }"
@@ -328,3 +336,22 @@ def test_memory_refusals(shape, dtype, labels, message):
 def test_memory_sizes():
     with pytest.raises(LayerError, match="expected positive numbers"):
         one_layer("MemoryData", "memory_data_param { batch_size: 2 channels: 3 height: 4 }", tops=TWO)
+
+
+def test_a_database_that_this_process_has_open(tmp_path):
+    environment = lmdb.open(str(tmp_path / "lmdb"), map_size=1 << 20)
+    with environment.begin(write=True) as transaction:
+        for number in range(5):
+            transaction.put(b"%08d" % number, datum(number))
+    data = records(tmp_path, "batch_size: 4")
+    assert data()[1].tolist() == [10, 11, 12, 13]
+    with environment.begin() as transaction:
+        assert transaction.get(b"00000004") == datum(4)
+    environment.close()
+    assert lmdb.open(str(tmp_path / "lmdb"), readonly=True).stat()["entries"] == 5  # while a net holds it
+
+
+@pytest.mark.parametrize("name", ["crash_sigbus_lmdb", "none_lmdb"])
+def test_damaged_databases(name):
+    with pytest.raises(DataError, match=f"layer 'under_test'.*{name}: is a damaged LMDB database"):
+        records(FAULTS, name=name)

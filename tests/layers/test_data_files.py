@@ -84,6 +84,23 @@ def test_hdf5_refusals(tmp_path):
         rows(tmp_path)
 
 
+def test_hdf5_file_that_is_replaced_while_the_net_runs(tmp_path):
+    write_hdf5(tmp_path, [3, 2, 4])
+    for change, message in (
+        ({"data": np.zeros((5, 2)), "label": np.zeros(5)}, r"'data' had the shape \[4, 2\] and has the shape \[5, 2\]"),
+        ({"data": np.zeros((4, 3)), "label": np.zeros(4)}, r"has the shape \[4, 3\]"),
+        ({"data": np.zeros((4, 2))}, r"'label' had the shape \[4\] and is gone"),
+    ):
+        write_hdf5(tmp_path, [3, 2, 4])
+        data = rows(tmp_path)
+        with h5py.File(tmp_path / "part2.h5", "w") as file:
+            for name, values in change.items():
+                file[name] = values
+        with pytest.raises(DataError, match=rf"part2\.h5: was replaced while the net runs: .*{message}"):
+            for _ in range(4):
+                data()
+
+
 def test_hdf5_output(tmp_path):
     path = tmp_path / "out.h5"
     path.write_text("old")
@@ -175,6 +192,14 @@ def test_window_refusals(folder):
         (f"# 0\n{folder}/0.png\n3 6 8\n1\n3 0.9 1 1 4 x\n", "image 0: expected"),
         (f"# 1\n{folder}/0.png\n3 6 8\n1\n3 0.9 1 1 4 4\n", "image number 1"),
         (f"# 0\n{folder}/0.png\n3 6 8\n1\n0 0.9 1 1 4 4\n", "class 0"),
+        (f"# 0\n{folder}/0.png\n-3 6 8\n1\n3 0.9 1 1 4 4\n", "image 0: expected .*-3 channels"),
+        (
+            f"# 0\n{folder}/0.png\n1 6 8\n1\n3 0.9 1 1 4 4\n",
+            r"image 0 .*0\.png. .* 1 channels, expected 3",
+        ),
+        (f"# 0\n{folder}/0.png\n3 6 8\n1\n{'9' * 5000} 0.9 1 1 4 4\n", "image 0: expected .*no number of 32 bits"),
+        (f"# 0\n{folder}/0.png\n3 6 8\n1\n3 0.9 1 1 4 4294967296\n", "image 0: expected .*no number of 32 bits"),
+        (f"# 0\n{folder}/0.png\n3 6 8\n1\n3 nan 1 1 4 4\n", "image 0: expected .*an overlap of nan"),
         (f"# 0\n{folder}/0.png\n3 6 8\n1\n2 0.9 1 1 4 4\n", "no background window"),
     ):
         (folder / "bad.txt").write_text(content)

@@ -12,19 +12,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from caffe_compat.errors import DataError, MissingFileError, UsageError
+from caffe_compat.depth.io import read_color, read_raw
+from caffe_compat.errors import DataError, MissingFileError
+from caffe_compat.frames.png import read_encoded, read_parameters
 from caffe_compat.media import (
     PIXEL_LIMIT,
-    PIXEL_LIMIT_VARIABLE,
+    datum_channels,
     decode,
     encode,
+    encoded_datum,
     open_pillow,
     pixel_limit,
     planes,
     read_picture,
-    set_pixel_limit,
     stated_size,
 )
+from caffe_compat.memory import NO_LIMITS
+from caffe_compat.pycaffe import io as caffe_io
 
 RNG = np.random.default_rng(0)
 COLOR = RNG.integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -105,20 +109,14 @@ def test_size_is_checked_before_decoding(tmp_path, monkeypatch):
 
 
 def test_the_limit_can_be_moved(monkeypatch):
-    monkeypatch.setenv(PIXEL_LIMIT_VARIABLE, "47")
+    monkeypatch.setattr("caffe_compat.media.sizes.PIXEL_LIMIT", 47)
     for data in (png(COLOR), encode(COLOR, "bmp", "x")):
-        with pytest.raises(
-            DataError, match=rf"x: is a picture of 8x6, 48 pixels, the limit is 47; {PIXEL_LIMIT_VARIABLE}=0"
-        ):
+        with pytest.raises(DataError, match="x: is a picture of 8x6, 48 pixels, the limit is 47; --no-limits"):
             decode(data, "x")
         assert decode(data, "x", most=48).shape == decode(data, "x", most=0).shape == (6, 8, 3)
-    set_pixel_limit(0)
+    monkeypatch.setenv(NO_LIMITS, "1")
     assert decode(png(COLOR), "x").shape == (6, 8, 3)
-    monkeypatch.setenv(PIXEL_LIMIT_VARIABLE, "many")
-    with pytest.raises(UsageError, match="'many', expected a number of pixels"):
-        pixel_limit()
-    with pytest.raises(UsageError, match="-1"):
-        set_pixel_limit(-1)
+    assert pixel_limit() == 0
 
 
 def test_pillows_own_limit_stays(monkeypatch):
@@ -139,12 +137,18 @@ def test_what_is_no_picture(tmp_path):
 
 def test_every_reader_refuses(tmp_path, monkeypatch):
     """The layers, the tools and pycaffe all come here."""
-    from caffe_compat.media import datum_channels, encoded_datum
-    from caffe_compat.pycaffe import io as caffe_io
-
     monkeypatch.chdir(tmp_path)
     Path("b.png").write_bytes(bomb(20000, 20000))
-    with pytest.raises(DataError, match="the limit is"):
-        caffe_io.load_image("b.png")
-    with pytest.raises(DataError, match="the limit is"):
-        datum_channels(encoded_datum(Path("b.png").read_bytes(), 0).SerializeToString(), "x")
+    Path("b.pgm").write_bytes(b"P2 20000 20000 255\n" + b"0 " * 100)
+    record = encoded_datum(Path("b.png").read_bytes(), 0).SerializeToString()
+    for read in (
+        lambda: caffe_io.load_image("b.png"),
+        lambda: datum_channels(record, "b.png"),
+        lambda: read_raw("b.png"),
+        lambda: read_raw("b.pgm"),
+        lambda: read_color("b.png"),
+        lambda: read_encoded("b.png"),
+        lambda: read_parameters("b.png"),
+    ):
+        with pytest.raises(DataError, match=r"b\.p.*the limit is 134217728"):
+            read()

@@ -101,11 +101,20 @@ class HDF5Data(DataLayer):
                 for old in list(self._loaded)[:-1]:
                     del self._loaded[old]
                 with self._open(self.files[index]) as file:
-                    self._loaded[index] = [
-                        np.asarray(checked_dataset(file, top, self.files[index], "fiu")[()], np.float32)
-                        for top in self.params.tops
-                    ]
+                    self._loaded[index] = [self._rows_of(file, top, index) for top in range(len(self.params.tops))]
             return self._loaded[index]
+
+    def _rows_of(self, file: h5py.File, top: int, index: int) -> np.ndarray:
+        """A dataset, which must be as large as it was when the net was built."""
+        blob, name = self.params.tops[top], self.files[index]
+        wanted = (self.rows[index], *self.row_shapes[top])
+        dataset = checked_dataset(file, blob, name, "fiu") if blob in file else None
+        if dataset is None or tuple(dataset.shape) != wanted:
+            now = "is gone" if dataset is None else f"has the shape {list(dataset.shape)}"
+            raise self.data_error(
+                f"{name}: was replaced while the net runs: dataset '{blob}' had the shape {list(wanted)} and {now}"
+            )
+        return np.asarray(dataset[()], np.float32)
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
         """Batch ``number``: rows of every dataset."""

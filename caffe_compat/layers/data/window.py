@@ -74,13 +74,17 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
         if mark != "#":
             raise DataError(f"{where}: begins with {mark!r}, expected '#'")
         try:
-            number, name = int(next(words)), next(words)
+            number, name = _whole(next(words)), next(words)
             images.append(root + name)
-            channels.append(int(next(words)))
+            channels.append(_whole(next(words)))
+            if channels[-1] < 1:
+                raise ValueError(f"{channels[-1]} channels")
             next(words), next(words)  # height and width: nobody asks
-            for _ in range(int(next(words))):
-                label, overlap = int(next(words)), float(next(words))
-                x1, y1, x2, y2 = (int(next(words)) for _ in range(4))
+            for _ in range(_whole(next(words))):
+                label, overlap = _whole(next(words)), float(next(words))
+                x1, y1, x2, y2 = (_whole(next(words)) for _ in range(4))
+                if not math.isfinite(overlap):
+                    raise ValueError(f"an overlap of {overlap}")
                 windows.append(Window(number, label, overlap, (x1, y1, x2, y2)))
         except (StopIteration, RuntimeError, ValueError) as error:
             raise DataError(
@@ -92,6 +96,13 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
     if wrong:
         raise DataError(f"{path}: there is an image number {wrong.image}, expected 0 to {len(images) - 1} in order")
     return images, channels, windows
+
+
+def _whole(word: str) -> int:
+    """A number of 32 bits, as Caffe reads it."""
+    if len(word) > 20 or not -(1 << 31) <= int(word) < 1 << 31:
+        raise ValueError(f"{word[:20]!r} is no number of 32 bits")
+    return int(word)
 
 
 def place_window(box: Box, image: tuple[int, int], crop: int, pad: int, square: bool, mirrored: bool) -> Placement:
@@ -158,6 +169,11 @@ class WindowData(DataLayer):
         self.square = section.crop_mode == "square"
         self.foreground_count = int(np.float32(self.size) * np.float32(section.fg_fraction))
         self.images, channels, windows = read_windows(self.source, section.root_folder)
+        if channels[-1] != 3:
+            raise self.data_error(
+                f"{self.source}: image {len(channels) - 1} ({self.images[-1]}) is said to have {channels[-1]} "
+                "channels, expected 3: pictures are read in colour"
+            )
         self._sort(windows, section.fg_threshold, section.bg_threshold)
         self.means = self._read_means(channels[-1])
         self._cache: dict[int, bytes] | None = self._read_files() if section.cache_images else None
