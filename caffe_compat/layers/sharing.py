@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-__all__ = ["Reads", "Reread", "Share", "kept", "with_gradient", "with_gradients"]
+__all__ = ["Reads", "Reread", "Share", "gradients", "kept", "with_gradient", "with_gradients"]
 
 
 @dataclass(frozen=True)
@@ -89,3 +89,18 @@ def with_gradient(value: Tensor, source: Tensor, rule: Callable[[Tensor], Tensor
 def kept(then: Tensor, now: Tensor) -> Tensor:
     """What a layer has kept of a bottom since the forward pass; its gradient goes to ``now``."""
     return with_gradient(then, now, lambda seed: seed)
+
+
+def gradients(
+    tops: Sequence[Tensor], seeds: Sequence[Tensor], sources: Sequence[Tensor], retain_graph: bool = False
+) -> tuple[Tensor | None, ...]:
+    """Gradients with respect to ``sources``, given those of ``tops``; ``None`` where nothing depends on a source.
+
+    The same as ``torch.autograd.grad(tops, sources, seeds)``, which imports sympy to compare the shapes of tops and
+    seeds (1.8 s at the first backward pass of a process).
+    """
+    if not tops or not sources:
+        return (None,) * len(sources)
+    with torch.enable_grad():
+        total = with_gradients(tops[0].new_zeros(()), tops, lambda _: seeds)
+    return torch.autograd.grad(total, sources, retain_graph=retain_graph, allow_unused=True)

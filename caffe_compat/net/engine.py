@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from caffe_compat import random
 from caffe_compat.errors import NetError, in_file
 from caffe_compat.layers import Shape, count
-from caffe_compat.layers.sharing import Reread
+from caffe_compat.layers.sharing import Reread, gradients
 from caffe_compat.layers.unfolding import convolve_as_caffe
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
 from caffe_compat.net.net import Net, run_layer
@@ -220,18 +220,16 @@ class BlobNet:
         for index, (parameter, flag) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
             if flag and parameter.requires_grad and not any(parameter is p for p in parameters.values()):
                 parameters[index] = parameter
-        gradients: tuple[Tensor | None, ...] = (None,) * (len(wanted) + len(parameters))
-        if outputs and gradients:
-            gradients = torch.autograd.grad(
+        found = iter(
+            gradients(
                 [top for top, _ in outputs],
-                [*wanted, *parameters.values()],
                 [seed for _, seed in outputs],
-                retain_graph=self.keep_graph,
-                allow_unused=True,
+                [*wanted, *parameters.values()],
+                self.keep_graph,
             )
+        )
         if not self.keep_graph:
             self._graphs[number] = None
-        found = iter(gradients)
         for blob, bottom in zip(node.bottom_ids, bottoms, strict=True):
             if bottom.requires_grad:
                 gradient = next(found)

@@ -14,7 +14,7 @@ from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import NetError, in_file, nearest
 from caffe_compat.layers import Layer, Shape
-from caffe_compat.layers.sharing import Reread, with_gradient
+from caffe_compat.layers.sharing import Reread, gradients, with_gradient
 from caffe_compat.net import weights as weight_files
 from caffe_compat.net.build import build
 from caffe_compat.net.fit import check_fit
@@ -304,9 +304,7 @@ class _Rereading(torch.autograd.Function):
         forms = form if isinstance(form, tuple) else (form,)
         pairs = [(top, seed) for top, seed in zip(forms, seeds, strict=True) if top.requires_grad]
         sources = [(i, source) for i, source in enumerate((*now, *layer.blobs)) if needed[i]]
-        found = torch.autograd.grad(
-            [top for top, _ in pairs], [s for _, s in sources], [seed for _, seed in pairs], allow_unused=True
-        )
+        found = gradients([top for top, _ in pairs], [seed for _, seed in pairs], [s for _, s in sources])
         result: list[Tensor | None] = [None] * len(needed)
         for (index, _), gradient in zip(sources, found, strict=True):
             result[index] = gradient
