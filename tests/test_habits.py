@@ -15,8 +15,6 @@ LONG_FILES = {
     "layers/base.py",
     "layers/convolution.py",
     "layers/hypercolumn.py",
-    "layers/python.py",
-    "layers/shaping.py",
 }
 """To be split."""
 LATE_IMPORTS = {

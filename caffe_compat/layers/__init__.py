@@ -56,6 +56,7 @@ FAMILIES = (
     "selection",
     "shaping",
     "softmax",
+    "tiling",
     "transfer",
 )
 

@@ -3,9 +3,9 @@
 Source: BVLC Caffe 1.0, ``python/caffe/_caffe.cpp`` (its list of exported names).
 """
 
-from caffe_compat.layers.python import LayerBlobs as BlobVec
 from caffe_compat.layers.python import PythonLayer as Layer
-from caffe_compat.layers.python import RawBlobVec
+from caffe_compat.layers.python_blobs import LayerBlobs as BlobVec
+from caffe_compat.layers.python_blobs import RawBlobVec
 from caffe_compat.proto.caffe_pb2 import LayerParameter, SolverParameter
 from caffe_compat.pycaffe.blob import BlobView as Blob
 from caffe_compat.pycaffe.misc import (

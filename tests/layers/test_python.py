@@ -5,7 +5,8 @@ import torch
 from one_layer import one_layer, one_net, seq
 
 from caffe_compat.errors import LayerError, NetError
-from caffe_compat.layers.python import LayerBlob, allow_python_layers
+from caffe_compat.layers.python import allow_python_layers
+from caffe_compat.layers.python_blobs import LayerBlob
 
 
 def body(name: str, text: str = "") -> str:
