@@ -14,7 +14,6 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 LONG_FILES = {
     "layers/base.py",
     "layers/convolution.py",
-    "layers/hypercolumn.py",
 }
 """To be split."""
 LATE_IMPORTS = {

@@ -52,12 +52,14 @@ FAMILIES = (
     "pooling",
     "python",
     "recurrent",
+    "reductions",
     "scaling",
     "selection",
     "shaping",
     "softmax",
     "tiling",
     "transfer",
+    "upsampling",
 )
 
 for _family in FAMILIES:

@@ -24,15 +24,14 @@ __all__ = [
     "BoxUpsample",
     "LocallyConnected",
     "LocallyConnectedWithLoss",
-    "SimpleUpsample",
     "SuperpixelProjection",
-    "Upsample",
+    "tents",
 ]
 
 _PIXELS_AT_ONCE = 1 << 25  #: regions x pixels that SuperpixelProjection holds at a time
 
 
-def _tents(coordinate: Tensor, cells: int) -> Tensor:
+def tents(coordinate: Tensor, cells: int) -> Tensor:
     """Weights (Tensor[P, cells]) of the cell centres for coordinates (Tensor[P])."""
     at = torch.arange(cells, dtype=coordinate.dtype, device=coordinate.device)
     return (1 - (coordinate.clamp(0, cells - 1)[:, None] - at).abs()).clamp(min=0)
@@ -47,7 +46,7 @@ def _centres(size: int, cells: int, like: Tensor | None = None) -> Tensor:
 
 def _grid_weights(grid: int, height: int, width: int, like: Tensor | None = None) -> Tensor:
     """Weights of the classifiers of a grid at every pixel (Tensor[grid * grid, H, W])."""
-    rows, columns = _tents(_centres(height, grid, like), grid), _tents(_centres(width, grid, like), grid)
+    rows, columns = tents(_centres(height, grid, like), grid), tents(_centres(width, grid, like), grid)
     return torch.einsum("yi,xj->ijyx", rows, columns).reshape(grid * grid, height, width)
 
 
@@ -310,70 +309,6 @@ def _neighbours(low: Tensor, high: Tensor, size: int, cells: int) -> tuple[Tenso
     second = (first + 1).clamp(max=cells - 1)
     share = coordinate - first
     return torch.stack((first, second), -1).long(), torch.stack((1 - share, share), -1)
-
-
-class _SizeLayer(Layer):
-    """What the layers share that resize to a given height and width."""
-
-    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
-        super().__init__(params, bottoms)
-        section = params.section("upsample_param")
-        for name in ("width", "height"):
-            if not section.optional(name):
-                raise self.error(f"upsample_param.{name} is missing or 0, expected a positive number")
-        self.size = (int(section.height), int(section.width))
-
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """N x C x height x width."""
-        self.require(len(bottoms[0]) == 4, f"expected 4 axes, the bottom has the shape {list(bottoms[0])}")
-        self.require(min(bottoms[0][2:]) > 0, f"the bottom has the shape {list(bottoms[0])}, expected some pixels")
-        return [(*bottoms[0][:2], *self.size)]
-
-
-@register
-class SimpleUpsample(_SizeLayer):
-    """Bilinear resizing with half-pixel centres; the gradient is exact (that of caffe-sds is not)."""
-
-    caffe_type = "SimpleUpsample"
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        """One torch interpolation."""
-        if not bottom.numel():
-            return bottom.new_zeros(*bottom.shape[:2], *self.size)
-        return F.interpolate(bottom, self.size, mode="bilinear", align_corners=False)
-
-    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """Resize; batch and channels are those of the bottom."""
-        shape = graph.add("Shape", bottoms)
-        kept = graph.add("Slice", [shape, graph.constant([0]), graph.constant([2])])
-        sizes = graph.add("Concat", [kept, graph.constant(list(self.size))], axis=0)
-        graph.node(
-            "Resize", [bottoms[0], "", "", sizes], tops, mode="linear", coordinate_transformation_mode="half_pixel"
-        )
-
-
-@register
-class Upsample(_SizeLayer):
-    """Bilinear resizing that samples at i * in / out - 0.5: half an output pixel aside of SimpleUpsample."""
-
-    caffe_type = "Upsample"
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        """One product with the weights of the rows, one with those of the columns."""
-        rows, columns = (self._weights(axis, bottom.shape[2 + axis], bottom) for axis in (0, 1))
-        return rows @ bottom @ columns.T
-
-    def _weights(self, axis: int, cells: int, like: Tensor) -> Tensor:
-        at = torch.arange(self.size[axis], dtype=torch.float64, device=like.device)
-        return _tents(at * cells / self.size[axis] - 0.5, cells).to(like)
-
-    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """Two products with constants, which depend on height and width."""
-        _, _, height, width = graph.static_shape(bottoms[0], "the weights depend on its size")
-        like = torch.empty(0)
-        rows, columns = (self._weights(axis, cells, like).numpy() for axis, cells in enumerate((height, width)))
-        high = graph.add("MatMul", [graph.constant(rows, np.float32), bottoms[0]])
-        graph.node("MatMul", [high, graph.constant(np.ascontiguousarray(columns.T), np.float32)], tops)
 
 
 @register
