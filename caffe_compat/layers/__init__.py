@@ -49,6 +49,7 @@ FAMILIES = (
     "losses",
     "metrics",
     "normalization",
+    "normalize",
     "pooling",
     "python",
     "recurrent",

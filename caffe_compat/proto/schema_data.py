@@ -72,7 +72,7 @@ LayerParameter
   139 batch_norm_param BatchNormParameter, 140 elu_param ELUParameter, 141 bias_param BiasParameter,
   142 scale_param ScaleParameter, 143 input_param InputParameter, 144 crop_param CropParameter,
   145 parameter_param ParameterParameter, 146 recurrent_param RecurrentParameter,
-  147 swish_param SwishParameter, 148 clip_param ClipParameter,
+  147 swish_param SwishParameter, 148 clip_param ClipParameter, 206 norm_param NormalizeParameter,
   8266711 roi_pooling_param ROIPoolingParameter, 8266712 smooth_l1_loss_param SmoothL1LossParameter,
   8266801 paired_image_data_param PairedImageDataParameter, 9000137 box_upsample_param BoxUpsampleParameter,
   9000138 local_layer_param LocallyConnectedLayerWithLossParameter, 9000140 repmat_param RepMatParameter,
@@ -232,6 +232,8 @@ PickSliceParameter
   1 channels uint32
 UpsampleParameter
   1 width uint32, 2 height uint32
+NormalizeParameter
+  1 across_spatial bool=true, 2 scale_filler FillerParameter, 3 channel_shared bool=true, 4 eps float=1e-10
 PairedImageDataParameter
   1 source string, 2 root_folder string="", 3 batch_size uint32=2, 4 new_height uint32, 5 new_width uint32,
   6 crop_height uint32, 7 crop_width uint32, 8 shuffle bool, 9 mirror bool, 10 mean_value float*,
