@@ -18,7 +18,7 @@ from caffe_compat.layers.base import (
     registered,
 )
 from caffe_compat.layers.fillers import Filler
-from caffe_compat.layers.params import Params, Section, Window
+from caffe_compat.layers.params import ConvWindow, Params, Section
 
 __all__ = [
     "Filler",
@@ -30,7 +30,7 @@ __all__ = [
     "Params",
     "Section",
     "Shape",
-    "Window",
+    "ConvWindow",
     "count",
     "layer_class",
     "register",

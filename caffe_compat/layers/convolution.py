@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
-from caffe_compat.layers.params import Params, Section, Window
+from caffe_compat.layers.params import ConvWindow, Params, Section
 from caffe_compat.layers.sharing import Reads
 from caffe_compat.layers.unfolding import convolve, unfolds
 
@@ -47,7 +47,7 @@ class _Windowed(Layer):
         self.spatial = self.rank - self.axis - 1
         self.channels = bottoms[0][self.axis]
         if self.spatial == 0 and not self.section.has("kernel_size"):
-            self.window = Window((), (), (), ())
+            self.window = ConvWindow((), (), (), ())
             self.section.ignore("stride", "pad", "dilation")
         else:
             self.window = self.section.window(self.spatial)
@@ -358,7 +358,7 @@ class Im2col(_Windowed):
         self.onnx_unbatched(graph, graph.add("Conv", inputs, **attributes), top, bottoms[0], tops[0])
 
 
-def patches(x: Tensor, window: Window, extra: Sequence[int] | None = None) -> Tensor:
+def patches(x: Tensor, window: ConvWindow, extra: Sequence[int] | None = None) -> Tensor:
     """All windows of ``x`` (zeros outside), a view where there is no padding.
 
     Args:
@@ -377,7 +377,7 @@ def patches(x: Tensor, window: Window, extra: Sequence[int] | None = None) -> Te
     return x[_every(window.dilation)]
 
 
-def _correlate(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int) -> Tensor:
+def _correlate(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, group: int) -> Tensor:
     """Convolution over any number of spatial axes."""
     n = len(window.kernel)
     found = patches(x, window)
@@ -389,7 +389,7 @@ def _correlate(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, g
     return top if bias is None else top + bias.view(-1, *[1] * n)
 
 
-def _correlate_adjoint(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int) -> Tensor:
+def _correlate_adjoint(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, group: int) -> Tensor:
     """Transposed convolution over any number of spatial axes: a convolution of the spread-out input."""
     n = len(window.kernel)
     spread = x.new_zeros(*x.shape[:2], *(s * (m - 1) + 1 for s, m in zip(window.stride, x.shape[2:], strict=True)))
@@ -399,7 +399,7 @@ def _correlate_adjoint(x: Tensor, weight: Tensor, bias: Tensor | None, window: W
     outputs = weight.shape[1]
     turned = weight.flip(*range(2, 2 + n)).reshape(group, -1, *weight.shape[1:]).transpose(1, 2)
     turned = turned.reshape(group * outputs, -1, *window.kernel)
-    plain = Window(window.kernel, (1,) * n, (0,) * n, window.dilation)
+    plain = ConvWindow(window.kernel, (1,) * n, (0,) * n, window.dilation)
     return _correlate(spread, turned, bias, plain, group)
 
 

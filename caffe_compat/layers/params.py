@@ -14,7 +14,7 @@ from caffe_compat.description import LayerDescription
 from caffe_compat.errors import LayerError, ShapeError
 from caffe_compat.layers.fillers import Filler
 
-__all__ = ["Params", "Section", "Window"]
+__all__ = ["Params", "Section", "ConvWindow"]
 
 INT_MAX = 2**31 - 1
 SHARED = frozenset({"loss_param", "transform_param"})
@@ -23,7 +23,7 @@ another kind takes no notice of them (deploy nets made from training nets keep t
 
 
 @dataclass(frozen=True)
-class Window:
+class ConvWindow:
     """Kernel, stride, pad and dilation of a sliding window, one entry per spatial axis."""
 
     kernel: tuple[int, ...]
@@ -169,7 +169,7 @@ class Section:
             )
         return axis % rank
 
-    def window(self, spatial: int) -> Window:
+    def window(self, spatial: int) -> ConvWindow:
         """Kernel, stride, pad and dilation of a convolution-like layer over ``spatial`` axes.
 
         Caffe's refusals: the ``_h``/``_w`` forms are for two axes only and exclude the list form; a list has one
@@ -182,7 +182,7 @@ class Section:
         for name, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
             if min(values, default=1) < 1:
                 raise self.params.error(f"{self.field}.{name} is {list(values)}, expected positive numbers (nonzero)")
-        return Window(kernel, stride, pad, dilation)
+        return ConvWindow(kernel, stride, pad, dilation)
 
     def _spatial(self, name: str, name_h: str, name_w: str, spatial: int, default: int | None) -> tuple[int, ...]:
         if not (self.has(name_h) or self.has(name_w)):

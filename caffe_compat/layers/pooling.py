@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
 from caffe_compat.layers.params import Params, Section
-from caffe_compat.layers.windows import FLT_MAX, Pair, PoolWindow, average_pool, max_pool, stochastic_pool
+from caffe_compat.layers.windows import FLT_MAX, PoolWindow, Size, average_pool, max_pool, stochastic_pool
 from caffe_compat.random import Draw
 
 __all__ = ["Pooling", "SPP"]
@@ -161,7 +161,7 @@ class _PoolLayer(Layer):
         tops: tuple[str, str | None],
         window: PoolWindow,
         attributes: dict[str, object],
-        static: tuple[Sequence[int], Pair] | None,
+        static: tuple[Sequence[int], Size] | None,
     ) -> None:
         """The nodes once the padding is settled.
 
@@ -191,7 +191,7 @@ class _PoolLayer(Layer):
 
     @staticmethod
     def _onnx_scale(
-        window: PoolWindow, static: tuple[Sequence[int], Pair], attributes: dict[str, object]
+        window: PoolWindow, static: tuple[Sequence[int], Size], attributes: dict[str, object]
     ) -> np.ndarray:
         """Factors that make Caffe's AVE of ONNX's, per position.
 
@@ -250,7 +250,7 @@ class Pooling(_PoolLayer):
         self.window = PoolWindow(kernel, stride, pad, self.ceil)
         self.check_window(self.window)
 
-    def _pair(self, section: Section, name: str) -> Pair:
+    def _pair(self, section: Section, name: str) -> Size:
         sides = [section.optional(f"{name}_h"), section.optional(f"{name}_w")]
         if sides == [None, None]:
             value = int(getattr(section, name))

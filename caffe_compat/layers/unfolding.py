@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.params import Window
+from caffe_compat.layers.params import ConvWindow
 
 __all__ = ["convolve", "convolve_as_caffe", "unfolds"]
 
@@ -43,7 +43,7 @@ def unfolds(bottom: Tensor) -> bool:
 
 
 def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int, adjoint: Sequence[int] | None = None
+    x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, group: int, adjoint: Sequence[int] | None = None
 ) -> Tensor:
     """Convolution over one or two spatial axes.
 
@@ -53,14 +53,14 @@ def convolve(
         adjoint: spatial sizes of the top, if the adjoint of the convolution is wanted.
     """
     if x.dim() == 3:
-        flat = Window(*((one, *part) for one, part in zip((1, 1, 0, 1), _parts(window), strict=True)))
+        flat = ConvWindow(*((one, *part) for one, part in zip((1, 1, 0, 1), _parts(window), strict=True)))
         sizes = None if adjoint is None else (1, *adjoint)
         return convolve(x.unsqueeze(2), weight.unsqueeze(2), bias, flat, group, sizes).squeeze(2)
     sizes = () if adjoint is None else tuple(adjoint)
     return _Unfolded.apply(x, weight, bias, window, group, sizes)  # type: ignore[no-any-return]
 
 
-def _parts(window: Window) -> tuple[tuple[int, ...], ...]:
+def _parts(window: ConvWindow) -> tuple[tuple[int, ...], ...]:
     return window.kernel, window.stride, window.pad, window.dilation
 
 
@@ -69,7 +69,13 @@ class _Unfolded(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int, adjoint: tuple[int, ...]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        window: ConvWindow,
+        group: int,
+        adjoint: tuple[int, ...],
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.sizes = None if bias is None else list(bias.shape)
@@ -86,7 +92,7 @@ class _Unfolded(torch.autograd.Function):
         return (*found, None, None, None)
 
 
-def _multiply(x: Tensor, weight: Tensor, window: Window, group: int) -> Tensor:
+def _multiply(x: Tensor, weight: Tensor, window: ConvWindow, group: int) -> Tensor:
     """Weights [outputs / group, kernel] times windows [kernel, positions], for every image and group."""
     rows = weight.reshape(group, weight.shape[0] // group, -1)
     places = zip(x.shape[2:], window.pad, window.extent, window.stride, strict=True)
@@ -98,14 +104,14 @@ def _multiply(x: Tensor, weight: Tensor, window: Window, group: int) -> Tensor:
     return top
 
 
-def _columns(image: Tensor, window: Window) -> Tensor:
+def _columns(image: Tensor, window: ConvWindow) -> Tensor:
     """The windows of one image [channels, height, width]; a 1 x 1 window is the image itself."""
     if set(window.kernel) == set(window.stride) == {1} and not any(window.pad):
         return image.contiguous()
     return F.unfold(image.unsqueeze(0), window.kernel, window.dilation, window.pad, window.stride)
 
 
-def _spread(x: Tensor, weight: Tensor, window: Window, group: int, sizes: tuple[int, ...]) -> Tensor:
+def _spread(x: Tensor, weight: Tensor, window: ConvWindow, group: int, sizes: tuple[int, ...]) -> Tensor:
     """Transposed weights times the image; what falls on one place is added up."""
     columns = weight.reshape(group, weight.shape[0] // group, -1).transpose(1, 2)
     tops = []

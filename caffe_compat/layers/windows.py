@@ -19,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.convolution import patches
-from caffe_compat.layers.params import Window
+from caffe_compat.layers.params import ConvWindow
 from caffe_compat.random import Draw
 
-__all__ = ["FLT_MAX", "Pair", "PoolWindow", "average_pool", "max_pool", "stochastic_pool"]
+__all__ = ["FLT_MAX", "Size", "PoolWindow", "average_pool", "max_pool", "stochastic_pool"]
 
 FLT_MAX = float(np.finfo(np.float32).max)
-Pair = tuple[int, int]
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class PoolWindow:
         ceil: whether a partial last window counts (Caffe's default) or not.
     """
 
-    kernel: Pair
-    stride: Pair
-    pad: Pair
+    kernel: Size
+    stride: Size
+    pad: Size
     ceil: bool = True
 
-    def sizes(self, image: Sequence[int]) -> Pair:
+    def sizes(self, image: Sequence[int]) -> Size:
         """Number of positions per axis; a padded image keeps no window that starts beyond image and pad."""
         result = []
         for size, kernel, stride, pad in zip(image, self.kernel, self.stride, self.pad, strict=True):
@@ -52,31 +52,31 @@ class PoolWindow:
             result.append(out)
         return result[0], result[1]
 
-    def reads(self, outs: Pair) -> Pair:
+    def reads(self, outs: Size) -> Size:
         """Length of image and padding that so many positions cover."""
         first, second = ((o - 1) * s + k for o, s, k in zip(outs, self.stride, self.kernel, strict=True))
         return first, second
 
-    def beyond(self, image: Sequence[int], outs: Pair) -> bool:
+    def beyond(self, image: Sequence[int], outs: Size) -> bool:
         """Whether a last window starts at the end of the image and its padding, or after it."""
         starts = (((o - 1) * s, n + p) for o, s, n, p in zip(outs, self.stride, image, self.pad, strict=True))
         return any(start >= end for start, end in starts)
 
-    def as_torch(self, image: Sequence[int], outs: Pair) -> bool:
+    def as_torch(self, image: Sequence[int], outs: Size) -> bool:
         """Whether torch's own pooling has the same windows."""
         return all(2 * p <= k for p, k in zip(self.pad, self.kernel, strict=True)) and not self.beyond(image, outs)
 
-    def ends(self, image: Sequence[int], outs: Pair) -> Pair:
+    def ends(self, image: Sequence[int], outs: Size) -> Size:
         """What the positions cover past the image; negative if they leave some of it out."""
         first, second = (r - p - n for r, p, n in zip(self.reads(outs), self.pad, image, strict=True))
         return first, second
 
-    def padded(self, x: Tensor, outs: Pair, value: float) -> Tensor:
+    def padded(self, x: Tensor, outs: Size, value: float) -> Tensor:
         """``x`` padded or cropped to exactly what the positions cover."""
         (top, left), (bottom, right) = self.pad, self.ends(x.shape[2:], outs)
         return F.pad(x, (left, right, top, bottom), value=value)
 
-    def areas(self, image: Sequence[int], outs: Pair, padding: bool = True) -> np.ndarray:
+    def areas(self, image: Sequence[int], outs: Size, padding: bool = True) -> np.ndarray:
         """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts (or not), the overhang beyond it does not."""
         lengths = []
         for size, out, kernel, stride, pad in zip(image, outs, self.kernel, self.stride, self.pad, strict=True):
@@ -135,7 +135,7 @@ def stochastic_pool(x: Tensor, window: PoolWindow, draw: Draw | None) -> Tensor:
     outs = window.sizes(x.shape[2:])
     wide = window.padded(x, outs, 0.0)
     if draw is not None:
-        found = patches(wide, Window(window.kernel, window.stride, (0, 0), (1, 1))).flatten(4)
+        found = patches(wide, ConvWindow(window.kernel, window.stride, (0, 0), (1, 1))).flatten(4)
         sums = found.detach().cumsum(4)
         threshold = torch.empty_like(sums[..., -1:]).uniform_(generator=draw.generator(x.device)) * sums[..., -1:]
         return found.gather(4, (sums >= threshold).byte().argmax(4, keepdim=True)).squeeze(4)
