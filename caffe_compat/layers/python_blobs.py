@@ -14,10 +14,34 @@ import torch
 from caffe_compat.errors import NetError
 from caffe_compat.layers.base import Layer, Shape, count
 
-__all__ = ["LayerBlob", "LayerBlobs", "ParamBlob", "RawBlobVec"]
+__all__ = ["LayerBlob", "LayerBlobs", "LegacySizes", "ParamBlob", "RawBlobVec"]
 
 
-class LayerBlob:
+class LegacySizes:
+    """What Caffe's blobs tell about their size besides ``shape``."""
+
+    shape: Any  # a property of the blob: sizes of its axes
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return count(self.shape)
+
+    num = property(lambda self: self._legacy(0), doc="Size of axis 0, or 1.")
+    channels = property(lambda self: self._legacy(1), doc="Size of axis 1, or 1.")
+    height = property(lambda self: self._legacy(2), doc="Size of axis 2, or 1.")
+    width = property(lambda self: self._legacy(3), doc="Size of axis 3, or 1.")
+
+    def _legacy(self, axis: int) -> int:
+        shape: Shape = self.shape
+        if len(shape) > 4:
+            raise NetError(
+                f"num, channels, height and width need a blob of at most 4 axes, this one has the shape {list(shape)}"
+            )
+        return shape[axis] if axis < len(shape) else 1
+
+
+class LayerBlob(LegacySizes):
     """What ``bottom[i]`` and ``top[i]`` of a user's layer are: ``data`` and ``diff`` as numpy arrays, and a shape."""
 
     def __init__(self, shape: Shape = (), dtype: Any = np.float32) -> None:
@@ -43,21 +67,6 @@ class LayerBlob:
     def shape(self) -> Shape:
         """Sizes of the axes."""
         return self._shape
-
-    @property
-    def count(self) -> int:
-        """Number of values."""
-        return count(self._shape)
-
-    num = property(lambda self: self._legacy(0), doc="Size of axis 0.")
-    channels = property(lambda self: self._legacy(1), doc="Size of axis 1, or 1.")
-    height = property(lambda self: self._legacy(2), doc="Size of axis 2, or 1.")
-    width = property(lambda self: self._legacy(3), doc="Size of axis 3, or 1.")
-
-    def _legacy(self, axis: int) -> int:
-        if len(self._shape) > 4:
-            raise NetError(f"num, channels, height and width are for at most 4 axes, not for {list(self._shape)}")
-        return self._shape[axis] if axis < len(self._shape) else 1
 
     def reshape(self, *shape: int) -> None:
         """Give the blob another shape.  Values stay where the blob does not grow, and are 0 where it does."""

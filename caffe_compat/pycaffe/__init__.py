@@ -9,7 +9,7 @@ from types import ModuleType
 
 from caffe_compat.alias import install as _install
 from caffe_compat.layers.python import PythonLayer as Layer
-from caffe_compat.pycaffe import io, proto
+from caffe_compat.pycaffe import _caffe, io, proto, pycaffe
 from caffe_compat.pycaffe.blob import BlobView as Blob
 from caffe_compat.pycaffe.classifier import Classifier
 from caffe_compat.pycaffe.detector import Detector
@@ -73,6 +73,7 @@ __all__ = [
     "RMSPropSolver",
     "SGDSolver",
     "Timer",
+    "_caffe",
     "get_solver",
     "has_nccl",
     "init_log",
@@ -83,6 +84,7 @@ __all__ = [
     "log",
     "params",
     "proto",
+    "pycaffe",
     "set_arithmetic",
     "set_device",
     "set_mode_cpu",

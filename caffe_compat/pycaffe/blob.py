@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from caffe_compat.errors import NetError
-from caffe_compat.layers import count
+from caffe_compat.layers.python_blobs import LegacySizes
 from caffe_compat.net import Blob
 
 __all__ = ["BlobVec", "BlobView", "LayerView"]
 
 
-class BlobView:
+class BlobView(LegacySizes):
     """A blob as pycaffe shows it: ``data`` and ``diff`` as live numpy views."""
 
     def __init__(self, blob: Blob) -> None:
@@ -35,25 +35,9 @@ class BlobView:
         """Sizes of the axes."""
         return self._blob.shape
 
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return count(self._blob.shape)
-
     def reshape(self, *shape: int) -> None:
         """Change the shape; the net follows at its next forward or reshape."""
         self._blob.reshape(*shape)
-
-    def _legacy(self, axis: int) -> int:
-        shape = self._blob.shape
-        if len(shape) > 4:
-            raise NetError(f"num, channels, height, width need a blob of at most 4 axes, this one has {len(shape)}")
-        return shape[axis] if axis < len(shape) else 1
-
-    num = property(lambda self: self._legacy(0), doc="Size of axis 0, or 1.")
-    channels = property(lambda self: self._legacy(1), doc="Size of axis 1, or 1.")
-    height = property(lambda self: self._legacy(2), doc="Size of axis 2, or 1.")
-    width = property(lambda self: self._legacy(3), doc="Size of axis 3, or 1.")
 
 
 class BlobVec(Sequence[BlobView]):

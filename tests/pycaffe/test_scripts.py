@@ -131,3 +131,17 @@ def test_the_null_device_is_no_weights(folder: Path) -> None:
     assert run_caffe("test", CaffeOptions(model="net.prototxt", weights="/dev/null", iterations=2)) == 0
     net = caffe.Net("net.prototxt", "/dev/null", caffe.TEST)
     net.copy_from("/dev/null")
+
+
+def test_the_functions_that_scripts_wrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("n.prototxt").write_text('layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }')
+    private = importlib.import_module("caffe_compat.pycaffe.pycaffe")
+    net = caffe.Net("n.prototxt", caffe.TEST)
+    assert caffe._caffe.Net is private.Net is caffe.Net
+    assert caffe.pycaffe is private
+    assert list(private._Net_forward(net, x=np.ones((2, 3)))) == ["x"]
+    assert private._Net_inputs.fget(net) == private._Net_outputs.fget(net) == ["x"]
+    assert [batch["x"].shape for batch in private._Net_batch(net, {"x": np.ones((3, 3))})] == [(2, 3), (2, 3)]
+    names = ("backward", "forward_all", "forward_backward_all", "set_input_arrays", "blob_loss_weights")
+    assert all(hasattr(private, f"_Net_{name}") for name in names)
