@@ -209,6 +209,9 @@ WRITERS = {
         many=True,
     ),
     "pairs": Writer(lambda path, _: media.write_pairs(path, [("a.png", "b.png")] * 100), ("media/lists.py",)),
+    "preprocessing": Writer(
+        lambda path, _: media.write_preprocessing(path, media.Preprocessing()), ("media/preprocessing.py",)
+    ),
     "image list": Writer(lambda path, _: media.write_image_list(path, [("a.png", 1)] * 100), ("media/lists.py",)),
     "selection": Writer(
         lambda path, _: selection.write_selection(
