@@ -11,11 +11,6 @@ MOST_LINES = 400
 MOST_ARGUMENTS = 7
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
-LONG_FILES = {
-    "layers/base.py",
-    "layers/convolution.py",
-}
-"""To be split."""
 LATE_IMPORTS = {
     "devices.py:torch": "command lines are read without it",
     "frames/work.py:cv2": "a worker sets its threads; the parent may need neither",
@@ -50,7 +45,7 @@ def _late(tree: ast.Module) -> Iterator[str]:
 
 def test_files_are_short() -> None:
     long = {name: text.count("\n") for name, _, text in _files() if text.count("\n") > MOST_LINES}
-    assert set(long) <= LONG_FILES, long
+    assert not long, long
 
 
 def test_functions_take_few_arguments() -> None:

@@ -5,20 +5,10 @@ One family a file, in one order: what a layer reads, what shapes it makes, what 
 
 from importlib import import_module
 
-from caffe_compat.layers.base import (
-    Layer,
-    LossLayer,
-    Meaning,
-    NeuronLayer,
-    OnnxGraph,
-    Shape,
-    count,
-    layer_class,
-    register,
-    registered,
-)
+from caffe_compat.layers.base import Layer, LossLayer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import ConvWindow, Params, Section
+from caffe_compat.layers.registry import Meaning, layer_class, register, registered
 
 __all__ = [
     "Filler",

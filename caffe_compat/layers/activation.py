@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 from caffe_compat.random import Draw
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, NeuronLayer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import UNLIMITED, Layer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient, with_gradients
 
 __all__ = ["Eltwise", "Exp", "Log", "Power", "Sum"]

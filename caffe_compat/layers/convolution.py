@@ -1,25 +1,25 @@
 """Convolution, Deconvolution, Im2col: a window that slides over any number of spatial axes.
 
 torch convolves over one to three axes.  No axis is treated as one axis of size 1; four and more go through
-:func:`patches`.
+:mod:`caffe_compat.layers.sliding`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import ConvWindow, Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
+from caffe_compat.layers.sliding import correlate, correlate_adjoint, first, patches
 from caffe_compat.layers.unfolding import convolve, unfolds
 
-__all__ = ["Convolution", "Deconvolution", "Im2col", "patches"]
+__all__ = ["Convolution", "Deconvolution", "Im2col"]
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -259,8 +259,8 @@ class Convolution(_Learned):
         elif self.spatial in _CONV:
             top = _CONV[self.spatial](x, weight, bias, w.stride, w.pad, w.dilation, self.group)
         else:
-            top = _correlate(x, weight, bias, w, self.group)
-        return _first(top, outs)
+            top = correlate(x, weight, bias, w, self.group)
+        return first(top, outs)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Conv."""
@@ -305,7 +305,7 @@ class Deconvolution(_Learned):
         if self.spatial in _TRANSPOSED:
             zeros = (0,) * self.spatial
             return _TRANSPOSED[self.spatial](x, weight, bias, w.stride, w.pad, zeros, self.group, w.dilation)
-        return _correlate_adjoint(x, weight, bias, w, self.group)
+        return correlate_adjoint(x, weight, bias, w, self.group)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """ConvTranspose."""
@@ -339,7 +339,7 @@ class Im2col(_Windowed):
         n = self.spatial
         moved = found.permute(0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
         top = moved.reshape(x.shape[0], x.shape[1] * count(self.window.kernel), *moved.shape[2 + n :])
-        return self.unbatched(_first(top, outs), bottom)
+        return self.unbatched(first(top, outs), bottom)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Conv with one group per channel whose kernels are the unit vectors."""
@@ -356,61 +356,3 @@ class Im2col(_Windowed):
         spatial = [n for n in graph.shape(bottoms[0])[self.axis + 1 :] if n is not None]
         top = (self.channels * size, *self.slid(spatial)) if len(spatial) == self.spatial else ()
         self.onnx_unbatched(graph, graph.add("Conv", inputs, **attributes), top, bottoms[0], tops[0])
-
-
-def patches(x: Tensor, window: ConvWindow, extra: Sequence[int] | None = None) -> Tensor:
-    """All windows of ``x`` (zeros outside), a view where there is no padding.
-
-    Args:
-        x: Tensor[batch, channels, spatial...].
-        extra: zeros past the end padding, per spatial axis.
-
-    Returns:
-        Tensor[batch, channels, positions..., kernel...]
-    """
-    extra = extra or (0,) * len(window.pad)
-    if any(window.pad) or any(extra):
-        ends = [(p, p + e) for p, e in zip(window.pad, extra, strict=True)]
-        x = F.pad(x, [n for pair in reversed(ends) for n in pair])
-    for axis, (extent, stride) in enumerate(zip(window.extent, window.stride, strict=True), 2):
-        x = x.unfold(axis, extent, stride)
-    return x[_every(window.dilation)]
-
-
-def _correlate(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, group: int) -> Tensor:
-    """Convolution over any number of spatial axes."""
-    n = len(window.kernel)
-    found = patches(x, window)
-    outs = found.shape[2 : 2 + n]
-    columns = found.permute(0, *range(2, 2 + n), 1, *range(2 + n, 2 + 2 * n))
-    columns = columns.reshape(x.shape[0], count(outs), group, -1)
-    rows = weight.reshape(group, weight.shape[0] // group, -1)
-    top = torch.einsum("npgk,gok->ngop", columns, rows).reshape(x.shape[0], weight.shape[0], *outs)
-    return top if bias is None else top + bias.view(-1, *[1] * n)
-
-
-def _correlate_adjoint(x: Tensor, weight: Tensor, bias: Tensor | None, window: ConvWindow, group: int) -> Tensor:
-    """Transposed convolution over any number of spatial axes: a convolution of the spread-out input."""
-    n = len(window.kernel)
-    spread = x.new_zeros(*x.shape[:2], *(s * (m - 1) + 1 for s, m in zip(window.stride, x.shape[2:], strict=True)))
-    spread[_every(window.stride)] = x
-    ends = [e - 1 - p for e, p in zip(window.extent, window.pad, strict=True)]
-    spread = F.pad(spread, [m for end in reversed(ends) for m in (end, end)])
-    outputs = weight.shape[1]
-    turned = weight.flip(*range(2, 2 + n)).reshape(group, -1, *weight.shape[1:]).transpose(1, 2)
-    turned = turned.reshape(group * outputs, -1, *window.kernel)
-    plain = ConvWindow(window.kernel, (1,) * n, (0,) * n, window.dilation)
-    return _correlate(spread, turned, bias, plain, group)
-
-
-def _every(steps: Sequence[int]) -> tuple[Any, ...]:
-    """Index of every so many positions on each spatial axis."""
-    return (..., *(slice(None, None, step) for step in steps))
-
-
-def _first(top: Tensor, outs: Sequence[int]) -> Tensor:
-    """The first ``outs`` positions; torch makes one where Caffe makes none."""
-    if tuple(top.shape[2:]) == tuple(outs):
-        return top
-    index: tuple[Any, ...] = (..., *(slice(0, n) for n in outs))
-    return top[index]

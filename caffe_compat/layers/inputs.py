@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape
 from caffe_compat.layers.base import count as size_of
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 
 __all__ = ["DummyData", "Input", "Parameter"]
 

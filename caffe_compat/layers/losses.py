@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, LossLayer, Shape, as_rows, count, register
+from caffe_compat.layers.base import Layer, LossLayer, Shape, as_rows, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread
 from caffe_compat.proto import read_blob_proto
 

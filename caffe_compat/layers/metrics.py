@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, Shape, count, register
+from caffe_compat.layers.base import Layer, Shape, count
 from caffe_compat.layers.losses import read_labels
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 
 __all__ = ["Accuracy"]
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from caffe_compat.errors import NetError
-from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
 __all__ = ["LRN", "MVN", "BatchNorm"]

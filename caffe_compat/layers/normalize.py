@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.losses import legacy_rank
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradients
 
 __all__ = ["Normalize"]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.windows import FLT_MAX, PoolWindow, Size, average_pool, max_pool, stochastic_pool
 from caffe_compat.random import Draw
 

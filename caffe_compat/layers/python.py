@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from caffe_compat import alias
-from caffe_compat.layers.base import UNLIMITED, Layer, Shape, register
+from caffe_compat.layers.base import UNLIMITED, Layer, Shape
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.python_blobs import LayerBlob, LayerBlobs, ParamBlob, RawBlobVec
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread
 from caffe_compat.python_policy import allow_python_layers, python_layers_allowed
 

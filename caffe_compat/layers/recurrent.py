@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import marks
 from caffe_compat.layers.sharing import Share
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, as_rows, count, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, as_rows, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 
 __all__ = ["ArgMax", "Reduction"]

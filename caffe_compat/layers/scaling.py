@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, kept
 
 __all__ = ["Bias", "ConstantScale", "Scale"]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import indices, marks
 from caffe_compat.layers.sharing import Reads
 

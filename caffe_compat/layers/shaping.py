@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Share
 
 __all__ = ["Concat", "Flatten", "Reshape", "Silence", "Slice", "Split"]

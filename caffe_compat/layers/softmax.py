@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
 __all__ = ["Softmax"]

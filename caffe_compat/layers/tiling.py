@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 
 __all__ = ["RepMat", "Tile"]
 

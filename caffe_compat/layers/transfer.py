@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from caffe_compat import log
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 
 __all__ = ["AlignMaps", "ExplainedVariance"]
 

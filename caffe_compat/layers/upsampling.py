@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, register
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.hypercolumn import tents
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 
 __all__ = ["SimpleUpsample", "Upsample"]
 

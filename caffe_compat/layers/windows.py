@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.convolution import patches
 from caffe_compat.layers.params import ConvWindow
+from caffe_compat.layers.sliding import patches
 from caffe_compat.random import Draw
 
 __all__ = ["FLT_MAX", "Size", "PoolWindow", "average_pool", "max_pool", "stochastic_pool"]

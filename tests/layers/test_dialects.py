@@ -8,17 +8,18 @@ import pytest
 from one_layer import one_net
 
 from caffe_compat.errors import LayerError, NetError
-from caffe_compat.layers import NeuronLayer, base, register, registered
+from caffe_compat.layers import NeuronLayer, register, registered
+from caffe_compat.layers import registry as layer_registry
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.scaling import ConstantScale, Scale
 
 
 @pytest.fixture(autouse=True)
 def registry() -> Iterator[None]:
-    kept = {name: list(meanings) for name, meanings in base._registry.items()}
+    kept = {name: list(meanings) for name, meanings in layer_registry._registry.items()}
     yield
-    base._registry.clear()
-    base._registry.update(kept)
+    layer_registry._registry.clear()
+    layer_registry._registry.update(kept)
 
 
 class Plain(NeuronLayer):

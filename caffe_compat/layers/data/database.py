@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from caffe_compat.errors import CaffeCompatError, DataError
-from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.media import datum_channels, open_database
 
 __all__ = ["Data"]

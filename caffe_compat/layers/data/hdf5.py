@@ -14,10 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from caffe_compat.errors import MissingFileError, ModelFileError
-from caffe_compat.layers.base import Layer, Shape, register
+from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.base import count as size_of
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 from caffe_compat.media import read_name_list
 from caffe_compat.proto.hdf5_file import checked_dataset, create_hdf5, open_hdf5
 

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from caffe_compat.errors import CaffeCompatError
-from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.media import planes, read_image_list, read_picture, resize_caffe
 
 __all__ = ["ImageData", "ignore_transform_fields"]

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
 
 __all__ = ["MemoryData"]
 

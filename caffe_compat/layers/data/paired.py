@@ -9,9 +9,10 @@ from typing import NoReturn
 import numpy as np
 
 from caffe_compat.errors import CaffeCompatError, DataError
-from caffe_compat.layers.base import Shape, register
+from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.registry import register
 from caffe_compat.media import (
     Pair,
     fill_blob,

@@ -1,0 +1,85 @@
+"""Which layer types there are, and what each means in which dialect of Caffe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, overload
+
+from caffe_compat.errors import NetError, nearest
+from caffe_compat.layers.base import Layer
+from caffe_compat.layers.params import Params
+
+__all__ = ["Meaning", "layer_class", "register", "registered"]
+
+_L = TypeVar("_L", bound=type[Layer])
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a layer type means in one dialect.
+
+    Attributes:
+        when: tells from the parameters whether a layer is meant so; ``None``: if no other meaning applies.
+        dialect: which Caffe means it so; ``""`` for BVLC's or the only one.
+    """
+
+    layer: type[Layer]
+    when: Callable[[Params], bool] | None = None
+    dialect: str = ""
+
+
+_registry: dict[str, list[Meaning]] = {}
+
+
+@overload
+def register(cls: _L, /) -> _L: ...
+@overload
+def register(*, when: Callable[[Params], bool] | None = None, dialect: str = "") -> Callable[[_L], _L]: ...
+def register(
+    cls: _L | None = None, /, *, when: Callable[[Params], bool] | None = None, dialect: str = ""
+) -> _L | Callable[[_L], _L]:
+    """Class decorator: make a layer known under its ``caffe_type``.
+
+    Forks gave new meanings to old names.  ``@register(when=..., dialect="...")`` adds a meaning to a type that has one
+    already (or has none without a condition): it applies to layers for which ``when(params)`` is true.  What ``when``
+    reads does not count as read by the layer.
+
+    Raises:
+        NetError: the type has an unconditional meaning already.
+    """
+
+    def add(cls: _L) -> _L:
+        known = _registry.setdefault(cls.caffe_type, [])
+        if when is None and any(meaning.when is None for meaning in known):
+            raise NetError(f"layer type '{cls.caffe_type}' is registered already")
+        known.append(Meaning(cls, when, dialect))
+        known.sort(key=lambda meaning: (meaning.when is not None, meaning.dialect))
+        return cls
+
+    return add if cls is None else add(cls)
+
+
+def registered() -> dict[str, list[Meaning]]:
+    """All layer types by name, sorted, with their meanings; the unconditional one, if any, first."""
+    return {name: list(meanings) for name, meanings in sorted(_registry.items())}
+
+
+def layer_class(params: Params) -> type[Layer]:
+    """The class for a layer.
+
+    Raises:
+        LayerError: unknown type; names the nearest known one.  Or a type whose meanings all have conditions, of which
+            none or several apply.
+    """
+    known = _registry.get(params.type)
+    if known is None:
+        hint = nearest(params.type, _registry) or f"; known types: {', '.join(sorted(_registry))}"
+        raise params.error(f"unknown layer type '{params.type}'{hint}")
+    found = [meaning for meaning in known if meaning.when and meaning.when(Params(params.description))]
+    found = found or [meaning for meaning in known if meaning.when is None]
+    if len(found) != 1:
+        names = ", ".join(meaning.dialect for meaning in found or known)
+        which = f"fit {len(found)} meanings of the type ({names})" if found else f"fit no meaning of the type ({names})"
+        raise params.error(f"its parameters {which}, expected exactly one")
+    return found[0].layer
