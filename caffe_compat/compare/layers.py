@@ -17,6 +17,7 @@ from caffe_compat.compare.report import Comparison, Row
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.layers import Shape
+from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import BlobNet, Net, Node, Observer
 from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto.caffe_pb2 import NetParameter
@@ -55,7 +56,8 @@ def compare(
     engine.reshape()
     comparing = _Comparing(engine, reference)
     engine.observers.append(comparing)
-    engine.forward()
+    with only_looking():
+        engine.forward()
     if not comparing.known:
         raise DataError(f"the reference has no blob that a layer of net '{net.description.name}' computes")
     return Comparison(tuple(comparing.rows), tolerance)

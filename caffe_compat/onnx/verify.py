@@ -13,6 +13,7 @@ import torch
 
 from caffe_compat.compare import Difference, difference, worst
 from caffe_compat.errors import ExportError, LayerError
+from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import Net
 from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
 from caffe_compat.onnx.runtime import Session
@@ -131,7 +132,8 @@ def _run_net(net: Net, inputs: Mapping[str, np.ndarray], outputs: Sequence[str])
     like = next(net.parameters(), torch.zeros(()))
     with torch.no_grad():
         tensors = {name: torch.from_numpy(np.array(v)).to(like.device, like.dtype) for name, v in inputs.items()}
-        blobs = net(blobs=outputs, **tensors)
+        with only_looking():
+            blobs = net(blobs=outputs, **tensors)
     return {name: blobs[name].detach().double().cpu().numpy() for name in outputs}
 
 

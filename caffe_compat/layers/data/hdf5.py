@@ -17,6 +17,7 @@ from caffe_compat.errors import MissingFileError, ModelFileError
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.base import count as size_of
 from caffe_compat.layers.data.source import DataLayer, Order
+from caffe_compat.layers.looking import writes_files
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.media import read_name_list
@@ -155,7 +156,8 @@ class HDF5Output(Layer):
     """Writes its bottoms as the float32 datasets ``data`` and ``label``, always of four axes, at the forward pass.
 
     The file is made at that pass: building a net, to describe or export it, touches nothing (Caffe empties the file
-    when it builds the net).  A second forward pass is refused, as in Caffe.
+    when it builds the net).  Neither do verification and export, which run it.  A second forward pass is refused, as in
+    Caffe.
     """
 
     caffe_type = "HDF5Output"
@@ -180,7 +182,7 @@ class HDF5Output(Layer):
 
     def forward(self, data: Tensor, label: Tensor) -> tuple[Tensor, ...]:
         """Write the file."""
-        if data.device.type == "meta":
+        if data.device.type == "meta" or not writes_files():
             return ()
         if self.written:
             raise self.error(f"the datasets are in {self.file_name} already, expected one forward pass only")
