@@ -17,6 +17,7 @@ from caffe_compat import log
 from caffe_compat.errors import LayerError, ModelFileError
 from caffe_compat.memory import available_memory, human_size
 from caffe_compat.net import BlobNet, load_net
+from caffe_compat.net.plan import with_all_parameters
 from caffe_compat.proto import caffe_pb2
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }\n'
@@ -452,15 +453,20 @@ def test_memory_that_is_left():
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 def test_out_of_memory_names_the_layer(folder):
     Path("big.prototxt").write_text(
-        INPUT + 'layer { name: "norm" type: "LRN" bottom: "data" top: "norm" lrn_param { local_size: 2147483647 } }'
+        INPUT.replace("dim: 16 dim: 16", "dim: 1500 dim: 1500")
+        + 'layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"'
+        + " convolution_param { num_output: 1 kernel_size: 11 } }"
     )
-    engine = BlobNet(load_net("big.prototxt"))
+    engine = BlobNet(load_net("big.prototxt", phase="TRAIN"), reference_arithmetic=True)
+    (conv,) = (node for node in engine.net.nodes if node.type == "Convolution")
+    assert not conv.needs_backward  # no loss: nothing is unfolded
+    engine.net.plan = with_all_parameters(engine.net.plan)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), hard))
     try:
         assert available_memory() <= 1 << 30
-        with pytest.raises(LayerError, match=r"big.prototxt: layer 'norm' \(LRN\): ran out of memory"):
+        with pytest.raises(LayerError, match=r"big.prototxt: layer 'conv' \(Convolution\): ran out of memory"):
             engine.forward()
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
