@@ -7,6 +7,7 @@ from one_layer import one_layer, one_net, seq
 from caffe_compat.errors import LayerError, NetError
 from caffe_compat.layers.python import allow_python_layers
 from caffe_compat.layers.python_blobs import LayerBlob
+from caffe_compat.solver import load_solver
 
 
 def body(name: str, text: str = "") -> str:
@@ -106,3 +107,33 @@ def test_blob():
     blob.reshape(1, 1, 1, 1, 2)
     with pytest.raises(NetError, match="at most 4 axes"):
         _ = blob.num
+
+
+def test_seek_forget_and_start_over_reach_the_user():
+    layer = one_layer("Python", body("Counter"))
+    layer(), layer()
+    assert layer.running_metric and layer.instance.batch == 2
+    layer.seek(7)
+    layer.start_over()
+    layer.forget()
+    assert layer()[0].item() == 7
+    assert (layer.instance.tests, layer.instance.forgotten) == (1, 1)
+
+
+def test_a_resumed_solver_seeks_in_python_layers(tmp_path):
+    net = f'layer {{ name: "count" type: "Python" top: "n" {body("Counter")} }}\n' + (
+        'layer { name: "ip" type: "InnerProduct" bottom: "n" top: "y" inner_product_param { num_output: 1 axis: 0 } }\n'
+        'layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "y" top: "loss" loss_weight: 1 }\n'
+    )
+    (tmp_path / "net.prototxt").write_text(net)
+    (tmp_path / "solver.prototxt").write_text(
+        f'net: "{tmp_path}/net.prototxt" base_lr: 0.01 lr_policy: "fixed" iter_size: 2 max_iter: 9\n'
+        f'snapshot_prefix: "{tmp_path}/s"'
+    )
+    first = load_solver(tmp_path / "solver.prototxt")
+    first.step(3)
+    first.snapshot()
+    second = load_solver(tmp_path / "solver.prototxt")
+    second.restore(tmp_path / "s_iter_3.solverstate")
+    counters = [solver.net.layer("count").instance.batch for solver in (first, second)]
+    assert counters == [6, 6]

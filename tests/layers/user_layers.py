@@ -74,3 +74,28 @@ class Broken(Layer):
 
 class NotALayer:
     """Not derived from Layer."""
+
+
+class Counter(Layer):
+    """The number of the batch, and how often a new test began; it reads data, so that a solver must be able to seek."""
+
+    running_metric = True
+
+    def setup(self, bottom, top):
+        self.batch = self.tests = self.forgotten = 0
+
+    def reshape(self, bottom, top):
+        top[0].reshape(1)
+
+    def forward(self, bottom, top):
+        top[0].data[0] = self.batch
+        self.batch += 1
+
+    def seek(self, batches):
+        self.batch = batches
+
+    def start_over(self):
+        self.tests += 1
+
+    def forget(self):
+        self.forgotten += 1
