@@ -6,6 +6,7 @@ Every import counts: at the top of a module, inside a function, for typing only,
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -151,6 +152,18 @@ def test_docs_list_the_layers() -> None:
 
     page = (PACKAGE.parent / "docs" / "layers.md").read_text(encoding="utf-8")
     assert page == support_page(), "run make layers"
+
+
+def test_contributing_shows_code_that_is_there() -> None:
+    """Each excerpt names its file in its first line; the lines below stand there, in that order."""
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    excerpts = re.findall(r"^ +```(?:python)?\n *# (\S+)\n(.*?)^ +```$", page, re.DOTALL | re.MULTILINE)
+    assert len(excerpts) == page.count("# caffe_compat/") + page.count("# tests/") > 4
+    for name, code in excerpts:
+        rest = (PACKAGE.parent / name).read_text(encoding="utf-8")
+        for line in code.splitlines():
+            _, found, rest = rest.partition(line.strip())
+            assert found, f"{name} has no '{line.strip()}', or not in this order"
 
 
 ASKS_BY_TYPE = {

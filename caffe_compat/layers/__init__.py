@@ -1,9 +1,11 @@
 """What each Caffe layer means.
 
 One family a file, in one order: what a layer reads, what shapes it makes, what it computes, how it is exported.
+Every file of this folder is imported, which registers its layers.
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 from caffe_compat.layers.base import Layer, LossLayer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
@@ -27,31 +29,5 @@ __all__ = [
     "registered",
 ]
 
-FAMILIES = (
-    "activation",
-    "arithmetic",
-    "convolution",
-    "data",
-    "detection",
-    "hypercolumn",
-    "inputs",
-    "linear",
-    "losses",
-    "metrics",
-    "normalization",
-    "normalize",
-    "pooling",
-    "python",
-    "recurrent",
-    "reductions",
-    "scaling",
-    "selection",
-    "shaping",
-    "softmax",
-    "tiling",
-    "transfer",
-    "upsampling",
-)
-
-for _family in FAMILIES:
-    import_module(f"caffe_compat.layers.{_family}")
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caffe_compat.errors import NetError
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.losses import legacy_rank
@@ -19,20 +20,25 @@ __all__ = ["Normalize"]
 
 
 class _Normalized(torch.autograd.Function):
-    """x / norm * scale, where ``axes`` share a norm; the gradient is Caffe's."""
+    """x / norm * scale, where ``axes`` share a norm; the gradient is Caffe's, or that of x the error ``refusal``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, scale: Tensor, axes: tuple[int, ...], eps: float, refusal: NetError | None
+    ) -> Tensor:
         norm = _norm(x, axes, eps)
         ctx.save_for_backward(x, scale, norm)
-        ctx.axes = axes
+        ctx.axes, ctx.refusal = axes, refusal
         return x / norm * _broadcast(scale, x)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, scale, norm = ctx.saved_tensors
-        return _slope(dy, x, scale, norm, ctx.axes), _gathered(dy * x / norm, scale), None, None
+        if ctx.needs_input_grad[0] and ctx.refusal is not None:
+            raise ctx.refusal
+        slope = _slope(dy, x, scale, norm, ctx.axes) if ctx.needs_input_grad[0] else None
+        return slope, _gathered(dy * x / norm, scale), None, None, None
 
 
 def _norm(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
@@ -61,10 +67,11 @@ class Normalize(Layer):
     The sum is over an image, or with ``across_spatial: false`` over the channels of every pixel.  Blob 0 is the scale:
     one number without axes, or with ``channel_shared: false`` one per channel [C]; 1 at first without a filler.  Where
     the channels have different scales the gradient of the bottom is Caffe's, which is not the derivative: the scale is
-    left out of the projection.  Computed in place, which Caffe's backward pass cannot undo, it is refused.
+    left out of the projection.  In place that gradient, where Caffe subtracts a buffer from itself, is refused.
     """
 
     caffe_type = "Normalize"
+    in_place = True
     has_blobs = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -85,20 +92,27 @@ class Normalize(Layer):
         return count(tops[0])
 
     def backward_reads(self) -> Reads:
-        """Bottom and top; the norms are kept."""
-        return Reads(bottoms=(0,), tops=(0,))
+        """Bottom and top; the norms are kept.  In place there is no gradient that would read the bottom."""
+        return Reads(bottoms=() if self.params.in_place else (0,), tops=(0,))
 
     def backward_form(self, memory: Reread) -> Tensor:
         """Caffe's formula with the norms of the forward pass; the gradient of the scale comes from the top."""
         (then,), (bottom,), (top,) = memory.then, memory.bottoms, memory.tops
         axes, scale = self._axes(then.dim()), self.blob(0)
-        norm = _norm(then.detach(), axes, self.eps)
+        norm, wanted, refusal = _norm(then.detach(), axes, self.eps), bottom.requires_grad, self._refusal()
 
-        def rule(dy: Tensor) -> Sequence[Tensor]:
+        def rule(dy: Tensor) -> Sequence[Tensor | None]:
+            if wanted and refusal is not None:
+                raise refusal
             values = scale.detach()
-            return _slope(dy, bottom.detach(), values, norm, axes), _gathered(dy * top, values) / values
+            slope = _slope(dy, bottom.detach(), values, norm, axes) if wanted else None
+            return slope, _gathered(dy * top, values) / values
 
         return with_gradients(top, [bottom, scale], rule)
+
+    def _refusal(self) -> NetError | None:
+        """The error that the gradient of the bottom is in place."""
+        return self.error("no gradient in place, expected a top of another name") if self.params.in_place else None
 
     def _axes(self, rank: int) -> tuple[int, ...]:
         """The axes of one norm."""
@@ -115,7 +129,8 @@ class Normalize(Layer):
 
     def forward(self, bottom: Tensor) -> Tensor:
         """Normalize and scale."""
-        top: Tensor = _Normalized.apply(bottom, self.blob(0), self._axes(bottom.dim()), self.eps)  # type: ignore[no-untyped-call]
+        axes = self._axes(bottom.dim())
+        top: Tensor = _Normalized.apply(bottom, self.blob(0), axes, self.eps, self._refusal())  # type: ignore[no-untyped-call]
         return top
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:

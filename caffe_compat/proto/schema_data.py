@@ -3,7 +3,8 @@
 Each text lists messages.  A line without indentation names a message; ``enum Name: A=0 B=1`` declares an enum of it;
 the other lines hold its fields, separated by commas: ``number name type``, then ``*`` repeated, ``**`` repeated and
 packed, ``!`` required, nothing for optional, then ``=default``.  Types are those of protobuf or names of messages and
-enums.  Numbers and defaults are those of BVLC Caffe 1.0; the numbers above 8000000 are the forks' and our own.
+enums.  Numbers and defaults are those of BVLC Caffe 1.0; the numbers from 200 on are those of SSD's fork, those above
+8000000 the other forks' and our own.
 """
 
 __all__ = ["CORE", "FORKS", "LAYERS", "LEGACY"]
