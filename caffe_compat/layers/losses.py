@@ -18,7 +18,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, LossLayer, Shape, as_rows, count
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.layers.sharing import Reads, Reread
+from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 from caffe_compat.proto import read_blob_proto
 
 __all__ = [
@@ -208,17 +208,39 @@ class InfogainLoss(LossLayer):
         )
         return [(), tuple(bottoms[0])][: max(1, len(self.params.tops))]
 
-    def forward(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Sum over the positions that are not ignored, divided by the normalizer; the softmax."""
+    def backward_reads(self) -> Reads:
+        """Labels and H; the softmax where it is a top."""
+        return Reads(super().backward_reads().bottoms, tops=(1,) if len(self.params.tops) == 2 else ())
+
+    def backward_form(self, memory: Reread) -> Tensor | tuple[Tensor, ...]:
+        """p times the sum of its row of H, less that row, with the softmax that the second top holds now."""
+        if len(memory.tops) < 2:
+            return super().backward_form(memory)
+        (scores, *others), (loss, softmax) = memory.bottoms, memory.tops
+        axis = self.infogain.axis("axis", scores.dim())
+        rows, divisor = self._rows(scores, *others)
+        last = softmax.movedim(axis, -1)
+        p = last.reshape(rows.shape)
+        slope = ((p * rows.sum(1, keepdim=True) - rows) / divisor).reshape(last.shape).movedim(-1, axis)
+        return with_gradient(loss, scores, lambda seed: seed * slope), softmax
+
+    def _rows(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
+        """The row of H for each position, 0 where it is ignored, and the normalizer."""
         axis = self.infogain.axis("axis", scores.dim())
         classes = scores.shape[axis]
         label, valid = read_labels(self, label.flatten(), classes, self.normalizer.ignore)
         matrix = (self.matrix if matrix is None else matrix).detach().to(scores).reshape(classes, classes)
-        rows = matrix[label] if valid is None else matrix[label] * valid[:, None]
-        logs = torch.log_softmax(scores, axis)
-        terms = _Floor.apply(logs, math.log(LOG_THRESHOLD)).movedim(axis, -1).reshape(len(rows), classes) * rows
         outer, inner = count(scores.shape, 0, axis), count(scores.shape, axis + 1)
-        loss = -terms.sum() / self.normalizer.divisor(valid, outer, inner)
+        rows = matrix[label] if valid is None else matrix[label] * valid[:, None]
+        return rows, self.normalizer.divisor(valid, outer, inner)
+
+    def forward(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Sum over the positions that are not ignored, divided by the normalizer; the softmax."""
+        axis = self.infogain.axis("axis", scores.dim())
+        rows, divisor = self._rows(scores, label, matrix)
+        logs = torch.log_softmax(scores, axis)
+        terms = _Floor.apply(logs, math.log(LOG_THRESHOLD)).movedim(axis, -1).reshape(rows.shape) * rows
+        loss = -terms.sum() / divisor
         return (loss, logs.detach().exp()) if len(self.params.tops) == 2 else (loss,)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
+from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 from caffe_compat.layers.windows import FLT_MAX, PoolWindow, Size, average_pool, max_pool, stochastic_pool
 from caffe_compat.random import Draw
 
@@ -250,6 +251,22 @@ class Pooling(_PoolLayer):
         kernel = (size, size) if section.has("kernel_size") else (section.kernel_h, section.kernel_w)
         self.window = PoolWindow(kernel, stride, pad, self.ceil)
         self.check_window(self.window)
+
+    def backward_reads(self) -> Reads:
+        """The mask, where it is a top."""
+        return Reads(tops=(1,)) if len(self.params.tops) > 1 else Reads()
+
+    def backward_form(self, memory: Reread) -> tuple[Tensor, ...]:
+        """What the mask says now; what it says outside the image, where Caffe writes beyond the diff, is left out."""
+        (bottom,), (top, mask) = memory.bottoms, memory.tops
+        places = mask.flatten(2).long()
+        inside = (places >= 0) & (places < count(bottom.shape, 2))
+
+        def rule(seed: Tensor) -> Tensor:
+            diff = seed.new_zeros(*bottom.shape[:2], count(bottom.shape, 2))
+            return diff.scatter_add(2, places * inside, seed.flatten(2) * inside).reshape(bottom.shape)
+
+        return with_gradient(top, bottom, rule), mask
 
     def _pair(self, section: Section, name: str) -> Size:
         sides = [section.optional(f"{name}_h"), section.optional(f"{name}_w")]

@@ -14,7 +14,7 @@ from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import marks
-from caffe_compat.layers.sharing import Share
+from caffe_compat.layers.sharing import Reads, Reread, Share, kept
 
 __all__ = ["LSTM", "RNN", "LSTMUnit"]
 
@@ -154,10 +154,25 @@ class _Recurrent(Layer):
         self._more_blobs(weights, bias)
         self.state: Tensor | None
         self.register_buffer("state", None, persistent=False)
+        self._before: Tensor | None = None  # the state that the last forward pass began with
 
     def shared_memory(self) -> tuple[Share, ...]:
         """The first top is a blob of the unrolled net inside the layer, data and diff."""
         return (Share(0, None, "setup"),)
+
+    def backward_reads(self) -> Reads:
+        """What the input weights are multiplied with, for their gradient."""
+        return Reads((0, 2) if self.static else (0,))
+
+    def backward_form(self, memory: Reread) -> tuple[Tensor, ...]:
+        """The steps of the forward pass again; only the input weights' gradients see what the bottoms hold now."""
+        then, now = memory.then, memory.bottoms
+        inputs = kept(self._inputs(then[0], then[2:]), self._inputs(now[0], now[2:]))
+        after, self.state = self.state, self._before
+        try:
+            return self._run(inputs, then[0], then[1], then[2:])
+        finally:
+            self.state = after
 
     def _more_blobs(self, weights: Any, bias: Any) -> None:
         """Blobs after the recurrent weights."""
@@ -215,9 +230,15 @@ class _Recurrent(Layer):
 
     def forward(self, x: Tensor, cont: Tensor, *more: Tensor) -> tuple[Tensor, ...]:
         """All steps; the products with the input weights are one."""
+        self._before = self.state
+        return self._run(self._inputs(x, more), x, cont, more)
+
+    def _inputs(self, x: Tensor, more: Sequence[Tensor]) -> Tensor:
+        """What x and the static input add to the gates of every step."""
         inputs = F.linear(x.flatten(2), self.blob(0), self.blob(1))
-        if self.static:
-            inputs = inputs + F.linear(more[0].flatten(1), self.blob(2))
+        return inputs + F.linear(more[0].flatten(1), self.blob(2)) if self.static else inputs
+
+    def _run(self, inputs: Tensor, x: Tensor, cont: Tensor, more: Sequence[Tensor]) -> tuple[Tensor, ...]:
         if self.expose_hidden:
             state = [value.detach()[0] for value in more[-self.states :]]
         else:

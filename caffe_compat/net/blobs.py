@@ -27,13 +27,15 @@ class Buffer:
 
     Args:
         size: number of values.
-        initial: what they are at first.
+
+    Attributes:
+        initial: what the values are at first; of a diff a loss weight.
     """
 
     __slots__ = ("capacity", "device", "initial", "values", "view")
 
-    def __init__(self, size: int, device: torch.device = CPU, initial: float = 0.0) -> None:
-        self.capacity, self.device, self.initial = size, device, initial
+    def __init__(self, size: int, device: torch.device = CPU) -> None:
+        self.capacity, self.device, self.initial = size, device, 0.0
         self.values: Tensor | None = None
         self.view: np.ndarray | None = None
 
@@ -68,6 +70,9 @@ class Buffer:
     def set(self, value: Tensor) -> None:
         """Take a result."""
         size = value.numel()
+        if self.initial and size < self.capacity:  # what is behind a smaller batch keeps its loss weight
+            self.tensor((size,)).copy_(value.reshape(-1))
+            return
         self.capacity = max(self.capacity, size)
         if self.view is None or self.values is None or self.view.size < size:
             self.values, self.view = value, None
@@ -105,10 +110,10 @@ class Blob:
         memory, diff_memory: the buffers, which other blobs may show too.
     """
 
-    def __init__(self, shape: Shape, loss_weight: float = 0.0, device: torch.device | None = None) -> None:
+    def __init__(self, shape: Shape, device: torch.device | None = None) -> None:
         self._shape = shape
         self.memory = Buffer(count(shape), device or CPU)
-        self.diff_memory = Buffer(count(shape), device or CPU, loss_weight)
+        self.diff_memory = Buffer(count(shape), device or CPU)
 
     # -- what scripts see -------------------------------------------------------------------------------------
 

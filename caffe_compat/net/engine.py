@@ -48,7 +48,7 @@ class BlobNet:
         self.device = device
         self._source = net.description.source
         self.names = plan.names
-        self.blobs = [Blob(shape, plan.losses.get(i, 0.0), device) for i, shape in enumerate(plan.shapes)]
+        self.blobs = [Blob(shape, device=device) for shape in plan.shapes]
         self.ids = {name: i for i, name in enumerate(plan.names)}
         self.observers: list[Observer] = []
         self._checked: list[tuple[Shape, ...] | None] = [None] * len(plan.nodes)
@@ -57,6 +57,8 @@ class BlobNet:
         self._inner: dict[int, Buffer] = {}  # diffs of tops that are blobs inside a layer
         for node in plan.nodes:
             self._share(node)
+            for blob, weight in node.losses:  # in the diff, which may be that of a bottom by now
+                self.blobs[blob].diff_memory.initial = weight
 
     def blob(self, name: str) -> Blob:
         """The blob of that name."""
@@ -157,10 +159,10 @@ class BlobNet:
         self._graphs[number] = (bottoms, tops) if node.needs_backward else None
         self._store(node, bottoms, tops)
         loss: Tensor | None = None
-        for blob_id, top in zip(node.top_ids, tops, strict=True):
-            if blob_id in self.net.plan.losses:
-                term = (top.detach() * self.blobs[blob_id].gradient).sum()
-                loss = term if loss is None else loss + term
+        for blob_id, _ in node.losses:
+            blob = self.blobs[blob_id]
+            term = (blob.tensor * blob.gradient).sum()
+            loss = term if loss is None else loss + term
         return loss
 
     def _bottom(self, node: Node, index: int) -> Tensor:

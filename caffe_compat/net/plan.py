@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import nn
 
@@ -83,6 +84,13 @@ class Node:
         """The layer's type."""
         return self.description.type
 
+    @cached_property
+    def losses(self) -> tuple[tuple[int, float], ...]:
+        """Tops that are losses of this layer, with their weights."""
+        if not self.layer.keeps_loss_weight:
+            return ()
+        return tuple((blob, weight) for blob, weight in zip(self.top_ids, self.loss_weights, strict=True) if weight)
+
 
 @dataclass(frozen=True)
 class Learnable:
@@ -136,12 +144,7 @@ def make_plan(plan: Plan) -> Plan:
     memory = _Memory(plan)
     nodes = tuple(memory.visit(number, node) for number, node in enumerate(plan.nodes))
     nodes = tuple(memory.look_back(number, node) for number, node in enumerate(nodes))
-    losses = {
-        blob: weight
-        for node in nodes
-        for blob, weight in zip(node.top_ids, node.loss_weights, strict=True)
-        if weight and node.layer.keeps_loss_weight
-    }
+    losses = {blob: weight for node in nodes for blob, weight in node.losses}
     outdated = frozenset(blob for blob in range(len(plan.names)) if memory.is_outdated(blob))
     plain = not outdated and not any(node.outdated or node.rereads or node.cut for node in nodes)
     return replace(plan, nodes=nodes, buffers=tuple(memory.buffer), outdated=outdated, losses=losses, plain=plain)
