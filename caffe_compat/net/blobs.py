@@ -70,17 +70,17 @@ class Buffer:
     def set(self, value: Tensor) -> None:
         """Take a result."""
         size = value.numel()
-        if self.initial and size < self.capacity:  # what is behind a smaller batch keeps its loss weight
-            self.tensor((size,)).copy_(value.reshape(-1))
-            return
+        keep = bool(self.initial) and size < self.capacity  # what is behind a smaller batch keeps its loss weight
+        if keep and self.view is None:  # the values may be a result that others hold
+            self.values = self.tensor((self.capacity,)).clone(memory_format=torch.contiguous_format)
         self.capacity = max(self.capacity, size)
-        if self.view is None or self.values is None or self.view.size < size:
+        if self.values is None or (not keep and (self.view is None or self.view.size < size)):
             self.values, self.view = value, None
             return
         own = self.values.view(-1)[:size]
         if own.data_ptr() != value.data_ptr():
             own.copy_(value.reshape(-1))
-        if value.device.type != "cpu":
+        if value.device.type != "cpu" and self.view is not None:
             self.view[:size] = value.reshape(-1).cpu().numpy()
 
     def to(self, device: torch.device) -> None:
