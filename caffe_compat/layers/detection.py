@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count
-from caffe_compat.layers.losses import can_look, legacy_rank, read_indices
+from caffe_compat.layers.labels import can_look, legacy_rank, read_indices
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import boxes

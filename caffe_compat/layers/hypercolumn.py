@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count
-from caffe_compat.layers.losses import FLT_MIN, can_look, read_indices
+from caffe_compat.layers.labels import can_look, read_indices
+from caffe_compat.layers.losses import FLT_MIN
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import boxes

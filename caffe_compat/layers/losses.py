@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, LossLayer, Shape, as_rows, count
+from caffe_compat.layers.base import LossLayer, Shape, as_rows, count
+from caffe_compat.layers.labels import Normalizer, check_labels, legacy_rank, on_axis, read_labels
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
@@ -47,83 +48,6 @@ class _Floor(torch.autograd.Function):
         return grad, None
 
 
-def can_look(value: Tensor) -> bool:
-    """Whether values can be looked at now: not on the meta device, while compiling or while a CUDA graph is taken."""
-    if value.device.type == "meta" or torch.compiler.is_compiling() or not value.numel():
-        return False
-    return not (value.is_cuda and torch.cuda.is_current_stream_capturing())
-
-
-def read_indices(layer: Layer, blob: Tensor, end: int, what: str) -> Tensor:
-    """``blob`` cut to whole numbers.
-
-    Raises:
-        LayerError: one of them is outside ``[0, end)``.
-    """
-    indices = blob.detach().long()
-    if can_look(indices):
-        low, high = (int(bound) for bound in torch.stack(torch.aminmax(indices)).tolist())
-        if low < 0 or high >= end:
-            raise layer.error(f"{what} is {low if low < 0 else high}, expected 0 to {end - 1}")
-    return indices
-
-
-def read_labels(layer: Layer, label: Tensor, classes: int, ignore: int | None) -> tuple[Tensor, Tensor | None]:
-    """Labels as class numbers, and where they are not ``ignore`` (``None``: nowhere); ignored ones become 0.
-
-    Raises:
-        LayerError: a label has no class.
-    """
-    what = f"a label in bottom '{layer.params.bottoms[1]}'"
-    if ignore is None:
-        return read_indices(layer, label, classes, what), None
-    whole = label.detach().long()
-    valid = whole != ignore
-    return read_indices(layer, whole * valid, classes, what), valid
-
-
-class Normalizer:
-    """What a loss is divided by: ``loss_param { ignore_label, normalize, normalization }``.
-
-    Args:
-        default: the mode where neither ``normalization`` nor ``normalize`` is set.
-    """
-
-    def __init__(self, params: Params, default: str = "VALID") -> None:
-        section = params.section("loss_param")
-        self.ignore: int | None = section.optional("ignore_label")
-        normalize = section.optional("normalize")
-        self.mode = default if normalize is None else "VALID" if normalize else "BATCH_SIZE"
-        if section.has("normalization"):
-            self.mode = section.enum("normalization")
-
-    def divisor(self, valid: Tensor | None, outer: int, inner: int) -> Tensor | int:
-        """At least 1; ``valid`` is ``None`` where no position is ignored."""
-        if self.mode == "VALID" and valid is not None:
-            return valid.sum().clamp(min=1)
-        return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[self.mode])
-
-
-def legacy_rank(layer: Layer, bottoms: Sequence[Shape]) -> None:
-    """Raise a ShapeError for more than 4 axes: the layer still speaks of num, channels, height and width."""
-    for name, shape in zip(layer.params.bottoms, bottoms, strict=False):
-        layer.require(len(shape) <= 4, f"bottom '{name}' has the shape {list(shape)}, expected at most 4 axes")
-
-
-def _check_labels(layer: Layer, shape: Shape, label: Shape, axis: int) -> None:
-    positions = count(shape, 0, axis) * count(shape, axis + 1)
-    layer.require(
-        positions == count(label),
-        f"expected one label per position, {positions} for {list(shape)} with classes on axis {axis}; bottom "
-        f"'{layer.params.bottoms[1]}' has the shape {list(label)}",
-    )
-
-
-def _on_axis(label: Tensor, shape: Sequence[int], axis: int) -> Tensor:
-    """Labels in the shape of the scores, with one entry on the axis of the classes."""
-    return label.reshape(*shape[:axis], 1, *shape[axis + 1 :])
-
-
 @register
 class SoftmaxWithLoss(LossLayer):
     """Cross entropy of the softmax along ``axis`` with integer labels.
@@ -146,15 +70,13 @@ class SoftmaxWithLoss(LossLayer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar; as many labels as positions."""
         tops = super().top_shapes(bottoms)
-        _check_labels(self, bottoms[0], bottoms[1], self.softmax.axis("axis", len(bottoms[0])))
+        check_labels(self, bottoms[0], bottoms[1], self.softmax.axis("axis", len(bottoms[0])))
         return tops
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """Sum over the positions that are not ignored, divided by the normalizer."""
         axis = self.softmax.axis("axis", scores.dim())
-        label, valid = read_labels(
-            self, _on_axis(label, scores.shape, axis), scores.shape[axis], self.normalizer.ignore
-        )
+        label, valid = read_labels(self, on_axis(label, scores.shape, axis), scores.shape[axis], self.normalizer.ignore)
         logs = _Floor.apply(torch.log_softmax(scores, axis).gather(axis, label), math.log(FLT_MIN))
         if valid is not None:
             logs = logs.masked_fill(~valid, 0)
@@ -200,7 +122,7 @@ class InfogainLoss(LossLayer):
         """A scalar, and the shape of the scores for the second top; H has the square of the classes as count."""
         super().top_shapes(bottoms)
         axis = self.infogain.axis("axis", len(bottoms[0]))
-        _check_labels(self, bottoms[0], bottoms[1], axis)
+        check_labels(self, bottoms[0], bottoms[1], axis)
         matrix = tuple(bottoms[2]) if len(bottoms) > 2 else tuple(self.matrix.shape)
         self.require(
             count(matrix) == bottoms[0][axis] ** 2,

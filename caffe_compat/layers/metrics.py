@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, count
-from caffe_compat.layers.losses import read_labels
+from caffe_compat.layers.labels import read_labels
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from caffe_compat.errors import NetError
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
-from caffe_compat.layers.losses import legacy_rank
+from caffe_compat.layers.labels import legacy_rank
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradients
