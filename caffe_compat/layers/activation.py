@@ -73,6 +73,7 @@ class ReLU(NeuronLayer):
     def forward(self, bottom: Tensor) -> Tensor:
         """Element by element."""
         overwrite = self.may_overwrite and not (bottom.is_leaf and bottom.requires_grad)
+        overwrite = overwrite and not torch.compiler.is_compiling()  # a compiler finds out itself
         if bottom.requires_grad and torch.is_grad_enabled() and not self.negative_slope:
             top: Tensor = _Rectify.apply(bottom, overwrite)  # type: ignore[no-untyped-call]
             return top

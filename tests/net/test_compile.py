@@ -31,8 +31,9 @@ layer { name: "prob" type: "Softmax" bottom: "ip" top: "prob" }
 """
 
 
+@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
 @pytest.mark.parametrize("name", ["caffenet", "squeezenet", "inception"])
-def test_one_graph(name: str, tmp_path: Path) -> None:
+def test_one_graph(name: str, grad: bool, tmp_path: Path) -> None:
     if name == "inception":  # the parts of GoogLeNet
         path = tmp_path / "net.prototxt"
         path.write_text(INCEPTION)
@@ -45,7 +46,11 @@ def test_one_graph(name: str, tmp_path: Path) -> None:
     compiled = torch.compile(net, backend=counter, fullgraph=True)
     torch.manual_seed(0)
     for _ in range(3):
-        images = torch.randn(net.blob_shapes[image][0], *net.blob_shapes[image][1:])
-        with torch.no_grad():
+        images = torch.randn(2, *net.blob_shapes[image][1:])
+        with torch.set_grad_enabled(grad):
             torch.testing.assert_close(compiled(**{image: images}), net(**{image: images}))
     assert counter.frame_count == 1
+    if grad:
+        (result,) = compiled(**{image: images}).values()
+        result.square().sum().backward()
+        assert all(learnable.parameter.grad is not None for learnable in net.learnables)
