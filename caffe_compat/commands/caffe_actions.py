@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from caffe_compat import log
+from caffe_compat.alias import install
 from caffe_compat.commands.flags import names_flag, stages_flag
 from caffe_compat.commands.training import TrainOptions
 from caffe_compat.commands.training import train as run_training
@@ -21,7 +22,6 @@ from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.net.plan import with_all_parameters
 from caffe_compat.proto.schema import PHASES
-from caffe_compat.pycaffe import install
 from caffe_compat.solver.scores import output_lines, outputs, score
 
 __all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]

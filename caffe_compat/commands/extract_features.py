@@ -8,6 +8,7 @@ MODEL is run in the TEST phase and brings its own data layer.
 from __future__ import annotations
 
 from caffe_compat import log
+from caffe_compat.alias import install
 from caffe_compat.commands.flags import FlagParser
 
 
@@ -30,7 +31,6 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse(argv)
     from caffe_compat.commands.features import extract_features
     from caffe_compat.devices import choose
-    from caffe_compat.pycaffe import install
 
     log.to_stderr()
     install()  # Python layers say "import caffe"

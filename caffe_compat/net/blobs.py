@@ -160,11 +160,6 @@ class Blob:
         """Whether a numpy view of the values was handed out."""
         return self.memory.view is not None
 
-    def to(self, device: torch.device) -> None:
-        """Keep the values on another device from now on."""
-        self.memory.to(device)
-        self.diff_memory.to(device)
-
     def set_data(self, value: Tensor) -> None:
         """Take the result of a forward pass."""
         self.reshape(*value.shape)
