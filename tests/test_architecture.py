@@ -31,6 +31,8 @@ ROOMS = (
     ("net",),
     ("compare",),
     ("solver", "onnx"),
+    ("evaluation",),
+    ("detection",),
     ("pycaffe",),
     ("transfer",),
     ("cli",),

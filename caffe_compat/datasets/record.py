@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,10 @@ class FrameRecord:
         boxes: float32 [K, 4], x1 y1 x2 y2 in pixels from 0, last pixel included.
         classes: name of the class of each box.
         instances: uint16 [H, W], number of the object at each pixel, 0 = none.
+        difficult: bool [K], objects that evaluation neither wants nor punishes; None: none is.
+        crowd: bool [K], boxes around many objects at once (COCO's iscrowd): never taught, and what lies in them is
+            neither right nor wrong; None: none is.
+        masks: reads bool [K, H, W], the pixels of each box's object.
     """
 
     name: str
@@ -43,6 +47,9 @@ class FrameRecord:
     boxes: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     instances: np.ndarray | None = None
+    difficult: np.ndarray | None = None
+    crowd: np.ndarray | None = None
+    masks: Callable[[], np.ndarray] | None = None
 
 
 def depth_frames(records: Iterable[FrameRecord], output: str | os.PathLike[str], options: Options) -> list[Frame]:

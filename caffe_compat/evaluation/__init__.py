@@ -1,0 +1,1 @@
+"""How good detections are: reset, process, evaluate."""
