@@ -12,6 +12,7 @@ from caffe_compat.commands import make_transfer, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
+from caffe_compat.config import Config, write_config
 from caffe_compat.datasets import boxes, downloads, mat, selection
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
@@ -222,6 +223,7 @@ WRITERS = {
         ),
         ("datasets/selection.py",),
     ),
+    "options": Writer(lambda path, _: write_config(path, Config()), ("config.py",)),
     "stamp": Writer(lambda path, _: write_stamp(path, {"a": list(range(100))}), ("stamps.py",)),
     "copy": Writer(
         lambda path, source: copy_file(source, path),

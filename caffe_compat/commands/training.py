@@ -88,7 +88,7 @@ def _build(options: TrainOptions) -> Solver:
     if options.rand:
         param.random_seed = -1
     elif param.random_seed < 0 and options.default_seed:
-        param.random_seed = config["RNG_SEED"]
+        param.random_seed = config.rng_seed
     if options.level is not None:
         param.train_state.level = options.level
     param.train_state.stage.extend(options.stages)
