@@ -369,9 +369,29 @@ def mat73_seeds() -> list[bytes]:
 
 
 def use_mat() -> Callable[[str], None]:
-    from caffe_compat.datasets import NYUD2Tree, read_ground_truth, read_mat, read_proposals
+    from caffe_compat.datasets import NYUD2Tree, read_any, read_ground_truth, read_mat, read_proposals
 
-    return lambda path: each(path, read_mat, read_ground_truth, read_proposals, NYUD2Tree.read_splits)
+    some = lambda path: read_any(path, ["a"])  # noqa: E731
+    return lambda path: each(path, read_mat, read_ground_truth, read_proposals, some, NYUD2Tree.read_splits)
+
+
+def proposal_seeds() -> list[bytes]:
+    import numpy as np
+
+    arrays = {"boxes": np.ones((3, 4), "f4"), "counts": np.array([2, 1]), "images": np.array(["a", "b"])}
+    seeds = []
+    for more in ({}, {"scores": np.ones(3, "f4"), "settings": np.array('{"a": [1, 2]}')}):
+        for write in (np.savez, np.savez_compressed):
+            stream = io.BytesIO()
+            write(stream, **arrays, **more)
+            seeds.append(stream.getvalue())
+    return seeds
+
+
+def use_proposals() -> Callable[[str], None]:
+    from caffe_compat.datasets import read_any
+
+    return lambda path: each(path, lambda name: read_any(name, ["a", "b"]))
 
 
 def json_seeds() -> list[bytes]:
@@ -449,6 +469,7 @@ KINDS = {
     "datum": Kind(".datum", datum_seeds, use_datum),
     "mat": Kind(".mat", mat_seeds, use_mat),
     "mat73": Kind(".mat", mat73_seeds, use_mat),
+    "proposals": Kind(".npz", proposal_seeds, use_proposals),
     "json": Kind(".json", json_seeds, use_json, text=True),
     "yaml": Kind(".yml", yaml_seeds, use_yaml, text=True),
     "depth": Kind(".img", depth_seeds, use_depth),

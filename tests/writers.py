@@ -13,7 +13,7 @@ from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
-from caffe_compat.datasets import boxes, downloads, mat, selection
+from caffe_compat.datasets import boxes, downloads, mat, proposal_file, selection
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
@@ -204,6 +204,12 @@ WRITERS = {
     "figure": Writer(lambda path, figure: show.save_figure(path, figure), ("depth/show.py",), "f.png", prepare=_figure),
     "mat": Writer(lambda path, _: mat.write_mat(path, {"a": PICTURE}), ("datasets/mat.py",)),
     "boxes": Writer(lambda path, _: boxes.write_ground_truth(path, TRUTH), ("datasets/boxes.py",)),
+    "proposals": Writer(
+        lambda path, _: proposal_file.write_proposal_file(
+            path, proposal_file.ProposalFile(["a"], [ARRAYS[0][:, :4] ** 2 * [0, 0, 1, 1]])
+        ),
+        ("datasets/proposal_file.py",),
+    ),
     "segmentation": Writer(
         lambda path, _: NYUD2Tree(path.parent).write_segmentation(5001, PICTURE[..., 0] % 3, PICTURE[..., 1] % 3),
         ("datasets/tree.py",),

@@ -5,7 +5,6 @@ from caffe_compat.datasets.boxes import (
     boxes_from_labels,
     boxes_from_segmentation,
     read_ground_truth,
-    read_proposals,
     write_ground_truth,
 )
 from caffe_compat.datasets.index import index_records
@@ -13,6 +12,7 @@ from caffe_compat.datasets.labelled import LabelledSource, labelled_records
 from caffe_compat.datasets.mat import read_mat
 from caffe_compat.datasets.nyud2 import CLASSES, LabelledFrame, LabelledNYUD2
 from caffe_compat.datasets.pairs import hold_out
+from caffe_compat.datasets.proposals import read_any, read_proposals
 from caffe_compat.datasets.record import FrameRecord, depth_frames
 from caffe_compat.datasets.selection import read_selection, select, write_selection
 from caffe_compat.datasets.sunrgbd import SunFrame, exclude_nyud2, find_frames, read_split
@@ -38,6 +38,7 @@ __all__ = [
     "hold_out",
     "index_records",
     "labelled_records",
+    "read_any",
     "read_ground_truth",
     "read_mat",
     "read_proposals",

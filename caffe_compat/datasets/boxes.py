@@ -1,4 +1,4 @@
-"""Boxes of objects and proposals: from label maps, and in .mat files as NYUD2's are published.
+"""Boxes of objects: from label maps, and in .mat files as NYUD2's are published.
 
 Files count pixels from 1; everything returned here counts from 0.  A box holds its last row and column, so a single
 pixel has x1 = x2.  Coordinates are float32 (the published code's uint16 wraps when 1 is taken from a 0).
@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from caffe_compat.datasets.mat import read_mat, write_mat
-from caffe_compat.errors import DataError, nearest
+from caffe_compat.errors import DataError
 
 __all__ = [
     "GroundTruth",
@@ -23,7 +23,6 @@ __all__ = [
     "boxes_from_segmentation",
     "number_instances",
     "read_ground_truth",
-    "read_proposals",
     "write_ground_truth",
 ]
 
@@ -204,56 +203,6 @@ def boxes_from_segmentation(
     )
 
 
-def read_proposals(path: str | os.PathLike[str], image_names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-    """Read ``nyud2_mcg_boxes.mat``: cells ``imnames`` and ``bboxes`` (N x 4 each, y1 x1 y2 x2 from 1, best first).
-
-    Args:
-        path: the file.
-        image_names: the images wanted, such as ``img_5001``; None: all.
-
-    Returns:
-        By image name, in the order asked for (or of the file): float32 [N, 4], x1 y1 x2 y2 from 0, best first.
-
-    Raises:
-        MissingFileError: no such file.
-        DataError: not such a file; a name that is there twice or not at all; boxes that are not N x 4 finite numbers
-            from 1, or are turned inside out.  Names the file and the image.
-    """
-    found = read_mat(path, ["bboxes", "imnames"])
-    for name, value in found.items():
-        if not isinstance(value, np.ndarray) or value.dtype != object:
-            raise DataError(f"{os.fspath(path)}: {name} is no cell array, expected one cell an image")
-    boxes, names = found["bboxes"].ravel(), [str(name) for name in found["imnames"].ravel()]
-    if len(boxes) != len(names):
-        raise DataError(f"{os.fspath(path)}: {len(boxes)} bboxes for {len(names)} imnames")
-    places = {name: index for index, name in enumerate(names)}
-    if len(places) < len(names):
-        twice = sorted({name for index, name in enumerate(names) if places[name] != index})
-        raise DataError(f"{os.fspath(path)}: {_some(twice)}: more than one entry in imnames, expected one")
-    absent = [name for name in image_names or () if name not in places]
-    if absent:
-        hint = nearest(absent[0], places)
-        raise DataError(f"{os.fspath(path)}: {_some(absent)}: not among its {len(names)} imnames{hint}")
-    wanted = names if image_names is None else image_names
-    return {name: _proposals(boxes[places[name]], f"{os.fspath(path)}: boxes of {name}") for name in wanted}
-
-
-def _proposals(value: Any, where: str) -> np.ndarray:
-    if isinstance(value, np.ndarray) and value.size == 0:
-        return np.zeros((0, 4), np.float32)
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "uif" or value.ndim != 2 or value.shape[1] != 4:
-        shape = getattr(value, "shape", type(value).__name__)
-        raise DataError(f"{where}: {shape}, expected N x 4 numbers (y1 x1 y2 x2)")
-    boxes = value[:, [1, 0, 3, 2]].astype(np.float32) - 1
-    bad = ~(np.isfinite(boxes).all(1) & (boxes >= 0).all(1) & (boxes[:, 2:] >= boxes[:, :2]).all(1))
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        raise DataError(
-            f"{where}: {int(bad.sum())} are not y1 <= y2, x1 <= x2 from 1; number {row + 1} is {value[row].tolist()}"
-        )
-    return boxes
-
-
 def _field(record: Any, name: str, where: str) -> Any:
     if not isinstance(record, dict) or name not in record:
         has = ", ".join(record) if isinstance(record, dict) else type(record).__name__
@@ -297,7 +246,3 @@ def _check_maps(labels: np.ndarray, instances: np.ndarray) -> None:
             raise DataError(f"{what} are {values.dtype} of shape {values.shape}, expected integers from 0, H x W")
     if labels.shape != instances.shape:
         raise DataError(f"labels have the shape {labels.shape}, instances {instances.shape}")
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

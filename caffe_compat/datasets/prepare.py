@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from caffe_compat.datasets.boxes import boxes_from_labels, read_proposals, write_ground_truth
+from caffe_compat.datasets.boxes import boxes_from_labels, write_ground_truth
 from caffe_compat.datasets.downloads import DOWNLOADS, verify
 from caffe_compat.datasets.labelled import millimetres
 from caffe_compat.datasets.mat import read_mat
 from caffe_compat.datasets.nyud2 import CLASSES, FIRST_ID, LabelledNYUD2
 from caffe_compat.datasets.pairs import finished
+from caffe_compat.datasets.proposals import read_proposals
 from caffe_compat.datasets.record import depth_frames
 from caffe_compat.datasets.selection import enough_depth, select, write_selection
 from caffe_compat.datasets.tree import NYUD2Tree, whole_numbers

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from nyud2_files import NAMES, cell, label_frame, lengths, truncated, write_v73
+from nyud2_files import NAMES, label_frame, lengths, truncated, write_v73
 from scipy.io import loadmat, savemat
 
 from caffe_compat.datasets.boxes import (
@@ -9,7 +9,6 @@ from caffe_compat.datasets.boxes import (
     boxes_from_segmentation,
     number_instances,
     read_ground_truth,
-    read_proposals,
     write_ground_truth,
 )
 from caffe_compat.datasets.nyud2 import CLASSES, CROP
@@ -221,72 +220,6 @@ def test_an_instance_needs_half_of_its_pixels(classes, name):
 def test_wrong_maps(labels, instances, reason):
     with pytest.raises(DataError, match=reason):
         boxes_from_labels(labels, instances, NAMES)
-
-
-PROPOSALS = [np.array([[2.0, 11, 40, 30], [1, 1, 425, 560]]), np.zeros((0, 4)), np.array([[7.0, 8, 7, 8]], np.float32)]
-
-
-def write_proposals(path, form, boxes=PROPOSALS, names=("img_5001", "img_5003", "img_5002"), column=True):
-    content = {"bboxes": cell(list(boxes), column), "imnames": cell(list(names), column)}
-    if form == "v7.3":
-        return write_v73(path, content)
-    savemat(path, content)
-    return path
-
-
-@FORMS
-@pytest.mark.parametrize("column", [True, False])
-def test_proposals(tmp_path, form, column):
-    found = read_proposals(write_proposals(tmp_path / "x.mat", form, column=column))
-    assert list(found) == ["img_5001", "img_5003", "img_5002"]
-    assert found["img_5001"].tolist() == [[10, 1, 29, 39], [0, 0, 559, 424]]
-    assert found["img_5001"].dtype == np.float32
-    assert found["img_5003"].shape == (0, 4)
-    assert found["img_5002"].tolist() == [[7, 6, 7, 6]]
-
-
-@FORMS
-def test_proposals_in_the_order_asked_for(tmp_path, form):
-    assert list(read_proposals(write_proposals(tmp_path / "x.mat", form), ["img_5002", "img_5001"])) == [
-        "img_5002",
-        "img_5001",
-    ]
-
-
-def test_names_missing_or_twice(tmp_path):
-    path = write_proposals(tmp_path / "x.mat", "v5")
-    with pytest.raises(DataError, match=r"x\.mat: img_5009, img_6000: not among its 3 imnames"):
-        read_proposals(path, ["img_5001", "img_5009", "img_6000"])
-    path = write_proposals(tmp_path / "x.mat", "v5", names=("img_5001", "img_5002", "img_5001"))
-    with pytest.raises(DataError, match=r"x\.mat: img_5001: more than one"):
-        read_proposals(path)
-    path = write_proposals(tmp_path / "x.mat", "v5", names=("img_5001", "img_5002"))
-    with pytest.raises(DataError, match=r"x\.mat: 3 bboxes for 2 imnames"):
-        read_proposals(path)
-
-
-@pytest.mark.parametrize(
-    ("boxes", "reason"),
-    [
-        (np.array([[1.0, 2, 3, 4], [1, 2, np.nan, 4]]), r"1 are not .* number 2 is \[1.0, 2.0, nan, 4.0\]"),
-        (np.array([[5.0, 2, 3, 4]]), "number 1"),
-        (np.array([[1.0, 5, 3, 4]]), "number 1"),
-        (np.array([[0.0, 1, 3, 4]]), "number 1"),
-        (np.array([[1.0, 2, 3, 4, 5]]), r"\(1, 5\), expected N x 4"),
-        ("text", "str, expected N x 4"),
-    ],
-)
-def test_wrong_proposals(tmp_path, boxes, reason):
-    path = write_proposals(tmp_path / "x.mat", "v5", boxes=[*PROPOSALS[:2], boxes])
-    with pytest.raises(DataError, match=rf"x\.mat: boxes of img_5002: .*{reason}"):
-        read_proposals(path)
-    assert len(read_proposals(path, ["img_5001"])) == 1
-
-
-def test_proposals_that_are_no_cells(tmp_path):
-    savemat(tmp_path / "x.mat", {"bboxes": np.ones((3, 4)), "imnames": cell(["a"])})
-    with pytest.raises(DataError, match="bboxes is no cell array"):
-        read_proposals(tmp_path / "x.mat")
 
 
 @FORMS
