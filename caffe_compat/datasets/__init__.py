@@ -1,5 +1,6 @@
-"""RGB-D data sets on disk: NYUD2 (labelled, the published tree, raw video), SUN RGB-D, JSON lists."""
+"""Data sets on disk: NYUD2 (labelled, published tree, raw video), SUN RGB-D, JSON lists; image databases by name."""
 
+from caffe_compat.datasets import trees as trees  # registers databases
 from caffe_compat.datasets.boxes import (
     GroundTruth,
     boxes_from_labels,
@@ -7,6 +8,7 @@ from caffe_compat.datasets.boxes import (
     read_ground_truth,
     write_ground_truth,
 )
+from caffe_compat.datasets.imdb import ImageDatabase, find_imdb, imdb_names, register_imdb
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import LabelledSource, labelled_records
 from caffe_compat.datasets.mat import read_mat
@@ -23,6 +25,7 @@ __all__ = [
     "CLASSES",
     "FrameRecord",
     "GroundTruth",
+    "ImageDatabase",
     "LabelledFrame",
     "LabelledNYUD2",
     "LabelledSource",
@@ -35,7 +38,9 @@ __all__ = [
     "depth_frames",
     "exclude_nyud2",
     "find_frames",
+    "find_imdb",
     "hold_out",
+    "imdb_names",
     "index_records",
     "labelled_records",
     "read_any",
@@ -46,6 +51,7 @@ __all__ = [
     "read_split",
     "scene_folders",
     "scenes_of_split",
+    "register_imdb",
     "select",
     "synchronise",
     "write_ground_truth",

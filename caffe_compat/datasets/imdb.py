@@ -1,15 +1,25 @@
-"""Image databases: records with boxes and class names, found by a name such as ``nyud2_images+hha_2015_test``."""
+"""Image databases: records with boxes and class names, found by a name such as ``nyud2_images+hha_2015_test``.
+
+A database is a function that returns one, registered by the form of its names::
+
+    @register_imdb(r"mine_(?P<split>train|test)", ("mine_train", "mine_test"))
+    def mine(root: Path, split: str) -> ImageDatabase: ...
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
+from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["ImageDatabase", "ProposalSource"]
+__all__ = ["ImageDatabase", "ProposalSource", "find_imdb", "imdb_names", "register_imdb"]
 
 ProposalSource = Callable[[FrameRecord], np.ndarray]
 """Boxes of a frame that may hold objects: float32 [N, 4], x1 y1 x2 y2 in pixels from 0, last pixel included, best
@@ -35,3 +45,57 @@ class ImageDatabase:
     records: Sequence[FrameRecord]
     proposals: ProposalSource | None = None
     metric: str = "nyud2"
+
+
+Loader = Callable[..., ImageDatabase]
+"""Takes the folder that holds ``data/`` and the named groups of its pattern."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Entry:
+    pattern: re.Pattern[str]
+    names: tuple[str, ...]
+    loader: Loader
+
+
+_ENTRIES: list[_Entry] = []
+
+
+def register_imdb(pattern: str, names: Sequence[str]) -> Callable[[Loader], Loader]:
+    """Make a function the one that gives the databases whose whole names match a pattern.
+
+    Args:
+        pattern: a regular expression; its named groups are the function's arguments after the root folder.
+        names: some of the names that it matches, for lists and for hints at misspelt ones; more general forms have
+            capital letters where something is to be filled in, as ``coco:PATH.json``.
+    """
+
+    def add(loader: Loader) -> Loader:
+        _ENTRIES.append(_Entry(re.compile(pattern), tuple(names), loader))
+        return loader
+
+    return add
+
+
+def imdb_names() -> list[str]:
+    """Names and forms of names that are known, in the order in which they were registered."""
+    return [name for entry in _ENTRIES for name in entry.names]
+
+
+def find_imdb(name: str, root: str | os.PathLike[str] = ".") -> ImageDatabase:
+    """The database of a name.
+
+    Args:
+        name: such as ``nyud2_hha_2015_trainval`` or ``coco:PATH.json``; see :func:`imdb_names`.
+        root: the folder that holds ``data/``.
+
+    Raises:
+        UsageError: no database has such a name.
+        MissingFileError, DataError: what it is read from is missing or wrong.
+    """
+    for entry in _ENTRIES:
+        match = entry.pattern.fullmatch(name)
+        if match is not None:
+            return entry.loader(Path(root), **match.groupdict())
+    known = imdb_names()
+    raise UsageError(f"no image database '{name}'{nearest(name, known)}; names are such as {', '.join(known)}")

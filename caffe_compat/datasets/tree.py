@@ -154,6 +154,7 @@ class NYUD2Tree:
             boxes=None if truth is None else truth.boxes,
             classes=None if truth is None else tuple(truth.names),
             instances=self.segmentation(number).instances if there else None,
+            difficult=None if truth is None else truth.difficult,
         )
 
     def segmentation_path(self, number: int) -> Path:
