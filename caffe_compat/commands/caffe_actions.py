@@ -89,6 +89,7 @@ def train(options: CaffeOptions) -> int:
             level=options.level,
             stages=stages_flag(options.stage),
             default_seed=False,
+            stop_at_nan=False,
         )
     )
     return 0

@@ -26,7 +26,8 @@ class TrainOptions:
     """The command line of ``train_net.py``; see its help.
 
     ``caffe train`` has ``level`` and ``stages`` (for the train net; the level replaces that of the solver's
-    ``train_state``), and does not seed where the solver has no seed (``default_seed``).
+    ``train_state``), does not seed where the solver has no seed (``default_seed``), and goes on with a loss that is not
+    finite (``stop_at_nan``).
     """
 
     solver: str
@@ -43,6 +44,7 @@ class TrainOptions:
     level: int | None = None
     stages: tuple[str, ...] = ()
     default_seed: bool = True
+    stop_at_nan: bool = True
 
 
 def train(options: TrainOptions) -> int:
@@ -62,6 +64,7 @@ def train(options: TrainOptions) -> int:
         raise UsageError("give --weights to start from weights or --snapshot to resume, not both")
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
     solver = _build(options)
+    solver.stop_at_nan = options.stop_at_nan
     if options.snapshot:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)

@@ -28,6 +28,7 @@ from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import lock, snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
+from caffe_compat.solver.finite import check_loss, check_weights
 from caffe_compat.solver.gradients import clip, regularize
 from caffe_compat.solver.policies import learning_rate
 from caffe_compat.solver.scores import output_lines, outputs, score
@@ -59,6 +60,7 @@ class Solver:
         poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
         on_iteration: called after every update with (iteration, smoothed loss).
         on_start, on_gradients_ready: pycaffe's callbacks.
+        stop_at_nan: raise an error when the loss, or a weight to be written, is not finite.  Caffe goes on.
     """
 
     type_name: ClassVar[str] = ""
@@ -99,7 +101,7 @@ class Solver:
         self.resume_from = ""
         self._locked = False
         self.smoothed_loss = 0.0
-        self.stopped_early = False
+        self.stopped_early = self.stop_at_nan = False
         self._losses: list[float] = []
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
@@ -244,7 +246,10 @@ class Solver:
         total = 0.0
         with self._random.use():
             for _ in range(self.param.iter_size):
-                total += self.engine.forward()
+                loss = self.engine.forward()
+                if self.stop_at_nan:
+                    check_loss(self.engine, loss, self.iter)
+                total += loss
                 self.engine.backward()
         return total / int(self.param.iter_size)
 
@@ -331,7 +336,13 @@ class Solver:
     # -- snapshots --------------------------------------------------------------------------------------------
 
     def snapshot(self) -> tuple[str, str]:
-        """Write weights and solver state; returns both paths."""
+        """Write weights and solver state; returns both paths.
+
+        Raises:
+            SolverError: with ``stop_at_nan``, a weight that is not finite; nothing is written.
+        """
+        if self.stop_at_nan:
+            check_weights(self.engine, self.iter)
         state = SolverState(
             self.iter, "", self.current_step, tuple(blob.detach().cpu().numpy() for blob in self.history)
         )
