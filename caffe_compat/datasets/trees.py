@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe_compat.datasets.boxes import read_proposals
 from caffe_compat.datasets.imdb import ImageDatabase, register_imdb
 from caffe_compat.datasets.nyud2 import CLASSES
+from caffe_compat.datasets.proposals import read_proposals
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
 
@@ -20,7 +20,7 @@ class MatProposals:
     """Proposals of one file such as ``nyud2_mcg_boxes.mat``, read when the first are asked for.
 
     Args:
-        path: the file; see :func:`~caffe_compat.datasets.boxes.read_proposals`.
+        path: the file; see :func:`~caffe_compat.datasets.proposals.read_proposals`.
         names: of the frames, all of which it must have.
     """
 
