@@ -16,10 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from caffe_compat.datasets.proposals import read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["ImageDatabase", "ProposalSource", "find_imdb", "imdb_names", "register_imdb"]
+__all__ = ["FileProposals", "ImageDatabase", "ProposalSource", "find_imdb", "imdb_names", "register_imdb"]
 
 ProposalSource = Callable[[FrameRecord], np.ndarray]
 """Boxes of a frame that may hold objects: float32 [N, 4], x1 y1 x2 y2 in pixels from 0, last pixel included, best
@@ -37,6 +38,8 @@ class ImageDatabase:
         records: of different names, with ``size``, and with ``boxes`` and ``classes`` where the objects are known.
         proposals: the data set's own; None: it has none.
         metric: the rule by which it is evaluated: ``nyud2``, ``voc07`` (11 points), ``voc`` or ``coco``.
+        category_ids: the number of each class in the data set's own files, which files of results for its judges want
+            (COCO's category ids); None: they have none.
     """
 
     name: str
@@ -45,6 +48,32 @@ class ImageDatabase:
     records: Sequence[FrameRecord]
     proposals: ProposalSource | None = None
     metric: str = "nyud2"
+    category_ids: tuple[int, ...] | None = None
+
+
+class FileProposals:
+    """Proposals of a file, or a folder of files, that is read when the first are asked for.
+
+    Args:
+        path: of any form that :func:`~caffe_compat.datasets.proposals.read_any` reads.
+        names: of all frames, in the database's order.
+        top_k: at most so many of an image; 0 = all.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str], top_k: int = 0) -> None:
+        self.path = path
+        self._names, self._top_k = names, top_k
+        self._read: ProposalSource | None = None
+
+    def __call__(self, record: FrameRecord) -> np.ndarray:
+        """Boxes of a frame: float32 [N, 4], x1 y1 x2 y2 from 0, best first.
+
+        Raises:
+            MissingFileError, DataError: no such file, or one that does not serve.
+        """
+        if self._read is None:
+            self._read = read_any(self.path, self._names, self._top_k)
+        return self._read(record)
 
 
 Loader = Callable[..., ImageDatabase]

@@ -36,6 +36,8 @@ class FrameRecord:
         crowd: bool [K], boxes around many objects at once (COCO's iscrowd): never taught, and what lies in them is
             neither right nor wrong; None: none is.
         masks: reads bool [K, H, W], the pixels of each box's object.
+        areas: float32 [K], pixels of each object; None: those of its box.
+        id: its number in the data set's own files (COCO's image id).
     """
 
     name: str
@@ -50,6 +52,8 @@ class FrameRecord:
     difficult: np.ndarray | None = None
     crowd: np.ndarray | None = None
     masks: Callable[[], np.ndarray] | None = None
+    areas: np.ndarray | None = None
+    id: int | None = None
 
 
 def depth_frames(records: Iterable[FrameRecord], output: str | os.PathLike[str], options: Options) -> list[Frame]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,26 @@ class NYUD2Tree:
         splits.setdefault("trainval", splits["train"] + splits["val"])
         return {name: splits[name] for name in (*_SPLITS, _EXTRA) if name in splits}
 
+    def split(self, name: str) -> list[int]:
+        """Frame numbers of one split, in the file's order; also of splits of other names that the file has.
+
+        Raises:
+            MissingFileError, DataError: as :meth:`splits`; there is no such split, or it is empty.
+        """
+        splits = self.splits()
+        if name not in splits:
+            known = {*splits, *read_mat(self.splits_path)}
+            if name not in known:
+                has = ", ".join(sorted(known))
+                raise DataError(f"{self.splits_path}: no split '{name}'{nearest(name, known)}; it has: {has}")
+            splits[name] = whole_numbers(read_mat(self.splits_path, [name])[name], name, self.splits_path)
+            twice = sorted({number for number in splits[name] if splits[name].count(number) > 1})
+            if twice:
+                raise DataError(f"{self.splits_path}: '{name}' has frame {twice[0]} more than once")
+        if not splits[name]:
+            raise DataError(f"{self.splits_path}: split '{name}' is empty")
+        return splits[name]
+
     def write_splits(self, splits: Mapping[str, Iterable[int]]) -> None:
         """Write ``nyusplits.mat`` as columns of doubles; ``trainval`` is added where it is not given.
 
@@ -132,7 +153,7 @@ class NYUD2Tree:
     def record(
         self, number: int, modalities: str = "images", *, classes: Sequence[str] | None = CLASSES, maps: bool = False
     ) -> FrameRecord:
-        """What the tree has of a frame; boxes where their file is there.
+        """What the tree has of a frame; boxes where their file is there, masks (read when asked for) where its map is.
 
         Args:
             number: 5001 and up.
@@ -146,15 +167,16 @@ class NYUD2Tree:
         """
         paths = {kind: str(self.path(number, kind)) for kind in modalities.split("+")}
         truth = self.ground_truth(number, classes) if self.ground_truth_path(number).exists() else None
-        there = maps and self.segmentation_path(number).exists()
+        segmented = self.segmentation_path(number).exists()
         return FrameRecord(
             name=_stem(number),
             paths=paths,
             size=None if truth is None else truth.size,
             boxes=None if truth is None else truth.boxes,
             classes=None if truth is None else tuple(truth.names),
-            instances=self.segmentation(number).instances if there else None,
+            instances=self.segmentation(number).instances if maps and segmented else None,
             difficult=None if truth is None else truth.difficult,
+            masks=partial(self.masks, number, truth.instance_ids) if truth is not None and segmented else None,
         )
 
     def segmentation_path(self, number: int) -> Path:
@@ -175,6 +197,24 @@ class NYUD2Tree:
         if not isinstance(content, dict):
             raise DataError(f"{path}: groundTruth is a {type(content).__name__}, expected a cell with a struct")
         return _segmentation(content.get("Segmentation"), content.get("SegmentationClass"), str(path))
+
+    def masks(self, number: int, instance_ids: np.ndarray) -> np.ndarray:
+        """The pixels of objects: bool [K, H, W].
+
+        Args:
+            number: of the frame.
+            instance_ids: int [K], numbers in its map of instances.
+
+        Raises:
+            MissingFileError, DataError: as :meth:`segmentation`, or the map has no such number.
+        """
+        instances = self.segmentation(number).instances
+        masks: np.ndarray = instances == instance_ids[:, None, None]
+        empty = np.flatnonzero((instance_ids < 1) | ~masks.any((1, 2)))
+        if empty.size:
+            path, k = self.segmentation_path(number), int(empty[0])
+            raise DataError(f"{path}: no pixels of instance {int(instance_ids[k])}, object {k + 1} of {_stem(number)}")
+        return masks
 
     def write_segmentation(self, number: int, labels: np.ndarray, instances: np.ndarray) -> None:
         """Write a cell with a struct ``Segmentation``, ``SegmentationClass``, both uint16.
@@ -200,19 +240,16 @@ class NYUD2Tree:
         """Files that a split needs and that do not exist.
 
         Args:
-            split: train, val, trainval, test or pairs.
+            split: train, val, trainval, test, or another that the file has.
             modalities: joined by ``+``, such as ``images+hha``.
             ground_truth, segmentation: whether boxes and segmentations are needed.
 
         Raises:
-            MissingFileError, DataError: no splits, or no such split.
+            MissingFileError, DataError: no splits, no such split, or an empty one.
             UsageError: as :meth:`path`.
         """
-        splits = self.splits()
-        if split not in splits:
-            raise DataError(f"{self.splits_path}: no split '{split}'{nearest(split, splits)}; it has {list(splits)}")
         needed: list[Path] = []
-        for number in splits[split]:
+        for number in self.split(split):
             needed += self.image_paths(number, modalities)
             needed += [self.ground_truth_path(number)] * ground_truth
             needed += [self.segmentation_path(number)] * segmentation

@@ -1,47 +1,23 @@
-"""Image databases on trees laid out as NYUD2 is: NYUD2 itself, and the drawn scenes."""
+"""Image databases on trees laid out as NYUD2 is: NYUD2 itself, the drawn scenes, and one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from caffe_compat.datasets.imdb import ImageDatabase, register_imdb
+from caffe_compat.datasets.imdb import FileProposals, ImageDatabase, ProposalSource, register_imdb
 from caffe_compat.datasets.nyud2 import CLASSES
-from caffe_compat.datasets.proposals import read_proposals
-from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
+from caffe_compat.errors import DataError
+from caffe_compat.files import open_existing
 
-__all__ = ["MatProposals", "nyud2", "tree_records"]
+__all__ = ["nyud2", "own_tree", "scenes"]
 
-
-class MatProposals:
-    """Proposals of one file such as ``nyud2_mcg_boxes.mat``, read when the first are asked for.
-
-    Args:
-        path: the file; see :func:`~caffe_compat.datasets.proposals.read_proposals`.
-        names: of the frames, all of which it must have.
-    """
-
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
-        self.path = path
-        self._names = names
-        self._boxes: dict[str, np.ndarray] | None = None
-
-    def __call__(self, record: FrameRecord) -> np.ndarray:
-        """Boxes of a frame: float32 [N, 4], x1 y1 x2 y2 from 0, best first.
-
-        Raises:
-            MissingFileError, DataError: no such file, or one that does not serve.
-        """
-        if self._boxes is None:
-            self._boxes = read_proposals(self.path, self._names)
-        return self._boxes[record.name]
+_MODALITIES = r"(?P<modalities>[^_:/,+]+(?:\+[^_:/,+]+)*)"
 
 
 @register_imdb(
-    r"nyud2_(?P<modalities>[^_:/]+(?:\+[^_:/]+)*)_2015_(?P<split>\w+)",
+    rf"nyud2_{_MODALITIES}_2015_(?P<split>\w+)",
     [f"nyud2_{kind}_2015_{split}" for kind in ("images", "hha", "images+hha") for split in ("trainval", "test")],
 )
 def nyud2(root: Path, modalities: str, split: str) -> ImageDatabase:
@@ -50,27 +26,68 @@ def nyud2(root: Path, modalities: str, split: str) -> ImageDatabase:
     Args:
         root: the folder that holds ``data/``.
         modalities: folders of ``data/nyud2/data`` joined by ``+``.
-        split: train, val, trainval or test; the records have the order of its numbers in the file.
+        split: train, val, trainval, test, or another of ``nyusplits.mat``; the records have the order of its numbers.
 
     Raises:
         MissingFileError, DataError: pictures or boxes are missing (named) or cannot be used.
     """
-    tree = NYUD2Tree(root / "data" / "nyud2")
-    records = tree_records(tree, modalities, split, CLASSES)
-    return ImageDatabase(
-        name=f"nyud2_{modalities}_2015_{split}",
-        classes=CLASSES,
-        modalities=tuple(modalities.split("+")),
-        records=records,
-        proposals=MatProposals(root / "data" / "nyud2_mcg_boxes.mat", [record.name for record in records]),
-    )
+    name, tree = f"nyud2_{modalities}_2015_{split}", NYUD2Tree(root / "data" / "nyud2")
+    return _database(name, tree, modalities, split, CLASSES, root / "data" / "nyud2_mcg_boxes.mat")
 
 
-def tree_records(tree: NYUD2Tree, modalities: str, split: str, classes: Sequence[str]) -> list[FrameRecord]:
-    """The frames of a split with their boxes.
+@register_imdb(rf"scenes_{_MODALITIES}_(?P<split>\w+)", ["scenes_images_train", "scenes_images+hha_test"])
+def scenes(root: Path, modalities: str, split: str) -> ImageDatabase:
+    """The drawn scenes in ``data/scenes``, where ``make_scenes --out data/scenes`` puts them.
+
+    Args:
+        root: the folder that holds ``data/``.
+        modalities: images, hha, depth or rawdepth, joined by ``+``.
+        split: train, val, trainval, test, or pairs, which has no boxes.
 
     Raises:
-        MissingFileError, DataError: no such split, files of it are missing (named), or cannot be used.
+        MissingFileError, DataError: as :func:`nyud2`.
     """
-    tree.check(split, modalities)
-    return [tree.record(number, modalities, classes=classes) for number in tree.splits()[split]]
+    name, tree = f"scenes_{modalities}_{split}", NYUD2Tree(root / "data" / "scenes")
+    return _database(name, tree, modalities, split, _classes(tree))
+
+
+@register_imdb(
+    rf"tree:(?P<folder>[^,]+),split=(?P<split>\w+)(?:,modalities={_MODALITIES})?",
+    ["tree:FOLDER,split=NAME,modalities=images+hha"],
+)
+def own_tree(root: Path, folder: str, split: str, modalities: str | None) -> ImageDatabase:
+    """Any folder laid out as NYUD2's (see :class:`~caffe_compat.datasets.tree.NYUD2Tree`).
+
+    Args:
+        root: not looked at: the folder is the one that a shell would find.
+        folder: its ``classes.txt`` has the names of the classes, one a line; without it they are NYUD2's.
+        split: as for :func:`nyud2`.
+        modalities: as for :func:`nyud2`; images if not given.
+
+    Raises:
+        MissingFileError, DataError: as :func:`nyud2`.
+    """
+    tree, kinds = NYUD2Tree(folder), modalities or "images"
+    return _database(f"{tree.root.resolve().name}_{kinds}_{split}", tree, kinds, split, _classes(tree))
+
+
+def _database(
+    name: str, tree: NYUD2Tree, modalities: str, split: str, classes: Sequence[str], proposals: Path | None = None
+) -> ImageDatabase:
+    tree.check(split, modalities, ground_truth=split != "pairs")
+    records = [tree.record(number, modalities, classes=classes) for number in tree.split(split)]
+    source: ProposalSource | None = None
+    if proposals is not None:
+        source = FileProposals(proposals, [record.name for record in records])
+    return ImageDatabase(name, tuple(classes), tuple(modalities.split("+")), records, source)
+
+
+def _classes(tree: NYUD2Tree) -> tuple[str, ...]:
+    path = tree.root / "classes.txt"
+    if not path.exists():
+        return CLASSES
+    with open_existing(path, "names of classes") as stream:
+        names = tuple(line.strip() for line in stream.read().decode("utf-8", "replace").splitlines() if line.strip())
+    if not names or len(set(names)) < len(names):
+        raise DataError(f"{path}: expected the names of classes, one a line, each once")
+    return names

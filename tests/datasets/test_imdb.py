@@ -7,9 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import needs
 
-from caffe_compat.datasets import NYUD2Tree, find_imdb, imdb_names
+from caffe_compat.datasets import NYUD2Tree, find_imdb, imdb_names, read_mat
+from caffe_compat.datasets.mat import write_mat
 from caffe_compat.errors import DataError, MissingFileError, UsageError
+from caffe_compat.scenes.dataset import write_frame, write_lists
+from caffe_compat.scenes.settings import Settings, frame_specs
+from caffe_compat.scenes.solids import CLASSES as SCENE_CLASSES
 from tests.datasets.imdb_files import SIZE, make_tree
 
 
@@ -58,3 +63,57 @@ def test_missing_files_of_nyud2_are_named(tmp_path: Path) -> None:
     shutil.rmtree(NYUD2Tree(tmp_path / "data" / "nyud2").splits_path.parent)
     with pytest.raises(MissingFileError, match=r"nyusplits\.mat"):
         find_imdb("nyud2_hha_2015_train", tmp_path)
+
+
+def test_a_split_of_another_name(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    path = tree.splits_path
+    write_mat(path, {**read_mat(path), "few": np.array([[5002.0], [5010]]), "none": np.zeros((0, 1))})
+    assert [record.name for record in find_imdb("nyud2_hha_2015_few", tmp_path).records] == ["img_5002", "img_5010"]
+    with pytest.raises(DataError, match=r"nyusplits\.mat: split 'none' is empty"):
+        find_imdb("nyud2_hha_2015_none", tmp_path)
+    write_mat(path, {**read_mat(path), "few": np.array([[5002.0], [5002]])})
+    with pytest.raises(DataError, match=r"'few' has frame 5002 more than once"):
+        find_imdb("nyud2_hha_2015_few", tmp_path)
+
+
+def test_masks_of_a_tree(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    assert find_imdb("nyud2_hha_2015_val", tmp_path).records[0].masks is None
+    labels = np.zeros(SIZE, int)
+    labels[3:13, 2:10], labels[15:, :] = 1, 2
+    tree.write_segmentation(5002, labels, np.ones(SIZE, int))
+    masks = find_imdb("nyud2_hha_2015_val", tmp_path).records[0].masks
+    assert masks is not None
+    np.testing.assert_array_equal(masks(), [labels == 1, labels == 2])
+    tree.write_segmentation(5002, np.minimum(labels, 1), np.ones(SIZE, int))
+    with pytest.raises(DataError, match=r"img_5002\.mat: no pixels of instance 2, object 2 of img_5002"):
+        masks()
+
+
+def test_drawn_scenes(tmp_path: Path) -> None:
+    settings, folder = Settings(train=1, pairs=1, val=1, test=2, width=64, height=48), tmp_path / "data" / "scenes"
+    for spec in frame_specs(settings):
+        write_frame(folder, settings, spec)
+    write_lists(folder, settings)
+    found = find_imdb("scenes_images+hha_test", tmp_path)
+    assert found.classes == SCENE_CLASSES and found.proposals is None and len(found.records) == 2
+    assert all(record.classes and record.classes[0] in found.classes for record in found.records)
+    assert find_imdb("scenes_hha_pairs", tmp_path).records[0].boxes is None  # unlabelled
+    own = find_imdb(f"tree:{folder},split=test,modalities=hha")
+    assert own.name == "scenes_hha_test" and own.classes == found.classes
+    assert find_imdb(f"tree:{folder},split=test").modalities == ("images",)
+    (folder / "classes.txt").write_text("one\none\n")
+    with pytest.raises(DataError, match=r"classes\.txt: expected the names of classes"):
+        find_imdb(f"tree:{folder},split=test")
+
+
+def test_the_published_detectors_tree() -> None:
+    root = needs("golden_fork/detection/tree")
+    counts = {}
+    for split in ("train", "val", "trainval", "test"):
+        found = find_imdb(f"nyud2_images+hha_2015_{split}", root)
+        counts[split] = len(found.records)
+        assert found.proposals is not None
+        assert all(len(found.proposals(record)) for record in found.records)
+    assert counts == {"train": 6, "val": 2, "trainval": 8, "test": 4}
