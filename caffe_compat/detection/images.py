@@ -1,0 +1,111 @@
+"""Pictures as a detector is fed them: mean subtracted, then scaled so that the short side has a given length.
+
+Source: ``utils/blob.py`` and ``fast_rcnn/test.py`` of fast-rcnn.  OpenCV's bilinear ``resize`` is part of what nets
+were trained on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from caffe_compat.config import Config
+from caffe_compat.errors import DataError
+from caffe_compat.media import read_picture
+
+__all__ = ["image_blob", "join_blobs", "read_modalities", "scale_factor", "scaled_image"]
+
+PathLike = str | os.PathLike[str]
+
+
+def image_blob(
+    paths: Sequence[PathLike],
+    config: Config,
+    scales: Sequence[int],
+    flipped: bool = False,
+    *,
+    max_size: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> tuple[list[np.ndarray], float]:
+    """One image in all its modalities at one scale.
+
+    Args:
+        paths: a picture file for each modality.
+        config: PIXEL_MEANS is read, and TRAIN.MAX_SIZE unless ``max_size`` is given.
+        scales: pixels of the short side: one number.  Several scales are several calls, see :func:`scaled_image`.
+        flipped: columns in reverse order.
+        max_size: pixels that the long side may have; wins over the scale.
+        size: height and width that the pictures must have; None: any.
+
+    Returns:
+        float32 [1, 3, H, W] for each modality, and the factor by which boxes are to be multiplied.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: no picture; modalities of different sizes; another size than ``size``.
+    """
+    if len(scales) != 1:
+        raise ValueError(f"image_blob makes one scale, got {tuple(scales)}")
+    images = read_modalities(paths, size)
+    factor = scale_factor(images[0].shape[:2], scales[0], config.train.max_size if max_size is None else max_size)
+    return [join_blobs([scaled_image(image, config, factor, flipped)]) for image in images], factor
+
+
+def read_modalities(paths: Sequence[PathLike], size: tuple[int, int] | None = None) -> list[np.ndarray]:
+    """The pictures of one image: uint8 [H, W, 3] in OpenCV's order each, all of one size.
+
+    Raises:
+        MissingFileError, DataError: as :func:`image_blob`.
+    """
+    images = [read_picture(path) for path in paths]
+    first = images[0].shape[:2]
+    for path, image in zip(paths, images, strict=True):
+        if image.shape[:2] != first:
+            raise DataError(
+                f"{os.fspath(path)}: has {_pixels(image.shape)}, the same frame in {os.fspath(paths[0])} has "
+                f"{_pixels(first)}; modalities must be of one size"
+            )
+    if size is not None and first != tuple(size):
+        raise DataError(f"{os.fspath(paths[0])}: has {_pixels(first)}, its boxes are for {_pixels(size)}")
+    return images
+
+
+def scale_factor(shape: Sequence[int], short_side: int, max_size: int) -> float:
+    """The factor that makes the short side ``short_side``, or the long side ``max_size`` where it would be longer.
+
+    Args:
+        shape: height and width.
+    """
+    factor = float(short_side) / min(shape)
+    return float(max_size) / max(shape) if np.round(factor * max(shape)) > max_size else factor
+
+
+def scaled_image(image: np.ndarray, config: Config, factor: float, flipped: bool = False) -> np.ndarray:
+    """A picture less PIXEL_MEANS, then scaled: float32 [H', W', 3].
+
+    Args:
+        image: uint8 [H, W, 3].
+        factor: of :func:`scale_factor`.
+        flipped: columns in reverse order.
+    """
+    table = np.arange(256)[:, None] - np.asarray(config.pixel_means)  # float64 before it is rounded, as in fast-rcnn
+    centred = cv2.LUT(image, table.astype(np.float32)[None])
+    if flipped:
+        centred = cv2.flip(centred, 1)
+    return np.asarray(cv2.resize(centred, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
+
+
+def join_blobs(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images [H, W, 3] as a blob [N, 3, H, W] of the largest height and width, zeros at the bottom and on the right."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    blob = np.zeros((len(images), 3, height, width), np.float32)
+    for place, image in zip(blob, images, strict=True):
+        place[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
+    return blob
+
+
+def _pixels(shape: Sequence[int]) -> str:
+    return f"{shape[1]} x {shape[0]} pixels"
