@@ -18,6 +18,7 @@ from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
+from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.files import copy_file
 from caffe_compat.frames import png
 from caffe_compat.media import create_database
@@ -170,6 +171,12 @@ def _archive(folder):
     return folder / "a.zip"
 
 
+def _detections():
+    rng = np.random.default_rng(0)
+    boxes = [[rng.random((9, 5), dtype=np.float32) for _ in range(2)] for _ in range(3)]
+    return Detections(("bed", "chair", "lamp"), ("img_1", "img_2"), boxes)
+
+
 def _settings():
     return scenes.Settings(train=10, pairs=10, val=10, test=10, width=48, height=48)
 
@@ -268,6 +275,12 @@ WRITERS = {
         ),
         ("scenes/dataset.py",),
         many=True,
+    ),
+    "detections": Writer(
+        lambda path, _: write_detections(path, _detections()), ("evaluation/detections.py",), "detections.npz"
+    ),
+    "detections for Matlab": Writer(
+        lambda path, _: write_detections_mat(path, _detections()), ("evaluation/detections.py",), "detections.mat"
     ),
     "archive": Writer(
         lambda path, archive: downloads._unpack(archive, path.parent),

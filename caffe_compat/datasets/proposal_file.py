@@ -14,21 +14,19 @@ settings   JSON text, what the boxes were made with; may be left out
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from caffe_compat.errors import DataError, in_file, one_line
-from caffe_compat.files import ZIP_ERRORS, atomic_write, open_existing
-from caffe_compat.memory import LIFT, available_memory, human_size, limits_apply
+from caffe_compat.datasets.npz import read_npz
+from caffe_compat.errors import DataError, in_file
+from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.stamps import parse_stamp, stamp_text
 
 __all__ = ["ProposalFile", "check_rows", "is_npz", "read_proposal_file", "read_proposal_stamp", "write_proposal_file"]
 
 PathLike = str | os.PathLike[str]
-_UNREADABLE = (*ZIP_ERRORS, MemoryError, TypeError, SyntaxError, ArithmeticError)
 
 
 class ProposalFile:
@@ -107,7 +105,7 @@ def read_proposal_file(path: PathLike) -> ProposalFile:
         DataError: not such a file, or boxes that are none; names the file and the image.
     """
     where = os.fspath(path)
-    held = _arrays(path, None)
+    held = read_npz(path, "proposals")
     for name in ("boxes", "counts", "images"):
         if name not in held:
             raise DataError(
@@ -146,7 +144,7 @@ def read_proposal_stamp(path: PathLike) -> dict[str, Any]:
     Raises:
         MissingFileError, DataError: as :func:`read_proposal_file`.
     """
-    return _settings(_arrays(path, ("settings",)), os.fspath(path))
+    return _settings(read_npz(path, "proposals", ("settings",)), os.fspath(path))
 
 
 def _settings(held: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
@@ -159,21 +157,6 @@ def _settings(held: Mapping[str, np.ndarray], where: str) -> dict[str, Any]:
 
 def _split(rows: np.ndarray, ends: np.ndarray, images: int) -> list[np.ndarray]:
     return np.split(rows, ends) if images else []
-
-
-def _arrays(path: PathLike, names: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """The arrays of an ``.npz`` file; of those asked for, those that are there."""
-    with open_existing(path, "proposals") as stream:
-        try:
-            with zipfile.ZipFile(stream) as archive:
-                claimed = sum(entry.file_size for entry in archive.infolist())
-            if limits_apply() and claimed > available_memory():
-                raise DataError(f"{os.fspath(path)}: holds {human_size(claimed)}, more than there is memory ({LIFT})")
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as stored:
-                return {name: np.asarray(stored[name]) for name in stored.files if names is None or name in names}
-        except _UNREADABLE as error:
-            raise DataError(f"{os.fspath(path)}: is no .npz file of plain arrays: {one_line(error)}") from error
 
 
 def check_rows(boxes: np.ndarray, where: str, shown: np.ndarray | None = None) -> np.ndarray:

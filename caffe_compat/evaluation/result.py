@@ -1,0 +1,76 @@
+"""What an evaluation says."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+__all__ = ["FALSE", "IGNORED", "TRUE", "Evaluation", "Matches"]
+
+TRUE, FALSE, IGNORED = 1, 0, -1
+"""What a detection is: the first to find its object; a wrong or second one; neither, by a difficult object or in a
+crowd."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Matches:
+    """What every detection of every image was taken for; arrays of one length, one entry a detection.
+
+    Args:
+        image: int64, position of the image in the order of ``process``.
+        label: int64, position in the evaluation's classes.
+        row: int64, which of the image's detections of that class.
+        score: float32.
+        overlap: float64, with the object of its class that it overlaps most; 0 where there is none.
+        truth: int64, which of the image's objects that is; -1: none of its class.
+        verdict: int8: :data:`TRUE`, :data:`FALSE` or :data:`IGNORED`.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    row: np.ndarray
+    score: np.ndarray
+    overlap: np.ndarray
+    truth: np.ndarray
+    verdict: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """How good detections are, by class.
+
+    Args:
+        metric: the rule's name.
+        classes: names, without the background.
+        ap: float64 [C], average precision, 0 to 1; NaN for a class without ground truth.
+        precision, recall, scores: of each class float64 [n]: the curve, and the score down to which detections count
+            at each of its points.  NaN recall where there is no ground truth.
+        ground_truth: int64 [C], objects to be found (without difficult ones and crowds).
+        detections: int64 [C], boxes that were looked at.
+        mean: of ``ap`` over the classes with ground truth; in parity with the branch over all, so NaN if one has none.
+        images: how many.
+        threshold: of the overlap; 0: averaged over several, as COCO does.
+        summary: more figures by name, such as COCO's.
+        matches: each detection's verdict, if the rule makes one.
+    """
+
+    metric: str
+    classes: tuple[str, ...]
+    ap: np.ndarray
+    precision: tuple[np.ndarray, ...]
+    recall: tuple[np.ndarray, ...]
+    scores: tuple[np.ndarray, ...]
+    ground_truth: np.ndarray
+    detections: np.ndarray
+    mean: float
+    images: int
+    threshold: float
+    summary: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    matches: Matches | None = None
+
+    @property
+    def without_truth(self) -> tuple[str, ...]:
+        """Classes that no object of the images belongs to: no average precision can be said of them."""
+        return tuple(name for name, count in zip(self.classes, self.ground_truth, strict=True) if count == 0)
