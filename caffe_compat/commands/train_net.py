@@ -3,6 +3,7 @@
     tools/train_net.py --solver prototxt/demo/teacher/solver.prototxt
     tools/train_net.py --solver S --weights teacher.caffemodel,other.caffemodel
     tools/train_net.py --solver S --snapshot output/x_iter_100.solverstate
+    tools/train_net.py --solver S --weights teacher.caffemodel --resume
 
 Log lines on standard error have Caffe's form.  Ctrl-C or SIGTERM finish the running iteration, write a snapshot and
 end with status 130 or 143.
@@ -24,6 +25,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--iters", type=int, help="stop after this many iterations instead of max_iter")
     p.add_argument("--weights", help="weights to start from, comma separated; replaces the solver's own field")
     p.add_argument("--snapshot", help="solver state to go on from")
+    p.add_argument(
+        "--resume", action="store_true", help="go on from the newest whole snapshot of the solver's snapshot_prefix; "
+        "where there is none, start from the beginning",
+    )  # fmt: skip
     p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument("--imdb", help="image database for detection training")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from caffe_compat.config import load_config, without_detection
 from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file
 from caffe_compat.proto import caffe_pb2, read_solver
+from caffe_compat.solver.resume import newest_state
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
 from caffe_compat.solver.solver import Solver
@@ -35,6 +36,7 @@ class TrainOptions:
     iters: int | None = None
     weights: str | None = None
     snapshot: str | None = None
+    resume: bool = False
     cfg: str | None = None
     pairs: list[str] = field(default_factory=list)
     imdb: str | None = None
@@ -62,6 +64,8 @@ def train(options: TrainOptions) -> int:
         raise UsageError("--imdb: detection training is not part of this version; leave it out to train the net alone")
     if options.weights and options.snapshot:
         raise UsageError("give --weights to start from weights or --snapshot to resume, not both")
+    if options.resume:
+        options = _resumed(options)
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
     solver = _build(options)
     solver.stop_at_nan = options.stop_at_nan
@@ -78,6 +82,19 @@ def train(options: TrainOptions) -> int:
         return 128 + handler.stopped_by
     log.info("Optimization Done.", "caffe.cpp:259")
     return 0
+
+
+def _resumed(options: TrainOptions) -> TrainOptions:
+    """The same with the newest snapshot, if there is one."""
+    if options.snapshot:
+        raise UsageError("give --snapshot to go on from that state or --resume to find the newest, not both")
+    prefix = read_solver(options.solver).snapshot_prefix  # never empty: by default the solver's own name
+    with in_file(options.solver):
+        state = newest_state(prefix)
+    if state is None:
+        log.info(f"No snapshot of {prefix} yet; starting from the beginning", "caffe.cpp:242")
+        return options
+    return replace(options, snapshot=state, weights=None)
 
 
 def _build(options: TrainOptions) -> Solver:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from caffe_compat.commands.training import TrainOptions, train
-from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError
+from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError, UsageError
 from caffe_compat.solver.lock import hold
 
 LAYERS = """
@@ -50,3 +50,65 @@ def test_a_second_run_with_the_same_prefix_names_its_solver(tmp_path: Path, monk
     with hold("s"), pytest.raises(SolverError, match=r"^s\.prototxt: process \d+ is training .* prefix 's'"):
         train(TrainOptions(solver="s.prototxt"))
     assert train(TrainOptions(solver="s.prototxt")) == 0
+
+
+TRAINED = """
+layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 }
+  data_filler { type: "gaussian" } } }
+layer { name: "zero" type: "DummyData" top: "zero" dummy_data_param { shape { dim: 2 dim: 2 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 2
+  weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "zero" top: "loss" }
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("caffe_compat.log.to_stderr", lambda: None)
+    Path("net.prototxt").write_text(TRAINED)
+    Path("s.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" momentum: 0.9 max_iter: 8 snapshot: 2 '
+        'snapshot_prefix: "out/run" random_seed: 5'
+    )
+    return tmp_path
+
+
+def test_resume_passes_over_broken_snapshots_and_says_which(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "caffe_compat")
+    assert train(TrainOptions(solver="s.prototxt", resume=True, iters=10)) == 0
+    assert "No snapshot of out/run yet; starting from the beginning" in caplog.text
+    whole = Path("out/run_iter_10.caffemodel").read_bytes()
+    state = Path("out/run_iter_10.solverstate")
+    state.write_bytes(state.read_bytes()[:-9])  # 10 is cut off, 8 has no weights, those of 6 are cut off
+    Path("out/run_iter_8.caffemodel").unlink()
+    weights = Path("out/run_iter_6.caffemodel")
+    weights.write_bytes(weights.read_bytes()[:-5])
+    Path("out/run_iter_x.solverstate").write_text("not a snapshot")
+    Path("out/runner_iter_99.solverstate").write_text("another run's")
+    caplog.clear()
+    assert train(TrainOptions(solver="s.prototxt", resume=True, iters=10)) == 0
+    passed = [record.getMessage() for record in caplog.records if "Passing over" in record.getMessage()]
+    assert [f"iter_{number}." in line for number, line in zip((10, 8, 6), passed, strict=True)] == [True] * 3
+    assert "the weights that out/run_iter_8.solverstate names" in passed[1]
+    assert "Resuming from out/run_iter_4.solverstate" in caplog.text
+    assert Path("out/run_iter_10.caffemodel").read_bytes() == whole, "a resumed run ends as the whole one"
+
+
+def test_resume_takes_the_place_of_weights_once_there_is_a_snapshot(run: Path) -> None:
+    assert train(TrainOptions(solver="s.prototxt", iters=4)) == 0
+    assert train(TrainOptions(solver="s.prototxt", weights="gone.caffemodel", resume=True)) == 0
+    assert Path("out/run_iter_8.solverstate").exists()
+
+
+def test_resume_refuses_where_no_snapshot_is_whole(run: Path) -> None:
+    Path("out").mkdir()
+    for number in (2, 4):
+        Path(f"out/run_iter_{number}.solverstate").write_bytes(b"")
+    with pytest.raises(SolverError, match=r"none of the 2 states .*iter_4.*is empty.*iter_2.*remove them to start"):
+        train(TrainOptions(solver="s.prototxt", resume=True))
+
+
+def test_resume_and_snapshot_exclude_each_other(run: Path) -> None:
+    with pytest.raises(UsageError, match="--snapshot .* or --resume"):
+        train(TrainOptions(solver="s.prototxt", resume=True, snapshot="a.solverstate"))
