@@ -1,7 +1,8 @@
 """Data sets on disk: NYUD2 (labelled, published tree, raw video), SUN RGB-D, JSON lists; image databases by name."""
 
-from caffe_compat.datasets import coco as coco  # they register databases
+from caffe_compat.datasets import coco as coco  # these register databases
 from caffe_compat.datasets import trees as trees
+from caffe_compat.datasets import voc as voc
 from caffe_compat.datasets.boxes import (
     GroundTruth,
     boxes_from_labels,
