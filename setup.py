@@ -34,6 +34,7 @@ setup(
         "pyyaml>=6",
         "tqdm>=4.65",
         "matplotlib>=3.8",
+        "faster-coco-eval>=1.7,<2",
         f"plyvel>=1.5; {LINUX} and python_version < '3.13'",
     ],
     extras_require={

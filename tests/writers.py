@@ -14,10 +14,13 @@ from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets import boxes, downloads, mat, proposal_file, selection
+from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
+from caffe_compat.evaluation import plots, reports
+from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.files import copy_file
 from caffe_compat.frames import png
@@ -177,6 +180,14 @@ def _detections():
     return Detections(("bed", "chair", "lamp"), ("img_1", "img_2"), boxes)
 
 
+def _evaluation():
+    judge = AveragePrecision(("bed", "lamp"))
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9]], "f4")
+    found = np.hstack([boxes, np.array([[0.5], [0.25]], "f4")])
+    judge.process(FrameRecord("img_1", boxes=boxes, classes=("bed", "bed")), [found, found])
+    return judge.evaluate()
+
+
 def _settings():
     return scenes.Settings(train=10, pairs=10, val=10, test=10, width=48, height=48)
 
@@ -282,6 +293,10 @@ WRITERS = {
     "detections for Matlab": Writer(
         lambda path, _: write_detections_mat(path, _detections()), ("evaluation/detections.py",), "detections.mat"
     ),
+    "evaluation": Writer(
+        lambda path, _: reports.write_reports(path.parent, _evaluation()), ("evaluation/reports.py",), many=True
+    ),
+    "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "archive": Writer(
         lambda path, archive: downloads._unpack(archive, path.parent),
         ("datasets/downloads.py",),

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import DataError, UsageError, nearest
-from caffe_compat.evaluation.checks import check_detections, stack
+from caffe_compat.evaluation.checks import check_detections, check_threshold, object_labels, stack
 from caffe_compat.evaluation.curves import average_precision, descending, eleven_points, precision_recall
 from caffe_compat.evaluation.overlaps import Overlap, record_overlaps
 from caffe_compat.evaluation.result import FALSE, IGNORED, TRUE, Evaluation, Matches
@@ -70,7 +70,7 @@ class AveragePrecision:
         if metric not in RULES:
             raise UsageError(f"no metric '{metric}', expected one of {', '.join(RULES)}{nearest(metric, RULES)}")
         self.classes, self.metric, self.parity = tuple(classes), metric, parity
-        self.threshold = _checked(threshold)
+        self.threshold = check_threshold(threshold)
         self._overlap = overlap
         self.reset()
 
@@ -93,7 +93,7 @@ class AveragePrecision:
         if record.name in self._names:
             raise DataError(f"image {record.name}: was evaluated before, expected each image once")
         check_detections(record, self.classes, detections, inside_out=self.parity)
-        objects = self._labels(record)
+        objects = object_labels(record, self.classes)
         difficult = _flags(record.difficult, objects)
         if self.parity and self.metric == "nyud2":
             difficult = np.zeros_like(difficult)
@@ -123,7 +123,7 @@ class AveragePrecision:
         Args:
             threshold: of the overlap, if another than the evaluator's.
         """
-        threshold = self.threshold if threshold is None else _checked(threshold)
+        threshold = self.threshold if threshold is None else check_threshold(threshold)
         seen = self._images
         counts = [len(image.score) for image in seen]
         matches = Matches(
@@ -185,23 +185,6 @@ class AveragePrecision:
             threshold=threshold,
             matches=matches,
         )
-
-    def _labels(self, record: FrameRecord) -> np.ndarray:
-        """Class of each object of a record."""
-        places = {name: index for index, name in enumerate(self.classes)}
-        unknown = [name for name in record.classes or () if name not in places]
-        if unknown:
-            raise DataError(
-                f"image {record.name}: an object of class '{unknown[0]}', which is none of the {len(places)} classes"
-                + nearest(unknown[0], places)
-            )
-        return np.array([places[name] for name in record.classes or ()], np.int64)
-
-
-def _checked(threshold: float) -> float:
-    if not 0 < threshold <= 1:
-        raise UsageError(f"threshold of the overlap {threshold}: expected a number above 0, up to 1")
-    return float(threshold)
 
 
 def _flags(given: np.ndarray | None, objects: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.errors import DataError
+from caffe_compat.errors import DataError, UsageError, nearest
 
-__all__ = ["check_detections", "stack"]
+__all__ = ["check_detections", "check_threshold", "object_labels", "stack"]
 
 
 def check_detections(
@@ -46,6 +46,33 @@ def check_detections(
                 f"image {record.name}: detection {row[k] + 1} of class {classes[label[k]]} is {rows[k].tolist()} "
                 f"(x1 y1 x2 y2 score), expected {expected}"
             )
+
+
+def check_threshold(threshold: float) -> float:
+    """An overlap from which on an object counts as found.
+
+    Raises:
+        UsageError: it is not above 0, up to 1.
+    """
+    if not 0 < threshold <= 1:
+        raise UsageError(f"threshold of the overlap {threshold}: expected a number above 0, up to 1")
+    return float(threshold)
+
+
+def object_labels(record: FrameRecord, classes: Sequence[str]) -> np.ndarray:
+    """Position among the classes of each object of a record: int64 [K].
+
+    Raises:
+        DataError: an object of another class; names the image.
+    """
+    places = {name: index for index, name in enumerate(classes)}
+    unknown = [name for name in record.classes or () if name not in places]
+    if unknown:
+        raise DataError(
+            f"image {record.name}: an object of class '{unknown[0]}', which is none of the {len(places)} classes"
+            + nearest(unknown[0], places)
+        )
+    return np.array([places[name] for name in record.classes or ()], np.int64)
 
 
 def stack(detections: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

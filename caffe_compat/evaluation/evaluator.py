@@ -8,10 +8,14 @@ from typing import Protocol
 import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.evaluation.average import AveragePrecision
+from caffe_compat.errors import UsageError, nearest
+from caffe_compat.evaluation.average import RULES, AveragePrecision
+from caffe_compat.evaluation.coco import CocoAverage
 from caffe_compat.evaluation.result import Evaluation
 
-__all__ = ["Evaluation", "Evaluator", "make_evaluator"]
+__all__ = ["METRICS", "Evaluation", "Evaluator", "make_evaluator"]
+
+METRICS = (*RULES, "coco")
 
 
 class Evaluator(Protocol):
@@ -31,16 +35,22 @@ class Evaluator(Protocol):
         """What the images so far amount to."""
 
 
-def make_evaluator(metric: str, classes: Sequence[str], parity: bool = False, threshold: float = 0.5) -> Evaluator:
+def make_evaluator(
+    metric: str, classes: Sequence[str], parity: bool = False, threshold: float | None = None
+) -> Evaluator:
     """The evaluator of a rule.
 
     Args:
-        metric: ``nyud2``, ``voc07`` or ``voc``.
+        metric: ``nyud2``, ``voc07``, ``voc`` or ``coco``.
         classes: names, without the background.
-        parity: as the branch, for ``nyud2`` and the VOC rules: see :class:`AveragePrecision`.
-        threshold: of the overlap.
+        parity: as the branch: see :class:`AveragePrecision`; COCO's rule is always the same.
+        threshold: of the overlap; None: 0.5, and for ``coco`` the average over 0.5 to 0.95.
 
     Raises:
-        UsageError: no such metric.
+        UsageError: no such metric; a threshold not above 0 and up to 1.
     """
-    return AveragePrecision(classes, metric, parity=parity, threshold=threshold)
+    if metric not in METRICS:
+        raise UsageError(f"no metric '{metric}', expected one of {', '.join(METRICS)}{nearest(metric, METRICS)}")
+    if metric == "coco":
+        return CocoAverage(classes, threshold)
+    return AveragePrecision(classes, metric, parity=parity, threshold=0.5 if threshold is None else threshold)

@@ -1,0 +1,45 @@
+"""Evaluations as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffe_compat.evaluation.result import Evaluation
+
+__all__ = ["branch_text", "table"]
+
+
+def branch_text(classes: Sequence[str], ap: np.ndarray, mean: float) -> str:
+    """The distillation branch's ``eval.txt``: a line for each class, average precision in percent, and their mean."""
+    return "".join(
+        f"{name:<20s}:{100 * value:10.6f}\n" for name, value in zip([*classes, "mean"], [*ap, mean], strict=True)
+    )
+
+
+def table(evaluation: Evaluation) -> str:
+    """What a terminal shows: objects, detections and average precision of each class, in percent."""
+    width = max(len(name) for name in (*evaluation.classes, "class", "mean"))
+    rows = [f"{'class':<{width}}  {'objects':>8}  {'detections':>10}  {'AP':>6}"]
+    for name, truths, found, ap in zip(
+        evaluation.classes, evaluation.ground_truth, evaluation.detections, evaluation.ap, strict=True
+    ):
+        rows.append(f"{name:<{width}}  {truths:>8d}  {found:>10d}  {_percent(ap)}")
+    total = (int(evaluation.ground_truth.sum()), int(evaluation.detections.sum()))
+    rows.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>10d}  {_percent(evaluation.mean)}")
+    rows.append(f"{evaluation.metric} rule, {_overlap(evaluation)}, {evaluation.images} images")
+    rows += [f"{name} {100 * value:.1f}" for name, value in evaluation.summary.items() if not np.isnan(value)]
+    absent = evaluation.without_truth
+    if absent:
+        taken = "makes the mean NaN" if np.isnan(evaluation.mean) else "not in the mean"
+        rows.append(f"without an object, so {taken}: {', '.join(absent)}")
+    return "\n".join(rows)
+
+
+def _percent(value: float) -> str:
+    return f"{'-':>6}" if np.isnan(value) else f"{100 * value:6.2f}"
+
+
+def _overlap(evaluation: Evaluation) -> str:
+    return f"overlap from {evaluation.threshold:g}" if evaluation.threshold else "overlaps from 0.5 to 0.95"
