@@ -24,6 +24,7 @@ COMMANDS = (
     "export_onnx",
     "extract_features",
     "fetch",
+    "imdb",
     "make_disparity",
     "make_hha",
     "make_scenes",
