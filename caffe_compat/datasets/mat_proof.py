@@ -129,7 +129,7 @@ class _Walk:
         if flags & 255 == _OPAQUE:
             return "", (), flags
         shape = self.integers(_MOST_DIMENSIONS)
-        if any(size < 0 for size in shape):
+        if len(shape) < 2 or any(size < 0 for size in shape):  # of text without dimensions SciPy dies
             raise ValueError(f"a matrix of shape {shape}")
         name = self.short(1 << 16)
         return name.decode("latin-1") or "__function_workspace__", shape, flags

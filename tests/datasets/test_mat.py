@@ -245,6 +245,19 @@ def test_types_that_do_not_exist_are_refused_before_scipy(tmp_path, change, mess
         read_mat(path)
 
 
+def test_text_without_dimensions_is_refused_before_scipy(tmp_path):
+    """It ends SciPy's process."""
+    path = write(tmp_path / "a.mat", "v5", {"text": "night stand"}, None)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"text")
+    assert content[at - 20 : at - 4] == struct.pack("<4i", 5, 8, 1, 11)
+    content[at - 20 : at - 4] = struct.pack("<2i", 5, 0)
+    content[at - 40] -= 8
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.mat: damaged .* a matrix of shape \(\)"):
+        read_mat(path)
+
+
 def test_a_file_that_crashed_scipy(root):
     with pytest.raises(DataError, match=r"crash_v5\.mat: damaged .*: variable 'imnames': text of type 0"):
         read_mat(root / "tests/data/faults/crash_v5.mat")
