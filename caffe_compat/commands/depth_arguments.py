@@ -19,8 +19,8 @@ FILE_ARGUMENTS = ("camera", "origin", "units_per_metre", "encoding", "invalid", 
 def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     """Declare the arguments; a disparity image needs no camera."""
     add = parser.add_argument
-    add("input", nargs="*", help="depth files, folders of them, or one data set: nyu_depth_v2_labeled.mat, a folder of "
-        "NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
+    add("input", nargs="*", help="depth files, folders of them, COCO-style json whose images name their depth, or one "
+        "data set: nyu_depth_v2_labeled.mat, a folder of NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
     add("-o", "--output", help="png (one input) or folder")
     add("--list", help="text file of depth files, one a line, relative to its folder")
     add("--index", help="JSON list of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, where wanted, "

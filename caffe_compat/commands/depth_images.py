@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caffe_compat.commands.depth_arguments import FILE_ARGUMENTS
+from caffe_compat.datasets.coco_file import depth_files
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
 from caffe_compat.datasets.motorcycle import motorcycle_frame
@@ -271,6 +272,8 @@ def _inputs(arguments: argparse.Namespace) -> list[Path]:
             if not found:
                 raise DataError(f"{name}: no depth files ({', '.join(DEPTH_SUFFIXES)}) in this folder")
             files += found
+        elif name.endswith(".json"):
+            files += depth_files(name)
         else:
             files.append(Path(name))
     if arguments.list:

@@ -2,6 +2,7 @@
 
 One frame:          make_hha.py depth.png -o hha.png --camera nyud2_color --units-per-metre 1000
 A folder, a video:  make_hha.py frames/ -o hha/ --camera 525,525,319.5,239.5 --units-per-metre 5000 --workers 2
+For a detector:     make_hha.py instances.json -o hha/ --camera 525,525,319.5,239.5 --units-per-metre 1000 --near 0.5
 NYUD2 labelled:     make_hha.py nyu_depth_v2_labeled.mat -o out/        (one frame at a time, never the whole file)
 NYUD2 raw video:    make_hha.py raw/ -o out/ --count 5000 --seed 3      (synchronised, registered to colour)
 SUN RGB-D:          make_hha.py SUNRGBD/ -o out/

@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from caffe_compat.datasets.masks import Shape, pack_segmentation
 from caffe_compat.documents import read_json
 from caffe_compat.errors import DataError, nearest
 
-__all__ = ["NO_OBJECTS", "CocoFile", "CocoObjects", "read_coco"]
+__all__ = ["NO_OBJECTS", "CocoFile", "CocoObjects", "depth_files", "read_coco"]
 
 _LARGEST = 1 << 20
 """Pixels that a side of an image may have."""
@@ -119,6 +120,26 @@ def _group(
             seen.add(number)
         grouped[image_id].append(annotation)
     return grouped
+
+
+def depth_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The depth files that the images of a COCO-style json name as their ``depth``, beside the json.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: not such a file, or an image without one.
+    """
+    name, document = os.fspath(path), read_json(path, "COCO-style json")
+    entries = _entries(document if isinstance(document, dict) else {}, "images", name)
+    for entry in entries:
+        depth = entry.get("depth")
+        if not isinstance(depth, str) or not depth or "\0" in depth:
+            raise DataError(
+                f"{name}: image {entry.get('id')} ({entry.get('file_name')}): depth is {depth!r}, not a file"
+            )
+    if not entries:
+        raise DataError(f"{name}: no images")
+    return [Path(path).parent / entry["depth"] for entry in entries]
 
 
 def _entries(document: dict[str, Any], field: str, name: str) -> list[dict[str, Any]]:

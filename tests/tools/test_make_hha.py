@@ -315,3 +315,26 @@ def test_matlab_golden_through_the_tool(tmp_path):
     assert done.status == 0, done.stderr
     golden = read_encoded(REAL / "nyud2_labelled/0_hha_9ff088f.png")
     assert np.array_equal(read_encoded(tmp_path / "hha.png"), golden)
+
+
+def test_the_depth_of_a_coco_style_json_serves_a_detector(folder):
+    """One folder from the json to a database of two modalities."""
+    names = ["2", "0"]
+    images = [
+        {"id": k, "file_name": f"{name}_color.png", "depth": f"in/{name}.png", "width": 24, "height": 18}
+        for k, name in enumerate(names)
+    ]
+    content = {"images": images, "annotations": [], "categories": [{"id": 1, "name": "thing"}]}
+    (folder / "set.json").write_text(json.dumps(content))
+    for name in names:
+        Image.new("RGB", (24, 18)).save(folder / f"{name}_color.png")
+    done = call("make_hha", "set.json", "-o", "hha", *SETTINGS, folder=folder)
+    assert done.status == 0 and sorted(path.name for path in (folder / "hha").iterdir()) == ["0.png", "2.png"]
+    done = call("imdb", "coco:set.json,images,hha=hha", "--quiet", folder=folder)
+    assert done.status == 0 and "modalities: images, hha" in done.stdout and "all there" in done.stdout
+    del images[1]["depth"]
+    (folder / "set.json").write_text(json.dumps(content))
+    done = call("make_hha", "set.json", "-o", "hha", *SETTINGS, folder=folder)
+    assert done.status == 2 and "set.json: image 1 (0_color.png): depth is None, not a file" in done.stderr
+    (folder / "set.json").write_text("[]")
+    assert "set.json: not COCO-style" in call("make_hha", "set.json", "-o", "hha", *SETTINGS, folder=folder).stderr
