@@ -19,6 +19,8 @@ from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
+from caffe_compat.detection.snapshots import Regression, write_regression
+from caffe_compat.detection.targets import TargetStatistics
 from caffe_compat.evaluation import plots, reports
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
@@ -196,6 +198,12 @@ TRUTH = boxes.GroundTruth(
     np.array([[1, 2, 5, 6]], "f4"), ["chair"], np.ones(1, "i8"), np.zeros(1, bool), np.zeros(1, bool), (20, 30)
 )
 
+
+def _regression():
+    statistics = TargetStatistics(np.zeros((20, 4)), np.ones((20, 4)), np.zeros(20, np.int64))
+    return Regression(statistics, {"bbox_pred": (ARRAYS[0], ARRAYS[1])}, {"imdb": "a"})
+
+
 WRITERS = {
     "caffemodel": Writer(lambda path, net: net.save(path), ("proto/weights.py",), prepare=a_net),
     "caffemodel with diffs": Writer(
@@ -216,6 +224,9 @@ WRITERS = {
         lambda path, _: hdf5.write_state_hdf5(path, state.SolverState(7, "x.caffemodel", 1, ARRAYS)), ("proto/hdf5.py",)
     ),
     "HDF5Output": Writer(_hdf5_output, ("layers/data/hdf5.py",)),
+    "regression of a detector": Writer(
+        lambda path, _: write_regression(path, _regression()), ("detection/snapshots.py",), "n.regression.npz"
+    ),
     "color png": Writer(lambda path, _: png.write_color(path, PICTURE), ("frames/png.py",)),
     "encoded png": Writer(lambda path, _: png.write_encoded(path, PICTURE, {"a": 1}), ("frames/png.py",)),
     "depth png": Writer(lambda path, _: depth_io.write_depth(path, PICTURE[..., 0] / 50), ("depth/io.py",)),

@@ -31,7 +31,9 @@ def make_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
-    p.add_argument("--imdb", help="image database for detection training")
+    p.add_argument("--imdb", help="train a detector on this image database, such as nyud2_hha_2015_trainval")
+    p.add_argument("--proposals", help="of a detector: a file, or 'builtin' (default: the database's own)")
+    p.add_argument("--parity", action="store_true", help="of a detector: sample as the released code did, quirks too")
     p.add_argument("--rand", action="store_true", help="do not seed from RNG_SEED")
     p.add_argument("--sigint_effect", default="stop", help="stop, snapshot or none")
     p.add_argument("--sighup_effect", default="snapshot", help="stop, snapshot or none")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -10,7 +12,17 @@ import torch
 from tqdm import tqdm
 
 from caffe_compat import log
-from caffe_compat.config import load_config, without_detection
+from caffe_compat.config import Config, load_config, without_detection
+from caffe_compat.datasets import ImageDatabase, find_imdb
+from caffe_compat.datasets.proposals import read_any
+from caffe_compat.detection.snapshots import read_regression, regression_path
+from caffe_compat.detection.training import (
+    DetectorRun,
+    detector_solver,
+    output_folder,
+    region_layers,
+    set_snapshots,
+)
 from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file
 from caffe_compat.proto import caffe_pb2, read_solver
@@ -19,7 +31,10 @@ from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
 from caffe_compat.solver.solver import Solver
 
-__all__ = ["TrainOptions", "train"]
+__all__ = ["DETECTOR_ITERS", "TrainOptions", "train"]
+
+DETECTOR_ITERS = 40000
+"""Iterations of a detector's training where neither ``--iters`` nor ``max_iter`` says how many, as in the branch."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +55,8 @@ class TrainOptions:
     cfg: str | None = None
     pairs: list[str] = field(default_factory=list)
     imdb: str | None = None
+    parity: bool = False
+    proposals: str | None = None
     rand: bool = False
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
@@ -60,19 +77,24 @@ def train(options: TrainOptions) -> int:
         CaffeCompatError: naming the file, layer or field that is wrong.
     """
     log.to_stderr()
-    if options.imdb is not None:
-        raise UsageError("--imdb: detection training is not part of this version; leave it out to train the net alone")
     if options.weights and options.snapshot:
         raise UsageError("give --weights to start from weights or --snapshot to resume, not both")
+    config = load_config(options.cfg, options.pairs, options.parity or None)
+    imdb = None if options.imdb is None else find_imdb(options.imdb, config.root_dir or ".")
+    param = _read_solver(options)
+    if imdb is not None:
+        with in_file(options.solver):
+            set_snapshots(param, config, output_folder(config, imdb))
     if options.resume:
-        options = _resumed(options)
+        options = _resumed(options, param.snapshot_prefix)
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
-    solver = _build(options)
+    solver = _build(options, param, config) if imdb is None else _build_detector(options, param, config, imdb)
     solver.stop_at_nan = options.stop_at_nan
     if options.snapshot:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)
     log.info("Starting Optimization", "caffe.cpp:248")
+    start = time.perf_counter()
     with in_file(options.solver), handler, _progress(solver):
         solver.poll = handler.poll
         solver.solve()
@@ -80,15 +102,15 @@ def train(options: TrainOptions) -> int:
         hint = f"go on with --snapshot {solver.resume_from}" if solver.resume_from else "there is no snapshot"
         log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
         return 128 + handler.stopped_by
+    _tell_waiting(solver, time.perf_counter() - start)
     log.info("Optimization Done.", "caffe.cpp:259")
     return 0
 
 
-def _resumed(options: TrainOptions) -> TrainOptions:
+def _resumed(options: TrainOptions, prefix: str) -> TrainOptions:
     """The same with the newest snapshot, if there is one."""
     if options.snapshot:
         raise UsageError("give --snapshot to go on from that state or --resume to find the newest, not both")
-    prefix = read_solver(options.solver).snapshot_prefix  # never empty: by default the solver's own name
     with in_file(options.solver):
         state = newest_state(prefix)
     if state is None:
@@ -97,14 +119,10 @@ def _resumed(options: TrainOptions) -> TrainOptions:
     return replace(options, snapshot=state, weights=None)
 
 
-def _build(options: TrainOptions) -> Solver:
-    config = load_config(options.cfg, options.pairs)
+def _build(options: TrainOptions, param: caffe_pb2.SolverParameter, config: Config) -> Solver:
     without_detection(config)
-    param = read_solver(options.solver)
-    if options.iters is not None:
-        if options.iters < 0:
-            raise UsageError(f"--iters is {options.iters}, expected 0 or more")
-        param.max_iter = options.iters
+    if options.proposals is not None:
+        raise UsageError("--proposals: only detection training (--imdb) reads this")
     if options.rand:
         param.random_seed = -1
     elif param.random_seed < 0 and options.default_seed:
@@ -112,15 +130,58 @@ def _build(options: TrainOptions) -> Solver:
     if options.level is not None:
         param.train_state.level = options.level
     param.train_state.stage.extend(options.stages)
-    weights: list[str] | None = None
-    if options.weights:
-        weights = [name.strip() for name in options.weights.split(",") if name.strip()]
-    elif options.snapshot:
-        weights = []
     with in_file(options.solver):
         if param.snapshot_prefix:
             _make_folder(param.snapshot_prefix)
-        return solver_class(param)(param, weights, _device(options.gpu, param))
+        return solver_class(param)(param, _weights(options), _device(options.gpu, param))
+
+
+def _build_detector(
+    options: TrainOptions, param: caffe_pb2.SolverParameter, config: Config, imdb: ImageDatabase
+) -> Solver:
+    if options.iters is None and not param.HasField("max_iter"):
+        param.max_iter = DETECTOR_ITERS
+    config = _seeded(options, param, config)
+    proposals = None
+    if options.proposals is not None:
+        proposals = read_any(options.proposals, [record.name for record in imdb.records])
+    run = DetectorRun(imdb, config, proposals, _weights(options), options.snapshot is not None)
+    with in_file(options.solver):
+        _make_folder(param.snapshot_prefix)
+        return detector_solver(param, run, _device(options.gpu, param))
+
+
+def _seeded(options: TrainOptions, param: caffe_pb2.SolverParameter, config: Config) -> Config:
+    """The options with the seed of the minibatches, and the solver with its own: drawn now, or a snapshot's."""
+    if options.snapshot:
+        settings = read_regression(regression_path(options.snapshot)).settings
+        seed, own = settings.get("RNG_SEED"), settings.get("random_seed")
+        if not isinstance(seed, int) or not isinstance(own, int):
+            raise SolverError(f"{regression_path(options.snapshot)}: does not hold the seeds of the run")
+        param.random_seed = own
+        return replace(config, rng_seed=seed)
+    if options.rand:
+        config = replace(config, rng_seed=secrets.randbits(32))
+        log.info(f"RNG_SEED {config.rng_seed} was drawn", "train_net.py:0")
+    if options.rand or param.random_seed < 0:
+        param.random_seed = config.rng_seed
+    return config
+
+
+def _read_solver(options: TrainOptions) -> caffe_pb2.SolverParameter:
+    param = read_solver(options.solver)
+    if options.iters is not None:
+        if options.iters < 0:
+            raise UsageError(f"--iters is {options.iters}, expected 0 or more")
+        param.max_iter = options.iters
+    return param
+
+
+def _weights(options: TrainOptions) -> list[str] | None:
+    """Weight files; None for those that the solver names."""
+    if options.weights:
+        return [name.strip() for name in options.weights.split(",") if name.strip()]
+    return [] if options.snapshot else None
 
 
 def _make_folder(prefix: str) -> None:
@@ -146,6 +207,16 @@ def _device(gpu: int | None, param: caffe_pb2.SolverParameter) -> torch.device:
     if device.type == "cpu":
         log.info("Use CPU.", "caffe.cpp:211")
     return device
+
+
+def _tell_waiting(solver: Solver, seconds: float) -> None:
+    """How long training waited for minibatches of regions, if it had any."""
+    for layer in region_layers(solver.net):
+        part = 100 * layer.waited / seconds if seconds > 0 else 0.0
+        log.info(
+            f"Waited {layer.waited:.2f} s of {seconds:.1f} s ({part:.1f} %) for minibatches of layer '{layer.name}'",
+            "train.py:0",
+        )
 
 
 def _progress(solver: Solver) -> tqdm[None]:

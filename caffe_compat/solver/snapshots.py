@@ -20,7 +20,7 @@ from caffe_compat.net import Learnable, Net
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto.state import SolverState, read_state, write_state
 
-__all__ = ["check_prefix", "history", "is_hdf5", "read", "write"]
+__all__ = ["check_prefix", "history", "is_hdf5", "read", "stem", "write"]
 
 
 def check_prefix(param: Any) -> None:
@@ -44,6 +44,11 @@ def check_prefix(param: Any) -> None:
     remove_leftovers(folder)
 
 
+def stem(param: Any, iteration: int) -> str:
+    """The path of the snapshot of an iteration, less its endings."""
+    return f"{param.snapshot_prefix}_iter_{iteration}"
+
+
 def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:
     """Write the weights of a net, then a solver state; returns both paths.
 
@@ -51,15 +56,15 @@ def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:
         param: the ``SolverParameter``: prefix, format, and whether gradients go along.
         state: ``learned_net`` is set to the path of the weights.
     """
-    stem = f"{param.snapshot_prefix}_iter_{state.iter}"
+    base = stem(param, state.iter)
     if param.snapshot_format == caffe_pb2.SolverParameter.HDF5:
-        model, path = f"{stem}.caffemodel.h5", f"{stem}.solverstate.h5"
+        model, path = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
         log.info(f"Snapshotting to HDF5 file {model}", "solver.cpp:457")
         net.save_hdf5(model, param.snapshot_diff)
         log.info(f"Snapshotting solver state to HDF5 file {path}", "sgd_solver.cpp:283")
         hdf5.write_state_hdf5(path, replace(state, learned_net=model))
     else:
-        model, path = f"{stem}.caffemodel", f"{stem}.solverstate"
+        model, path = f"{base}.caffemodel", f"{base}.solverstate"
         log.info(f"Snapshotting to binary proto file {model}", "solver.cpp:447")
         net.save(model, param.snapshot_diff)
         log.info(f"Snapshotting solver state to binary proto file {path}", "sgd_solver.cpp:273")

@@ -58,6 +58,8 @@ class Solver:
         history: the rule's own blobs, in Caffe's order.
         resume_from: state file of the last snapshot, or "".
         poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
+        around_snapshot: called with the path of a snapshot less its endings; its block holds the writing of it.
+        on_restore: called with the path of a state once its weights are in the net.
         on_iteration: called after every update with (iteration, smoothed loss).
         on_start, on_gradients_ready: pycaffe's callbacks.
         stop_at_nan: raise an error when the loss, or a weight to be written, is not finite.  Caffe goes on.
@@ -104,6 +106,8 @@ class Solver:
         self.stopped_early = self.stop_at_nan = False
         self._losses: list[float] = []
         self.poll: Callable[[], Action] = lambda: Action.NONE
+        self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+        self.on_restore: Callable[[str], None] = lambda path: None
         self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
         self.on_start: list[Callable[[], Any]] = []
         self.on_gradients_ready: list[Callable[[], Any]] = []
@@ -346,7 +350,8 @@ class Solver:
         state = SolverState(
             self.iter, "", self.current_step, tuple(blob.detach().cpu().numpy() for blob in self.history)
         )
-        model, self.resume_from = snapshots.write(self.param, self.net, state)
+        with self.around_snapshot(snapshots.stem(self.param, self.iter)):
+            model, self.resume_from = snapshots.write(self.param, self.net, state)
         return model, self.resume_from
 
     def restore(self, path: str | os.PathLike[str]) -> None:
@@ -363,6 +368,7 @@ class Solver:
             history = snapshots.history(state.history, self.history, self.learnables, self.type_name)
         if state.learned_net:
             _copy(state.learned_net, self.net)
+        self.on_restore(os.fspath(path))
         if not snapshots.is_hdf5(path):
             log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
         for mine, theirs in zip(self.history, history, strict=True):

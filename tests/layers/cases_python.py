@@ -1,5 +1,21 @@
-"""A configuration of the Python layer for the tests over the whole registry; the class is in ``user_layers.py``."""
+"""Configurations of the Python layer for the tests over the whole registry; the class is in ``user_layers.py``.
+
+fast-rcnn's data layers need minibatches before their forward pass.
+"""
+
+
+def regions(module: str, layer: str, text: str) -> str:
+    return f'python_param {{ module: "{module}" layer: "{layer}" param_str: "{text}" }}'
+
 
 CASES = {
-    "Python": [("python_param { module: 'user_layers' layer: 'Square' param_str: '0.5' }", [(2, 3)], {})],
+    "Python": [
+        ("python_param { module: 'user_layers' layer: 'Square' param_str: '0.5' }", [(2, 3)], {}),
+        (
+            regions("roi_data_layer.layer_pi", "RoIDataLayerPi", "--num_classes 20 --num_data 2"),
+            [],
+            {"tops": 6, "forward": False},
+        ),
+        (regions("roi_data_layer.layer", "RoIDataLayer", "'num_classes': 21"), [], {"tops": 3, "forward": False}),
+    ],
 }

@@ -5,6 +5,7 @@ from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.image import ImageData
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
+from caffe_compat.layers.data.regions import RegionData, RoIDataLayer, RoIDataLayerPi
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.data.window import WindowData
@@ -17,6 +18,9 @@ __all__ = [
     "ImageData",
     "MemoryData",
     "PairedImageData",
+    "RegionData",
+    "RoIDataLayer",
+    "RoIDataLayerPi",
     "Transformer",
     "WindowData",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +25,9 @@ class Prefetcher(Generic[T]):
         read: makes batch ``n``; called from several threads.  A method of the owner of the prefetcher, which does not
             keep the owner alive.
         depth: how many batches to read ahead; 0 reads each when it is asked for.
+
+    Attributes:
+        waited: seconds that callers of :meth:`take` have waited.
     """
 
     def __init__(self, read: Callable[[int], T], depth: int) -> None:
@@ -31,9 +35,17 @@ class Prefetcher(Generic[T]):
         self._pending: dict[int, Future[T]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._finalizer: weakref.finalize[..., Prefetcher[T]] | None = None
+        self.waited = 0.0
 
     def take(self, number: int) -> T:
         """Batch ``number``, waiting for it if need be, while the following ones are being read."""
+        start = time.perf_counter()
+        try:
+            return self._take(number)
+        finally:
+            self.waited += time.perf_counter() - start
+
+    def _take(self, number: int) -> T:
         read = self._method()
         assert read is not None  # the owner is calling
         if self._depth == 0:

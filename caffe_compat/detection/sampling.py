@@ -1,0 +1,220 @@
+"""Which regions make up minibatch ``n``, and its blobs.
+
+Source: ``roi_data_layer/layer_pi.py`` and ``minibatch.py`` of the ``distillation`` branch.  Random numbers are those of
+numpy's legacy generator from RNG_SEED, drawn in the branch's order: an order of all images for each epoch, and for each
+batch the scales, then for each of its images the objects and the background.  So batch ``n`` is a function of the seed
+and ``n``: it is drawn by drawing all batches before, which needs no pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+
+from caffe_compat.config import Config, TrainConfig
+from caffe_compat.detection.images import join_blobs, read_modalities, scale_factor, scaled_image
+from caffe_compat.detection.roidb import Roidb, RoiImage
+from caffe_compat.detection.targets import TargetStatistics, normalised, raw_targets
+from caffe_compat.errors import DataError, in_file
+
+__all__ = ["Minibatches", "Pick", "Sampler", "has_background", "has_foreground"]
+
+_KEPT = 64
+"""Batches that stay known after they were drawn: threads that read ahead ask for them out of order."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pick:
+    """What was drawn of one image.
+
+    Args:
+        image: its number in the roidb.
+        scale: pixels of the short side.
+        rows: regions, those that show objects first.
+        foreground: how many do.
+    """
+
+    image: int
+    scale: int
+    rows: np.ndarray
+    foreground: int
+
+
+class Sampler:
+    """Draws minibatches.
+
+    By default every image with objects **or** background takes part, by the conditions of the draw itself, and an epoch
+    ends when less than a batch is left.  With PARITY an image needs both, strictly within the thresholds, and an epoch
+    ends already when a batch would finish it, so that its last images are skipped: as in the branch.
+
+    Args:
+        roidb: the images.
+        config: the options of training, PARITY and RNG_SEED.
+
+    Raises:
+        DataError: no image takes part.
+    """
+
+    def __init__(self, roidb: Roidb, config: Config) -> None:
+        self.config = config
+        self._overlaps = [image.max_overlaps for image in roidb.images]
+        self._count = len(roidb)
+        valid = np.array([_is_valid(found, config.train, config.parity) for found in self._overlaps], bool)
+        self.valid = np.tile(valid, len(roidb) // max(len(roidb.images), 1))
+        if not self.valid.any():
+            both = "and" if config.parity else "or"
+            raise DataError(
+                f"none of {len(roidb.images)} images has regions to train on: overlaps with an object of "
+                f"{config.train.fg_thresh:g} or more, {both} of {config.train.bg_thresh_lo:g} to "
+                f"{config.train.bg_thresh_hi:g}"
+            )
+        self._lock = threading.Lock()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._random = np.random.RandomState(self.config.rng_seed)
+        self._drawn: dict[int, tuple[Pick, ...]] = {}
+        self._next = 0
+        self._shuffle()
+
+    def _shuffle(self) -> None:
+        order = self._random.permutation(self._count)
+        self._order, self._place = order[self.valid[order]], 0
+
+    def batch(self, number: int) -> tuple[Pick, ...]:
+        """Minibatch ``number``, counted from 0; may be asked for in any order, by several threads."""
+        with self._lock:
+            if number not in self._drawn:
+                if number < self._next:
+                    self._begin()
+                while self._next <= number:
+                    self._drawn[self._next] = self._draw()
+                    self._drawn.pop(self._next - _KEPT, None)
+                    self._next += 1
+            return self._drawn[number]
+
+    def _draw(self) -> tuple[Pick, ...]:
+        train = self.config.train
+        after, last = self._place + train.ims_per_batch, len(self._order)
+        if after >= last if self.config.parity else after > last:
+            self._shuffle()
+        images = self._order[self._place : self._place + train.ims_per_batch]
+        self._place += train.ims_per_batch
+        scales = self._random.randint(0, high=len(train.scales), size=len(images))
+        regions = train.batch_size // len(images)
+        return tuple(
+            self._draw_regions(int(image), train.scales[scale], regions)
+            for image, scale in zip(images, scales, strict=True)
+        )
+
+    def _draw_regions(self, image: int, scale: int, regions: int) -> Pick:
+        overlaps, train = self._overlaps[image % len(self._overlaps)], self.config.train
+        foreground, background = np.flatnonzero(has_foreground(overlaps, train)), has_background(overlaps, train)
+        objects = self._choose(foreground, int(np.round(train.fg_fraction * regions)))
+        rest = self._choose(np.flatnonzero(background), regions - len(objects))
+        return Pick(image, scale, np.concatenate([objects, rest]), len(objects))
+
+    def _choose(self, among: np.ndarray, most: int) -> np.ndarray:
+        if not len(among):
+            return among
+        return self._random.choice(among, size=min(most, len(among)), replace=False)
+
+
+def has_foreground(overlaps: np.ndarray, train: TrainConfig) -> np.ndarray:
+    """bool [N]: which regions show an object."""
+    return np.asarray(overlaps >= train.fg_thresh)
+
+
+def has_background(overlaps: np.ndarray, train: TrainConfig) -> np.ndarray:
+    """bool [N]: which regions show background."""
+    return np.asarray((overlaps < train.bg_thresh_hi) & (overlaps >= train.bg_thresh_lo))
+
+
+def _is_valid(overlaps: np.ndarray, train: TrainConfig, parity: bool) -> bool:
+    if not parity:
+        return bool(has_foreground(overlaps, train).any() or has_background(overlaps, train).any())
+    background = (overlaps > train.bg_thresh_lo) & (overlaps < train.bg_thresh_hi)
+    return bool((overlaps > train.fg_thresh).any() and background.any())
+
+
+class Minibatches:
+    """Minibatches as blobs: what the layers ``RoIDataLayerPi`` and ``RoIDataLayer`` are fed.
+
+    Args:
+        roidb: the images.
+        modalities: keys of their paths, in the order of the blobs.
+        config: the options.
+        statistics: of the targets of all images; its length is the number of labels.
+
+    Raises:
+        DataError: no image can be trained on.
+    """
+
+    def __init__(self, roidb: Roidb, modalities: tuple[str, ...], config: Config, statistics: TargetStatistics) -> None:
+        self.roidb, self.modalities, self.config, self.statistics = roidb, modalities, config, statistics
+        self.sampler = Sampler(roidb, config)
+
+    @property
+    def num_classes(self) -> int:
+        """Labels, with the background."""
+        return len(self.statistics.counts)
+
+    @property
+    def num_data(self) -> int:
+        """Blobs of pictures."""
+        return len(self.modalities)
+
+    @property
+    def regression(self) -> bool:
+        """Whether there are regression targets."""
+        return self.config.train.bbox_reg
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Minibatch ``number``; a pure function, which several threads may call.
+
+        Returns:
+            float32: for each modality [I, 3, H, W]; rois [R, 5], number of the image and the box in pixels of the
+            blob; labels [R]; with regression targets [R, 4 C] and their weights [R, 4 C], not 0 in the four places of
+            the label.
+
+        Raises:
+            DataError, MissingFileError: a picture cannot be used; names it.
+        """
+        picks = self.sampler.batch(number)
+        pictures: list[list[np.ndarray]] = [[] for _ in self.modalities]
+        regions = []
+        for place, pick in enumerate(picks):
+            image = self.roidb[pick.image]
+            scaled, factor = self._pictures(image, pick.scale)
+            for found, picture in zip(pictures, scaled, strict=True):
+                found.append(picture)
+            regions.append(self._regions(image, pick, place, factor))
+        return (*map(join_blobs, pictures), *(np.concatenate(parts) for parts in zip(*regions, strict=True)))
+
+    def _pictures(self, image: RoiImage, scale: int) -> tuple[list[np.ndarray], float]:
+        record = image.record
+        with in_file(f"image {record.name}"):
+            images = read_modalities([record.paths[name] for name in self.modalities], record.size)
+        factor = scale_factor(images[0].shape[:2], scale, self.config.train.max_size)
+        return [scaled_image(picture, self.config, factor, image.flipped) for picture in images], factor
+
+    def _regions(self, image: RoiImage, pick: Pick, place: int, factor: float) -> tuple[np.ndarray, ...]:
+        """Rois, labels, and where they are wanted targets and weights, of one image."""
+        rois = np.full((len(pick.rows), 5), place, np.float32)
+        rois[:, 1:] = image.boxes[pick.rows].astype(np.float64) * factor
+        labels = image.max_classes[pick.rows].astype(np.float32)
+        labels[pick.foreground :] = 0
+        if not self.regression:
+            return rois, labels
+        return rois, labels, *self._targets(image, pick.rows)
+
+    def _targets(self, image: RoiImage, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        labels, raw = raw_targets(image, self.config, rows)
+        targets = np.zeros((len(rows), self.num_classes, 4), np.float32)
+        weights = np.zeros_like(targets)
+        taught = np.flatnonzero(labels)
+        targets[taught, labels[taught]] = normalised(labels, raw, self.statistics)[taught]
+        weights[taught, labels[taught]] = 1
+        return targets.reshape(len(rows), -1), weights.reshape(len(rows), -1)

@@ -1,0 +1,168 @@
+"""fast-rcnn's data layers, which prototxts name as layers written in Python: minibatches of regions of images.
+
+Source: ``roi_data_layer/layer_pi.py`` of the ``distillation`` branch, ``roi_data_layer/layer.py`` of fast-rcnn.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+import yaml
+
+from caffe_compat.documents import parse_yaml
+from caffe_compat.errors import PrototxtError, nearest
+from caffe_compat.layers.base import UNLIMITED, Shape
+from caffe_compat.layers.data.prefetch import Prefetcher
+from caffe_compat.layers.data.source import DataLayer
+from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import register
+
+__all__ = ["MinibatchSource", "RegionData", "RoIDataLayer", "RoIDataLayerPi"]
+
+DIALECT = "fast-rcnn"
+_SIDE = 100  #: height and width of the pictures before the first minibatch, as in fast-rcnn
+
+
+class MinibatchSource(Protocol):
+    """Where minibatches come from: this layer reads no data set."""
+
+    @property
+    def num_classes(self) -> int:
+        """Labels, with the background."""
+        ...
+
+    @property
+    def num_data(self) -> int:
+        """Blobs of pictures."""
+        ...
+
+    @property
+    def regression(self) -> bool:
+        """Whether there are regression targets and their weights."""
+        ...
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Minibatch ``number``, a pure function: an array for each top, all float32."""
+        ...
+
+
+class RegionData(DataLayer):
+    """Minibatches of the source that is given to :meth:`feed`; before that there are none.
+
+    Tops: ``num_data`` blobs of pictures [I, 3, H, W], rois [R, 5] (number of the image, x1 y1 x2 y2 in its pixels),
+    labels [R], and if the prototxt names them, regression targets and their weights [R, 4 num_classes].
+    """
+
+    caffe_type = "Python"
+    top_count = (3, UNLIMITED)
+    on_meta = False
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("python_param")
+        section.ignore("module", "layer", "share_in_parallel")
+        self.num_classes, self.num_data = self._read_param_str(str(section.param_str))
+        rest = len(params.tops) - self.num_data
+        if rest not in (2, 4):
+            raise self.error(
+                f"has {len(params.tops)} tops, expected {self.num_data} for pictures, then rois and labels, and "
+                "bbox_targets and bbox_loss_weights where boxes are learned"
+            )
+        self.regression = rest == 4
+        self.shapes = [(1, 3, _SIDE, _SIDE)] * self.num_data + [(1, 5), (1,)]
+        self.shapes += [(1, 4 * self.num_classes)] * 2 if self.regression else []
+        self._source: MinibatchSource | None = None
+
+    def _parse(self, text: str) -> Mapping[str, object]:
+        """The settings in ``param_str``."""
+        raise NotImplementedError
+
+    def _read_param_str(self, text: str) -> tuple[int, int]:
+        """Numbers of labels and of blobs of pictures."""
+        values: dict[str, int] = {"num_data": 1}
+        allowed = ("num_classes", "num_data")
+        for name, value in self._parse(text).items():
+            if name not in allowed:
+                raise self.error(f"param_str has '{name}'{nearest(str(name), allowed)}, expected {', '.join(allowed)}")
+            if isinstance(value, bool) or not str(value).isdecimal() or int(str(value)) < 1:
+                raise self.error(f"param_str: {name} is {value!r}, expected a positive whole number")
+            values[name] = int(str(value))
+        if "num_classes" not in values:
+            raise self.error(f"param_str is {text!r}, expected num_classes in it")
+        return values["num_classes"], values["num_data"]
+
+    def feed(self, source: MinibatchSource, ahead: int = 0) -> None:
+        """Take minibatches from ``source`` from now on.
+
+        Args:
+            ahead: how many are made while the last one is in use.
+
+        Raises:
+            LayerError: the source has other numbers of classes or pictures than ``param_str``, or has no targets where
+                they are tops.
+        """
+        for what, own, theirs in (
+            ("num_classes", self.num_classes, source.num_classes),
+            ("num_data", self.num_data, source.num_data),
+        ):
+            if own != theirs:
+                raise self.error(f"{what} is {own} in param_str, the images have {theirs}")
+        if self.regression != source.regression:
+            has, wants = ("bbox_targets", "makes none") if self.regression else ("no bbox_targets", "makes them")
+            raise self.error(f"has {has} among its tops, but training {wants} (TRAIN.BBOX_REG)")
+        self.close()
+        self._source, self._prefetcher = source, Prefetcher(self._read_tensors, ahead)
+
+    @property
+    def waited(self) -> float:
+        """Seconds that forward passes have waited for minibatches."""
+        return self._prefetcher.waited
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Minibatch ``number``.
+
+        Raises:
+            LayerError: no source was given.
+        """
+        if self._source is None:
+            raise self.error("has no images: it is fed by detection training (train_net.py --imdb), or by feed()")
+        return self._source.read(number)
+
+
+@register(
+    when=lambda params: _is_named(params, "roi_data_layer.layer_pi", "RoIDataLayerPi"),
+    dialect=f"{DIALECT}: RoIDataLayerPi",
+)
+class RoIDataLayerPi(RegionData):
+    """The branch's layer; ``param_str`` is a command line: ``--num_classes 20 --num_data 1``."""
+
+    def _parse(self, text: str) -> Mapping[str, object]:
+        try:
+            words = [part for word in shlex.split(text) for part in (word.split("=", 1) if "=" in word else [word])]
+        except ValueError as error:
+            raise self.error(f"param_str is {text!r}: {error}") from error
+        names = words[::2]
+        if len(words) % 2 or not all(name.startswith("--") for name in names):
+            raise self.error(f"param_str is {text!r}, expected words such as --num_classes 20 --num_data 1")
+        return {name[2:]: value for name, value in zip(names, words[1::2], strict=True)}
+
+
+@register(
+    when=lambda params: _is_named(params, "roi_data_layer.layer", "RoIDataLayer"), dialect=f"{DIALECT}: RoIDataLayer"
+)
+class RoIDataLayer(RegionData):
+    """fast-rcnn's layer, for one kind of pictures; ``param_str`` is YAML: ``'num_classes': 21``."""
+
+    def _parse(self, text: str) -> Mapping[str, object]:
+        tree = parse_yaml(text, f"layer '{self.name}' ({self.params.type}): param_str", yaml.SafeLoader, PrototxtError)
+        if not isinstance(tree, Mapping):
+            raise self.error(f"param_str is {text!r}, expected YAML such as 'num_classes': 21")
+        return {str(name): value for name, value in tree.items()}
+
+
+def _is_named(params: Params, module: str, layer: str) -> bool:
+    section = params.section("python_param")
+    return (str(section.module), str(section.layer)) == (module, layer)
