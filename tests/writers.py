@@ -14,6 +14,7 @@ from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets import boxes, downloads, mat, proposal_file, selection
+from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
@@ -21,7 +22,7 @@ from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
 from caffe_compat.detection.snapshots import Regression, write_regression
 from caffe_compat.detection.targets import TargetStatistics
-from caffe_compat.evaluation import plots, reports
+from caffe_compat.evaluation import competition, examples, pictures, plots, reports
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.files import copy_file
@@ -176,10 +177,17 @@ def _archive(folder):
     return folder / "a.zip"
 
 
-def _detections():
-    rng = np.random.default_rng(0)
-    boxes = [[rng.random((9, 5), dtype=np.float32) for _ in range(2)] for _ in range(3)]
-    return Detections(("bed", "chair", "lamp"), ("img_1", "img_2"), boxes)
+def _imdb(folder):
+    (folder / "a.png").write_bytes(media.pictures.encode(PICTURE, "png", "a.png"))
+    files, none = {"images": str(folder / "a.png")}, np.zeros((0, 4), "f4")
+    records = [FrameRecord(name, files, boxes=none, classes=()) for name in ("img_1", "img_2")]
+    return ImageDatabase("toy_test", ("bed", "chair", "lamp"), ("images",), records)
+
+
+def _detections(_=None):
+    rows = np.random.default_rng(0).random((2, 3, 9, 5), dtype=np.float32)
+    rows[..., 2:4] += rows[..., :2]
+    return Detections(("bed", "chair", "lamp"), ("img_1", "img_2"), [[rows[i, c] for i in range(2)] for c in range(3)])
 
 
 def _evaluation():
@@ -306,6 +314,20 @@ WRITERS = {
     ),
     "evaluation": Writer(
         lambda path, _: reports.write_reports(path.parent, _evaluation()), ("evaluation/reports.py",), many=True
+    ),
+    "sheets of detections": Writer(
+        lambda path, imdb: pictures.write_sheets(
+            path.parent, imdb, examples.choose_examples(imdb, _detections(imdb)), np.zeros(3)
+        ),
+        ("evaluation/pictures.py",),
+        many=True,
+        prepare=_imdb,
+    ),
+    "detections for a server": Writer(
+        lambda path, imdb: competition.write_competition(path.parent, imdb, _detections(imdb)),
+        ("evaluation/competition.py",),
+        many=True,
+        prepare=_imdb,
     ),
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "archive": Writer(
