@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from caffe_compat.datasets.coco_file import NO_OBJECTS, CocoFile, CocoObjects, read_coco
+from caffe_compat.datasets.coco_file import CocoFile, read_coco
+from caffe_compat.datasets.coco_objects import NO_OBJECTS, CocoObjects
 from caffe_compat.datasets.imdb import FileProposals, ImageDatabase, register_imdb
 from caffe_compat.datasets.masks import coco_masks, label_masks
 from caffe_compat.datasets.pictures import Pictures, check_names

@@ -8,66 +8,75 @@ columns, first those outside.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import numpy as np
 
 from caffe_compat.datasets.pictures import read_labels
-from caffe_compat.errors import DataError
+from caffe_compat.errors import DataError, in_file
 
-__all__ = ["Shape", "coco_masks", "decode_counts", "label_masks", "pack_segmentation", "polygon_mask"]
+__all__ = ["Shapes", "coco_masks", "decode_counts", "label_masks", "pack_segmentations", "polygon_mask"]
 
 _FINER = 5
 _HUNDREDTHS = 100
+_NO_RUNS: Mapping[int, str | np.ndarray] = MappingProxyType({})
 _FARTHEST = 8
 """Sides of the image that a corner may be away from it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shape:
-    """The pixels of one object, as small as they come.
+class Shapes:
+    """The pixels of the objects of an image, as small as they come.
 
     Args:
-        polygons: int32 [2 N], x y in hundredths of a pixel (COCO's have two decimals), or float64 [2 N] in pixels.
-        counts: run lengths: text as COCO packs them, or uint32 [N].
+        count: of objects.
+        points: x y x y ... of all polygons one after another: int32 in hundredths of a pixel (COCO's have two
+            decimals), or float64 in pixels.
+        lengths: int32 [P], how many numbers of it each polygon has.
+        owners: int32 [P], the object that it is part of.
+        runs: by object, run lengths: text as COCO packs them, or uint32 [N].
     """
 
-    polygons: tuple[np.ndarray, ...] = ()
-    counts: str | np.ndarray | None = None
+    count: int
+    points: np.ndarray
+    lengths: np.ndarray
+    owners: np.ndarray
+    runs: Mapping[int, str | np.ndarray]
 
-    def mask(self, size: tuple[int, int]) -> np.ndarray:
-        """Bool [H, W].
+    def masks(self, size: tuple[int, int]) -> np.ndarray:
+        """Bool [K, H, W].
 
         Raises:
-            DataError: run lengths of another size.
+            DataError: run lengths that do not fit the size; names the object, counted from 1.
         """
-        if self.counts is not None:
-            return decode_counts(self.counts, size)
-        mask = np.zeros(size, bool)
-        for points in self.polygons:
-            mask |= polygon_mask(points / _HUNDREDTHS if points.dtype.kind == "i" else points, size)
-        return mask
+        masks = np.zeros((self.count, *size), bool)
+        points = self.points / _HUNDREDTHS if self.points.dtype.kind == "i" else self.points
+        polygons = np.split(points, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
+        for owner, polygon in zip(self.owners.tolist(), polygons, strict=True):
+            masks[owner] |= polygon_mask(polygon, size)
+        for owner, counts in self.runs.items():
+            try:
+                masks[owner] = decode_counts(counts, size)
+            except DataError as error:
+                raise DataError(f"object {owner + 1}: {error.message}") from error
+        return masks
 
 
-def coco_masks(shapes: Sequence[Shape], size: tuple[int, int], where: str) -> np.ndarray:
+def coco_masks(shapes: Shapes, size: tuple[int, int], where: str) -> np.ndarray:
     """The pixels of the objects of a frame: bool [K, H, W].
 
     Args:
-        shapes: of each object.
+        shapes: of its objects.
         size: height and width.
         where: begins messages.
 
     Raises:
         DataError: run lengths that do not fit the size; names the object, counted from 1.
     """
-    masks = np.zeros((len(shapes), *size), bool)
-    for k, shape in enumerate(shapes):
-        try:
-            masks[k] = shape.mask(size)
-        except DataError as error:
-            raise DataError(f"{where}: object {k + 1}: {error.message}") from error
-    return masks
+    with in_file(where):
+        return shapes.masks(size)
 
 
 def label_masks(path: str, values: Sequence[tuple[int, ...]], size: tuple[int, int]) -> np.ndarray:
@@ -93,49 +102,80 @@ def label_masks(path: str, values: Sequence[tuple[int, ...]], size: tuple[int, i
     return masks
 
 
-def pack_segmentation(value: Any, size: tuple[int, int], where: str) -> Shape:
-    """COCO's ``segmentation`` of an annotation, checked.
+def pack_segmentations(values: Sequence[Any], size: tuple[int, int], where: Callable[[int], str]) -> Shapes:
+    """COCO's ``segmentation`` of the annotations of an image, checked.
 
     Args:
-        value: polygons, a list of lists x y x y ..., or run lengths, a dict of ``size`` and ``counts``.
-        size: height and width of the frame.
-        where: begins messages.
+        values: of each annotation: polygons, a list of lists x y x y ..., or run lengths, a dict of ``size`` and
+            ``counts``.
+        size: height and width of the image.
+        where: begins messages about an annotation.
 
     Raises:
         DataError: neither.
     """
-    if isinstance(value, dict):
-        return _pack_counts(value, size, where)
-    if not isinstance(value, list):
-        raise DataError(f"{where}: segmentation is a {type(value).__name__}, expected polygons or run lengths")
-    return Shape(tuple(_pack_polygon(points, size, where) for points in value))
-
-
-def _pack_polygon(points: Any, size: tuple[int, int], where: str) -> np.ndarray:
-    try:
-        numbers = np.array(points)
-    except ValueError:  # lists of different lengths
-        numbers = np.zeros(0)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "if" or numbers.size < 6 or numbers.size % 2:
-        raise DataError(f"{where}: segmentation has a polygon that is no list x y x y ... of 3 points or more")
-    if not (np.abs(numbers) < _FARTHEST * max(size)).all():
-        raise DataError(f"{where}: segmentation has a corner far out of its image")
+    runs: dict[int, str | np.ndarray] = {}
+    owners: list[int] = []
+    polygons: list[Any] = []
+    for k, value in enumerate(values):
+        if isinstance(value, dict):
+            runs[k] = _pack_counts(value, size, where(k))
+        elif isinstance(value, list):
+            polygons += value
+            owners += [k] * len(value)
+        else:
+            raise DataError(f"{where(k)}: segmentation is a {type(value).__name__}, expected polygons or run lengths")
+    points = _numbers([number for polygon in polygons if isinstance(polygon, list) for number in polygon])
+    far = points is not None and points.size and not np.abs(points).max() < _FARTHEST * max(size)
+    if points is None or far or any(not isinstance(part, list) or len(part) < 6 or len(part) % 2 for part in polygons):
+        _refuse_polygons(polygons, owners, size, where)
+    numbers = np.zeros(0) if points is None else points
     hundredths = np.rint(numbers * _HUNDREDTHS).astype(np.int32)
-    return hundredths if (hundredths / _HUNDREDTHS == numbers).all() else numbers.astype(float)
+    return Shapes(
+        count=len(values),
+        points=hundredths if (hundredths / _HUNDREDTHS == numbers).all() else numbers.astype(float),
+        lengths=np.array([len(polygon) for polygon in polygons], np.int32),
+        owners=np.array(owners, np.int32),
+        runs=runs or _NO_RUNS,
+    )
 
 
-def _pack_counts(value: dict[str, Any], size: tuple[int, int], where: str) -> Shape:
+def _numbers(values: list[Any]) -> np.ndarray | None:
+    """A list as an array; None if it holds something else than finite numbers."""
+    try:
+        numbers = np.array(values)
+    except (ValueError, OverflowError):  # lists of different lengths
+        return None
+    return numbers if numbers.ndim == 1 and numbers.dtype.kind in "if" and np.isfinite(numbers).all() else None
+
+
+def _refuse_polygons(
+    polygons: list[Any], owners: list[int], size: tuple[int, int], where: Callable[[int], str]
+) -> NoReturn:
+    """Raise DataError for the first polygon that is none."""
+    for polygon, owner in zip(polygons, owners, strict=True):
+        numbers = _numbers(polygon) if isinstance(polygon, list) else None
+        if numbers is None or numbers.size < 6 or numbers.size % 2:
+            raise DataError(
+                f"{where(owner)}: segmentation has a polygon that is no list x y x y ... of 3 points or more"
+            )
+        if not np.abs(numbers).max() < _FARTHEST * max(size):
+            raise DataError(f"{where(owner)}: segmentation has a corner far out of its image")
+    raise DataError(f"{where(0)}: segmentation has polygons that are no lists of numbers")
+
+
+def _pack_counts(value: dict[str, Any], size: tuple[int, int], where: str) -> str | np.ndarray:
     counts = value.get("counts")
     if value.get("size") != list(size):
         raise DataError(f"{where}: run lengths of size {value.get('size')}, the image has height, width {list(size)}")
     if isinstance(counts, str):
-        return Shape(counts=counts)
+        return counts
     whole = isinstance(counts, list) and all(type(count) is int and 0 <= count <= size[0] * size[1] for count in counts)
     if not isinstance(counts, list) or not whole:
         raise DataError(f"{where}: counts of segmentation are neither text nor a list of whole numbers")
     if sum(counts) != size[0] * size[1]:
         raise DataError(f"{where}: run lengths of {sum(counts)} pixels, the image has {size[0] * size[1]}")
-    return Shape(counts=np.array(counts, np.uint32))
+    return np.array(counts, np.uint32)
 
 
 def decode_counts(counts: str | np.ndarray, size: tuple[int, int]) -> np.ndarray:
