@@ -8,7 +8,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat import load_net, media
-from caffe_compat.commands import make_transfer, net_surgery
+from caffe_compat.commands import make_detection, make_transfer, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
@@ -284,6 +284,11 @@ WRITERS = {
         prepare=a_net,
     ),
     "transfer": Writer(_write_transfer, ("transfer/files.py",), many=True, prepare=_transfer),
+    "detector": Writer(
+        lambda path, _: make_detection.main(["--net", "caffenet", "--classes", "3", "--folder", "out"]),
+        ("detection/net_files.py",),
+        many=True,
+    ),
     "surgery": Writer(_run_surgery, ("proto/weights.py",), "out.caffemodel", prepare=_surgery),
     "lmdb": Writer(_database("lmdb"), ("media/records.py",), "new", replaces=False),
     "leveldb": Writer(_database("leveldb"), ("media/records.py",), "new", replaces=False),

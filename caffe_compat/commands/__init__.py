@@ -25,6 +25,7 @@ COMMANDS = (
     "extract_features",
     "fetch",
     "imdb",
+    "make_detection",
     "make_disparity",
     "make_hha",
     "make_scenes",

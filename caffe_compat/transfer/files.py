@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
 from caffe_compat.proto import caffe_pb2, format_text
+from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.resources import program
 from caffe_compat.transfer.features import Transfer
-from caffe_compat.transfer.nets import Franken, TransferNets, compact
+from caffe_compat.transfer.nets import Franken, TransferNets
 from caffe_compat.transfer.recipe import Recipe, Schedule
 
 __all__ = ["Written", "write_transfer"]
@@ -46,8 +46,8 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
     remarks = []
     train_val = nets.train_val()  # fills the comments
     texts = {
-        "train_val.prototxt": _net_text(f"{title}_transfer", train_val, nets.comments, [command]),
-        "student_deploy.prototxt": _net_text(f"{title}_student", nets.student_deploy(), nets.comments, [command]),
+        "train_val.prototxt": net_text(f"{title}_transfer", train_val, nets.comments, [command]),
+        "student_deploy.prototxt": net_text(f"{title}_student", nets.student_deploy(), nets.comments, [command]),
     }
     surgery = None
     try:
@@ -72,28 +72,8 @@ def prefix(folder: Path) -> str:
     return str(Path("output", *parts[1:]) / "transfer" if parts[:1] == ("prototxt",) else folder / "transfer")
 
 
-def _comments(lines: Iterable[str]) -> str:
-    return "".join(f"# {line}\n" for line in lines)
-
-
-def _net_text(name: str, layers: Iterable[Any], comments: Mapping[str, str], head: Iterable[str]) -> str:
-    text = _comments(["Written by:", *(f"  {line}" for line in head)]) + f'name: "{name}"\n'
-    told = set()
-    for layer in layers:
-        if layer.name in comments and layer.name not in told:
-            text += _comments(_wrap(comments[layer.name]))
-            told.add(layer.name)
-        body = "".join(f"  {line}\n" for line in compact(format_text(layer)).splitlines())
-        text += f"layer {{\n{body}}}\n"
-    return text
-
-
-def _wrap(text: str, width: int = 116) -> list[str]:
-    return textwrap.wrap(text, width)
-
-
 def _franken_text(title: str, nets: TransferNets, franken: Franken, command: str) -> str:
-    return _net_text(f"{title}_franken", franken.layers, nets.comments, [command])
+    return net_text(f"{title}_franken", franken.layers, nets.comments, [command])
 
 
 def _surgery(nets: TransferNets, franken: Franken, folder: Path, schedule: Schedule) -> list[dict[str, Any]]:
@@ -140,7 +120,7 @@ def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[st
     if recipe.teacher_weights:
         solver.weights.append(recipe.teacher_weights)
     notes = ["Written by:", *(f"  {line}" for line in head), "Then:", *(f"  {line}" for line in commands)]
-    return _comments(notes) + format_text(solver)
+    return comments(notes) + format_text(solver)
 
 
 def _commands(recipe: Recipe, schedule: Schedule, folder: Path, surgery: bool) -> list[str]:

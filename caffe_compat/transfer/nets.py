@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -363,18 +362,3 @@ def _sources(branch: Branch) -> tuple[Mapping[str, tuple[int, ...]], set[str]]:
         elif not message.bottom:
             data |= set(message.top)
     return inputs, data
-
-
-_SMALL = re.compile(r"(\w+) \{\n((?:\s+\w+: [^\n{}]+\n){1,3})\s*\}")
-
-
-def compact(text: str) -> str:
-    """Put small blocks (``param``, fillers, ``include``) on one line."""
-    return _SMALL.sub(
-        lambda match: (
-            f"{match[1]} {{ {' '.join(line.strip() for line in match[2].splitlines())} }}"
-            if match[1] in ("param", "weight_filler", "bias_filler", "include", "filler")
-            else match[0]
-        ),
-        text,
-    )

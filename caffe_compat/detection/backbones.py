@@ -1,0 +1,205 @@
+"""The convolutional parts that detectors stand on, as plain data: every kernel and every pad is written here, once.
+
+Sources: BVLC CaffeNet, VGG16 and the student ``ST_vgg_to_alexnet_hha`` as the distillation branch uses them, and
+SqueezeNet v1.0 with the layer names of the Deep Compression release.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass, replace
+
+from caffe_compat.errors import UsageError, nearest
+
+__all__ = ["BACKBONES", "Backbone", "Conv", "Filler", "Fire", "Norm", "Pool", "find_backbone"]
+
+
+@dataclass(frozen=True)
+class Filler:
+    """How weights start: ``gaussian`` (with ``std``), ``xavier`` or ``msra``; and what biases start with."""
+
+    kind: str = "gaussian"
+    std: float = 0.01
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution with its ReLU in place.  ``bias``: what biases start with where the backbone has fillers."""
+
+    name: str
+    outputs: int
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    group: int = 1
+    bias: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Maxima.  Caffe rounds the size of the map up."""
+
+    name: str
+    kernel: int
+    stride: int
+    pad: int = 0
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LRN across 5 channels, alpha 1e-4, beta 0.75."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Fire:
+    """SqueezeNet's module: 1 x 1 to ``squeeze`` channels, then 1 x 1 and 3 x 3 to ``expand`` channels each."""
+
+    name: str
+    squeeze: int
+    expand: int
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A convolutional part of stride 16, and the head that belongs to it.
+
+    Args:
+        title: for remarks in the files.
+        stages: from the image on.  The last one gives the map that regions are pooled from.
+        pool: the blob of pooled regions.
+        grid: bins of a pooled region, each way.
+        hidden: outputs of fc6 and fc7.
+        prefix: of all layers and blobs; where it is ``da_`` (the branch's mark of the second modality) outputs are
+            ``cls_score_1`` and ``bbox_pred_1``, otherwise ``.._0``.
+        conv_filler, fc_filler: where the training net has fillers.
+        filled_convs, filled_head: whether it has them without being asked.
+        frozen: layers that upstream's COCO recipes do not train.
+        adaptation: channels of a 1 x 1 convolution with ReLU between pooled regions and fc6 (a franken net); 0: none.
+    """
+
+    title: str
+    stages: tuple[Conv | Pool | Norm | Fire, ...]
+    pool: str = "pool5"
+    grid: int = 6
+    hidden: int = 4096
+    prefix: str = ""
+    conv_filler: Filler = Filler("gaussian", 0.01)
+    fc_filler: Filler = Filler("gaussian", 0.005, 1.0)
+    filled_convs: bool = False
+    filled_head: bool = False
+    frozen: tuple[str, ...] = ()
+    adaptation: int = 0
+
+    @property
+    def index(self) -> int:
+        """Number of the modality in the names of the outputs."""
+        return int(bool(self.prefix))
+
+
+def _alexnet(conv1_pad: int, pool_pad: int) -> tuple[Conv | Pool | Norm | Fire, ...]:
+    """CaffeNet (pooling before normalisation) up to conv5, where regions are pooled instead of pool5."""
+    return (
+        Conv("conv1", 96, 11, stride=4, pad=conv1_pad),
+        Pool("pool1", 3, 2, pad=pool_pad),
+        Norm("norm1"),
+        Conv("conv2", 256, 5, pad=2, group=2, bias=1.0),
+        Pool("pool2", 3, 2, pad=pool_pad),
+        Norm("norm2"),
+        Conv("conv3", 384, 3, pad=1),
+        Conv("conv4", 384, 3, pad=1, group=2, bias=1.0),
+        Conv("conv5", 256, 3, pad=1, group=2, bias=1.0),
+    )
+
+
+def _vgg16() -> tuple[Conv | Pool | Norm | Fire, ...]:
+    stages: list[Conv | Pool | Norm | Fire] = []
+    for block, (count, outputs) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
+        stages += [Conv(f"conv{block}_{number}", outputs, 3, pad=1) for number in range(1, count + 1)]
+        if block < 5:
+            stages.append(Pool(f"pool{block}", 2, 2))
+    return tuple(stages)
+
+
+def _squeezenet() -> tuple[Conv | Pool | Norm | Fire, ...]:
+    """SqueezeNet v1.0 with pads that its classifier does not have: unit i is centred on pixel 16 i, as in CaffeNet.
+
+    Without them it would be centred on 16 i + 17, more than a cell away from where region pooling looks.  Pads do not
+    change what the trained weights are.
+    """
+    return (
+        Conv("conv1", 96, 7, stride=2, pad=3),
+        Pool("pool1", 3, 2, pad=1),
+        Fire("fire2", 16, 64),
+        Fire("fire3", 16, 64),
+        Fire("fire4", 32, 128),
+        Pool("pool4", 3, 2, pad=1),
+        Fire("fire5", 32, 128),
+        Fire("fire6", 48, 192),
+        Fire("fire7", 48, 192),
+        Fire("fire8", 64, 256),
+        Pool("pool8", 3, 2, pad=1),
+        Fire("fire9", 64, 256),
+    )
+
+
+_CAFFENET = Backbone("CaffeNet, conv1 pad 5, pools pad 1", _alexnet(5, 1), frozen=("conv1",))
+_ALEXNET_HHA = Backbone(
+    "The student of VGG16: AlexNet, conv1 pad 7, pools pad 0",
+    _alexnet(7, 0),
+    prefix="da_",
+    filled_convs=True,
+    filled_head=True,
+)
+_CAFFENET_HHA = replace(
+    _CAFFENET, title="The student of CaffeNet, with its pads", prefix="da_", filled_convs=True, filled_head=True
+)
+_VGG16 = Backbone(
+    "VGG16",
+    _vgg16(),
+    grid=7,
+    conv_filler=Filler("msra"),
+    frozen=("conv1_1", "conv1_2", "conv2_1", "conv2_2"),
+)
+_SQUEEZENET = Backbone(
+    "SqueezeNet v1.0, padded so that unit i of its last map is centred on pixel 16 i",
+    _squeezenet(),
+    pool="pool9",
+    hidden=512,
+    conv_filler=Filler("xavier"),
+    fc_filler=Filler("xavier"),
+    filled_head=True,
+    frozen=("conv1",),
+)
+
+BACKBONES = types.MappingProxyType(
+    {
+        "caffenet": _CAFFENET,
+        "alexnet_hha": _ALEXNET_HHA,
+        "caffenet_hha": _CAFFENET_HHA,
+        "vgg16": _VGG16,
+        "vgg16_hha": replace(
+            _VGG16, title="The student of VGG16, a VGG16", prefix="da_", filled_convs=True, filled_head=True
+        ),
+        "squeezenet": _SQUEEZENET,
+        "squeezenet_hha": replace(
+            _SQUEEZENET, title=f"{_SQUEEZENET.title}, on the second modality", prefix="da_", filled_convs=True
+        ),
+        "caffenet_franken": replace(
+            _CAFFENET_HHA, title="The student of CaffeNet, and fc6 and above of its teacher", adaptation=256
+        ),
+    }
+)
+
+
+def find_backbone(name: str) -> Backbone:
+    """A backbone by its name.
+
+    Raises:
+        UsageError: there is none of this name; names the nearest.
+    """
+    if name not in BACKBONES:
+        raise UsageError(f"no net '{name}', expected one of {', '.join(BACKBONES)}{nearest(name, BACKBONES)}")
+    return BACKBONES[name]

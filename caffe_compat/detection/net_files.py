@@ -1,0 +1,222 @@
+"""The files of a detector: prototxts with remarks, solver, configuration, net surgery, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from caffe_compat.config import Config
+from caffe_compat.detection.nets import Detector, layers_with_weights, test_net, train_net
+from caffe_compat.errors import UsageError
+from caffe_compat.files import atomic_write
+from caffe_compat.proto import caffe_pb2, format_text
+from caffe_compat.proto.pretty import comments, net_text
+from caffe_compat.resources import program
+
+__all__ = ["Part", "Plan", "Schedule", "write_detector"]
+
+_BRANCH_KEYS = (
+    "EXP_DIR",
+    "TRAIN.SCALES",
+    "TRAIN.MAX_SIZE",
+    "TRAIN.BG_THRESH_LO",
+    "TRAIN.BBOX_PRED_PARAM_NAMES",
+    "TEST.SCALES",
+    "TEST.MAX_SIZE",
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What the solver does; the rest is the branch's: momentum 0.9, weight decay 5e-4, steps of a tenth.
+
+    Args:
+        iters: for ``train_net.py --iters``.
+        stepsize: iterations after which the learning rate is divided by 10, again and again.
+    """
+
+    base_lr: float = 0.001
+    stepsize: int = 30_000
+    iters: int = 40_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """A model that net surgery takes layers from."""
+
+    prototxt: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is written besides the nets.
+
+    Args:
+        folder: where to.
+        config: what stands in ``config.yml``: what is not the default, and what the branch's files hold.
+        command: the command line that makes these files again; stands at the head of each.
+        weights, imdb: for the remarks on what to run next.
+        parts: models for net surgery, in the order of :func:`write_detector`.
+    """
+
+    folder: str
+    schedule: Schedule
+    config: Config
+    command: str
+    weights: str = ""
+    imdb: str = ""
+    parts: tuple[Part, ...] = ()
+
+
+def write_detector(detector: Detector, plan: Plan) -> tuple[list[str], list[str]]:
+    """Write ``train.prototxt``, ``test.prototxt``, ``solver.prototxt`` and ``config.yml``, each whole or not at all.
+
+    With ranks also ``test_svd.prototxt``, for ``compress_net.py``; with parts also ``init_weights.json``, for
+    ``net_surgery.py``: one part for each modality, in order, but two for a franken net, the student's and the
+    teacher's.  A franken net is not trained: it gets neither ``train.prototxt`` nor ``solver.prototxt``.
+
+    Returns:
+        The files, and the commands to run next.
+
+    Raises:
+        UsageError: parts of another number.
+        CaffeCompatError: a file that cannot be written.
+    """
+    folder, head = Path(plan.folder), [plan.command]
+    name = folder.name
+    remarks = _remarks(detector)
+    commands = _commands(detector, plan)
+    texts = {}
+    if _trained(detector):
+        texts["train.prototxt"] = net_text(name, train_net(detector), remarks, head)
+        notes = ["Written by:", f"  {plan.command}"] + ([] if plan.parts else ["Then:", f"  {commands[0]}"])
+        texts["solver.prototxt"] = comments(notes) + _solver_text(folder, plan.schedule)
+    texts["test.prototxt"] = net_text(name, test_net(detector), remarks, head)
+    if detector.svd:
+        texts["test_svd.prototxt"] = net_text(f"{name}_svd", test_net(detector, svd=True), remarks, head)
+    texts["config.yml"] = comments(["Written by:", f"  {plan.command}"]) + _config_text(plan.config)
+    if plan.parts:
+        texts["init_weights.json"] = json.dumps(_surgery(detector, plan.parts), indent=2) + "\n"
+    for file, text in texts.items():
+        with atomic_write(folder / file, "w") as stream:
+            stream.write(text)
+    return [str(folder / file) for file in texts], commands
+
+
+def _remarks(detector: Detector) -> dict[str, str]:
+    """By name of the layer they stand before."""
+    found = {}
+    for backbone in detector.backbones:
+        first = layers_with_weights(backbone)[0]
+        frozen = {"none": "", "conv": " Its convolutions are not trained.", "coco": f" {_listed(backbone.frozen)}"}
+        found[backbone.prefix + first] = f"{backbone.title}.{frozen[detector.freeze]}"
+        if backbone.adaptation:
+            found[f"adapt_{backbone.pool}"] = "From the student's feature to the teacher's, on pooled regions."
+    alone = " One modality: the same blob twice." if len(detector.backbones) == 1 else ""
+    found["sum"] = f"Modalities are averaged before the softmax, by two layers of the same name.{alone}"
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} not trained."
+
+
+def _solver_text(folder: Path, schedule: Schedule) -> str:
+    return format_text(
+        caffe_pb2.SolverParameter(
+            train_net=str(folder / "train.prototxt"),
+            base_lr=schedule.base_lr,
+            lr_policy="step",
+            gamma=0.1,
+            stepsize=schedule.stepsize,
+            display=20,
+            average_loss=100,
+            momentum=0.9,
+            weight_decay=0.0005,
+            snapshot=0,
+            snapshot_prefix="fast_rcnn",
+        )
+    )
+
+
+def _config_text(config: Config) -> str:
+    values = {key: config.items()[key] for key in _BRANCH_KEYS} | config.changed()
+    sections: dict[str, list[str]] = {"": [], "TRAIN": [], "TEST": []}
+    for key, value in values.items():
+        section, _, name = key.rpartition(".")
+        sections[section].append(f"{'  ' if section else ''}{name}: {_yaml(value)}\n")
+    return "".join((f"{section}:\n" if section else "") + "".join(lines) for section, lines in sections.items())
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_yaml(part) for part in value)}]"
+    return str(value)
+
+
+def _trained(detector: Detector) -> bool:
+    return not any(backbone.adaptation for backbone in detector.backbones)
+
+
+def _surgery(detector: Detector, parts: Sequence[Part]) -> list[dict[str, Any]]:
+    copies: list[tuple[list[str], list[str]]] = []
+    for backbone in detector.backbones:
+        names = layers_with_weights(backbone)
+        ours = [backbone.prefix + name for name in names]
+        if backbone.adaptation:
+            above = names.index("fc6")
+            lower = [*ours[:above], f"adapt_{backbone.pool}"]
+            copies += [(lower, lower), (names[above:], ours[above:])]
+        else:
+            copies.append((ours, ours))
+    if len(parts) != len(copies):
+        raise UsageError(
+            f"{len(parts)} parts, expected {len(copies)}: one for each modality, but the student and the teacher of a "
+            "franken net"
+        )
+    return [
+        {
+            "prototxt": part.prototxt,
+            "model": part.model,
+            "copy_ops": {"source": source, "dest": dest, "reshape": [0] * len(source)},
+        }
+        for part, (source, dest) in zip(parts, copies, strict=True)
+    ]
+
+
+def _commands(detector: Detector, plan: Plan) -> list[str]:
+    """What to run next."""
+    folder, imdb = Path(plan.folder), plan.imdb or "IMDB"
+    test, config = folder / "test.prototxt", folder / "config.yml"
+    model = f"output/{plan.config.exp_dir}/{imdb}/fast_rcnn_iter_{plan.schedule.iters}.caffemodel"
+    commands = []
+    if plan.parts:
+        commands.append(
+            f"{program('net_surgery')} --out_net_def {test} --net_surgery_json {folder / 'init_weights.json'} "
+            f"--out_net_file {model}"
+        )
+    elif _trained(detector):
+        scratch = detector.fillers or all(backbone.filled_convs for backbone in detector.backbones)
+        weights = plan.weights or ("" if scratch else "MODEL.caffemodel")
+        commands.append(
+            f"{program('train_net')} --solver {folder / 'solver.prototxt'} "
+            + (f"--weights {weights} " if weights else "")
+            + f"--imdb {imdb} --cfg {config} --iters {plan.schedule.iters}"
+        )
+    if detector.svd:
+        svd = folder / "test_svd.prototxt"
+        commands.append(f"{program('compress_net')} --def {test} --def-svd {svd} --net {model}")
+    return [*commands, f"{program('test_net')} --def {test} --net {model} --imdb {_tested(imdb)} --cfg {config}"]
+
+
+def _tested(imdb: str) -> str:
+    """The database to test on, where its name tells."""
+    if "_" not in imdb:
+        return "IMDB"
+    stem, _, split = imdb.rpartition("_")
+    tests = {"train": "val", "trainval": "test"}
+    return f"{stem}_{tests[split]}" if split in tests else "IMDB"
