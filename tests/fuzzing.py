@@ -412,6 +412,42 @@ def use_json() -> Callable[[str], None]:
     return lambda path: each(path, Camera.from_file, index_records, lambda name: read_selection(name, "."), read_stamp)
 
 
+def coco_seeds() -> list[bytes]:
+    image = {"id": 9, "file_name": "a.jpg", "width": 30, "height": 20, "split": "x", "depth": "d.png"}
+    head = {"image_id": 9, "category_id": 5, "bbox": [2, 3, 8, 10.5], "area": 80, "iscrowd": 0}
+    shapes = [[[2, 3, 10.25, 3, 10, 13]], {"size": [20, 30], "counts": [0, 20, 580]}]
+    shapes.append({"size": [20, 30], "counts": "0d0oa0A"})
+    objects = [{"id": k, **head, "segmentation": shape} for k, shape in enumerate(shapes)]
+    content = {"images": [image], "categories": [{"id": 5, "name": "cup"}], "annotations": objects}
+    labelled = [{"id": 1, **head, "difficult": 1, "label_values": [20, 21]}]
+    return [json.dumps(found).encode() for found in (content, {**content, "annotations": labelled})]
+
+
+def use_coco() -> Callable[[str], None]:
+    from caffe_compat.datasets.coco_file import depth_files, read_coco
+    from caffe_compat.datasets.masks import coco_masks
+
+    def masks(path: str) -> None:
+        for found in read_coco(path, lenient=True).objects.values():
+            if found.shapes is not None:
+                coco_masks(found.shapes, (20, 30), path)
+
+    return lambda path: each(path, read_coco, masks, depth_files)
+
+
+def voc_seeds() -> list[bytes]:
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>30.0</xmax><ymax>20</ymax></bndbox>"
+    item = f"<object><name>cat</name><difficult>1</difficult>{box}</object>"
+    size = "<size><width>30</width><height>20</height></size>"
+    return [f"<annotation>{size}{item}{item.replace('cat', 'dog')}</annotation>".encode()]
+
+
+def use_voc() -> Callable[[str], None]:
+    from caffe_compat.datasets.voc import read_voc_xml
+
+    return lambda path: each(path, lambda name: read_voc_xml(name, "a.jpg"))
+
+
 def yaml_seeds() -> list[bytes]:
     return [
         b"TRAIN:\n  SCALES: [600]\n  USE_FLIPPED: True\nPIXEL_MEANS: !!python/tuple [[[1.0, 2, 3]]]\nRNG_SEED: 3\n",
@@ -471,6 +507,8 @@ KINDS = {
     "mat73": Kind(".mat", mat73_seeds, use_mat),
     "proposals": Kind(".npz", proposal_seeds, use_proposals),
     "json": Kind(".json", json_seeds, use_json, text=True),
+    "coco": Kind(".json", coco_seeds, use_coco, text=True),
+    "voc": Kind(".xml", voc_seeds, use_voc, text=True),
     "yaml": Kind(".yml", yaml_seeds, use_yaml, text=True),
     "depth": Kind(".img", depth_seeds, use_depth),
     "image": Kind(".img", lambda: golden_files("data/src/img/*"), use_image),

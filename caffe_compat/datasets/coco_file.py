@@ -14,6 +14,7 @@ from typing import Any
 from caffe_compat.datasets.coco_objects import CocoObjects, coco_objects, whole
 from caffe_compat.documents import read_json
 from caffe_compat.errors import DataError, nearest
+from caffe_compat.media.sizes import check_size
 
 __all__ = ["CocoFile", "depth_files", "read_coco"]
 
@@ -163,6 +164,7 @@ def _images(entries: list[dict[str, Any]], name: str) -> dict[int, dict[str, Any
         for side in ("width", "height"):
             if not 1 <= whole(entry, side, where) <= _LARGEST:
                 raise DataError(f"{where}: {side} is {entry[side]}, expected 1 to {_LARGEST} pixels")
+        check_size(entry["height"], entry["width"], where)
         if key in images:
             raise DataError(f"{where}: image {images[key]['file_name']} has the id {key} too")
         images[key] = entry
