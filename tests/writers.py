@@ -20,6 +20,7 @@ from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
+from caffe_compat.detection import partial
 from caffe_compat.detection.snapshots import Regression, write_regression
 from caffe_compat.detection.targets import TargetStatistics
 from caffe_compat.evaluation import competition, examples, pictures, plots, reports
@@ -272,6 +273,10 @@ WRITERS = {
         lambda path, source: copy_file(source, path),
         ("datasets/prepare.py",),
         prepare=lambda folder: (folder / "n.prototxt").write_text(NET) and folder / "n.prototxt",
+    ),
+    "what a test has found": Writer(
+        lambda path, _: partial.PartialResults(path, {"a": 1}, 2).append("0", [ARRAYS[0][:, :5]] * 2),
+        ("detection/partial.py",),
     ),
     "onnx": Writer(lambda path, net: export_onnx(net, path), ("onnx/save.py",), "n.onnx", prepare=a_net),
     "onnx with external data": Writer(

@@ -1,0 +1,83 @@
+"""Non-maximum suppression: of boxes of a class that overlap, the one with the highest score stays.
+
+Source: ``utils/cython_nms.pyx`` of fast-rcnn, the compiled version that the tools use: widths are x2 - x1 + 1, overlaps
+are computed in float32, and a box goes where its overlap with a better one is the threshold or more (the version in
+numpy beside it, ``utils/nms.py``: more).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from caffe_compat.evaluation.detections import Detections
+
+__all__ = ["apply_nms", "nms"]
+
+_BLOCK = 256
+"""Boxes whose overlaps with all that is left are computed at once."""
+
+
+def nms(dets: np.ndarray, threshold: float, parity: bool = False) -> np.ndarray:
+    """The boxes that stay.
+
+    Args:
+        dets: [N, 5], x1 y1 x2 y2 score; computed in float32.
+        threshold: overlap from which on the lower of two boxes goes.
+        parity: of equal scores the last row comes first, as the released code leaves few boxes (many in any order).
+
+    Returns:
+        int64 [n], rows of ``dets`` by descending score; of equal scores the first row comes first.
+    """
+    values = np.asarray(dets, np.float32).reshape(-1, 5)
+    scores = values[:, 4]
+    order = np.argsort(scores, kind="stable")[::-1] if parity else np.argsort(-scores, kind="stable")
+    corners = np.ascontiguousarray(values[order, :4].T)
+    areas = (corners[2] - corners[0] + 1) * (corners[3] - corners[1] + 1)
+    alive = np.ones(len(order), bool)
+    for start in range(0, len(order), _BLOCK):
+        rows = start + np.flatnonzero(alive[start : start + _BLOCK])
+        kept = rows[_greedy(_overlap(corners, areas, rows, rows) >= threshold)]
+        alive[start : start + _BLOCK] = False
+        alive[kept] = True
+        rest = start + _BLOCK + np.flatnonzero(alive[start + _BLOCK :])
+        if len(rest) and len(kept):
+            alive[rest[(_overlap(corners, areas, kept, rest) >= threshold).any(0)]] = False
+    return order[alive]
+
+
+def apply_nms(detections: Detections, threshold: float, parity: bool = False) -> Detections:
+    """The boxes of each class in each image that stay, by descending score.
+
+    Args:
+        threshold, parity: TEST.NMS and PARITY; see :func:`nms`.
+    """
+    boxes = [[found[nms(found, threshold, parity)] for found in row] for row in detections.boxes]
+    return Detections(detections.classes, detections.images, boxes)
+
+
+def _overlap(corners: np.ndarray, areas: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Overlaps float32 [n, m] of boxes with others; ``corners`` is [4, N]."""
+    one, two = corners[:, first, None], corners[:, None, second]
+    width = np.minimum(one[2], two[2]) - np.maximum(one[0], two[0])
+    height = np.minimum(one[3], two[3]) - np.maximum(one[1], two[1])
+    width += 1
+    height += 1
+    np.maximum(width, 0, out=width)
+    np.maximum(height, 0, out=height)
+    width *= height
+    whole = areas[first, None] + areas[second]
+    whole -= width
+    with np.errstate(divide="ignore", invalid="ignore"):
+        width /= whole
+    return np.asarray(width)
+
+
+def _greedy(close: np.ndarray) -> np.ndarray:
+    """Which of n boxes stay, best first; ``close`` is bool [n, n].  Rows become numbers of n bits."""
+    packed = np.packbits(close, axis=1, bitorder="little")
+    suppressed, kept = 0, []
+    for row in range(len(close)):
+        if not suppressed >> row & 1:
+            kept.append(row)
+            suppressed |= int.from_bytes(packed[row].tobytes(), "little")
+    return np.array(kept, np.int64)
