@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from caffe_compat.errors import MissingFileError
-from caffe_compat.files import append_part, open_existing
+from caffe_compat.files import append_part, open_existing, write_file
 from caffe_compat.stamps import stamp_text
 
 __all__ = ["PartialResults"]
@@ -67,12 +67,12 @@ class PartialResults:
         counts = np.array([len(boxes) for boxes in found], "<i4")
         rows = np.concatenate([np.zeros((0, 5), "<f4"), *found]).astype("<f4")
         data = _record(key.encode().ljust(40) + counts.tobytes() + rows.tobytes())
-        size = len(self._begin) + sum(self._sizes)
-        if not self._held:
-            data, size = self._begin + data, 0
-        with append_part(self.path, size) as stream:
-            stream.write(data)
-        self._sizes.append(len(data) - (0 if size else len(self._begin)))
+        if self._held:
+            with append_part(self.path, len(self._begin) + sum(self._sizes)) as stream:
+                stream.write(data)
+        else:
+            write_file(self.path, self._begin, data)
+        self._sizes.append(len(data))
         self._held.append((key, list(found)))
 
     def remove(self) -> None:
