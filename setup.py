@@ -39,6 +39,7 @@ setup(
     ],
     extras_require={
         "draw": ["pydot>=2"],
+        "teachers": ["timm>=1.0", "safetensors>=0.4"],
         "dev": ["pytest>=8", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "types-PyYAML"],
     },
 )

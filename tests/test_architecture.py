@@ -27,6 +27,7 @@ ROOMS = (
     ("depth",),
     ("datasets",),
     ("scenes",),
+    ("foreign",),
     ("layers",),
     ("net",),
     ("compare",),

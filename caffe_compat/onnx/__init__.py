@@ -1,10 +1,10 @@
 """Nets as ONNX models: exported layer by layer, checked, and compared with PyTorch."""
 
 from caffe_compat.compare import Difference
+from caffe_compat.foreign.session import Session
 from caffe_compat.onnx.export import export_onnx
 from caffe_compat.onnx.graph import GraphBuilder
 from caffe_compat.onnx.reference import from_onnx
-from caffe_compat.onnx.runtime import Session
 from caffe_compat.onnx.save import save_onnx
 from caffe_compat.onnx.support import support_page, support_table
 from caffe_compat.onnx.verified import ExportReport, export_verified

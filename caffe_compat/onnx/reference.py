@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from caffe_compat.compare.layers import Place, check_inputs, computed
+from caffe_compat.foreign.session import Session
 from caffe_compat.net import Net
 from caffe_compat.onnx.export import export_places
-from caffe_compat.onnx.runtime import Session
 
 __all__ = ["from_onnx"]
 

@@ -13,10 +13,10 @@ import torch
 
 from caffe_compat.compare import Difference, difference, worst
 from caffe_compat.errors import ExportError, LayerError
+from caffe_compat.foreign.session import Session
 from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import Net
 from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
-from caffe_compat.onnx.runtime import Session
 from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.save import is_large, save_onnx
 from caffe_compat.onnx.shapes import infer_shapes

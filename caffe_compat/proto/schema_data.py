@@ -75,7 +75,8 @@ LayerParameter
   145 parameter_param ParameterParameter, 146 recurrent_param RecurrentParameter,
   147 swish_param SwishParameter, 148 clip_param ClipParameter, 206 norm_param NormalizeParameter,
   8266711 roi_pooling_param ROIPoolingParameter, 8266712 smooth_l1_loss_param SmoothL1LossParameter,
-  8266801 paired_image_data_param PairedImageDataParameter, 9000137 box_upsample_param BoxUpsampleParameter,
+  8266801 paired_image_data_param PairedImageDataParameter, 8266802 foreign_net_param ForeignNetParameter,
+  9000137 box_upsample_param BoxUpsampleParameter,
   9000138 local_layer_param LocallyConnectedLayerWithLossParameter, 9000140 repmat_param RepMatParameter,
   9000143 pick_slice_param PickSliceParameter, 9000144 upsample_param UpsampleParameter
 """
@@ -240,6 +241,9 @@ PairedImageDataParameter
   6 crop_height uint32, 7 crop_width uint32, 8 shuffle bool, 9 mirror bool, 10 mean_value float*,
   11 mean_value_1 float*, 12 prefetch uint32=4, 13 scale float=1.0, 14 negate_x_channel int32=-1,
   15 seed int64=-1, 16 short_side uint32, 17 multiple_of uint32=1
+ForeignNetParameter
+  1 source string, 2 feature string*, 3 weights string="", 4 random_seed uint32=0, 5 mean float*, 6 std float*,
+  7 pixel_range float=255.0, 8 rgb bool=true
 """
 
 LEGACY = """

@@ -1,5 +1,9 @@
 """Layers as users write them, for the tests of the Python layer."""
 
+from collections import OrderedDict
+
+import torch
+
 from caffe_compat.layers.python import PythonLayer as Layer
 
 
@@ -99,3 +103,14 @@ class Counter(Layer):
 
     def forget(self):
         self.forgotten += 1
+
+
+def tiny_module() -> torch.nn.Module:
+    """A torch net as an entry point names it."""
+    parts = {
+        "conv": torch.nn.Conv2d(3, 4, 3, stride=2, padding=1),
+        "act": torch.nn.ReLU(inplace=True),
+        "drop": torch.nn.Dropout(0.5),
+        "pool": torch.nn.MaxPool2d(2),
+    }
+    return torch.nn.Sequential(OrderedDict(parts))

@@ -39,6 +39,7 @@ FIELDS = [
     ("LayerParameter", "roi_pooling_param", 8266711, None, False),
     ("LayerParameter", "smooth_l1_loss_param", 8266712, None, False),
     ("LayerParameter", "paired_image_data_param", 8266801, None, False),
+    ("LayerParameter", "foreign_net_param", 8266802, None, False),
     ("LossParameter", "normalize", 2, None, False),
     ("LossParameter", "normalization", 3, 1, False),
     ("BatchNormParameter", "moving_average_fraction", 2, pytest.approx(0.999), False),
