@@ -33,7 +33,7 @@ class CocoAverage:
 
     Average precision is averaged over ten thresholds, 0.5 to 0.95, and read at 101 recalls.  Crowds are COCO's;
     difficult objects, which COCO does not know, are neither wanted nor punished.  At most 100 detections of a class
-    count in an image.  An object's area is that of its mask, where the record has masks, else of its box.
+    count in an image.  An object's area is what the record says, else that of its mask, else of its box.
 
     Args:
         classes: names, without the background.
@@ -104,7 +104,9 @@ class CocoAverage:
         crowd = np.zeros(len(labels), bool) if record.crowd is None else record.crowd
         difficult = np.zeros(len(labels), bool) if record.difficult is None else record.difficult
         boxes = _sided(record.boxes)
-        if record.masks is None:
+        if record.areas is not None:
+            areas = record.areas.tolist()
+        elif record.masks is None:
             areas = [width * height for _, _, width, height in boxes]
         else:
             areas = record.masks().sum((1, 2), dtype=np.float64).tolist()

@@ -59,6 +59,7 @@ def _voc(images: tuple[str, ...], row: list[np.ndarray]) -> str:
 
 def _coco(imdb: ImageDatabase, detections: Detections) -> str:
     ids = imdb.category_ids or tuple(range(1, len(imdb.classes) + 1))
+    numbers = {record.name: record.id for record in imdb.records if record.id is not None}
     rows = []
     for number, row in zip(ids, detections.boxes, strict=True):
         for image, found in zip(detections.images, row, strict=True):
@@ -66,7 +67,7 @@ def _coco(imdb: ImageDatabase, detections: Detections) -> str:
             for x1, y1, x2, y2, score in found.tolist():
                 rows.append(
                     {
-                        "image_id": int(match[1]) if match else image,
+                        "image_id": numbers.get(image, int(match[1]) if match else image),
                         "category_id": number,
                         "bbox": [round(value, 2) for value in (x1, y1, x2 - x1 + 1, y2 - y1 + 1)],
                         "score": round(score, 5),

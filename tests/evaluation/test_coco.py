@@ -112,3 +112,16 @@ def test_no_more_than_a_hundred_of_a_class_in_an_image():
     judge.process(FrameRecord("a", boxes=np.array([[0, 0, 9, 9]], "f4"), classes=("bed",)), [rows])
     found = judge.evaluate()
     assert found.ap.tolist() == [0.0] and found.detections.tolist() == [101]
+
+
+def test_areas_that_a_record_states():
+    """COCO's annotations state areas; those of masks (if nobody stated any) and of boxes differ."""
+    box = np.array([[0, 0, 39, 39]], np.float32)
+    mask = np.zeros((1, 100, 100), bool)
+    mask[0, :20, :20] = True
+    found = [np.array([[0, 0, 39, 39, 0.9]], np.float32)] + [np.zeros((0, 5), np.float32)] * (len(CLASSES) - 1)
+    for more, seen in (({}, "medium"), ({"masks": lambda: mask}, "small"), ({"areas": np.array([1e5])}, "large")):
+        judge = CocoAverage(CLASSES)
+        judge.process(FrameRecord("a", size=(100, 100), boxes=box, classes=CLASSES[:1], **more), found)
+        summary = judge.evaluate().summary
+        assert [name for name in ("small", "medium", "large") if summary[f"AR{name}"] == 1] == [seen]

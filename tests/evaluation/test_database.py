@@ -1,6 +1,7 @@
 """Detections of a whole database, their reports, pictures and files for servers."""
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -187,3 +188,5 @@ def test_files_for_servers(tmp_path, imdb, detections):
     coco = ImageDatabase("coco_2014_val", CLASSES, ("images",), [record], None, "coco", (1, 2, 90))
     found = Detections(CLASSES, (record.name,), [[rows([0, 0, 5, 5, 0.1])], [NONE], [NONE]])
     assert json.loads(write_competition(tmp_path, coco, found)[0].read_text())[0]["image_id"] == 42
+    coco = ImageDatabase("mine", CLASSES, ("images",), [replace(record, id=7)], None, "coco")
+    assert json.loads(write_competition(tmp_path, coco, found)[0].read_text())[0]["image_id"] == 7
