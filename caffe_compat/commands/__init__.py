@@ -33,6 +33,7 @@ COMMANDS = (
     "measure_scale",
     "net_surgery",
     "prepare_nyud2",
+    "reval",
     "show_depth",
     "train_net",
     "upgrade_net_proto_binary",

@@ -11,6 +11,8 @@ from caffe_compat.errors import DataError, UsageError, nearest
 
 __all__ = ["check_detections", "check_threshold", "object_labels", "stack"]
 
+_SORTED = "x1 <= x2 and y1 <= y2 (what was detected with PARITY needs it here too)"
+
 
 def check_detections(
     record: FrameRecord, classes: Sequence[str], detections: Sequence[np.ndarray], inside_out: bool = False
@@ -38,7 +40,7 @@ def check_detections(
     rows, label, row = stack(detections)
     for wrong, expected in (
         (~np.isfinite(rows).all(1), "finite numbers"),
-        ((rows[:, 2:4] < rows[:, :2]).any(1) & (not inside_out), "x1 <= x2 and y1 <= y2"),
+        ((rows[:, 2:4] < rows[:, :2]).any(1) & (not inside_out), _SORTED),
     ):
         if wrong.any():
             k = int(np.flatnonzero(wrong)[0])

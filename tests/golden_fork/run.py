@@ -15,9 +15,9 @@ from importlib import import_module
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
-    sys.path.insert(0, str(ROOT / "tests"))
+for place in (str(ROOT), str(ROOT / "tests")):
+    if place not in sys.path:
+        sys.path.insert(0, place)
 
 Check = Callable[[Path], Iterator[tuple[str, str]]]
 """Yields the name of every array and what is wrong with it; "" if nothing is."""
