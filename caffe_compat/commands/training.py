@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from tqdm import tqdm
@@ -15,7 +17,7 @@ from caffe_compat import log
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
 from caffe_compat.datasets.proposals import read_any
-from caffe_compat.detection.snapshots import read_regression, regression_path
+from caffe_compat.detection.snapshots import check_regression, read_regression, regression_path
 from caffe_compat.detection.training import (
     DetectorRun,
     detector_solver,
@@ -32,6 +34,8 @@ from caffe_compat.solver.signals import SignalHandler
 from caffe_compat.solver.solver import Solver
 
 __all__ = ["DETECTOR_ITERS", "TrainOptions", "train"]
+
+T = TypeVar("T")
 
 DETECTOR_ITERS = 40000
 """Iterations of a detector's training where neither ``--iters`` nor ``max_iter`` says how many, as in the branch."""
@@ -112,7 +116,7 @@ def _resumed(options: TrainOptions, prefix: str) -> TrainOptions:
     if options.snapshot:
         raise UsageError("give --snapshot to go on from that state or --resume to find the newest, not both")
     with in_file(options.solver):
-        state = newest_state(prefix)
+        state = newest_state(prefix, None if options.imdb is None else check_regression)
     if state is None:
         log.info(f"No snapshot of {prefix} yet; starting from the beginning", "caffe.cpp:242")
         return options
@@ -145,7 +149,7 @@ def _build_detector(
     proposals = None
     if options.proposals is not None:
         proposals = read_any(options.proposals, [record.name for record in imdb.records])
-    run = DetectorRun(imdb, config, proposals, _weights(options), options.snapshot is not None)
+    run = DetectorRun(imdb, config, proposals, _weights(options), options.snapshot is not None, _track)
     with in_file(options.solver):
         _make_folder(param.snapshot_prefix)
         return detector_solver(param, run, _device(options.gpu, param))
@@ -217,6 +221,12 @@ def _tell_waiting(solver: Solver, seconds: float) -> None:
             f"Waited {layer.waited:.2f} s of {seconds:.1f} s ({part:.1f} %) for minibatches of layer '{layer.name}'",
             "train.py:0",
         )
+
+
+def _track(items: Sequence[T], what: str) -> Iterable[T]:
+    """A bar over preparations, on standard error where that is a terminal."""
+    bar: Iterable[T] = tqdm(items, what, unit="image", disable=not sys.stderr.isatty(), leave=False)
+    return bar
 
 
 def _progress(solver: Solver) -> tqdm[None]:

@@ -92,9 +92,7 @@ def scaled_image(image: np.ndarray, config: Config, factor: float, flipped: bool
         flipped: columns in reverse order.
     """
     table = np.arange(256)[:, None] - np.asarray(config.pixel_means)  # float64 before it is rounded, as in fast-rcnn
-    centred = cv2.LUT(image, table.astype(np.float32)[None])
-    if flipped:
-        centred = cv2.flip(centred, 1)
+    centred = cv2.LUT(cv2.flip(image, 1) if flipped else image, table.astype(np.float32)[None])
     return np.asarray(cv2.resize(centred, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
 
 
@@ -103,7 +101,8 @@ def join_blobs(images: Sequence[np.ndarray]) -> np.ndarray:
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
     blob = np.zeros((len(images), 3, height, width), np.float32)
     for place, image in zip(blob, images, strict=True):
-        place[:, : image.shape[0], : image.shape[1]] = image.transpose(2, 0, 1)
+        for channel, plane in zip(place, cv2.split(image), strict=True):
+            channel[: image.shape[0], : image.shape[1]] = plane
     return blob
 
 

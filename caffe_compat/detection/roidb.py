@@ -7,7 +7,7 @@ and regression targets when an image is sampled, so that the memory is that of t
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
 import numpy as np
@@ -80,13 +80,19 @@ class Roidb(Sequence[RoiImage]):
         return self.images[place].mirrored() if again else self.images[place]
 
 
-def build_roidb(imdb: ImageDatabase, config: Config, proposals: ProposalSource | None = None) -> Roidb:
+def build_roidb(
+    imdb: ImageDatabase,
+    config: Config,
+    proposals: ProposalSource | None = None,
+    track: Callable[[Sequence[FrameRecord], str], Iterable[FrameRecord]] | None = None,
+) -> Roidb:
     """What a detector is trained on.
 
     Args:
         imdb: the images.
         config: TRAIN.USE_FLIPPED, TRAIN.PROPOSAL_TOP_K and PARITY are read.
         proposals: instead of the database's own.
+        track: goes through the records and shows that it does, under a name.
 
     Raises:
         DataError: no images; no proposals; an image whose objects are not known; boxes or classes that are none.
@@ -97,7 +103,7 @@ def build_roidb(imdb: ImageDatabase, config: Config, proposals: ProposalSource |
     if source is None:
         raise DataError(f"{imdb.name}: has no proposals of its own, and none are given")
     images = []
-    for record in imdb.records:
+    for record in imdb.records if track is None else track(imdb.records, "regions"):
         if record.boxes is None:
             raise DataError(f"{imdb.name}: the objects of image {record.name} are not known")
         found = source(record)[: config.train.proposal_top_k or None]

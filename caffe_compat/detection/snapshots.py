@@ -36,6 +36,7 @@ from caffe_compat.stamps import parse_stamp, stamp_text
 __all__ = [
     "Regression",
     "RegressionSnapshots",
+    "check_regression",
     "read_regression",
     "regression_path",
     "unnormalised",
@@ -112,6 +113,15 @@ def read_regression(path: str | os.PathLike[str]) -> Regression:
         raw[layer] = (*raw.get(layer, ()), held[name])
     statistics = TargetStatistics(held["means"], held["stds"], held["counts"])
     return Regression(statistics, raw, parse_stamp(str(held["settings"]), f"{where}: settings"))
+
+
+def check_regression(path: str) -> None:
+    """Read what stands beside a state, given its path.
+
+    Raises:
+        MissingFileError, SolverError: it is missing or damaged.
+    """
+    read_regression(regression_path(path))
 
 
 def unnormalised(blobs: Sequence[np.ndarray], statistics: TargetStatistics) -> Blobs:

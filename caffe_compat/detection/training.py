@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,14 @@ from caffe_compat.solver.config import weight_files
 
 __all__ = ["DetectorRun", "detector_solver", "output_folder", "region_layers", "set_snapshots", "training_settings"]
 
-AHEAD = 3
+AHEAD = 4
 """Minibatches made while one is trained on (TRAIN.USE_PREFETCH)."""
 _FREE = {"TRAIN.SNAPSHOT_ITERS", "TRAIN.SNAPSHOT_INFIX", "TRAIN.USE_PREFETCH", "EXP_DIR", "ROOT_DIR", "DEDUP_BOXES"}
 """Options on which no minibatch depends; nor does one on those of testing."""
+
+
+def _plainly(items: Sequence[Any], what: str) -> Iterable[Any]:
+    return items
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +51,7 @@ class DetectorRun:
         proposals: instead of the database's own.
         weights: files to start from; None: those that the solver names.
         resumed: whether a snapshot will be restored, so that no weights are needed.
+        track: goes through images one by one and shows that it does, under a name.
     """
 
     imdb: ImageDatabase
@@ -54,6 +59,7 @@ class DetectorRun:
     proposals: ProposalSource | None = None
     weights: Sequence[str] | None = None
     resumed: bool = False
+    track: Callable[[Sequence[Any], str], Iterable[Any]] = _plainly
 
 
 def output_folder(config: Config, imdb: ImageDatabase) -> Path:
@@ -120,11 +126,11 @@ def region_layers(net: Net) -> list[RegionData]:
 def _minibatches(run: DetectorRun) -> Minibatches:
     imdb, config = run.imdb, run.config
     log.info(f"Preparing training data of {imdb.name}", "train.py:0")
-    roidb = build_roidb(imdb, config, run.proposals)
+    roidb = build_roidb(imdb, config, run.proposals, run.track)
     _check_foreground(roidb, run)
     log.info(f"{len(roidb)} roidb entries, {sum(len(image.boxes) for image in roidb.images)} regions", "train.py:0")
     log.info("Computing bounding-box regression targets", "train.py:0")
-    statistics = target_statistics(roidb, len(imdb.classes) + 1, config)
+    statistics = target_statistics(run.track(roidb, "targets"), len(imdb.classes) + 1, config)
     minibatches = Minibatches(roidb, imdb.modalities, config, statistics)
     used = int(minibatches.sampler.valid.sum())
     if used < len(roidb):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from caffe_compat import log
@@ -13,10 +14,13 @@ from caffe_compat.solver import snapshots
 __all__ = ["newest_state"]
 
 
-def newest_state(prefix: str) -> str | None:
+def newest_state(prefix: str, check: Callable[[str], object] | None = None) -> str | None:
     """Path of the newest state of a prefix (``PREFIX_iter_N.solverstate`` or ``.solverstate.h5``) that can be used.
 
     A state that is damaged or cut off, or whose weights are, or are missing, is passed over with a line of the log.
+
+    Args:
+        check: reads what else belongs to a state, given its path; raises an error where that cannot be used.
 
     Returns:
         None if the prefix has no states at all.
@@ -31,6 +35,8 @@ def newest_state(prefix: str) -> str | None:
             state = snapshots.read(path)
             if state.learned_net:
                 weight_io.blobs_in([state.learned_net])
+            if check is not None:
+                check(path)
         except CaffeCompatError as error:
             reason = f"{error}" if path in f"{error}" else f"{path}: {error}"
             log.warning(f"Passing over a snapshot: {reason}", "caffe.cpp:242")

@@ -129,14 +129,15 @@ def test_a_net_of_two_modalities_and_one_without_regression(tmp_path: Path) -> N
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_snapshot(tmp_path: Path) -> None:
-    words = write_run(tmp_path, solver={"rate": 1e10})
+    words = write_run(tmp_path, solver={"rate": 10})
     done = call("train_net", *words, "--set", "TRAIN.SNAPSHOT_ITERS", "1", folder=tmp_path)
     assert done.status == 2
     assert re.search(r"iteration \d+: .*layer '\w+' \(\w+\).*not finite", done.stderr.splitlines()[-1])
     kept = list((tmp_path / OUT).glob("*.caffemodel"))
+    assert kept
     for path in kept:
         net = load_net(tmp_path / "train.prototxt", path, phase="TRAIN")
-        assert all(np.isfinite(blob.detach().numpy()).all() for blob in net.layer("fc6").blobs)
+        assert all(np.isfinite(blob.detach().numpy()).all() for node in net.nodes for blob in node.layer.blobs)
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
@@ -230,6 +231,11 @@ def test_files_of_two_snapshots_are_refused(whole: Path, tmp_path: Path) -> None
     (folder / "fast_rcnn_iter_10.regression.npz").write_bytes(b"PK\3\4 broken")
     done = call("train_net", *words, "--snapshot", OUT / "fast_rcnn_iter_10.solverstate", folder=tmp_path)
     assert done.status == 2 and "fast_rcnn_iter_10.regression.npz: is no .npz file" in done.stderr
+    for number in (15, 17):
+        (folder / f"fast_rcnn_iter_{number}.regression.npz").unlink()
+    done = call("train_net", *words, "--iters", 17, "--resume", folder=tmp_path)
+    assert done.status == 0 and done.stderr.count("Passing over a snapshot") == 3, done.stderr
+    assert files(tmp_path, 17) == files(whole, 17)
 
 
 def test_no_objects_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
