@@ -49,12 +49,13 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Print what there is; 1 if pictures have problems."""
     args = make_parser().parse_args(argv)
-    from caffe_compat.datasets import find_imdb, imdb_names
+    from caffe_compat.datasets.imdb import find_imdb, imdb_forms
 
     if args.list or not args.name:
         if not args.list:
             raise UsageError("which database? --list shows the names")
-        print("\n".join(imdb_names()))
+        for summary, names in imdb_forms():
+            print("\n".join([summary, *(f"  {name}" for name in names)]))
         return 0
     if args.top < 0:
         raise UsageError(f"--top is {args.top}, expected 1 or more, or 0 for all")

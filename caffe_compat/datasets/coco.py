@@ -80,6 +80,7 @@ def coco_json(root: Path, path: str, options: str) -> ImageDatabase:
         UsageError: options that cannot be understood.
         MissingFileError, DataError: the json or pictures (named) are missing or cannot be used.
     """
+    path = os.path.expanduser(path)
     chosen, folders = _options(options, path)
     found = read_coco(path, chosen.get("split"))
     here = Path(path).parent
@@ -106,7 +107,7 @@ def _options(text: str, path: str) -> tuple[dict[str, str], dict[str, str]]:
             raise UsageError(f"coco:{path}: '{part}', expected split=NAME, metric=RULE, MODALITY=FOLDER or MODALITY")
         if key in target:
             raise UsageError(f"coco:{path}: {key} is given twice")
-        target[key] = value
+        target[key] = os.path.expanduser(value)
     metric = chosen.get("metric", METRICS[0])
     if metric not in METRICS:
         raise UsageError(f"coco:{path}: metric '{metric}'{nearest(metric, METRICS)}, expected {', '.join(METRICS)}")
@@ -139,8 +140,13 @@ def _records(found: CocoFile, pictures: Mapping[str, Pictures], labelled: bool) 
                 id=entry["id"],
             )
         )
-    for folder in pictures.values():
+    for kind, folder in pictures.items():
         folder.check()
+        owners: dict[str, str] = {}
+        for record in records:
+            other = owners.setdefault(record.paths[kind], record.name)
+            if other != record.name:
+                raise DataError(f"{found.path}: {record.paths[kind]} would be {kind} of {other} and of {record.name}")
     return records
 
 

@@ -20,7 +20,7 @@ from caffe_compat.datasets.proposals import read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["FileProposals", "ImageDatabase", "ProposalSource", "find_imdb", "imdb_names", "register_imdb"]
+__all__ = ["FileProposals", "ImageDatabase", "ProposalSource", "find_imdb", "imdb_forms", "imdb_names", "register_imdb"]
 
 ProposalSource = Callable[[FrameRecord], np.ndarray]
 """Boxes of a frame that may hold objects: float32 [N, 4], x1 y1 x2 y2 in pixels from 0, last pixel included, best
@@ -109,6 +109,11 @@ def register_imdb(pattern: str, names: Sequence[str]) -> Callable[[Loader], Load
 def imdb_names() -> list[str]:
     """Names and forms of names that are known, in the order in which they were registered."""
     return [name for entry in _ENTRIES for name in entry.names]
+
+
+def imdb_forms() -> list[tuple[str, tuple[str, ...]]]:
+    """What each registered function is of (the first line of its docstring), and the names that it gives."""
+    return [((entry.loader.__doc__ or "").strip().split("\n")[0].replace("``", ""), entry.names) for entry in _ENTRIES]
 
 
 def find_imdb(name: str, root: str | os.PathLike[str] = ".") -> ImageDatabase:

@@ -56,7 +56,7 @@ def scenes(root: Path, modalities: str, split: str) -> ImageDatabase:
     ["tree:FOLDER,split=NAME,modalities=images+hha"],
 )
 def own_tree(root: Path, folder: str, split: str, modalities: str | None) -> ImageDatabase:
-    """Any folder laid out as NYUD2's (see :class:`~caffe_compat.datasets.tree.NYUD2Tree`).
+    """Any folder laid out as NYUD2's.
 
     Args:
         root: not looked at: the folder is the one that a shell would find.
@@ -67,7 +67,7 @@ def own_tree(root: Path, folder: str, split: str, modalities: str | None) -> Ima
     Raises:
         MissingFileError, DataError: as :func:`nyud2`.
     """
-    tree, kinds = NYUD2Tree(folder), modalities or "images"
+    tree, kinds = NYUD2Tree(Path(folder).expanduser()), modalities or "images"
     return _database(f"{tree.root.resolve().name}_{kinds}_{split}", tree, kinds, split, _classes(tree))
 
 

@@ -43,7 +43,7 @@ _LARGEST = 1 << 20
     ],
 )
 def voc(root: Path, year: str, split: str, top: str | None) -> ImageDatabase:
-    """VOC 2007 (evaluated at 11 points) or 2012 (at all).
+    """VOC 2007 and 2012 in ``data/VOCdevkit2007`` and ``data/VOCdevkit2012``, evaluated at 11 points and at all.
 
     Args:
         root: the folder that holds ``data/``.

@@ -193,6 +193,18 @@ def test_names_stay_below_a_folder(tmp_path: Path) -> None:
     assert find_imdb(f"coco:{path}").records[1].name == "pictures/a.b"
 
 
+def test_one_picture_is_not_taken_for_two_frames(tmp_path: Path) -> None:
+    def change(found: Document) -> None:
+        for image, folder in zip(found["images"], ("one", "two"), strict=True):
+            image.update(file_name=f"{folder}/a.jpg")
+            save_picture(tmp_path / folder / "a.jpg")
+
+    path = save(tmp_path, change)
+    assert [record.name for record in find_imdb(f"coco:{path}").records] == ["one/a", "two/a"]
+    with pytest.raises(DataError, match=r"thermal/a\.jpg would be thermal of one/a and of two/a"):
+        find_imdb(f"coco:{path},thermal={tmp_path / 'thermal'}")
+
+
 def test_masks_of_polygons_and_run_lengths(tmp_path: Path) -> None:
     def change(found: Document) -> None:
         found["annotations"][0]["segmentation"] = [*SQUARE, [20.25, 0, 30, 0, 30, 10]]
