@@ -17,6 +17,7 @@ nameless variables, and an empty array as its dimensions under the attribute ``M
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
@@ -118,15 +119,22 @@ def read_v73(file: h5py.File, name: str) -> Any:
     return next(iter(_attempt(file, name, [name])))
 
 
+_WRITTEN = b"MATLAB 5.0 MAT-file, written by caffe_compat".ljust(116)
+"""The text that such a file begins with."""
+
+
 def write_mat(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write variables as a compressed file of version 5, whole or not at all.
+    """Write variables as a compressed file of version 5, whole or not at all; the same content gives the same bytes.
 
     Args:
         path: the file.
         content: as :func:`scipy.io.savemat` takes it: dict = 1 x 1 struct, object array = cell array.
     """
+    made = io.BytesIO()
+    savemat(made, dict(content), appendmat=False, do_compression=True)
     with atomic_write(path) as stream:
-        savemat(stream, dict(content), appendmat=False, do_compression=True)
+        stream.write(_WRITTEN)  # SciPy's says when
+        stream.write(made.getbuffer()[len(_WRITTEN) :])
 
 
 def _is_v73(path: str | os.PathLike[str]) -> bool:
