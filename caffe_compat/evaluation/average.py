@@ -99,17 +99,17 @@ class AveragePrecision:
             difficult = np.zeros_like(difficult)
         crowd = _flags(record.crowd, objects)
         stacked, label, row = stack(detections)
-        if self.parity:  # the branch sorts each image's detections, then all
-            order = np.concatenate(
-                [np.flatnonzero(label == c)[descending(found[:, 4], True)] for c, found in enumerate(detections)]
-                or [np.zeros(0, np.int64)]
-            )
-            stacked, label, row = stacked[order], label[order], row[order]
         overlaps = self._overlap(stacked, record)
         if overlaps.shape != (len(stacked), len(objects)):
             raise DataError(
                 f"image {record.name}: overlaps of shape {overlaps.shape}, expected {len(stacked)} x {len(objects)}"
             )
+        if self.parity:  # the branch sorts each image's detections, then all
+            order = np.concatenate(
+                [np.flatnonzero(label == c)[descending(found[:, 4], True)] for c, found in enumerate(detections)]
+                or [np.zeros(0, np.int64)]
+            )
+            stacked, label, row, overlaps = stacked[order], label[order], row[order], overlaps[order]
         same = label[:, None] == objects[None, :]
         overlap, truth = _largest(overlaps, same & ~crowd)
         in_crowd, _ = _largest(overlaps, same & crowd)

@@ -213,9 +213,16 @@ def test_nothing_at_all():
 
 
 def test_masks_instead_of_boxes():
-    """Another overlap of the same detections: here that of their scores' tenths."""
-    judge = AveragePrecision(("bed",), overlap=lambda rows, record: np.array([[0.1, 0.8], [0.6, 0.2]]))
-    rows = np.array([[0, 0, 1, 1, 0.9], [0, 0, 1, 1, 0.8]], "f4")
+    """Another overlap of the same detections, whose rows are those that were given, also where parity sorts them."""
+    for parity in (False, True):
+        judge = AveragePrecision(
+            ("bed",), parity=parity, overlap=lambda rows, record: np.array([[0.1, 0.6], [0.8, 0.2]])
+        )
+        _masks_instead_of_boxes(judge)
+
+
+def _masks_instead_of_boxes(judge):
+    rows = np.array([[0, 0, 1, 1, 0.8], [0, 0, 1, 1, 0.9]], "f4")
     judge.process(FrameRecord("a", boxes=np.zeros((2, 4), "f4"), classes=("bed", "bed")), [rows])
     assert judge.evaluate().ap.tolist() == [1.0]
     assert judge.evaluate(0.7).ap.tolist() == [0.5]
