@@ -12,7 +12,8 @@ from scipy.io import loadmat, savemat
 from sunrgbd_files import write_frame, write_split
 from video_files import write_codes
 
-from caffe_compat.datasets import NYUD2Tree, read_proposals
+from caffe_compat.datasets import NYUD2Tree, find_imdb, read_proposals
+from caffe_compat.datasets.pictures import check_sizes
 from caffe_compat.depth import CAMERAS, Camera, complete, hha, read_depth
 from caffe_compat.depth.io import DepthFormat
 from caffe_compat.frames import read_encoded
@@ -189,7 +190,7 @@ def test_prepare_nyud2(downloads, tmp_path):
 
 
 def test_prepare_takes_the_authors_split_and_checks_downloads(downloads, tmp_path):
-    root = tmp_path / "nyud2"
+    root = tmp_path / "data" / "nyud2"
     savemat(downloads / "nyusplits.mat", {"train": [[5001, 5002]], "val": [[5003, 5004]], "tst": [[5005, 5006]]})
     refused = call("prepare_nyud2", "--downloads", downloads, "-o", root, "--quiet")
     assert refused.status == 2 and "expected 2972037809: truncated, or another version" in refused.stderr
@@ -197,6 +198,14 @@ def test_prepare_takes_the_authors_split_and_checks_downloads(downloads, tmp_pat
     assert done.status == 0 and "as nyusplits.mat says" in done.stdout, done.stdout + done.stderr
     assert NYUD2Tree(root).splits()["train"] == [5001, 5002]
     assert np.array_equal(read_encoded(NYUD2Tree(root).path(5006, "hha")), expected(5006))
+    found = find_imdb("nyud2_images+hha_2015_trainval", tmp_path)  # what was made is a database
+    record = found.records[0]
+    assert [one.name for one in found.records] == ["img_5001", "img_5002", "img_5003", "img_5004"]
+    assert record.classes == ("bed", "bed", "night-stand") and len(found.proposals(record))
+    for mask, box in zip(record.masks(), record.boxes, strict=True):
+        rows, columns = np.nonzero(mask)
+        assert [columns.min(), rows.min(), columns.max(), rows.max()] == box.tolist()
+    check_sizes(record, found.modalities)
     stamp = root / "prepare.json"
     whole = stamp.read_text()
     words = ["--downloads", downloads, "-o", root, "--quiet", "--no-checksums"]
