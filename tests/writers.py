@@ -8,7 +8,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat import load_net, media
-from caffe_compat.commands import make_detection, make_transfer, net_surgery
+from caffe_compat.commands import compress_net, make_detection, make_transfer, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
@@ -141,6 +141,20 @@ def _surgery(folder):
 
 def _run_surgery(path, _):
     net_surgery.main(["--out_net_def", "n.prototxt", "--net_surgery_json", "surgery.json", "--out_net_file", path.name])
+
+
+def _compressed(folder):
+    a_net(folder).save(folder / "source.caffemodel")
+    fc = 'type: "InnerProduct" bottom: "%s" top: "%s" inner_product_param { num_output: %d bias_term: %s } }'
+    small = (
+        f'layer {{ name: "fc_L" {fc % ("data", "l", 2, "false")}\nlayer {{ name: "fc_U" {fc % ("l", "fc", 200, "true")}'
+    )
+    (folder / "svd.prototxt").write_text(NET[: NET.index('layer { name: "fc"')] + small)
+    return folder
+
+
+def _run_compress(path, _):
+    compress_net.main(["--def", "n.prototxt", "--def-svd", "svd.prototxt", "--net", "source.caffemodel"])
 
 
 def _demo(folder):
@@ -294,6 +308,7 @@ WRITERS = {
         ("detection/net_files.py",),
         many=True,
     ),
+    "compressed": Writer(_run_compress, ("proto/weights.py",), "source_svd_fc_2.caffemodel", prepare=_compressed),
     "surgery": Writer(_run_surgery, ("proto/weights.py",), "out.caffemodel", prepare=_surgery),
     "lmdb": Writer(_database("lmdb"), ("media/records.py",), "new", replaces=False),
     "leveldb": Writer(_database("leveldb"), ("media/records.py",), "new", replaces=False),

@@ -16,6 +16,7 @@ __all__ = ["COMMANDS", "main_of"]
 COMMANDS = (
     "bench",
     "caffe",
+    "compress_net",
     "compute_image_mean",
     "convert_imageset",
     "demo",
