@@ -394,6 +394,37 @@ def use_proposals() -> Callable[[str], None]:
     return lambda path: each(path, lambda name: read_any(name, ["a", "b"]))
 
 
+def detection_seeds() -> list[bytes]:
+    """As archives and for Matlab; with names and without."""
+    import numpy as np
+    from scipy.io import savemat
+
+    rows = np.ones((1, 5), "f4")
+    where = {"class_index": np.array([0, 1]), "image_index": np.array([1, 0])}
+    names = {"classes": np.array(["bed", "lamp"]), "images": np.array(["a", "b"])}
+    cells = np.empty((3, 2), object)
+    for number in range(6):
+        cells[number // 2, number % 2] = rows if number > 2 else np.zeros((0, 0))
+    lists = {key: np.array([["bg", *values] if key == "classes" else values], object) for key, values in names.items()}
+    seeds = []
+    for more in ({}, lists):
+        for packed in (False, True):
+            stream = io.BytesIO()
+            savemat(stream, {"all_boxes": cells, **more}, do_compression=packed)
+            seeds.append(stream.getvalue())
+    for write in (np.savez, np.savez_compressed):
+        stream = io.BytesIO()
+        write(stream, boxes=np.vstack([rows, rows]), **where, **names)
+        seeds.append(stream.getvalue())
+    return seeds
+
+
+def use_detections() -> Callable[[str], None]:
+    from caffe_compat.evaluation.detections import read_detections
+
+    return lambda path: each(path, lambda name: read_detections(name, ["bed", "lamp"], ["a", "b"]))
+
+
 def json_seeds() -> list[bytes]:
     camera = {"fx": 1.5, "fy": 2, "cx": 3, "cy": 4, "width": 20, "height": 10, "origin": 1}
     entry = {"color": "c.png", "depth": "d.png", "K_fx_fy_cx_cy": [1, 2, 3, 4], "depth_units_per_metre": 1000}
@@ -506,6 +537,7 @@ KINDS = {
     "mat": Kind(".mat", mat_seeds, use_mat),
     "mat73": Kind(".mat", mat73_seeds, use_mat),
     "proposals": Kind(".npz", proposal_seeds, use_proposals),
+    "detections": Kind(".npz", detection_seeds, use_detections),
     "json": Kind(".json", json_seeds, use_json, text=True),
     "coco": Kind(".json", coco_seeds, use_coco, text=True),
     "voc": Kind(".xml", voc_seeds, use_voc, text=True),
