@@ -7,6 +7,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
 from caffe_compat.media import read_first_paths
@@ -15,6 +16,7 @@ from caffe_compat.resources import program
 from caffe_compat.transfer.recipe import Recipe, Schedule
 
 if TYPE_CHECKING:
+    from caffe_compat.foreign.spec import ForeignSpec
     from caffe_compat.transfer.files import Written
 
 __all__ = ["add_transfer_arguments", "make_transfer", "measure_scale"]
@@ -33,9 +35,9 @@ SCHEDULE = (
 def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("--teacher", required=True, help="prototxt of the teacher, deploy or train_val")
+    add("--teacher", required=True, help=TEACHER_HELP)
     add("--student", required=True, help="prototxt of the student; it may be the teacher's")
-    add("--layer", required=True, nargs="+", metavar="BLOB", help="feature(s) to transfer, e.g. pool5")
+    add("--layer", nargs="+", metavar="BLOB", help="feature(s) to transfer, e.g. pool5")
     add("--student-layer", nargs="+", default=[], metavar="BLOB", help="the student's, where named otherwise")
     add("--output", required=True, help="folder for the files")
     data = parser.add_argument_group("data")
@@ -55,6 +57,7 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     add("--negate-x", type=int, default=-1, metavar="CHANNEL", help="channel of horizontal flow, for mirroring")
     _add_loss(parser.add_argument_group("loss"))
     _add_schedule(parser.add_argument_group("solver"))
+    add_foreign(parser)
     parser.add_argument("--prefix", default="da_", help="of the student's layers and blobs (%(default)s)")
     parser.add_argument("--filler", choices=("msra", "xavier"), help="for the student and the adaptation, not theirs")
     parser.add_argument("--name", default="", help="of the nets (default: the output folder's)")
@@ -62,7 +65,10 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_loss(group: Any) -> None:
     add = group.add_argument
-    add("--teacher-weights", help="the teacher's caffemodel; stands in the solver")
+    add(
+        "--teacher-weights",
+        help="the teacher's caffemodel, which stands in the solver; of a torch module .pth or .safetensors, or random",
+    )
     add("--measure", metavar="LIST", help="measure the teacher's mean norm on these images (first path of each line)")
     add("--measure-count", type=int, default=200, help="at most so many images (%(default)s)")
     add_gpu(group, "measure")
@@ -100,15 +106,19 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import write_transfer
 
+    foreign = name_teacher(arguments)
     if arguments.measure:
-        arguments.mean_norm = _measured(arguments)
+        arguments.mean_norm = _measured(arguments, foreign)
         arguments.measure = None
     options = {name: getattr(arguments, name) for name in RECIPE}
     for name in RECIPE_TUPLES:
         value = getattr(arguments, name)
         options[name] = None if value is None else tuple(value)
+    if foreign is not None:
+        options["teacher_weights"] = None  # they stand in the net
     recipe = Recipe(
-        layers=tuple(arguments.layer),
+        foreign=foreign,
+        layers=blobs_of(foreign, arguments.layer),
         student_layers=tuple(arguments.student_layer),
         mean_norms=tuple(arguments.mean_norm),
         loss_weight=_loss_weight(arguments.loss_weight),
@@ -138,19 +148,23 @@ def _loss_weight(text: str) -> float | None:
         raise UsageError(f"--loss-weight is '{text}', expected auto or a number") from None
 
 
-def _measured(arguments: argparse.Namespace) -> list[float]:
-    from caffe_compat.transfer.scale import load_branch, measure_norms
+def _measured(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> list[float]:
+    from caffe_compat.transfer.scale import load_branch, load_foreign, measure_norms
 
-    if not arguments.teacher_weights:
+    if not arguments.teacher_weights and foreign is None:
         raise UsageError("--measure needs --teacher-weights")
     if arguments.mean_norm:
         raise UsageError("give --measure or --mean-norm, not both")
-    net = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer).to(choose(arguments.gpu))
+    if foreign is None:
+        net, mean = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer), arguments.mean
+    else:
+        net, mean = load_foreign(foreign), [0.0]
+    net, blobs = net.to(choose(arguments.gpu)), blobs_of(foreign, arguments.layer)
     images = read_first_paths(arguments.measure, arguments.root_folder)
-    reports = measure_norms(net, arguments.layer, images, arguments.mean, arguments.measure_count)
+    reports = measure_norms(net, blobs, images, mean, arguments.measure_count)
     for blob, report in reports.items():
         print(f"{blob}: {report}")
-    return [float(f"{reports[blob].mean:.6g}") for blob in arguments.layer]
+    return [float(f"{reports[blob].mean:.6g}") for blob in blobs]
 
 
 def measure_scale(arguments: argparse.Namespace) -> list[str]:

@@ -27,6 +27,11 @@ class ForeignFeatures(nn.Module):
         self._twins = [] if isinstance(net, OnnxFeatures) else [_twin(net)]  # in a list: no part of this module
         self._known: dict[Shape, list[Shape]] = {}
 
+    @property
+    def fixed(self) -> tuple[int, int] | None:
+        """The height and width that an ONNX file fixes."""
+        return self.net.fixed if isinstance(self.net, OnnxFeatures) else None
+
     def train(self, mode: bool = True) -> ForeignFeatures:
         """Stay in evaluation mode whatever the net around does: dropout off, batch norm with its own statistics."""
         super().train(False)

@@ -77,12 +77,14 @@ class ForeignSpec:
         features: names of its features: graph nodes or modules of a torch net (``layer3``), values of an ONNX graph.
         weights: a file (``.pth``, ``.safetensors``), ``"random"``, or empty where the source brings them.
         random_seed: of random weights; the same seed gives the same net.
+        takes: how it takes pictures.
     """
 
     source: str
     features: tuple[str, ...]
     weights: str = ""
     random_seed: int = 0
+    takes: Normalization = Normalization()
 
 
 def kind_of(source: str) -> str:

@@ -124,7 +124,8 @@ def cut(module: nn.Module, features: Sequence[str], who: str) -> nn.Module:
     chosen = [_node(feature, known) for feature in features]
     if None in chosen and all(feature in names for feature in features):
         return _Caught(module, features)
-    _check_names([feature for feature, node in zip(features, chosen, strict=True) if node is None], known, who)
+    modules = [name for name in names if _node(name, known)]
+    _check_names(features, list(dict.fromkeys([*modules, *known])), who)
     made = extraction.create_feature_extractor(module, return_nodes=[*map(str, chosen)], suppress_diff_warning=True)
     for node in made.graph.nodes:
         if node.kwargs.get("inplace"):

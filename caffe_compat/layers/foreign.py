@@ -46,7 +46,7 @@ class ForeignNet(Layer):
         pixel_range, rgb = float(section.pixel_range), bool(section.rgb)
         try:
             self.takes = Normalization(mean or (0.0,) * 3, std or (1.0,) * 3, pixel_range, rgb)
-            self.net = load_features(ForeignSpec(str(section.source), features, weights, seed))
+            self.net = load_features(ForeignSpec(str(section.source), features, weights, seed, self.takes))
         except UsageError as error:
             raise self.error(str(error)) from error
         self.register_buffer("_mean", torch.tensor(self.takes.mean).view(3, 1, 1), persistent=False)

@@ -13,6 +13,7 @@ from caffe_compat.net import Plan
 from caffe_compat.proto import read_net
 from caffe_compat.transfer.branch import Branch, read_branch
 from caffe_compat.transfer.recipe import Recipe
+from caffe_compat.transfer.teachers import read_teacher
 
 __all__ = ["Feature", "Transfer"]
 
@@ -51,7 +52,7 @@ class Transfer:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.teacher = read_branch(recipe.teacher, recipe.layers, "TEST")
+        self.teacher = read_teacher(recipe)
         self.student = read_branch(recipe.student, recipe.student_layers or self._same_layers(), "TRAIN")
         size = self.teacher.size
         if self.teacher.fixed and size and size != recipe.size:

@@ -124,7 +124,7 @@ def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[st
 
 
 def _commands(recipe: Recipe, schedule: Schedule, folder: Path, surgery: bool) -> list[str]:
-    weights = "" if recipe.teacher_weights else " --weights TEACHER.caffemodel"
+    weights = "" if recipe.teacher_weights or recipe.foreign else " --weights TEACHER.caffemodel"
     commands = [f"{program('train_net')} --solver {folder / 'solver.prototxt'}{weights}"]
     if surgery:
         commands.append(

@@ -175,8 +175,8 @@ class TransferNets:
             param.crop_height, param.crop_width = recipe.crop
         if recipe.multiple_of > 1:
             param.multiple_of = recipe.multiple_of
-        param.mean_value.extend(recipe.mean)
-        param.mean_value_1.extend(recipe.mean_second)
+        param.mean_value.extend(recipe.mean if recipe.foreign is None else (0.0,))  # it subtracts its own
+        param.mean_value_1.extend(recipe.mean_second or (recipe.mean if recipe.foreign else ()))
         if recipe.negate_x >= 0:
             param.negate_x_channel = recipe.negate_x
         return layer

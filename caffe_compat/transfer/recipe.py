@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from caffe_compat.errors import UsageError
+from caffe_compat.foreign.spec import ForeignSpec
 from caffe_compat.media.modalities import FORK_MEAN
 
 __all__ = ["Recipe", "Schedule"]
@@ -21,11 +22,13 @@ class Recipe:
     """What the user decides.
 
     Attributes:
-        teacher, student: prototxt files, deploy or train_val.
+        teacher, student: prototxt files, deploy or train_val; the teacher's may be the name of a net that ``foreign``
+            describes.
         layers, student_layers: blobs to be matched, as many of each; student_layers may be empty for the same names.
         output: folder for the files; it also stands in the solver.
         source, val_source, root_folder: pair lists for training and validation.
-        teacher_weights: named in the solver and in surgery.json.
+        teacher_weights: named in the solver and in surgery.json; not those of a net of another framework.
+        foreign: the teacher, if it is a net of another framework: it sees pictures as that one feeds them.
         mean_norms: measured mean norm of the teacher's features, one per layer, before ``scale``; empty: taken as 1.
         scale: factor on the teacher's feature (None: no scaling layer).
         loss: ``l2`` or ``sigmoid``; alpha and tau belong to the latter.
@@ -63,6 +66,7 @@ class Recipe:
     prefix: str = "da_"
     filler: str | None = None
     name: str = ""
+    foreign: ForeignSpec | None = None
 
     def __post_init__(self) -> None:
         if not self.layers or len(set(self.layers)) != len(self.layers):

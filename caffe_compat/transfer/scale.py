@@ -12,14 +12,16 @@ from tqdm import tqdm
 
 from caffe_compat.description import describe_net
 from caffe_compat.errors import DataError, UsageError
+from caffe_compat.foreign import ForeignSpec
 from caffe_compat.media import fill_blob, planes, read_picture
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.net import Net
 from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.transfer.branch import read_branch
+from caffe_compat.transfer.teachers import foreign_branch
 
-__all__ = ["NormReport", "load_branch", "measure_norms"]
+__all__ = ["NormReport", "load_branch", "load_foreign", "measure_norms"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,16 @@ class NormReport:
             f"mean norm {self.mean:.6g}, standard deviation {self.std:.4g} over {self.locations} locations, "
             f"{self.image_std:.4g} between the means of {self.images} images, {100 * self.silent:.2g} % silent"
         )
+
+
+def load_foreign(spec: ForeignSpec) -> Net:
+    """A net of another framework, for pixels of images of any size that it takes; measure it with a mean of 0.
+
+    Raises:
+        CaffeCompatError: a net, feature or file that is not there.
+    """
+    branch = foreign_branch(spec, (224, 224))
+    return Net(describe_net(branch.message(branch.features.fixed or (224, 224)), source=spec.source))
 
 
 def load_branch(prototxt: str, weights: str, blobs: Sequence[str]) -> Net:
