@@ -79,13 +79,16 @@ def coco_masks(shapes: Shapes, size: tuple[int, int], where: str) -> np.ndarray:
         return shapes.masks(size)
 
 
-def label_masks(path: str, values: Sequence[tuple[int, ...]], size: tuple[int, int]) -> np.ndarray:
+def label_masks(
+    path: str, values: Sequence[tuple[int, ...]], size: tuple[int, int], hidden: bool = False
+) -> np.ndarray:
     """The pixels of the objects of a frame from a picture of labels: bool [K, H, W].
 
     Args:
         path: a picture of one channel of 8 or 16 bits.
         values: the labels of each object.
         size: height and width that it must have.
+        hidden: objects may have no pixels.
 
     Raises:
         MissingFileError: no such file.
@@ -97,7 +100,7 @@ def label_masks(path: str, values: Sequence[tuple[int, ...]], size: tuple[int, i
     masks = np.zeros((len(values), *size), bool)
     for k, wanted in enumerate(values):
         masks[k] = np.isin(labels, wanted)
-        if not masks[k].any():
+        if not (hidden or masks[k].any()):
             raise DataError(f"{path}: no pixel has a label of object {k + 1}, {list(wanted)}")
     return masks
 

@@ -5,21 +5,25 @@
     data/VOCdevkit2007/VOC2007/ImageSets/Main/SPLIT.txt     names, one a line
     data/VOCdevkit2007/VOC2007/JPEGImages/NAME.jpg
     data/VOCdevkit2007/VOC2007/Annotations/NAME.xml         boxes from 1; VOC 2012 has none for its test images
+    data/VOCdevkit2007/VOC2007/SegmentationObject/NAME.png  of some images: number of the object at each pixel
     data/selective_search_data/voc_2007_SPLIT.mat           proposals ("fast" mode)
     data/selective_search_IJCV_data/voc_2007/NAME.mat       the same for names that end in _top_K ("quality" mode)
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 
 from caffe_compat.datasets.imdb import FileProposals, ImageDatabase, register_imdb
+from caffe_compat.datasets.masks import label_masks
 from caffe_compat.datasets.pictures import Pictures, check_names, picture_size
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import DataError, nearest, one_line
@@ -66,6 +70,9 @@ def voc(root: Path, year: str, split: str, top: str | None) -> ImageDatabase:
         ]
     else:
         records = [read_voc_xml(base / "Annotations" / f"{image}.xml", path) for image, path in paths.items()]
+        folder = base / "SegmentationObject"
+        segmented = set(os.listdir(folder)) if folder.is_dir() else set()
+        records = [_with_masks(one, folder) if f"{one.name}.png" in segmented else one for one in records]
     data = root / "data"
     if top is None:
         proposals = FileProposals(data / "selective_search_data" / f"{name}.mat", names)
@@ -74,6 +81,13 @@ def voc(root: Path, year: str, split: str, top: str | None) -> ImageDatabase:
     title = name if top is None else f"{name}_top_{top}"
     metric = "voc07" if year == "2007" else "voc"
     return ImageDatabase(title, VOC_CLASSES, ("images",), records, proposals, metric)
+
+
+def _with_masks(record: FrameRecord, folder: Path) -> FrameRecord:
+    """Its objects have the numbers 1, 2, ... in the order of the annotation; one that is hidden has no pixels."""
+    values = [(k + 1,) for k in range(len(record.classes or ()))]
+    path, size = str(folder / f"{record.name}.png"), record.size or (0, 0)
+    return dataclasses.replace(record, masks=partial(label_masks, path, values, size, True))
 
 
 def _names(path: Path) -> list[str]:

@@ -10,6 +10,7 @@
     root/data/hha/img_NNNN.png                         disparity, height, angle (as R, G, B)
     root/benchmarkData/metadata/nyusplits.mat          frame numbers: train, val, trainval, test, pairs
     root/benchmarkData/gt_box_cache_dir/img_NNNN.mat   rec.imgsize, rec.objects; not for the split "pairs"
+    root/benchmarkData/groundTruth/img_NNNN.mat        the object's pixels; not for the split "pairs"
     root/lists/*.txt                                   lists for data layers, paths relative to root
 
 Frame numbers start at 5001.  The frames of a scene share a room and belong to one split.  A frame depends on the seed,
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 
 from caffe_compat.datasets.boxes import GroundTruth, write_ground_truth
 from caffe_compat.datasets.mat import write_mat
+from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.depth import Camera, complete, hha
 from caffe_compat.depth.scale import ClipWarning
 from caffe_compat.errors import UsageError
@@ -104,20 +106,21 @@ def write_frame(root: Path, settings: Settings, spec: FrameSpec) -> bool:
 
 def _paths(root: Path, spec: FrameSpec) -> list[Path]:
     paths = [root / "data" / kind / f"{spec.name}.png" for kind in KINDS]
-    boxes = root / "benchmarkData" / "gt_box_cache_dir" / f"{spec.name}.mat"
-    return paths if spec.split == "pairs" else [*paths, boxes]
+    truth = [root / "benchmarkData" / folder / f"{spec.name}.mat" for folder in ("gt_box_cache_dir", "groundTruth")]
+    return paths if spec.split == "pairs" else [*paths, *truth]
 
 
 def _write_frame(root: Path, settings: Settings, spec: FrameSpec) -> None:
     frame, raw = draw(settings, spec)
     filled, encoded = encode(raw, settings.camera)
-    images, rawdepth, depth, hha, *boxes = _paths(root, spec)
+    images, rawdepth, depth, hha, *truth = _paths(root, spec)
     write_color(images, frame.image)
     write_png(rawdepth, raw)
     write_png(depth, filled)
     write_color(hha, encoded)
-    for path in boxes:
-        write_ground_truth(path, _ground_truth(frame.mask, CLASSES[spec.label]))
+    if truth:
+        write_ground_truth(truth[0], _ground_truth(frame.mask, CLASSES[spec.label]))
+        NYUD2Tree(root).write_segmentation(spec.id, frame.mask * (spec.label + 1), frame.mask.astype(int))
 
 
 def _ground_truth(mask: NDArray[np.bool_], name: str) -> GroundTruth:

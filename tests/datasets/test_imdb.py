@@ -98,7 +98,10 @@ def test_drawn_scenes(tmp_path: Path) -> None:
     write_lists(folder, settings)
     found = find_imdb("scenes_images+hha_test", tmp_path)
     assert found.classes == SCENE_CLASSES and found.proposals is None and len(found.records) == 2
-    assert all(record.classes and record.classes[0] in found.classes for record in found.records)
+    for record in found.records:
+        assert record.classes and record.classes[0] in found.classes and record.masks and record.boxes is not None
+        rows, columns = np.nonzero(record.masks()[0])
+        assert record.boxes.tolist() == [[columns.min(), rows.min(), columns.max(), rows.max()]]
     assert find_imdb("scenes_hha_pairs", tmp_path).records[0].boxes is None  # unlabelled
     own = find_imdb(f"tree:{folder},split=test,modalities=hha")
     assert own.name == "scenes_hha_test" and own.classes == found.classes

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from caffe_compat.datasets import find_imdb
 from caffe_compat.datasets.mat import write_mat
@@ -50,6 +51,20 @@ def test_voc(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.boxes, np.array([[0, 1, 29, 19], [2, 3, 4, 5]], np.float32))  # the whole person
     assert first.difficult is not None and first.difficult.tolist() == [True, False]
     assert second.boxes is not None and second.boxes.shape == (0, 4)
+
+
+def test_masks_of_voc(tmp_path: Path) -> None:
+    """A palette picture of some images: objects in the annotation's order, 255 their borders."""
+    base = make_voc(tmp_path)
+    (base / "SegmentationObject").mkdir()
+    labels = np.zeros(SIZE, np.uint8)
+    labels[1:5], labels[5] = 1, 255
+    picture = Image.fromarray(labels, "P")
+    picture.putpalette([0, 0, 0, 128, 0, 0] + [9] * 756 + [224, 224, 192])
+    picture.save(base / "SegmentationObject" / "000012.png")
+    first, second = find_imdb("voc_2007_trainval", tmp_path).records
+    assert first.masks is not None and second.masks is None
+    np.testing.assert_array_equal(first.masks(), [labels == 1, np.zeros(SIZE, bool)])  # the second is hidden
 
 
 def test_proposals_of_voc(tmp_path: Path) -> None:
