@@ -11,6 +11,7 @@ from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.database import in_order_of, judged
 from caffe_compat.evaluation.detections import Detections
+from caffe_compat.evaluation.overlaps import box_overlaps
 from caffe_compat.evaluation.result import FALSE, TRUE, Matches
 
 __all__ = ["Example", "choose_examples"]
@@ -28,6 +29,7 @@ class Example:
         score: of the detection; 0 for an object.
         overlap: with the object of its class that it overlaps most.
         truth: float32 [4], that object's box; None: the image has none.
+        other: class of an object that a wrong detection does find, with an overlap that would do; "": none.
     """
 
     image: int
@@ -37,6 +39,7 @@ class Example:
     score: float = 0.0
     overlap: float = 0.0
     truth: np.ndarray | None = None
+    other: str = ""
 
 
 def choose_examples(
@@ -81,15 +84,29 @@ def _example(imdb: ImageDatabase, detections: Detections, matches: Matches, k: i
     image, label, truth = int(matches.image[k]), int(matches.label[k]), int(matches.truth[k])
     overlap = float(matches.overlap[k])
     boxes = imdb.records[image].boxes
+    box = detections.boxes[label][image][matches.row[k], :4]
+    kind = "right" if matches.verdict[k] == TRUE else "again" if overlap >= threshold else "wrong"
     return Example(
         image=image,
         label=label,
-        kind="right" if matches.verdict[k] == TRUE else "again" if overlap >= threshold else "wrong",
-        box=detections.boxes[label][image][matches.row[k], :4],
+        kind=kind,
+        box=box,
         score=float(matches.score[k]),
         overlap=overlap,
         truth=boxes[truth] if truth >= 0 and overlap > 0 and boxes is not None else None,
+        other=_other(imdb, image, label, box, threshold) if kind == "wrong" else "",
     )
+
+
+def _other(imdb: ImageDatabase, image: int, label: int, box: np.ndarray, threshold: float) -> str:
+    """The class of the object of any other class that a box overlaps most, if that would do."""
+    record = imdb.records[image]
+    if record.boxes is None or not record.classes:
+        return ""
+    overlaps = box_overlaps(box[None], record.boxes, record.crowd)[0]
+    overlaps[[name == imdb.classes[label] for name in record.classes]] = 0
+    best = int(overlaps.argmax())
+    return record.classes[best] if overlaps[best] >= threshold else ""
 
 
 def _missed(imdb: ImageDatabase, label: int, found: set[tuple[int, int]]) -> list[Example]:

@@ -13,6 +13,7 @@ import numpy as np
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.evaluation.examples import Example
 from caffe_compat.files import write_file
+from caffe_compat.media.drawing import write_text
 from caffe_compat.media.pictures import encode, read_picture
 
 __all__ = ["draw_sheet", "write_sheets"]
@@ -29,10 +30,10 @@ _COLORS: Mapping[str, tuple[int, int, int]] = {
     "missed": (230, 60, 230),
 }
 """Blue, green, red."""
-_TRUTH = (255, 255, 255)
+_WHITE = (255, 255, 255)
 _ROWS = (
     ("surest right ones", ("right",)),
-    ("surest wrong ones (orange: the object was found before; white: the nearest object)", ("wrong", "again")),
+    ("surest wrong ones (orange: the object was found before; white: the object it overlaps most)", ("wrong", "again")),
     ("objects that were not found, the largest first", ("missed",)),
 )
 
@@ -102,14 +103,15 @@ def _tile(imdb: ImageDatabase, example: Example) -> np.ndarray:
     size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     if example.truth is not None and example.kind != "missed":
-        _rectangle(small, example.truth, scale, _TRUTH, 1)
+        _rectangle(small, example.truth, scale, _WHITE, 1)
     _rectangle(small, example.box, scale, _COLORS[example.kind], 2)
     canvas = np.full((TILE[1] + _CAPTION, TILE[0], 3), 32, np.uint8)
     top, left = (TILE[1] - size[1]) // 2, (TILE[0] - size[0]) // 2
     canvas[top : top + size[1], left : left + size[0]] = small
     name = record.name.rsplit("/", 1)[-1]
     said = "" if example.kind == "missed" else f"  {example.score:.3f}  overlap {example.overlap:.2f}"
-    _write(canvas, f"{name}{said}", (2, TILE[1] + _CAPTION - 4), 0.38)
+    said += f"  is {example.other}" if example.other else ""
+    write_text(canvas, f"{name}{said}", (2, TILE[1] + _CAPTION - 4), _WHITE, 0.38)
     return canvas
 
 
@@ -122,11 +124,5 @@ def _rectangle(picture: np.ndarray, box: np.ndarray, scale: float, color: tuple[
 
 def _line(text: str, width: int, height: int, size: float) -> np.ndarray:
     line = np.full((height, width, 3), 32, np.uint8)
-    _write(line, text, (_GAP, height - 7), size)
+    write_text(line, text, (_GAP, height - 7), _WHITE, size)
     return line
-
-
-def _write(picture: np.ndarray, text: str, place: tuple[int, int], size: float) -> None:
-    """OpenCV's letters are ASCII's."""
-    plain = text.encode("ascii", "replace").decode()
-    cv2.putText(picture, plain, place, cv2.FONT_HERSHEY_SIMPLEX, size, (255, 255, 255), 1, cv2.LINE_AA)

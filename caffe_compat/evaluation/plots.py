@@ -18,7 +18,10 @@ _SIDE = 2.2  #: inches of a class's panel
 
 
 def draw_curves(evaluation: Evaluation) -> Figure:
-    """A panel for each class: its curve, and in grey the envelope whose area is the average precision."""
+    """A panel for each class: its curve, and in grey the envelope whose area is the average precision.
+
+    Where that averages over several thresholds of the overlap, the curve is that of the first.
+    """
     count = len(evaluation.classes)
     columns = max(1, math.ceil(math.sqrt(count * 1.3)))
     rows = max(1, math.ceil(count / columns))
@@ -37,8 +40,12 @@ def draw_curves(evaluation: Evaluation) -> Figure:
             panel.plot(recall, precision, linewidth=1.2)
         ap = evaluation.ap[k]
         panel.set_title(f"{name}  {'no objects' if np.isnan(ap) else f'{100 * ap:.1f}'}", fontsize=8)
-        panel.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        panel.set(xlim=(0, 1), ylim=(0, 1.02))
+        panel.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+        panel.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
         panel.tick_params(labelsize=7)
+    if not evaluation.threshold:
+        figure.suptitle("curves: overlap from 0.5\nnumbers: mean over 0.5 to 0.95", fontsize=8)
     figure.supxlabel("recall", fontsize=9)
     figure.supylabel("precision", fontsize=9)
     return figure

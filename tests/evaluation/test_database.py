@@ -140,6 +140,14 @@ def test_examples(imdb, detections):
     assert [len(chosen) for chosen in choose_examples(imdb, detections, count=1)] == [3, 1, 1]
 
 
+def test_wrong_ones_say_what_is_there(imdb):
+    lamp = rows([0, 20, 18, 39, 0.7], [30, 0, 40, 5, 0.6])  # the night-stand, and nothing
+    detections = Detections(CLASSES, ("img_1", "img_2"), [[NONE, NONE], [NONE, NONE], [lamp, NONE]])
+    chosen = choose_examples(imdb, detections)[2]
+    assert [(one.kind, one.other) for one in chosen] == [("wrong", "night-stand"), ("wrong", "")]
+    assert not np.array_equal(draw_sheet(imdb, chosen[:1], ""), draw_sheet(imdb, [replace(chosen[0], other="")], ""))
+
+
 def test_difficult_objects_are_no_examples(imdb, detections):
     record = imdb.records[1]
     hard = FrameRecord("img_2", record.paths, boxes=record.boxes, classes=record.classes, difficult=np.array([True]))
