@@ -224,7 +224,7 @@ def _heads(net: Net, labels: int) -> Iterator[tuple[Node, int, int]]:
         for blob in node.top_ids:
             if node.description.is_split:
                 source[blob] = bottoms[0]
-            elif node.layer.has_blobs:
+            elif node.layer.has_blobs or blob not in maker:
                 maker[blob] = node
 
 
@@ -239,7 +239,8 @@ def _check_start(net: Net, filled: Mapping[str, set[int]]) -> None:
         if not layer.params.section(layer.filler_section).has("weight_filler"):
             empty.append(learnable.layer)
     if empty:
+        names = ", ".join(empty[:8]) + (f" and {len(empty) - 8} more" if len(empty) > 8 else "")
         raise UsageError(
-            f"net '{net.description.name}': {', '.join(empty)} would start with weights of 0 and learn nothing: they "
-            "have no weight_filler, and no weights are given; start from --weights"
+            f"net '{net.description.name}': {names} would start with weights of 0 and learn nothing: they have no "
+            "weight_filler, and no weights are given; start from --weights"
         )

@@ -8,7 +8,7 @@ from caffe_compat.errors import UsageError, nearest
 
 __all__ = ["BENCHMARKS", "report"]
 
-BENCHMARKS = ("forward", "compile", "transfer", "solver", "weights", "onnx", "build", "hha", "evaluation")
+BENCHMARKS = ("forward", "compile", "transfer", "solver", "weights", "onnx", "build", "hha", "evaluation", "detector")
 
 
 def report(which: Sequence[str], rounds: int, threads: int = 0) -> int:

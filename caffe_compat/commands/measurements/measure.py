@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from caffe_compat.commands.measurements import peers
+from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.hha_peer import port_hha
 from caffe_compat.commands.measurements.timing import alternate
@@ -31,7 +32,7 @@ from caffe_compat.proto import caffe_pb2, read_net
 from caffe_compat.resources import prototxt
 from caffe_compat.solver import SGDSolver
 
-__all__ = ["build", "evaluation", "forward", "hha", "onnx", "solver", "transfer", "weights"]
+__all__ = ["build", "detector", "evaluation", "forward", "hha", "onnx", "solver", "transfer", "weights"]
 
 Row = tuple[str, float, float, float, str]
 HHA_FRAMES = 8
