@@ -36,6 +36,7 @@ COMMANDS = (
     "prepare_nyud2",
     "reval",
     "show_depth",
+    "test_net",
     "train_net",
     "upgrade_net_proto_binary",
     "upgrade_net_proto_text",

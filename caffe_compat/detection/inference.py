@@ -8,6 +8,7 @@ what it says into boxes.
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -16,10 +17,11 @@ import torch
 from caffe_compat.config import Config
 from caffe_compat.detection.boxes import bbox_transform_inv, clip_boxes
 from caffe_compat.detection.images import join_blobs, scale_factor, scaled_image
-from caffe_compat.errors import NetError, UsageError
-from caffe_compat.net import Net
+from caffe_compat.errors import NetError, UsageError, WeightsError
+from caffe_compat.net import Net, load_net
+from caffe_compat.net.weights import blobs_in
 
-__all__ = ["Answer", "Detector", "Question", "answer", "ask", "im_detect", "input_names"]
+__all__ = ["Answer", "Detector", "Question", "answer", "ask", "im_detect", "input_names", "load_detector_net"]
 
 NEAREST = 224 * 224
 """Of several scales a region is seen at the one that brings its area nearest to this."""
@@ -123,6 +125,23 @@ def answer(question: Question, said: Answer, config: Config) -> tuple[np.ndarray
     else:
         moved = clip_boxes(bbox_transform_inv(boxes, deltas, config.eps), question.size, one_sided=parity)
     return scores[question.inverse], moved[question.inverse] if parity else moved
+
+
+def load_detector_net(prototxt: str | os.PathLike[str], weights: Sequence[str | os.PathLike[str]]) -> Net:
+    """A test net with its weights, copied from the files in their order.
+
+    Raises:
+        WeightsError: a layer would keep what its filler makes, because no file has weights for it; files of which
+            nothing fits, or a layer has another shape.
+        CaffeCompatError: a file that cannot be read.
+    """
+    net = load_net(prototxt, weights)
+    held = blobs_in(weights)
+    empty = [node.name for node in net.nodes if node.layer.blobs and node.name not in held]
+    if empty:
+        files = ", ".join(os.fspath(file) for file in weights)
+        raise WeightsError(f"{files}: no weights for {', '.join(empty)} of net '{net.description.name}'")
+    return net
 
 
 class Detector:

@@ -33,15 +33,16 @@ def nms(dets: np.ndarray, threshold: float, parity: bool = False) -> np.ndarray:
     order = np.argsort(scores, kind="stable")[::-1] if parity else np.argsort(-scores, kind="stable")
     corners = np.ascontiguousarray(values[order, :4].T)
     areas = (corners[2] - corners[0] + 1) * (corners[3] - corners[1] + 1)
+    limit = np.float64(threshold)  # 0.7 is less in float32: compared in float64, as there
     alive = np.ones(len(order), bool)
     for start in range(0, len(order), _BLOCK):
         rows = start + np.flatnonzero(alive[start : start + _BLOCK])
-        kept = rows[_greedy(_overlap(corners, areas, rows, rows) >= threshold)]
+        kept = rows[_greedy(_overlap(corners, areas, rows, rows) >= limit)]
         alive[start : start + _BLOCK] = False
         alive[kept] = True
         rest = start + _BLOCK + np.flatnonzero(alive[start + _BLOCK :])
         if len(rest) and len(kept):
-            alive[rest[(_overlap(corners, areas, kept, rest) >= threshold).any(0)]] = False
+            alive[rest[(_overlap(corners, areas, kept, rest) >= limit).any(0)]] = False
     return order[alive]
 
 

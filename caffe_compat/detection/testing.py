@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import heapq
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,7 @@ from caffe_compat.errors import DataError, in_file
 from caffe_compat.evaluation.detections import Detections
 from caffe_compat.stamps import file_digest
 
-__all__ = ["BestScores", "Progress", "TestRun", "detect_all"]
+__all__ = ["BestScores", "Progress", "TestRun", "detect_all", "run_name"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,6 +69,12 @@ class Progress:
     def __str__(self) -> str:
         """The branch's line."""
         return f"im_detect: {self.done:d}/{self.total:d} {self.detect:.3f}s {self.misc:.3f}s"
+
+
+def run_name(weights: Sequence[str | os.PathLike[str]]) -> str:
+    """What a test is called: after its files of weights, joined with ``+``."""
+    names = (os.path.basename(file).removesuffix(".h5") for file in weights)
+    return "+".join(os.path.splitext(name)[0] for name in names)
 
 
 class BestScores:

@@ -200,7 +200,7 @@ def suppression_problem(dets: np.ndarray, left: np.ndarray, threshold: float) ->
         kept[same[0]] = True
     if (np.diff(left[:, 4]) > 0).any():
         return "not by descending score"
-    close = _overlaps32(dets) >= threshold
+    close = _overlaps32(dets) >= np.float64(threshold)
     for i in range(len(dets)):
         above = kept & close[i] & (np.arange(len(dets)) != i)
         if kept[i] and above.any():

@@ -1,0 +1,121 @@
+"""What ``test_net`` does."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from caffe_compat.config import Config, load_config, write_config
+from caffe_compat.datasets import ImageDatabase, find_imdb, read_any
+from caffe_compat.detection.inference import Detector, load_detector_net
+from caffe_compat.detection.nms import apply_nms
+from caffe_compat.detection.partial import PartialResults
+from caffe_compat.detection.results import evaluate_run, write_for_server, write_run
+from caffe_compat.detection.testing import Progress, TestRun, detect_all, run_name
+from caffe_compat.detection.training import output_folder
+from caffe_compat.devices import choose
+from caffe_compat.errors import WriteError, printable
+from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
+from caffe_compat.evaluation.tables import table
+from caffe_compat.stamps import file_digest
+
+__all__ = ["test"]
+
+POLL = 10.0
+"""Seconds between looks for weights that do not exist yet."""
+
+
+def test(args: argparse.Namespace) -> None:
+    """Test as the arguments say, and print what comes of it.
+
+    Raises:
+        CaffeCompatError: naming the file, image, layer, blob or option that is wrong.
+    """
+    config = load_config(args.cfg, args.pairs, args.parity or None)
+    device = choose(args.gpu)
+    imdb = find_imdb(args.imdb, config.root_dir or ".")
+    _wait(args.weights, args.wait)
+    net = load_detector_net(args.prototxt, args.weights)
+    blobs = (args.score_blob_name, args.bbox_blob_name)
+    detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
+    proposals = None if args.proposals is None else read_any(args.proposals, [record.name for record in imdb.records])
+    folder = output_folder(config, imdb) / run_name(args.weights)
+    _make(folder)
+    part = folder / f"detections{config.test.det_salt}.part"
+    partial = PartialResults(part, _settings(args, imdb, config, device), len(imdb.classes))
+    detections = _detect(TestRun(imdb, detector, config, proposals), partial)
+    _finish(folder, imdb, config, detections, args.comp)
+    partial.remove()
+
+
+def _wait(files: Sequence[str], wanted: bool) -> None:
+    """Wait until all weights exist."""
+    for file in files:
+        while wanted and not Path(file).exists():
+            print(f"Waiting for {printable(file)} to exist...", flush=True)
+            time.sleep(POLL)
+
+
+def _settings(args: argparse.Namespace, imdb: ImageDatabase, config: Config, device: torch.device) -> dict[str, Any]:
+    """All on which detections depend, but for what is known of each image."""
+    options = {
+        key: repr(value)
+        for key, value in config.items().items()
+        if (key.startswith("TEST.") and not key.endswith(("NMS", "_SALT")))
+        or key in ("DEDUP_BOXES", "PIXEL_MEANS", "EPS", "PARITY")
+    }
+    return {
+        "net": file_digest(args.prototxt),
+        "weights": [file_digest(file) for file in args.weights],
+        "blobs": [args.score_blob_name, args.bbox_blob_name],
+        "imdb": [imdb.name, len(imdb.records), *imdb.modalities],
+        "classes": list(imdb.classes),
+        "options": options,
+        "made by": [device.type, torch.__version__],
+    }
+
+
+def _detect(run: TestRun, partial: PartialResults) -> Detections:
+    """Detect with a bar, or, where nobody looks at a terminal, the branch's line for each image."""
+    with tqdm(total=len(run.imdb.records), unit="image", disable=None) as bar:
+
+        def show(progress: Progress) -> None:
+            bar.set_postfix_str(f"net {progress.detect:.3f}s, rest {progress.misc:.3f}s", refresh=False)
+            bar.update()
+            if bar.disable and progress.done > progress.resumed:
+                print(progress, flush=True)
+
+        return detect_all(run, partial, show)
+
+
+def _finish(folder: Path, imdb: ImageDatabase, config: Config, detections: Detections, comp: bool) -> None:
+    """Write everything, and print the table."""
+    written = [folder / "config.yml", *(folder / f"detections{config.test.det_salt}{end}" for end in (".npz", ".mat"))]
+    write_config(written[0], config)
+    write_detections(written[1], detections)
+    write_detections_mat(written[2], detections)
+    print(printable(f"{len(detections)} boxes; overlap from {config.test.nms:g} is suppressed"), flush=True)
+    if all(record.boxes is None for record in imdb.records):
+        print(printable(f"{imdb.name}: its objects are not known, so nothing is evaluated"))
+        kept = apply_nms(detections, config.test.nms, config.parity)
+    else:
+        evaluation, kept = evaluate_run(imdb, detections, config)
+        print(printable(table(evaluation)), flush=True)
+        written += write_run(folder, evaluation, config)
+    if comp:
+        salt = config.test.det_salt + config.test.eval_salt
+        written += write_for_server(folder / f"competition{salt}", imdb, kept)
+    print(printable(f"wrote {len(written)} files into {folder}"))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(folder, error.strerror or str(error)) from error

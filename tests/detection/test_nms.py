@@ -1,0 +1,79 @@
+"""Suppression against loops that do what the compiled version of fast-rcnn does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from caffe_compat.detection import nms as module
+from caffe_compat.detection.nms import apply_nms, nms
+from caffe_compat.evaluation.detections import Detections
+
+
+def slow_nms(dets: np.ndarray, threshold: float) -> list[int]:
+    """``cython_nms.pyx``, line by line, with a stable order."""
+    one = np.float32(1)
+    order = sorted(range(len(dets)), key=lambda row: -dets[row, 4])
+    areas = [(x2 - x1 + one) * (y2 - y1 + one) for x1, y1, x2, y2, _ in dets]
+    suppressed, keep = set(), []
+    for place, i in enumerate(order):
+        if i in suppressed:
+            continue
+        keep.append(i)
+        for j in order[place + 1 :]:
+            width = max(np.float32(0), min(dets[i, 2], dets[j, 2]) - max(dets[i, 0], dets[j, 0]) + one)
+            height = max(np.float32(0), min(dets[i, 3], dets[j, 3]) - max(dets[i, 1], dets[j, 1]) + one)
+            if float(width * height / (areas[i] + areas[j] - width * height)) >= threshold:
+                suppressed.add(j)
+    return keep
+
+
+def some_boxes(rng: np.random.Generator, count: int, whole: bool) -> np.ndarray:
+    corners = rng.uniform(0, 90, (count, 2))
+    boxes = np.hstack((corners, corners + rng.uniform(0, 40, (count, 2))))
+    scores = rng.uniform(size=(count, 1))
+    if whole:
+        boxes, scores = boxes.round(), scores.round(1)
+    return np.hstack((boxes, scores)).astype(np.float32)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.7, 1.0])
+@pytest.mark.parametrize("whole", [False, True])
+def test_as_the_loops_do(whole, threshold, monkeypatch):
+    rng = np.random.default_rng(7)
+    for block in (3, 256):
+        monkeypatch.setattr(module, "_BLOCK", block)
+        for count in (0, 1, 2, 17, 80):
+            dets = some_boxes(rng, count, whole)
+            assert nms(dets, threshold).tolist() == slow_nms(dets, threshold)
+
+
+@pytest.mark.parametrize("height", [3, 5, 7])
+def test_the_threshold_itself_suppresses(height):
+    """Overlaps of 3/10, 5/10 and 7/10, as float32 gives them: 0.7 is less in float32 than in float64."""
+    dets = np.array([[0, 0, 0, 9, 0.9], [0, 0, 0, height - 1, 0.8]], np.float32)
+    left = nms(dets, height / 10)
+    assert left.tolist() == ([0] if float(np.float32(height) / np.float32(10)) >= height / 10 else [0, 1])
+
+
+def test_equal_scores():
+    dets = np.array([[0, 0, 9, 9, 0.5], [1, 0, 10, 9, 0.5], [50, 50, 60, 60, 0.5]], np.float32)
+    assert nms(dets, 0.3).tolist() == [0, 2]
+    assert nms(dets, 0.3, parity=True).tolist() == [2, 1]
+
+
+def test_thousands_of_boxes():
+    dets = some_boxes(np.random.default_rng(3), 3000, False)
+    kept = nms(dets, 0.3)
+    assert kept.tolist() == nms(dets[:, [1, 0, 3, 2, 4]], 0.3).tolist()
+    assert (np.diff(dets[kept, 4]) <= 0).all()
+
+
+def test_a_whole_set():
+    rng = np.random.default_rng(0)
+    boxes = [[some_boxes(rng, count, True) for count in (4, 0, 30)] for _ in range(2)]
+    kept = apply_nms(Detections(("bed", "sofa"), ("a", "b", "c"), boxes), 0.3)
+    assert (kept.classes, kept.images) == (("bed", "sofa"), ("a", "b", "c"))
+    for row, left in zip(boxes, kept.boxes, strict=True):
+        for found, less in zip(row, left, strict=True):
+            np.testing.assert_array_equal(less, found[slow_nms(found, 0.3)])
