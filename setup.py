@@ -39,7 +39,8 @@ setup(
     ],
     extras_require={
         "draw": ["pydot>=2"],
+        "svm": ["scikit-learn>=1.4"],
         "teachers": ["timm>=1.0", "safetensors>=0.4"],
-        "dev": ["pytest>=8", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "types-PyYAML"],
+        "dev": ["pytest>=8", "scikit-learn>=1.4", "ruff>=0.17,<0.18", "mypy>=2.4,<2.5", "types-PyYAML"],
     },
 )

@@ -38,6 +38,7 @@ COMMANDS = (
     "show_depth",
     "test_net",
     "train_net",
+    "train_svms",
     "upgrade_net_proto_binary",
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",
