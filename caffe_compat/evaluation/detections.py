@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -60,9 +61,9 @@ class Detections:
 
     def __post_init__(self) -> None:
         for what, names in (("class", self.classes), ("image", self.images)):
-            if len(set(names)) < len(names):
-                twice = sorted({name for name in names if names.count(name) > 1})
-                raise DataError(f"detections: {what} {twice[0]} is there more than once")
+            often = [name for name, count in Counter(names).items() if count > 1]
+            if often:
+                raise DataError(f"detections: {what} {often[0]} is there more than once")
         if len(self.boxes) != len(self.classes) or any(len(row) != len(self.images) for row in self.boxes):
             shape = f"{len(self.boxes)} classes x {sorted({len(row) for row in self.boxes})} images"
             raise DataError(f"detections: arrays for {shape}, expected {len(self.classes)} x {len(self.images)}")

@@ -109,9 +109,21 @@ def _span(found: Evaluation, label: int, ends: np.ndarray) -> tuple[float, float
 
 
 def _text(wanted: str, classes: Sequence[str], ap: Mapping[int, float]) -> str:
-    """What is wrong with the table: it is to be that of the figures that agreed, to the letter."""
+    """What is wrong with the table: it is to be that of the figures that agreed, but for the last digit of a mean."""
     if len(ap) < len(classes):
         return "average precisions that do not agree, or are missing"
     values = np.array([ap[label] for label in range(len(classes))])
     mine = branch_text(classes, values, float(np.mean(values)))
-    return "" if mine == wanted else f"{mine!r}, expected {wanted!r}"
+    pairs = list(zip(mine.splitlines(), wanted.splitlines(), strict=False))
+    same = mine.count("\n") == wanted.count("\n") and all(_same_line(*pair) for pair in pairs)
+    return "" if same else f"{mine!r}, expected {wanted!r}"
+
+
+def _same_line(mine: str, wanted: str) -> bool:
+    if mine == wanted:
+        return True
+    (name, _, value), (other, _, number) = mine.partition(":"), wanted.partition(":")
+    if name != other or re.fullmatch(r" *(nan|\d+\.\d{6})", number) is None:
+        return False
+    width = len(value) == len(number) or float(value) >= 100
+    return width and np.isclose(float(value), float(number), rtol=0, atol=2e-6, equal_nan=True)
