@@ -102,11 +102,11 @@ def train(options: TrainOptions) -> int:
     with in_file(options.solver), handler, _progress(solver):
         solver.poll = handler.poll
         solver.solve()
+    _tell_waiting(solver, time.perf_counter() - start)
     if solver.stopped_early:
         hint = f"go on with --snapshot {solver.resume_from}" if solver.resume_from else "there is no snapshot"
         log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
         return 128 + handler.stopped_by
-    _tell_waiting(solver, time.perf_counter() - start)
     log.info("Optimization Done.", "caffe.cpp:259")
     return 0
 

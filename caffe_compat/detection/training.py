@@ -152,9 +152,12 @@ def _write_config_once(solver: Solver, config: Config) -> None:
     infix = f"_{config.train.snapshot_infix}" if config.train.snapshot_infix else ""
     path = Path(solver.param.snapshot_prefix).parent / f"config{infix}.yml"
 
+    written: list[Path] = []
+
     def write() -> None:
-        write_config(path, config)
-        solver.on_start.remove(write)
+        if not written:
+            write_config(path, config)
+            written.append(path)
 
     solver.on_start.append(write)
 
