@@ -12,7 +12,17 @@ from caffe_compat.devices import choose, several
 from caffe_compat.errors import UsageError
 
 CPU = torch.device("cpu")
-RUN_NETS = ("train_net", "export_onnx", "verify", "measure_scale", "make_transfer", "net_surgery", "make_hha", "caffe")
+RUN_NETS = (
+    "train_net",
+    "export_onnx",
+    "verify",
+    "measure_scale",
+    "make_transfer",
+    "net_surgery",
+    "make_hha",
+    "caffe",
+    "train_svms",
+)
 
 
 @pytest.fixture

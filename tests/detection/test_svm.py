@@ -15,6 +15,7 @@ import torch
 from caffe_compat.config import load_config
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
+from caffe_compat.detection.inference import ask
 from caffe_compat.detection.svm import ClassSvm, SvmOptions, require_solver
 from caffe_compat.detection.svm_training import NO_SVM_BIAS, SvmTrainer, score_layer
 from caffe_compat.errors import DataError, NetError, UsageError
@@ -155,6 +156,61 @@ def test_squares_are_told_apart(pictures: ImageDatabase, tmp_path: Path) -> None
     with torch.no_grad():
         scores = net(data=data, rois=rois, blobs=["cls_score"])["cls_score"].numpy()
     assert scores[0, 1] > 0 > scores[0, 2] and scores[1, 2] > 0 > scores[1, 1] and (scores[2, 1:] < 0).all()
+
+
+def branch_training(net: Any, trainer: SvmTrainer, limit: int) -> None:
+    """``SVMTrainer.train`` of the branch: one image after the other, scores by the net as it is by then."""
+    roidb, config = trainer.roidb, trainer.config
+
+    def seen(image: Any, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        picture = cv2.imread(image.record.paths["images"])
+        picture = picture[:, ::-1] if image.flipped else picture
+        question = ask([np.ascontiguousarray(picture)], boxes, config)
+        inputs = {name: torch.from_numpy(blob) for name, blob in question.blobs.items()}
+        with torch.no_grad():
+            found = net(blobs=["cls_score", "fc7"], **inputs)
+        return found["cls_score"].numpy(), found["fc7"].numpy()
+
+    weights, biases = (net.layer("cls_score").blob(index).detach() for index in (0, 1))
+    norms = [np.linalg.norm(seen(image, image.boxes)[1], axis=1) for image in roidb]
+    scale = 20 / np.concatenate(norms).mean()
+    weights.zero_()
+    biases.zero_()
+    trainers = [Branch(24, scale, 3, limit) for _ in CLASSES[:2]]
+    for image in roidb:
+        objects = image.boxes[image.gt_classes > 0]
+        if len(objects):
+            features = seen(image, objects)[1]
+            for number, each in enumerate(trainers, 1):
+                each.pos = np.vstack([each.pos, features[image.gt_classes[image.gt_classes > 0] == number]])
+    for image in [*roidb, None]:
+        for number, each in enumerate(trainers, 1):
+            new = None
+            if image is None:
+                new = each.append_neg_and_retrain(force=True)
+            else:
+                if number == 1:
+                    scores, features = seen(image, image.boxes)
+                iou = np.where(image.max_classes == number, image.max_overlaps, 0)
+                hard = np.where((scores[:, number] > -1.0001) & (iou < 0.3))[0]
+                if len(hard):
+                    new = each.append_neg_and_retrain(features[hard].copy())
+            if new is not None:
+                weights[number], biases[number] = torch.from_numpy(new[0].astype("f4")), float(new[1])
+
+
+@pytest.mark.filterwarnings("ignore:Liblinear failed to converge")
+def test_the_whole_training_is_the_branch_s(pictures: ImageDatabase, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, parity=True)
+    ours, theirs = a_net(tmp_path), a_net(tmp_path)
+    trainer = SvmTrainer(ours, pictures, config, options=SvmOptions(retrain=100))
+    trainer.train()
+    branch_training(theirs, trainer, 100)
+    assert min(len(svm.fits) for svm in trainer.svms[:2]) >= 3
+    for index in (0, 1):
+        found, expected = (net.layer("cls_score").blob(index)[:3].detach().numpy() for net in (ours, theirs))
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+        assert np.abs(expected[1:]).max() > 1e-3
 
 
 def test_features_are_scaled_to_a_mean_length(pictures: ImageDatabase, tmp_path: Path) -> None:
