@@ -13,7 +13,7 @@ import numpy as np
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.evaluation.examples import Example
 from caffe_compat.files import write_file
-from caffe_compat.media.drawing import write_text
+from caffe_compat.media.drawing import draw_text
 from caffe_compat.media.pictures import encode, read_picture
 
 __all__ = ["draw_sheet", "write_sheets"]
@@ -111,7 +111,7 @@ def _tile(imdb: ImageDatabase, example: Example) -> np.ndarray:
     name = record.name.rsplit("/", 1)[-1]
     said = "" if example.kind == "missed" else f"  {example.score:.3f}  overlap {example.overlap:.2f}"
     said += f"  is {example.other}" if example.other else ""
-    write_text(canvas, f"{name}{said}", (2, TILE[1] + _CAPTION - 4), _WHITE, 0.38)
+    draw_text(canvas, f"{name}{said}", (2, TILE[1] + _CAPTION - 4), _WHITE, 0.38)
     return canvas
 
 
@@ -124,5 +124,5 @@ def _rectangle(picture: np.ndarray, box: np.ndarray, scale: float, color: tuple[
 
 def _line(text: str, width: int, height: int, size: float) -> np.ndarray:
     line = np.full((height, width, 3), 32, np.uint8)
-    write_text(line, text, (_GAP, height - 7), _WHITE, size)
+    draw_text(line, text, (_GAP, height - 7), _WHITE, size)
     return line

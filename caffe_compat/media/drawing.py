@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-__all__ = ["LEAST_SIDE", "class_color", "draw_boxes", "write_text"]
+__all__ = ["LEAST_SIDE", "class_color", "draw_boxes", "draw_text"]
 
 LEAST_SIDE = 320
 """Pixels that the short side of a picture needs for letters to be read beside its boxes."""
@@ -66,7 +66,7 @@ def draw_boxes(
     return canvas
 
 
-def write_text(picture: np.ndarray, text: str, place: tuple[int, int], color: Color, scale: float) -> None:
+def draw_text(picture: np.ndarray, text: str, place: tuple[int, int], color: Color, scale: float) -> None:
     """Write into a picture; letters that OpenCV does not have become ``?``.
 
     Args:
@@ -104,4 +104,4 @@ def _label(canvas: np.ndarray, text: str, box: tuple[int, int, int, int], color:
     cv2.rectangle(canvas, (left, top), (left + long + 4, top + tall), color, cv2.FILLED)
     blue, green, red = color
     dark = 0.114 * blue + 0.587 * green + 0.299 * red < 140
-    write_text(canvas, plain, (left + 2, top + tall - below - 2), (255, 255, 255) if dark else (0, 0, 0), scale)
+    draw_text(canvas, plain, (left + 2, top + tall - below - 2), (255, 255, 255) if dark else (0, 0, 0), scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.media.drawing import LEAST_SIDE, class_color, draw_boxes, write_text
+from caffe_compat.media.drawing import LEAST_SIDE, class_color, draw_boxes, draw_text
 
 GREY = np.full((480, 640, 3), 90, np.uint8)
 
@@ -61,7 +61,7 @@ def test_colors_are_of_the_name_and_differ():
 
 def test_letters_that_are_not_there():
     one, other = GREY.copy(), GREY.copy()
-    write_text(one, "Stühle", (10, 100), (255, 255, 255), 1.0)
-    write_text(other, "St?hle", (10, 100), (255, 255, 255), 1.0)
+    draw_text(one, "Stühle", (10, 100), (255, 255, 255), 1.0)
+    draw_text(other, "St?hle", (10, 100), (255, 255, 255), 1.0)
     assert np.array_equal(one, other)
     assert (one != GREY).any()
