@@ -9,9 +9,11 @@ The JSON file is a list of {"prototxt": .., "model": .., "copy_ops": {"source": 
 from __future__ import annotations
 
 import argparse
+import os
 
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.errors import printable
+from caffe_compat.resources import program
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -32,5 +34,7 @@ def main(argv: list[str] | None = None) -> int:
 
     operations = read_operations(args.net_surgery_json)
     report = operate(args.out_net_def, operations, args.out_net_file, choose(args.gpu))
-    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}"])))
+    onnx = f"{os.path.splitext(args.out_net_file)[0]}.onnx"
+    command = f"{program('export_onnx')} --model {args.out_net_def} --weights {args.out_net_file} --output {onnx}"
+    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}", f"next: {command}"])))
     return 0

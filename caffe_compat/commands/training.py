@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import sys
 import time
@@ -32,6 +33,7 @@ from caffe_compat.solver.resume import newest_state
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
 from caffe_compat.solver.solver import Solver
+from caffe_compat.transfer.files import after_training
 
 __all__ = ["DETECTOR_ITERS", "TrainOptions", "train"]
 
@@ -108,7 +110,17 @@ def train(options: TrainOptions) -> int:
         log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
         return 128 + handler.stopped_by
     log.info("Optimization Done.", "caffe.cpp:259")
+    _tell_next(options.solver, solver)
     return 0
+
+
+def _tell_next(path: str, solver: Solver) -> None:
+    """After a supervision transfer, whose files stand beside the solver: the commands that come next."""
+    folder = Path(path).parent
+    model = f"{solver.param.snapshot_prefix}_iter_{solver.iter}.caffemodel"
+    if (folder / "student_deploy.prototxt").exists() and os.path.exists(model):
+        commands = after_training(folder, model, (folder / "surgery.json").exists())
+        print("\n".join(["next:", *(f"  {command}" for command in commands)]))
 
 
 def _resumed(options: TrainOptions, prefix: str) -> TrainOptions:

@@ -10,21 +10,28 @@ from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
+from caffe_compat.foreign.spec import is_foreign
 from caffe_compat.media import read_first_paths
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
 from caffe_compat.transfer.recipe import Recipe, Schedule
 
 if TYPE_CHECKING:
+    import torch
+
     from caffe_compat.foreign.spec import ForeignSpec
+    from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written
 
-__all__ = ["add_transfer_arguments", "make_transfer", "measure_scale"]
+__all__ = ["add_transfer_arguments", "list_features", "make_transfer", "measure_scale"]
 
 RECIPE = (
-    "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "scale", "loss", "alpha",
+    "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "loss", "alpha",
     "tau", "short_side", "multiple_of", "batch_size", "negate_x", "prefix", "name", "filler",
+    "first_std",
 )  # fmt: skip
+UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
+"""Options that need not stand in the files: what they lead to does."""
 RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
 SCHEDULE = (
     "max_iter", "base_lr", "momentum", "weight_decay", "snapshot", "test_interval", "test_iter", "display",
@@ -37,9 +44,10 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--teacher", required=True, help=TEACHER_HELP)
     add("--student", required=True, help="prototxt of the student; it may be the teacher's")
+    add("--list", action="store_true", help="only show which features of the two fit each other, and end")
     add("--layer", nargs="+", metavar="BLOB", help="feature(s) to transfer, e.g. pool5")
     add("--student-layer", nargs="+", default=[], metavar="BLOB", help="the student's, where named otherwise")
-    add("--output", required=True, help="folder for the files")
+    add("--output", default="", help="folder for the files")
     data = parser.add_argument_group("data")
     add = data.add_argument
     add("--source", default=Recipe.source, help="training pairs (%(default)s)")
@@ -69,11 +77,20 @@ def _add_loss(group: Any) -> None:
         "--teacher-weights",
         help="the teacher's caffemodel, which stands in the solver; of a torch module .pth or .safetensors, or random",
     )
-    add("--measure", metavar="LIST", help="measure the teacher's mean norm on these images (first path of each line)")
+    add(
+        "--measure",
+        metavar="LIST",
+        help="measure the mean norm on these images, the first path of each line (default: the training pairs)",
+    )
     add("--measure-count", type=int, default=200, help="at most so many images (%(default)s)")
+    add("--no-measure", action="store_true", help="measure nothing and take the options as they are")
+    add("--sweep", type=int, default=30, help="iterations at each rate that is tried; 0: --base-lr stays (%(default)s)")
     add_gpu(group, "measure")
     add("--mean-norm", nargs="+", type=float, default=[], help="the mean norm(s) instead, one per layer")
-    add("--scale", type=float, help="factor on the teacher's feature (measure_scale finds it)")
+    add("--scale", nargs="+", type=float, default=[], help="factor(s) on the teacher's feature (measured)")
+    add("--first-std", type=float, help="of the student's first weights, for msra or xavier (measured)")
+    add("--adapt-std", nargs="+", type=float, default=[0.01], help="of its first weights (measured; else 0.01)")
+    add("--adapt-bias", nargs="+", type=float, default=[0.0], help="its first biases (measured; else 0)")
     add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
     add(
         "--alpha", type=float, default=1.0, help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU"
@@ -85,11 +102,16 @@ def _add_loss(group: Any) -> None:
 def _add_schedule(group: Any) -> None:
     add = group.add_argument
     add("--max-iter", type=int, default=Schedule.max_iter, help="(%(default)s)")
-    add("--base-lr", type=float, default=Schedule.base_lr, help="falls to a tenth at each of --drops (%(default)s)")
+    add(
+        "--base-lr",
+        type=float,
+        default=Schedule.base_lr,
+        help="the largest rate that is tried; falls at --drops (%(default)s)",
+    )
     add("--drops", nargs="+", type=float, default=list(Schedule.drops), help="parts of max-iter after which it falls")
     add("--momentum", type=float, default=Schedule.momentum, help="(%(default)s)")
     add("--weight-decay", type=float, default=Schedule.weight_decay, help="(%(default)s)")
-    add("--clip-gradients", type=float, help="largest norm of the gradient")
+    add("--clip-gradients", type=float, help="largest norm of the gradient (1 if measured, else none)")
     add("--snapshot", type=int, default=Schedule.snapshot, help="(%(default)s)")
     add("--test-interval", type=int, default=Schedule.test_interval, help="(%(default)s)")
     add("--test-iter", type=int, default=Schedule.test_iter, help="validation pairs per test (%(default)s)")
@@ -107,34 +129,82 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     from caffe_compat.transfer.files import write_transfer
 
     foreign = name_teacher(arguments)
-    if arguments.measure:
-        arguments.mean_norm = _measured(arguments, foreign)
-        arguments.measure = None
+    if not arguments.output:
+        raise UsageError("--output is missing")
+    transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured
+    schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
+    if wants_measuring(arguments, foreign):
+        transfer, schedule = _measured(arguments, transfer, schedule, foreign)
+        _remember(arguments, transfer.recipe, schedule)
+    return write_transfer(transfer, schedule, command_line(parser, arguments))
+
+
+def list_features(arguments: argparse.Namespace) -> list[str]:
+    """Lines that say which features of the two nets fit each other.
+
+    Raises:
+        CaffeCompatError: naming the file that is wrong.
+    """
+    from caffe_compat.transfer.pairs import feature_maps, table
+
+    height, width = arguments.crop or arguments.image_size
+    if is_foreign(arguments.teacher):
+        raise UsageError(f"--list needs a prototxt as --teacher, {arguments.teacher} is a net of another framework")
+    teacher = feature_maps(arguments.teacher, "TEST", (height, width))
+    student = feature_maps(arguments.student, "TRAIN", (height, width))
+    head = f"features of {arguments.teacher} and {arguments.student} that fit, for images of {height} x {width}:"
+    return [head, *table(teacher, student)]
+
+
+def wants_measuring(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> bool:
+    """Whether there is something to measure with; what was measured before stands as --mean-norm.
+
+    Raises:
+        UsageError: options that exclude each other.
+    """
+    known = arguments.teacher_weights or foreign is not None
+    if arguments.measure and not known:
+        raise UsageError("--measure needs --teacher-weights")
+    if arguments.measure and (arguments.mean_norm or arguments.no_measure):
+        raise UsageError("give --measure, or --mean-norm or --no-measure, not both")
+    return bool(known and not arguments.mean_norm and not arguments.no_measure)
+
+
+def _recipe(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> Recipe:
     options = {name: getattr(arguments, name) for name in RECIPE}
     for name in RECIPE_TUPLES:
         value = getattr(arguments, name)
         options[name] = None if value is None else tuple(value)
     if foreign is not None:
         options["teacher_weights"] = None  # they stand in the net
-    recipe = Recipe(
+    return Recipe(
         foreign=foreign,
         layers=blobs_of(foreign, arguments.layer),
         student_layers=tuple(arguments.student_layer),
         mean_norms=tuple(arguments.mean_norm),
         loss_weight=_loss_weight(arguments.loss_weight),
+        scales=tuple(arguments.scale),
+        adapt_stds=tuple(arguments.adapt_std),
+        adapt_biases=tuple(arguments.adapt_bias),
         **options,
     )
-    schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
-    return write_transfer(Transfer(recipe), schedule, command_line(parser, arguments))
+
+
+def _remember(arguments: argparse.Namespace, recipe: Recipe, schedule: Schedule) -> None:
+    """Put what was measured where the command that stands in the files takes it from."""
+    arguments.mean_norm, arguments.scale = list(recipe.mean_norms), list(recipe.scales)
+    arguments.adapt_std, arguments.adapt_bias = list(recipe.adapt_stds), list(recipe.adapt_biases)
+    arguments.first_std = recipe.first_std
+    arguments.base_lr, arguments.clip_gradients = schedule.base_lr, schedule.clip_gradients
 
 
 def command_line(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> str:
     """The shortest command that means the same, with what was measured as numbers."""
     words = shlex.split(program("make_transfer"))
     for name, value in vars(arguments).items():
-        if value is None or value == parser.get_default(name) or name in ("measure", "measure_count", "gpu"):
+        if value is None or value == parser.get_default(name) or name in UNTOLD:
             continue
-        values = value if isinstance(value, list) else [value]
+        values = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{name.replace('_', '-')}", *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
     return shlex.join(words)
 
@@ -148,22 +218,37 @@ def _loss_weight(text: str) -> float | None:
         raise UsageError(f"--loss-weight is '{text}', expected auto or a number") from None
 
 
-def _measured(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> list[float]:
+def _measured(
+    arguments: argparse.Namespace, transfer: Transfer, schedule: Schedule, foreign: ForeignSpec | None
+) -> tuple[Transfer, Schedule]:
+    """The transfer and the schedule with what was measured on the pairs; prints it."""
+    from caffe_compat.transfer.features import Transfer
+    from caffe_compat.transfer.start import measure_start
+
+    device = choose(arguments.gpu)
+    if not transfer.teacher.fixed:  # one of a fixed size is measured on the crops that it will see
+        arguments.mean_norm = _whole_norms(arguments, foreign, device)
+    transfer = Transfer(_recipe(arguments, foreign))
+    weights = [arguments.teacher_weights] if foreign is None else []
+    start = measure_start(transfer, schedule, weights, device, lambda line: print(line, flush=True), arguments.sweep)
+    return start.transfer, start.schedule
+
+
+def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, device: torch.device) -> list[float]:
+    """Mean norms of the teacher's features over whole images."""
     from caffe_compat.transfer.scale import load_branch, load_foreign, measure_norms
 
-    if not arguments.teacher_weights and foreign is None:
-        raise UsageError("--measure needs --teacher-weights")
-    if arguments.mean_norm:
-        raise UsageError("give --measure or --mean-norm, not both")
     if foreign is None:
         net, mean = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer), arguments.mean
     else:
         net, mean = load_foreign(foreign), [0.0]
-    net, blobs = net.to(choose(arguments.gpu)), blobs_of(foreign, arguments.layer)
-    images = read_first_paths(arguments.measure, arguments.root_folder)
+    net, blobs = net.to(device), blobs_of(foreign, arguments.layer)
+    images = read_first_paths(arguments.measure or arguments.source, arguments.root_folder)
     reports = measure_norms(net, blobs, images, mean, arguments.measure_count)
     for blob, report in reports.items():
         print(f"{blob}: {report}")
+        if report.mean == 0:
+            raise UsageError(f"'{blob}' of {arguments.teacher} is zero everywhere; are these its weights?")
     return [float(f"{reports[blob].mean:.6g}") for blob in blobs]
 
 
@@ -195,4 +280,8 @@ def measure_scale(arguments: argparse.Namespace) -> list[str]:
         lines.append(f"{blob} of {arguments.reference_model}: {reference}")
         lines.append(f"--scale {reference.mean / found.mean:.6g}")
     lines.append(f"--mean-norm {found.mean:.6g}")
-    return lines
+    command = f"{program('make_transfer')} --teacher {arguments.model} --teacher-weights {arguments.weights}"
+    student = arguments.reference_model or "STUDENT.prototxt"
+    flags = " ".join(line for line in lines if line.startswith("--"))
+    where = f"--student {student} --layer {arguments.blob} --source {arguments.images} --output FOLDER"
+    return [*lines, f"next: {command} {where} {flags}"]

@@ -1,4 +1,4 @@
-"""Layers of supervision transfer that Caffe does not have: AlignMaps and ExplainedVariance.
+"""Layers of supervision transfer that Caffe does not have: AlignMaps, ExplainedVariance and DeadUnits.
 
 Gupta, Hoffman, Malik: Cross Modal Distillation for Supervision Transfer, CVPR 2016.
 """
@@ -15,7 +15,7 @@ from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
-__all__ = ["AlignMaps", "ExplainedVariance"]
+__all__ = ["AlignMaps", "DeadUnits", "ExplainedVariance"]
 
 
 @register
@@ -119,3 +119,51 @@ class ExplainedVariance(Layer):
         spread = self._square - float(self._sum.square().sum()) / self._count
         value = 1 - self._residual / spread if spread > 0 else float("nan")
         return torch.tensor(value, dtype=target.dtype, device=target.device)
+
+
+@register
+class DeadUnits(Layer):
+    """Part of the units (channels) of a feature, N x C [x H x W], that are not above zero anywhere in a whole test.
+
+    After a ReLU such a unit passes no gradient: what feeds it does not learn, and it rarely comes back.  The top covers
+    all batches since :meth:`start_over`, which the solver calls when a test begins; it is therefore not averaged over
+    test iterations.
+    """
+
+    caffe_type = "DeadUnits"
+    no_gradient = (0,)
+    running_metric = True
+    onnx_reason = "a score over a whole test set is not a function of one batch"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """Forget all batches."""
+        self._alive: Tensor | None = None
+
+    @property
+    def hopeless(self) -> str:  # type: ignore[override]
+        """That all units are dead, if they are."""
+        if self._alive is None or bool(self._alive.any()):
+            return ""
+        return (
+            f"layer '{self.name}' ({self.caffe_type}): all {len(self._alive)} units that it watches are zero on "
+            "the whole test, so that nothing is learned any more"
+        )
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """A scalar."""
+        (shape,) = bottoms
+        self.require(len(shape) >= 2 and count(shape) > 0, f"takes N x C [x H x W] with some values, not {list(shape)}")
+        return [()]
+
+    @torch.no_grad()
+    def forward(self, feature: Tensor) -> Tensor:
+        """The part of the units that was zero, or below, in everything seen so far."""
+        if feature.is_meta:
+            return feature.new_zeros(())
+        alive = (feature.transpose(0, 1).flatten(1) > 0).any(1)
+        self._alive = alive if self._alive is None else self._alive | alive
+        return (~self._alive).to(feature).mean()

@@ -11,7 +11,7 @@ from caffe_compat.errors import SolverError
 from caffe_compat.net import BlobNet
 from caffe_compat.net.plan import Node
 
-__all__ = ["check_loss", "check_weights"]
+__all__ = ["check_hope", "check_loss", "check_weights"]
 
 
 def check_loss(engine: BlobNet, loss: float, iteration: int) -> None:
@@ -56,6 +56,17 @@ def check_weights(engine: BlobNet, iteration: int) -> None:
                 raise SolverError(
                     f"iteration {iteration}: {_weights(node, index)}{_backward(engine)}; nothing is written; {_ADVICE}"
                 )
+
+
+def check_hope(engine: BlobNet, iteration: int) -> None:
+    """Refuse to go on after a test one of whose metrics shows that nothing can be learned any more.
+
+    Raises:
+        SolverError: with what the layer says.
+    """
+    for node in engine.net.nodes:
+        if node.layer.hopeless:
+            raise SolverError(f"iteration {iteration}: {node.layer.hopeless}; {_ADVICE}")
 
 
 _ADVICE = "a lower base_lr or clip_gradients may help"

@@ -28,7 +28,7 @@ from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import lock, snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
-from caffe_compat.solver.finite import check_loss, check_weights
+from caffe_compat.solver.finite import check_hope, check_loss, check_weights
 from caffe_compat.solver.gradients import clip, regularize
 from caffe_compat.solver.policies import learning_rate
 from caffe_compat.solver.scores import output_lines, outputs, score
@@ -62,7 +62,7 @@ class Solver:
         on_restore: called with the path of a state once its weights are in the net.
         on_iteration: called after every update with (iteration, smoothed loss).
         on_start, on_gradients_ready: pycaffe's callbacks.
-        stop_at_nan: raise an error when the loss, or a weight to be written, is not finite.  Caffe goes on.
+        stop_at_nan: raise an error for a loss or weights that are not finite, or all units dead.  Caffe goes on.
     """
 
     type_name: ClassVar[str] = ""
@@ -327,6 +327,8 @@ class Solver:
             log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:384")
         for number, line in enumerate(output_lines(engine, scores.means())):
             log.info(f"    Test net output #{number}: {line}", "solver.cpp:397")
+        if self.stop_at_nan:
+            check_hope(engine, self.iter)
         return scores.named()
 
     def _goes_on(self) -> bool:

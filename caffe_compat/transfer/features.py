@@ -12,7 +12,8 @@ from caffe_compat.layers import Shape
 from caffe_compat.net import Plan
 from caffe_compat.proto import read_net
 from caffe_compat.transfer.branch import Branch, read_branch
-from caffe_compat.transfer.recipe import Recipe
+from caffe_compat.transfer.pairs import FeatureMap, feature_maps, nearest_fits
+from caffe_compat.transfer.recipe import Recipe, of_layer
 from caffe_compat.transfer.teachers import read_teacher
 
 __all__ = ["Feature", "Transfer"]
@@ -27,6 +28,8 @@ class Feature:
         shape, student_shape: for one image of the recipe's size.
         align: whether images are possible for which the maps differ by one row or column.
         norm: mean norm of the teacher's feature after scaling, or None if it was not measured.
+        scale: factor on the teacher's feature, or None.
+        adapt_std, adapt_bias: how the adaptation's weights (gaussian) and biases (constant) start.
     """
 
     teacher: str
@@ -35,6 +38,9 @@ class Feature:
     student_shape: Shape
     align: bool
     norm: float | None
+    scale: float | None = None
+    adapt_std: float = 0.01
+    adapt_bias: float = 0.0
 
     @property
     def locations(self) -> int:
@@ -97,10 +103,13 @@ class Transfer:
                 raise UsageError(
                     f"{who} have maps of {_size(shapes[0])} and {_size(shapes[1])} for images of {size[0]} x {size[1]},"
                     " expected a difference of at most one row or column; change the pads or the size of the images"
+                    + self._hint(names)
                 )
             align = self._sizes_differ(names)
-        norm = recipe.mean_norms[index] * (recipe.scale or 1.0) if recipe.mean_norms else None
-        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm)
+        scale = recipe.scale(index)
+        norm = recipe.mean_norms[index] * (scale or 1.0) if recipe.mean_norms else None
+        std, bias = of_layer(recipe.adapt_stds, index), of_layer(recipe.adapt_biases, index)
+        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm, scale, std, bias)
 
     def _check_strides(self, who: str, names: Sequence[str]) -> None:
         size = self.recipe.size
@@ -109,10 +118,38 @@ class Transfer:
             for branch, plan, name in zip((self.teacher, self.student), self._plans, names, strict=True)
         ]
         if strides[0] != strides[1]:
+            sizes = [
+                _size(branch.shapes(plan, size)[name])
+                for branch, plan, name in zip((self.teacher, self.student), self._plans, names, strict=True)
+            ]
             raise UsageError(
-                f"{who} have strides of {strides[0]:g} and {strides[1]:g} pixels, expected equal strides; choose other "
-                "layers (--student-layer)"
+                f"{who} have strides of {strides[0]:g} and {strides[1]:g} pixels and, for images of {size[0]} x "
+                f"{size[1]}, maps of {sizes[0]} and {sizes[1]}, expected equal strides; choose other layers "
+                f"(--student-layer){self._hint(names)}"
             )
+
+    def _hint(self, names: Sequence[str]) -> str:
+        """Which features fit instead, those first that stand nearest in their nets."""
+        recipe = self.recipe
+        paths = (recipe.teacher, recipe.student)
+        theirs = feature_maps(recipe.student, "TRAIN", recipe.size)
+        mine = [self._teacher_map(names[0])] if recipe.foreign else feature_maps(recipe.teacher, "TEST", recipe.size)
+        maps = (mine, theirs)
+        found = [[one for one in some if one.blob == name] for some, name in zip(maps, names, strict=True)]
+        if not all(found):
+            return ""
+        told = []
+        for this, other in ((0, 1), (1, 0)):
+            fits = nearest_fits(found[this][0], found[other][0], maps[other])
+            listed = ", ".join(f"'{one.blob}' ({one.height} x {one.width})" for one in fits) or "nothing"
+            told.append(f"'{names[this]}' fits {listed} of {paths[other]}")
+        return f"; {'; '.join(told)}; --list shows all"
+
+    def _teacher_map(self, name: str) -> FeatureMap:
+        """The feature of a teacher of another framework."""
+        shape = self.teacher.shapes(self._plans[0], self.recipe.size)[name]
+        stride = self.teacher.stride(self._plans[0], self.recipe.size, name)
+        return FeatureMap(name, shape[1], shape[2], shape[3], stride, 1.0)
 
     def _sizes_differ(self, names: Sequence[str]) -> bool:
         """Whether the maps differ for some size of images that may come."""

@@ -14,10 +14,11 @@ from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.resources import program
 from caffe_compat.transfer.features import Transfer
-from caffe_compat.transfer.nets import Franken, TransferNets
+from caffe_compat.transfer.franken import Franken, franken
+from caffe_compat.transfer.nets import TransferNets
 from caffe_compat.transfer.recipe import Recipe, Schedule
 
-__all__ = ["Written", "write_transfer"]
+__all__ = ["Written", "after_training", "write_transfer"]
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,9 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
     }
     surgery = None
     try:
-        franken = nets.franken()
-        texts["franken_deploy.prototxt"] = _franken_text(title, nets, franken, command)
-        surgery = _surgery(nets, franken, folder, schedule)
+        joined = franken(nets)
+        texts["franken_deploy.prototxt"] = _franken_text(title, nets, joined, command)
+        surgery = _surgery(nets, joined, folder, schedule)
         texts["surgery.json"] = json.dumps(surgery, indent=2) + "\n"
     except UsageError as error:
         if len(recipe.layers) == 1:
@@ -72,11 +73,11 @@ def prefix(folder: Path) -> str:
     return str(Path("output", *parts[1:]) / "transfer" if parts[:1] == ("prototxt",) else folder / "transfer")
 
 
-def _franken_text(title: str, nets: TransferNets, franken: Franken, command: str) -> str:
-    return net_text(f"{title}_franken", franken.layers, nets.comments, [command])
+def _franken_text(title: str, nets: TransferNets, joined: Franken, command: str) -> str:
+    return net_text(f"{title}_franken", joined.layers, nets.comments, [command])
 
 
-def _surgery(nets: TransferNets, franken: Franken, folder: Path, schedule: Schedule) -> list[dict[str, Any]]:
+def _surgery(nets: TransferNets, joined: Franken, folder: Path, schedule: Schedule) -> list[dict[str, Any]]:
     transfer, recipe = nets.transfer, nets.recipe
     counts = transfer.learnable_counts(transfer.student)
     lower = [nets.names(layer.name) for layer in transfer.student.layers if counts[layer.name]]
@@ -85,7 +86,7 @@ def _surgery(nets: TransferNets, franken: Franken, folder: Path, schedule: Sched
     teacher = recipe.teacher if described.is_input else str(folder / "franken_deploy.prototxt")
     entries = [
         (str(folder / "student_deploy.prototxt"), f"{prefix(folder)}_iter_{schedule.max_iter}.caffemodel", lower),
-        (teacher, recipe.teacher_weights or "TEACHER.caffemodel", franken.upper),
+        (teacher, recipe.teacher_weights or "TEACHER.caffemodel", joined.upper),
     ]
     return [
         {
@@ -125,10 +126,25 @@ def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[st
 
 def _commands(recipe: Recipe, schedule: Schedule, folder: Path, surgery: bool) -> list[str]:
     weights = "" if recipe.teacher_weights or recipe.foreign else " --weights TEACHER.caffemodel"
-    commands = [f"{program('train_net')} --solver {folder / 'solver.prototxt'}{weights}"]
+    train = f"{program('train_net')} --solver {folder / 'solver.prototxt'}{weights}"
+    snapshot = f"{prefix(folder)}_iter_{schedule.max_iter}.caffemodel"
+    return [train, *after_training(folder, snapshot, surgery)]
+
+
+def after_training(folder: Path, snapshot: str, surgery: bool) -> list[str]:
+    """What to run when a transfer is trained.
+
+    Args:
+        folder: of the transfer's files.
+        snapshot: the trained weights.
+        surgery: whether there is a franken net.
+    """
+    stem = prefix(folder).removesuffix("transfer")
+    commands = []
     if surgery:
         commands.append(
             f"{program('net_surgery')} --out_net_def {folder / 'franken_deploy.prototxt'} --net_surgery_json "
-            f"{folder / 'surgery.json'} --out_net_file {prefix(folder).removesuffix('transfer')}franken.caffemodel"
+            f"{folder / 'surgery.json'} --out_net_file {stem}franken.caffemodel"
         )
-    return commands
+    model = f"--model {folder / 'student_deploy.prototxt'} --weights {snapshot}"
+    return [*commands, f"{program('export_onnx')} {model} --output {stem}student.onnx"]

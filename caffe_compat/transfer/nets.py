@@ -1,35 +1,19 @@
-"""The nets of a supervision transfer as messages: training, student, franken, solver."""
+"""The nets of a supervision transfer as messages: for training, for trying out, and the student."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from caffe_compat.description import describe_layer
 from caffe_compat.errors import UsageError
-from caffe_compat.layers import Layer, Params, layer_class
+from caffe_compat.layers import Layer, Params, Shape, layer_class
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.resources import program
-from caffe_compat.transfer.branch import Branch, input_layer
+from caffe_compat.transfer.branch import input_layer
 from caffe_compat.transfer.features import Feature, Transfer
 
-__all__ = ["Franken", "TransferNets"]
-
-
-@dataclass
-class Franken:
-    """The student's lower part under the teacher's upper part.
-
-    Attributes:
-        layers: all of it.
-        upper: names of the teacher's layers that have weights.
-        size: height and width of the images.
-    """
-
-    layers: list[Any]
-    upper: list[str] = field(default_factory=list)
-    size: tuple[int, int] = (0, 0)
+__all__ = ["TransferNets", "copied", "kind_of", "new_layer"]
 
 
 class TransferNets:
@@ -37,19 +21,22 @@ class TransferNets:
 
     Attributes:
         comments: remarks, by name of the layer they stand before.
+        first_filled: the student's first layer with weights if their size follows a rule (msra, xavier) that knows
+            nothing of pixels, or "".
     """
 
     def __init__(self, transfer: Transfer) -> None:
         self.transfer = transfer
         self.recipe = transfer.recipe
         self.comments: dict[str, str] = {}
-        self._told_fillers = False  # the remark on missing fillers stands once
+        self.first_filled = ""
+        self._filled = self._told_fillers = False  # whether a layer has been, and the remark stands
         self.names = _Prefixed(self.recipe.prefix)
         self._teacher_layers = [self._frozen(layer) for layer in transfer.teacher.layers]
         self._student_layers = [self._trained(layer) for layer in transfer.student.layers]
         self._check_names()
 
-    # -- the four nets ----------------------------------------------------------------------------------------
+    # -- the nets ---------------------------------------------------------------------------------------------
 
     def train_val(self) -> list[Any]:
         """Data, frozen teacher, student, adaptation, losses and explained variance."""
@@ -66,40 +53,24 @@ class TransferNets:
             self.comments[name] = text
         return layers
 
+    def teacher_side(self) -> list[Any]:
+        """The training pairs and the teacher."""
+        return [self._data("TRAIN"), *self._teacher_layers]
+
+    def student_side(self, images: Shape, targets: Sequence[Shape]) -> list[Any]:
+        """Inputs for the second images and for the teacher's features, student, adaptation and losses."""
+        names = [feature.teacher for feature in self.transfer.features]
+        layers = [input_layer(self.student_input, images), *map(input_layer, names, targets), *self._student_layers]
+        for feature in self.transfer.features:
+            layers += self._adaptation(feature) + self._comparison(feature)
+        return layers
+
     def student_deploy(self, size: tuple[int, int] | None = None) -> list[Any]:
         """The student's lower part with the adaptation, for images of the second modality."""
         layers = [input_layer(self.student_input, (1, 3, *(size or self.recipe.size))), *self._student_layers]
         for feature in self.transfer.features:
             layers += self._adaptation(feature)
         return layers
-
-    def franken(self) -> Franken:
-        """Student below, adaptation, teacher above.
-
-        Raises:
-            UsageError: there are several features, the teacher ends with the feature, or its upper part also uses
-                blobs from below the feature.
-        """
-        if len(self.transfer.features) != 1:
-            raise UsageError("a franken net needs one feature")
-        feature = self.transfer.features[0]
-        extra, upper = self._upper(feature)
-        if not upper:
-            raise UsageError(f"'{feature.teacher}' is where {self.recipe.teacher} ends; there is nothing to put above")
-        size = self._franken_size(feature)
-        layers = self.student_deploy(size)
-        top = f"adapt_{feature.teacher}"
-        if self.recipe.scale not in (None, 1.0):
-            top = f"unscale_{feature.teacher}"
-            layers.append(_layer(top, "Power", [f"adapt_{feature.teacher}"], [top]))
-            layers[-1].power_param.scale = float(f"{1 / (self.recipe.scale or 1.0):.6g}")
-        for layer in upper:
-            for index, bottom in enumerate(layer.bottom):
-                if bottom == feature.teacher:
-                    layer.bottom[index] = top
-        self.comments[upper[0].name] = f"From here on the teacher: {self.recipe.teacher}."
-        learnable = [layer.name for layer in upper if _kind(layer).has_blobs]
-        return Franken([*extra, *layers, *upper], learnable, size)
 
     @property
     def student_input(self) -> str:
@@ -109,41 +80,53 @@ class TransferNets:
     # -- both branches ----------------------------------------------------------------------------------------
 
     def _frozen(self, layer: Any) -> Any:
-        copy = _copy(layer)
+        copy = copied(layer)
         blobs = self.transfer.learnable_counts(self.transfer.teacher)[layer.name]
         while len(copy.param) < blobs:
             copy.param.add()
         for spec in copy.param:
             spec.lr_mult = spec.decay_mult = 0
-        if _kind(layer).phase_dependent:
+        if kind_of(layer).phase_dependent:
             copy.phase = caffe_pb2.TEST
-        section = _kind(layer).filler_section
+        section = kind_of(layer).filler_section
         for name in ("weight_filler", "bias_filler"):
             if section and copy.HasField(section):
                 getattr(copy, section).ClearField(name)
         return copy
 
     def _trained(self, layer: Any) -> Any:
-        copy = _copy(layer)
+        copy = copied(layer)
         self.names.rename(copy)
         if not copy.param:
             blobs = self.transfer.learnable_counts(self.transfer.student)[layer.name]
             for index in range(blobs):
-                if _kind(layer).gathers:
+                if kind_of(layer).gathers:
                     copy.param.add(lr_mult=0, decay_mult=0)
                 else:
                     copy.param.add(lr_mult=1 + index % 2, decay_mult=1 - index % 2)
-        section = _kind(layer).filler_section
-        if section and self.recipe.filler:
-            _refill(getattr(copy, section), self.recipe.filler)
-        elif section and not getattr(copy, section).HasField("weight_filler"):
-            getattr(copy, section).weight_filler.type = "msra"
+        section = kind_of(layer).filler_section
+        if section:
+            self._fill(copy, getattr(copy, section))
+        return copy
+
+    def _fill(self, layer: Any, param: Any) -> None:
+        """The weight filler of a layer of the student: its own, ours, or of the first layer one that was measured."""
+        own = param.HasField("weight_filler") and not self.recipe.filler
+        first, self._filled = not self._filled, True
+        if self.recipe.filler:
+            _refill(param, self.recipe.filler)
+        elif not own:
+            param.weight_filler.type = "msra"
             if not self._told_fillers:
                 self._told_fillers = True
-                self.comments[copy.name] = (
+                self.comments[layer.name] = (
                     "Where its prototxt names no weight filler it gets msra: Caffe's default, zero, cannot be trained."
                 )
-        return copy
+        if first and param.weight_filler.type in ("msra", "xavier"):
+            self.first_filled = layer.name
+            if self.recipe.first_std is not None:
+                param.ClearField("weight_filler")
+                param.weight_filler.type, param.weight_filler.std = "gaussian", self.recipe.first_std
 
     def _check_names(self) -> None:
         teacher, student = (
@@ -160,7 +143,7 @@ class TransferNets:
 
     def _data(self, phase: str) -> Any:
         recipe, train = self.recipe, phase == "TRAIN"
-        layer = _layer("pairs", "PairedImageData", [], [self.transfer.teacher.input, self.student_input])
+        layer = new_layer("pairs", "PairedImageData", [], [self.transfer.teacher.input, self.student_input])
         layer.include.add(phase=caffe_pb2.Phase.Value(phase))
         param = layer.paired_image_data_param
         param.source = recipe.source if train else recipe.val_source
@@ -184,22 +167,22 @@ class TransferNets:
     def _adaptation(self, feature: Feature) -> list[Any]:
         name, source = f"adapt_{feature.teacher}", self.names(feature.student)
         spatial = len(feature.shape) == 4
-        conv = _layer(name, "Convolution" if spatial else "InnerProduct", [source], [name])
+        conv = new_layer(name, "Convolution" if spatial else "InnerProduct", [source], [name])
         conv.param.add(lr_mult=1, decay_mult=1)
         conv.param.add(lr_mult=2, decay_mult=0)
         param = conv.convolution_param if spatial else conv.inner_product_param
         param.num_output = feature.shape[1]
         if spatial:
             param.kernel_size.append(1)
-        param.weight_filler.type, param.weight_filler.std = "gaussian", 0.01
-        param.bias_filler.type, param.bias_filler.value = "constant", 0
+        param.weight_filler.type, param.weight_filler.std = "gaussian", feature.adapt_std
+        param.bias_filler.type, param.bias_filler.value = "constant", feature.adapt_bias
         if self.recipe.filler:
             _refill(param, self.recipe.filler)
         logits = self._logits(feature)
         if logits != name:
             conv.top[0] = logits
         self.comments[name] = f"From the student's {source} to the teacher's {feature.teacher}."
-        return [conv, _layer(f"relu_{name}", "ReLU", [logits], [name])]
+        return [conv, new_layer(f"relu_{name}", "ReLU", [logits], [name])]
 
     def _logits(self, feature: Feature) -> str:
         """The adaptation before its ReLU; the sigmoid loss needs it, for after a ReLU no probability is below 0.5."""
@@ -208,10 +191,10 @@ class TransferNets:
     def _comparison(self, feature: Feature) -> list[Any]:
         layers = []
         blob, target = feature.teacher, feature.teacher
-        if self.recipe.scale is not None:
+        if feature.scale is not None:
             target = f"scale_{blob}"
-            layers.append(_layer(target, "Power", [blob], [target]))
-            layers[-1].power_param.scale = self.recipe.scale
+            layers.append(new_layer(target, "Power", [blob], [target]))
+            layers[-1].power_param.scale = feature.scale
             self.comments[target] = (
                 "Makes the teacher's feature as large as one of the student's architecture: "
                 f"{program('measure_scale')}."
@@ -223,7 +206,7 @@ class TransferNets:
             if loss != found:
                 pairs.append((loss, target, f"aligned_{loss}", f"aligned_{blob}_logit", f"align_{blob}_logit"))
             for first, second, first_top, second_top, name in pairs:
-                layers.append(_layer(name, "AlignMaps", [first, second], [first_top, second_top]))
+                layers.append(new_layer(name, "AlignMaps", [first, second], [first_top, second_top]))
             self.comments[f"align_{blob}"] = "The maps may differ by one row or column."
             loss, loss_target = pairs[-1][2], pairs[-1][3]
             found, target = pairs[0][2], pairs[0][3]
@@ -231,8 +214,11 @@ class TransferNets:
             loss_target = target
         layers += self._loss(feature, loss, loss_target)
         variance = f"explained_variance_{blob}"
-        layers.append(_layer(variance, "ExplainedVariance", [found, target], [variance]))
-        layers[-1].include.add(phase=caffe_pb2.TEST)
+        layers.append(new_layer(variance, "ExplainedVariance", [found, target], [variance]))
+        dead = f"dead_units_{blob}"
+        layers.append(new_layer(dead, "DeadUnits", [found], [dead]))
+        for metric in layers[-2:]:
+            metric.include.add(phase=caffe_pb2.TEST)
         return layers
 
     def _loss(self, feature: Feature, found: str, target: str) -> list[Any]:
@@ -249,62 +235,15 @@ class TransferNets:
         layers = []
         if self.recipe.loss == "sigmoid":
             positive, scaled = f"positive_{feature.teacher}", f"logit_{feature.teacher}"
-            layers.append(_layer(positive, "Threshold", [target], [positive]))
+            layers.append(new_layer(positive, "Threshold", [target], [positive]))
             layers[-1].threshold_param.threshold = self.recipe.tau
-            layers.append(_layer(scaled, "Power", [found], [scaled]))
+            layers.append(new_layer(scaled, "Power", [found], [scaled]))
             layers[-1].power_param.scale = self.recipe.alpha
             found, target = scaled, positive
         kind = "SigmoidCrossEntropyLoss" if self.recipe.loss == "sigmoid" else "EuclideanLoss"
-        layers.append(_layer(name, kind, [found, target], [name]))
+        layers.append(new_layer(name, kind, [found, target], [name]))
         layers[-1].loss_weight.append(weight)
         return layers
-
-    # -- the franken net --------------------------------------------------------------------------------------
-
-    def _upper(self, feature: Feature) -> tuple[list[Any], list[Any]]:
-        """Input layers that the teacher's upper part needs besides the feature, and that part."""
-        teacher = self.transfer.teacher
-        lower = {layer.name for layer in teacher.layers}
-        inputs, sources = _sources(teacher)
-        above = {feature.teacher}
-        extra: dict[str, Any] = {}
-        upper = []
-        for described in teacher.everything:
-            layer = described.message
-            if layer.name in lower or not above & set(layer.bottom):
-                continue
-            others = [bottom for bottom in layer.bottom if bottom not in above]
-            if any(other in sources and other != teacher.input for other in others):
-                continue  # a loss or an accuracy: it needs labels
-            needed = [other for other in others if other not in inputs or other == teacher.input]
-            if needed:
-                raise UsageError(
-                    f"{self.recipe.teacher}: layer '{layer.name}' above '{feature.teacher}' also needs '{needed[0]}' "
-                    "from below it"
-                )
-            extra |= {other: inputs[other] for other in others}
-            above |= set(layer.top)
-            upper.append(_copy(layer))
-            for name in ("include", "exclude", "blobs"):
-                upper[-1].ClearField(name)
-        return [input_layer(name, shape) for name, shape in extra.items()], upper
-
-    def _franken_size(self, feature: Feature) -> tuple[int, int]:
-        """The size of images nearest to the teacher's own for which the student's map is as large as the teacher's."""
-        transfer = self.transfer
-        size = transfer.teacher.size
-        if size is None or len(feature.shape) != 4:
-            return size or self.recipe.size
-        plans = transfer.teacher.plan(size), transfer.student.plan(size)
-        wanted = transfer.teacher.shapes(plans[0], size)[feature.teacher][2:]
-        steps = sorted(range(-64, 65), key=lambda step: (abs(step), step))
-        for step in steps:
-            near = (size[0] + step, size[1] + step)
-            if min(near) < 1 or transfer.student.fixed and step:
-                continue
-            if transfer.student.shapes(plans[1], near)[feature.student][2:] == wanted:
-                return near
-        return size
 
 
 class _Prefixed:
@@ -327,16 +266,18 @@ class _Prefixed:
                 spec.name = self(spec.name)
 
 
-def _layer(name: str, kind: str, bottoms: Iterable[str], tops: Iterable[str]) -> Any:
+def new_layer(name: str, kind: str, bottoms: Iterable[str], tops: Iterable[str]) -> Any:
+    """A layer without parameters."""
     return caffe_pb2.LayerParameter(name=name, type=kind, bottom=list(bottoms), top=list(tops))
 
 
-def _kind(layer: Any) -> type[Layer]:
+def kind_of(layer: Any) -> type[Layer]:
     """What a layer of a message means."""
     return layer_class(Params(describe_layer(layer)))
 
 
-def _copy(layer: Any) -> Any:
+def copied(layer: Any) -> Any:
+    """A message of its own with the same content."""
     copy = caffe_pb2.LayerParameter()
     copy.CopyFrom(layer)
     return copy
@@ -347,18 +288,3 @@ def _refill(param: Any, kind: str) -> None:
     param.ClearField("weight_filler")
     param.ClearField("bias_filler")
     param.weight_filler.type = kind
-
-
-def _sources(branch: Branch) -> tuple[Mapping[str, tuple[int, ...]], set[str]]:
-    """Shapes of the blobs that Input layers make, and the blobs that data layers make."""
-    inputs: dict[str, tuple[int, ...]] = {}
-    data: set[str] = set()
-    for layer in branch.everything:
-        message = layer.message
-        if layer.is_input:
-            shapes = [tuple(shape.dim) for shape in message.input_param.shape]
-            for index, top in enumerate(message.top):
-                inputs[top] = shapes[index if len(shapes) > 1 else 0]
-        elif not message.bottom:
-            data |= set(message.top)
-    return inputs, data

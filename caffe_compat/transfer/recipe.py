@@ -8,13 +8,14 @@ teacher's.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import ForeignSpec
 from caffe_compat.media.modalities import FORK_MEAN
 
-__all__ = ["Recipe", "Schedule"]
+__all__ = ["Recipe", "Schedule", "of_layer"]
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,16 @@ class Recipe:
         teacher_weights: named in the solver and in surgery.json; not those of a net of another framework.
         foreign: the teacher, if it is a net of another framework: it sees pictures as that one feeds them.
         mean_norms: measured mean norm of the teacher's features, one per layer, before ``scale``; empty: taken as 1.
-        scale: factor on the teacher's feature (None: no scaling layer).
+        scales: factor on the teacher's features, one for all or one per layer (empty: no scaling layer).
+        adapt_stds, adapt_biases: standard deviation of the adaptation's gaussian weights, and the value of its biases,
+            one for all or one per layer; what :mod:`caffe_compat.transfer.start` measures.
         loss: ``l2`` or ``sigmoid``; alpha and tau belong to the latter.
         loss_weight: None for 1 / (H W n).
         crop: height and width of random crops; None: whole frames of ``image_size``.
         image_size: height and width of the frames after resizing.
         short_side, multiple_of, batch_size, mean, mean_second, negate_x: of the data layer.
         prefix: of the student's layers and blobs.
+        first_std: standard deviation of the student's first weights, instead of msra or xavier.
         filler: weight filler for the student and the adaptation instead of their own ones; biases then start at 0.
     """
 
@@ -50,7 +54,9 @@ class Recipe:
     root_folder: str = ""
     teacher_weights: str | None = None
     mean_norms: tuple[float, ...] = ()
-    scale: float | None = None
+    scales: tuple[float, ...] = ()
+    adapt_stds: tuple[float, ...] = (0.01,)
+    adapt_biases: tuple[float, ...] = (0.0,)
     loss: str = "l2"
     alpha: float = 1.0
     tau: float = 0.0
@@ -65,6 +71,7 @@ class Recipe:
     negate_x: int = -1
     prefix: str = "da_"
     filler: str | None = None
+    first_std: float | None = None
     name: str = ""
     foreign: ForeignSpec | None = None
 
@@ -75,11 +82,20 @@ class Recipe:
             raise UsageError(f"--student-layer has {len(self.student_layers)} entries, --layer {len(self.layers)}")
         if self.mean_norms and len(self.mean_norms) != len(self.layers):
             raise UsageError(f"--mean-norm has {len(self.mean_norms)} entries, --layer {len(self.layers)}")
+        for option, given in (
+            ("--scale", self.scales or (1.0,)),
+            ("--adapt-std", self.adapt_stds),
+            ("--adapt-bias", self.adapt_biases),
+        ):
+            if len(given) not in (1, len(self.layers)):
+                raise UsageError(f"{option} has {len(given)} entries, expected 1 or {len(self.layers)}, as --layer")
         if self.loss not in ("l2", "sigmoid"):
             raise UsageError(f"--loss is '{self.loss}', expected l2 or sigmoid")
         for option, value in (
-            ("--scale", self.scale),
+            *(("--scale", scale) for scale in self.scales),
+            *(("--adapt-std", std) for std in self.adapt_stds),
             ("--alpha", self.alpha),
+            ("--first-std", self.first_std),
             ("--loss-weight", self.loss_weight),
             *(("--mean-norm", norm) for norm in self.mean_norms),
         ):
@@ -93,11 +109,20 @@ class Recipe:
         if not self.prefix:
             raise UsageError("--prefix is empty, expected a word that tells the student's layers from the teacher's")
 
+    def scale(self, index: int) -> float | None:
+        """Factor on the teacher's feature of layer ``index``, or None."""
+        return of_layer(self.scales, index) if self.scales else None
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images that the nets see."""
         height, width = self.crop or self.image_size
         return height // self.multiple_of * self.multiple_of, width // self.multiple_of * self.multiple_of
+
+
+def of_layer(values: Sequence[float], index: int) -> float:
+    """That of layer ``index``, of one value for all layers or one for each."""
+    return values[index if len(values) > 1 else 0]
 
 
 @dataclass(frozen=True)

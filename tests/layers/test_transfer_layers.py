@@ -1,4 +1,4 @@
-"""AlignMaps and ExplainedVariance."""
+"""AlignMaps, ExplainedVariance and DeadUnits."""
 
 import numpy as np
 import pytest
@@ -42,3 +42,19 @@ def test_explained_variance_of_the_channel_means_is_zero() -> None:
     assert float(layer(mean, target)) == pytest.approx(0, abs=1e-12)
     layer.start_over()
     assert torch.isnan(layer(torch.zeros(4, 3, 2, 2), torch.ones(4, 3, 2, 2)))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 3, 5), (2, 4)])
+def test_dead_units_are_those_never_above_zero_in_the_whole_test(shape: tuple[int, ...]) -> None:
+    layer = one_layer("DeadUnits", "", shape)
+    first, second = torch.zeros(shape), -torch.ones(shape)
+    first[0, 1], second[1, 2] = 0.5, 2.0  # unit 1 is alive in the first batch, unit 2 in the second
+    for _ in range(2):
+        layer.start_over()
+        assert float(layer(first)) == pytest.approx(3 / 4)
+        assert float(layer(second)) == pytest.approx(2 / 4)
+        assert layer.hopeless == ""
+    layer.start_over()
+    assert layer.hopeless == "", "nothing seen yet"
+    assert float(layer(torch.zeros(shape))) == 1
+    assert "all 4 units that it watches are zero on the whole test" in layer.hopeless

@@ -64,3 +64,37 @@ def test_caffe_goes_on(tmp_path):
     solver.stop_at_nan = False
     solver.solve()
     assert solver.iter == 40 and solver.smoothed_loss != solver.smoothed_loss
+
+
+DEAD = """
+layer {{ name: "data" type: "DummyData" top: "x" top: "y" dummy_data_param {{
+  shape {{ dim: 4 dim: 3 }} shape {{ dim: 4 dim: 2 }} data_filler {{ type: "constant" value: 1 }}
+  data_filler {{ type: "constant" value: 1 }} }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param {{
+  num_output: 2 weight_filler {{ type: "constant" value: {weight} }} }} }}
+layer {{ name: "relu" type: "ReLU" bottom: "fc" top: "fc" }}
+layer {{ name: "loss" type: "EuclideanLoss" bottom: "fc" bottom: "y" top: "loss" }}
+layer {{ name: "dead" type: "DeadUnits" bottom: "fc" top: "dead" include {{ phase: TEST }} }}
+"""
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_test_that_finds_all_units_dead_ends_training(tmp_path, stop):
+    def solver(weight):
+        (tmp_path / "net.prototxt").write_text(DEAD.format(weight=weight))
+        param = caffe_pb2.SolverParameter(
+            net=str(tmp_path / "net.prototxt"), base_lr=0.01, lr_policy="fixed", max_iter=2, test_iter=[2],
+            test_interval=1,
+        )  # fmt: skip
+        made = solver_class(param)(param, [])
+        made.stop_at_nan = stop
+        return made
+
+    solver(1).solve()
+    if not stop:
+        solver(-1).solve()  # Caffe goes on
+        return
+    with pytest.raises(
+        SolverError, match=r"iteration 0: layer 'dead' \(DeadUnits\): all 2 units that it watches are zero"
+    ):
+        solver(-1).solve()

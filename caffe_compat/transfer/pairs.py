@@ -1,0 +1,111 @@
+"""Which features of two nets fit each other: equal strides, and maps that differ by one row or column at most."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from caffe_compat.description import LayerDescription, State, describe_net
+from caffe_compat.errors import UsageError
+from caffe_compat.layers import Params, layer_class
+from caffe_compat.proto import read_net_text
+from caffe_compat.transfer.branch import FAR, read_branch
+
+__all__ = ["FeatureMap", "feature_maps", "fit", "nearest_fits", "table"]
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """A blob of a net, for one image of some size.
+
+    Attributes:
+        place: how far along the layers of its net it stands, 0 to 1.
+        stride: pixels between neighbouring units; infinite where there is only one.
+    """
+
+    blob: str
+    channels: int
+    height: int
+    width: int
+    stride: float
+    place: float
+
+    def __str__(self) -> str:
+        return f"{self.blob} ({self.channels})"
+
+
+def feature_maps(path: PathLike, phase: str, size: tuple[int, int]) -> list[FeatureMap]:
+    """All maps that a net makes of one image of (height, width), in the order of its layers.
+
+    Left out is what comes after a layer that ties the net to one size of images.
+
+    Raises:
+        PrototxtError, MissingFileError: the file.
+        UsageError: no map depends on images alone.
+    """
+    message, lines = read_net_text(path)
+    described = describe_net(message, State(phase), source=str(path), lines=lines)
+    names = {layer.name for layer in message.layer}
+    blobs = _of_images([layer for layer in described.layers if layer.name in names])
+    if not blobs:
+        raise UsageError(f"{path}: no blob depends on images alone")
+    branch = read_branch(path, blobs, phase)
+    plan = branch.plan(size)
+    near, far = branch.shapes(plan, size), branch.shapes(plan, (size[0] + FAR, size[1] + FAR))
+    found = []
+    for number, blob in enumerate(blobs):
+        shape = near[blob]
+        if len(shape) != 4 or min(shape) < 1:
+            continue
+        grown = far[blob][2] - shape[2]
+        found.append(FeatureMap(blob, *shape[1:], FAR / grown if grown else math.inf, (number + 1) / len(blobs)))
+    return found
+
+
+def _of_images(layers: Sequence[LayerDescription]) -> list[str]:
+    """Blobs that depend on the first blob of images alone, and on no layer of a fixed size."""
+    image = next((layer.message.top[0] for layer in layers if not layer.message.bottom and layer.message.top), None)
+    known, found = {image}, []
+    for layer in layers:
+        bottoms, tops = list(layer.message.bottom), list(layer.message.top)
+        if not bottoms:
+            continue
+        if set(bottoms) <= known and not layer_class(Params(layer)).fixes_size:
+            known |= set(tops)
+            found += [top for top in tops if top not in bottoms]
+        else:
+            known -= set(tops)
+    return [blob for blob in dict.fromkeys(found) if blob in known]
+
+
+def fit(first: FeatureMap, second: FeatureMap) -> bool:
+    """Whether a loss can compare the two."""
+    near = abs(first.height - second.height) <= 1 and abs(first.width - second.width) <= 1
+    return first.stride == second.stride and near
+
+
+def nearest_fits(wanted: FeatureMap, near: FeatureMap, maps: Iterable[FeatureMap], count: int = 3) -> list[FeatureMap]:
+    """The maps that fit ``wanted``, those first that stand nearest to ``near`` in their net."""
+    return sorted((one for one in maps if fit(wanted, one)), key=lambda one: abs(one.place - near.place))[:count]
+
+
+def table(teachers: Sequence[FeatureMap], students: Sequence[FeatureMap]) -> list[str]:
+    """Lines that say which features fit which: those of each stride and size, with their channels in brackets."""
+    lines = []
+    groups = dict.fromkeys((one.stride, one.height, one.width) for one in teachers)
+    for stride, height, width in groups:
+        mine = [one for one in teachers if (one.stride, one.height, one.width) == (stride, height, width)]
+        theirs = [one for one in students if fit(mine[0], one)]
+        lines.append(f"stride {stride:g}, {height} x {width}")
+        lines.append(f"  teacher: {', '.join(map(str, mine))}")
+        sizes = dict.fromkeys((one.height, one.width) for one in theirs)
+        for size in sizes:
+            there = ", ".join(str(one) for one in theirs if (one.height, one.width) == size)
+            lines.append(f"  student: {there}" + (f"; {size[0]} x {size[1]}" if size != (height, width) else ""))
+        if not theirs:
+            lines.append("  student: none")
+    return lines
