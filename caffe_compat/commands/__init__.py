@@ -21,6 +21,7 @@ COMMANDS = (
     "convert_imageset",
     "demo",
     "describe",
+    "detect",
     "draw_net",
     "export_onnx",
     "extract_features",

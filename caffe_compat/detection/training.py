@@ -17,12 +17,14 @@ import torch
 from caffe_compat import log
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
+from caffe_compat.detection.description import PREPROCESSING, describe_detector
 from caffe_compat.detection.roidb import Roidb, build_roidb
 from caffe_compat.detection.sampling import Minibatches, has_foreground
 from caffe_compat.detection.snapshots import RegressionSnapshots
 from caffe_compat.detection.targets import target_statistics
 from caffe_compat.errors import DataError, SolverError, UsageError, nearest
 from caffe_compat.layers.data import RegionData
+from caffe_compat.media import write_preprocessing
 from caffe_compat.net import Net
 from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
@@ -114,7 +116,7 @@ def detector_solver(param: Any, run: DetectorRun, device: torch.device | str | N
     for layer in region_layers(solver.net):
         layer.feed(minibatches, AHEAD if run.config.train.use_prefetch else 0)
     RegressionSnapshots(solver, names, minibatches.statistics, training_settings(run, param.random_seed))
-    _write_config_once(solver, run.config)
+    _write_config_once(solver, run)
     return solver
 
 
@@ -147,8 +149,9 @@ def _check_foreground(roidb: Roidb, run: DetectorRun) -> None:
         )
 
 
-def _write_config_once(solver: Solver, config: Config) -> None:
-    """Write the options beside the snapshots when the first iteration begins: by then no other run writes there."""
+def _write_config_once(solver: Solver, run: DetectorRun) -> None:
+    """Write options and labels beside the snapshots when the first iteration begins: now no other run writes there."""
+    config = run.config
     infix = f"_{config.train.snapshot_infix}" if config.train.snapshot_infix else ""
     path = Path(solver.param.snapshot_prefix).parent / f"config{infix}.yml"
 
@@ -157,6 +160,7 @@ def _write_config_once(solver: Solver, config: Config) -> None:
     def write() -> None:
         if not written:
             write_config(path, config)
+            write_preprocessing(path.with_name(PREPROCESSING), describe_detector(run.imdb, config))
             written.append(path)
 
     solver.on_start.append(write)

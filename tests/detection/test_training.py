@@ -16,6 +16,7 @@ from program import call, end, start
 
 from caffe_compat.config import load_config
 from caffe_compat.detection.snapshots import read_regression, unnormalised
+from caffe_compat.media import read_preprocessing
 from caffe_compat.net import load_net
 
 OUT = Path("output/small/run/nyud2_hha_2015_trainval")
@@ -43,9 +44,14 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_output(whole: Path) -> None:
     names = {path.name for path in (whole / OUT).iterdir()}
     kinds = ("caffemodel", "solverstate", "regression.npz")
-    assert names == {f"fast_rcnn_iter_{k}.{kind}" for k in (5, 10, 15, 17) for kind in kinds} | {"config.yml"}
+    assert names == {f"fast_rcnn_iter_{k}.{kind}" for k in (5, 10, 15, 17) for kind in kinds} | {
+        "config.yml",
+        "preprocessing.json",
+    }
     used = load_config(whole / OUT / "config.yml")
     assert used == load_config(whole / "config.yml")
+    seen = read_preprocessing(whole / OUT / "preprocessing.json")
+    assert (seen.modality, seen.classes[:3], len(seen.classes)) == ("hha", ("__background__", "bathtub", "bed"), 20)
     log = (whole / "log").read_text()
     assert re.search(r"Iteration 16 \(.* iter/s, .*\), loss = [\d.]+", log)
     assert re.search(r"Waited [\d.]+ s of [\d.]+ s \([\d.]+ %\) for minibatches of layer 'data'", log)

@@ -1,0 +1,59 @@
+"""Find objects in a picture with a Fast R-CNN net, and write the picture with boxes, class names and scores.
+
+    tools/detect.py --def test.prototxt --net fast_rcnn_iter_40000.caffemodel --image a.jpg --out found.png
+    tools/detect.py --def hha/test.prototxt --net N --hha a_hha.png --image a.jpg --out found.png
+    tools/detect.py --def fused.prototxt --net N --image a.jpg --depth a_depth.png --camera nyud2_color \\
+        --units-per-metre 1000 --classes nyud2 --out found.png --json found.json
+
+Options and class names are those that training wrote beside the weights (config.yml, preprocessing.json), unless --cfg
+and --classes say others.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from caffe_compat.commands.depth_arguments import add_file_arguments, add_hole_arguments
+from caffe_compat.commands.flags import add_gpu
+from caffe_compat.depth.scale import DISPARITY_SCALE
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The net, the picture in its modalities, and what is written."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--def", dest="prototxt", required=True, metavar="PROTOTXT", help="the net's test prototxt")
+    p.add_argument("--net", dest="weights", required=True, nargs="+", metavar="CAFFEMODEL", help="weights; several are "
+        "copied in this order")  # fmt: skip
+    p.add_argument("--image", help="colour picture; boxes are drawn into it")
+    p.add_argument("--hha", help="HHA picture of the same view")
+    p.add_argument("--depth", help="depth of the same view, from which HHA is made; needs a camera")
+    p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
+    p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
+    p.add_argument("--classes", metavar="FILE", help="class names, one a line, without the background; or nyud2 or voc")
+    p.add_argument(
+        "--proposals", default="builtin", metavar="FILE", help="boxes that may hold objects, by the picture's name; "
+        "default: builtin, which computes some",
+    )  # fmt: skip
+    p.add_argument("--conf", type=float, default=0.8, help="show boxes from this score on (default: %(default)s)")
+    p.add_argument("--out", metavar="PNG", help="picture to write")
+    p.add_argument("--json", metavar="JSON", help="write the objects here")
+    p.add_argument("--score_blob_name", metavar="BLOB", help="default: cls_prob, with TEST.SVM cls_score")
+    p.add_argument("--bbox_blob_name", metavar="BLOB", help="default: bbox_pred")
+    add_gpu(p)
+    depth = p.add_argument_group("depth (as for make_hha)")
+    add_file_arguments(depth, "hha")
+    add_hole_arguments(p)
+    depth.add_argument(
+        "--scale", type=float, default=DISPARITY_SCALE, help="of the disparity channel, as in training (default: "
+        "%(default)g)",
+    )  # fmt: skip
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Detect, write, and print what was found."""
+    args = make_parser().parse_args(argv)
+    from caffe_compat.commands.detecting import detect
+
+    detect(args)
+    return 0

@@ -1,0 +1,182 @@
+"""What ``detect`` does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from caffe_compat.commands.depth_images import file_camera, file_form
+from caffe_compat.config import load_config
+from caffe_compat.datasets import CLASSES, read_any
+from caffe_compat.datasets.record import FrameRecord
+from caffe_compat.datasets.voc import VOC_CLASSES
+from caffe_compat.depth.modalities import Options
+from caffe_compat.depth.sources import FileSource
+from caffe_compat.detection.description import BACKGROUND, stored_config, stored_description
+from caffe_compat.detection.images import read_modalities
+from caffe_compat.detection.inference import Detector, load_detector_net
+from caffe_compat.detection.objects import Found, find_objects
+from caffe_compat.detection.proposer import propose
+from caffe_compat.devices import choose
+from caffe_compat.errors import DataError, UsageError, in_file, printable
+from caffe_compat.files import open_existing, write_file
+from caffe_compat.media import Preprocessing, can_encode, encode
+from caffe_compat.media.drawing import draw_boxes
+from caffe_compat.net import Net
+
+__all__ = ["detect"]
+
+_NAMED = {"nyud2": CLASSES, "voc": VOC_CLASSES}
+"""Lists of classes that have a name."""
+Pictures = dict[str, np.ndarray]
+"""``images`` and ``hha``, uint8 [H, W, 3] in OpenCV's order."""
+
+
+def detect(args: argparse.Namespace) -> None:
+    """Detect as the arguments say, and print what was found.
+
+    Raises:
+        CaffeCompatError: naming the file, layer, blob or option that is wrong.
+    """
+    _check(args)
+    device = choose(args.gpu)
+    stored = stored_description(args.weights[0])
+    config = load_config(args.cfg or stored_config(args.weights[0]), args.pairs)
+    classes = _classes(args, stored)
+    net = load_detector_net(args.prototxt, args.weights)
+    pictures = _pictures(args)
+    kinds = _seen(net, pictures, stored)
+    blobs = (args.score_blob_name, args.bbox_blob_name)
+    detector = Detector(net, len(classes) + 1, len(kinds), config, device, blobs)
+    source = args.image or args.hha or args.depth
+    boxes = _proposals(args.proposals, source, {kind: pictures[kind] for kind in kinds})
+    boxes = boxes[: config.test.proposal_top_k or None]
+    with in_file(source):
+        found = find_objects(detector, [pictures[kind] for kind in kinds], boxes, classes, config)
+    sure = [one for one in found if one.score >= args.conf]
+    if args.json:
+        write_file(args.json, json.dumps(_content(source, args, sure), indent=1) + "\n")
+    if args.out:
+        picture = pictures["images"] if "images" in pictures else pictures["hha"]
+        drawn = draw_boxes(
+            picture, np.array([one.box for one in sure]), [one.name for one in sure], [one.score for one in sure]
+        )
+        write_file(args.out, encode(drawn, Path(args.out).suffix[1:].lower(), args.out))
+    print(printable("\n".join(_lines(sure, found, args))))
+
+
+def _check(args: argparse.Namespace) -> None:
+    if not (args.image or args.hha or args.depth):
+        raise UsageError("which picture? give --image, and --depth or --hha where the net sees depth")
+    if args.hha and args.depth:
+        raise UsageError("give --hha or --depth, of which HHA is made, not both")
+    if args.color:
+        raise UsageError("--color: the colour picture is --image here")
+    if not 0 <= args.conf <= 1 and not any("SVM" in word for word in args.pairs):
+        raise UsageError(f"--conf is {args.conf}, expected 0 to 1")
+    if args.out and not can_encode(Path(args.out).suffix[1:].lower() or "?"):
+        raise UsageError(f"--out {args.out}: expected a name that ends in .png or .jpg")
+    inputs = [args.image, args.hha, args.depth, *args.weights, args.prototxt]
+    for name in filter(None, (args.out, args.json)):
+        if any(file and Path(name).exists() and Path(file).exists() and Path(name).samefile(file) for file in inputs):
+            raise UsageError(f"{name} is an input, it would be overwritten")
+
+
+def _classes(args: argparse.Namespace, stored: Preprocessing | None) -> tuple[str, ...]:
+    if args.classes is None:
+        if stored is None or not stored.classes:
+            raise UsageError(
+                f"which classes? no preprocessing.json beside {args.weights[0]} names them: give --classes FILE, a "
+                f"name a line, or {' or '.join(_NAMED)}"
+            )
+        return tuple(name for name in stored.classes if name != BACKGROUND)
+    if args.classes in _NAMED and not os.path.exists(args.classes):
+        return tuple(_NAMED[args.classes])
+    with open_existing(args.classes, "class names") as stream:
+        try:
+            lines = stream.read().decode().splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"{args.classes}: not text in UTF-8, expected a class name a line") from error
+    names = tuple(line.strip() for line in lines if line.strip() and line.strip() != BACKGROUND)
+    if not names or len(set(names)) < len(names):
+        raise DataError(
+            f"{args.classes}: has {len(names)} class names, {len(set(names))} different; expected one a line"
+        )
+    return names
+
+
+def _pictures(args: argparse.Namespace) -> Pictures:
+    """Read all modalities; they are of one size."""
+    files = {"images": args.image, "hha": args.hha}
+    kinds = [kind for kind, file in files.items() if file]
+    pictures = dict(zip(kinds, read_modalities([files[kind] for kind in kinds]), strict=True)) if kinds else {}
+    if args.depth:
+        pictures["hha"] = _encoded(args)
+        if "images" in pictures and pictures["images"].shape != pictures["hha"].shape:
+            raise DataError(f"{args.depth}: is {_size(pictures['hha'])}, {args.image} is {_size(pictures['images'])}; "
+                            "modalities must be of one size")  # fmt: skip
+    return pictures
+
+
+def _encoded(args: argparse.Namespace) -> np.ndarray:
+    """HHA of a depth file."""
+    needs_color = args.fill == "colorization" or args.encoding == "nyud2_raw"
+    source = FileSource(args.depth, file_form(args), args.raw_depth, args.image if needs_color else None)
+    options = Options("hha", args.fill, nearest=args.min_depth, farthest=args.max_depth, scale=args.scale)
+    encoder = options.encoder(file_camera(args))
+    with in_file(args.depth), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        picture = encoder.encode(source.read())
+    for warning in caught:
+        print(printable(f"warning: {args.depth}: {warning.message}"))
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _seen(net: Net, pictures: Pictures, stored: Preprocessing | None) -> list[str]:
+    """Which pictures the net is fed, in its order: colour before HHA."""
+    count = sum(name == "data" or name.startswith("data_") for name in net.input_names)
+    kinds = list(pictures)
+    if count == 1 and len(kinds) == 2:
+        if stored is None:
+            raise UsageError(
+                f"net '{net.description.name}' sees one picture, colour and depth are given, and no preprocessing.json "
+                "beside the weights says which of them it sees: give only that one"
+            )
+        return ["hha" if stored.modality == "hha" else "images"]
+    if count != len(kinds):
+        raise UsageError(
+            f"net '{net.description.name}' sees {count} pictures (inputs {', '.join(net.input_names)}), given "
+            f"{'are' if len(kinds) > 1 else 'is'} {' and '.join(kinds)}"
+        )
+    return kinds
+
+
+def _proposals(choice: str, source: str, pictures: Pictures) -> np.ndarray:
+    if choice == "builtin":
+        return propose(pictures)[0]
+    name = Path(source).stem
+    size = next(iter(pictures.values())).shape
+    return np.asarray(read_any(choice, [name])(FrameRecord(name, size=(size[0], size[1]))))
+
+
+def _content(source: str, args: argparse.Namespace, found: Sequence[Found]) -> dict[str, object]:
+    objects = [{"class": one.name, "score": round(one.score, 6), "box": list(one.box)} for one in found]
+    return {"image": source, "net": list(args.weights), "conf": args.conf, "objects": objects}
+
+
+def _lines(sure: Sequence[Found], found: Sequence[Found], args: argparse.Namespace) -> list[str]:
+    rows = [f"{one.name:<20s} {one.score:.3f}  " + " ".join(f"{side:.0f}" for side in one.box) for one in sure]
+    if not sure:
+        best = f"; the surest is {found[0].name} with {found[0].score:.3f}" if found else ""
+        rows.append(f"nothing with a score of {args.conf:g} or more{best}")
+    return rows + [f"wrote {file}" for file in (args.out, args.json) if file]
+
+
+def _size(picture: np.ndarray) -> str:
+    return f"{picture.shape[1]} x {picture.shape[0]} pixels"
