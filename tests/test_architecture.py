@@ -31,7 +31,7 @@ ROOMS = (
     ("layers",),
     ("net",),
     ("compare",),
-    ("solver", "onnx"),
+    ("solver", "onnx", "importing"),
     ("evaluation",),
     ("detection",),
     ("pycaffe",),

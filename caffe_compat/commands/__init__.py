@@ -27,6 +27,7 @@ COMMANDS = (
     "extract_features",
     "fetch",
     "imdb",
+    "import_weights",
     "make_detection",
     "make_disparity",
     "make_hha",

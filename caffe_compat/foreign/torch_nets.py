@@ -6,6 +6,7 @@ kept nor run.  Of other modules the outputs are caught while the whole runs.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -22,6 +23,8 @@ __all__ = ["cut", "make_module", "own_normalization"]
 TRANSFORMED = ("googlenet", "inception_v3")
 """torchvision's nets whose published weights come from TensorFlow: they turn torchvision's normalisation into
 ``(pixel - 127.5) / 127.5`` themselves where they are told to, which torchvision does only as it downloads weights."""
+
+IN_PLACE = {operator.iadd: operator.add, operator.imul: operator.mul, operator.isub: operator.sub}
 
 
 def make_module(source: str) -> nn.Module:
@@ -127,11 +130,20 @@ def cut(module: nn.Module, features: Sequence[str], who: str) -> nn.Module:
     modules = [name for name in names if _node(name, known)]
     _check_names(features, list(dict.fromkeys([*modules, *known])), who)
     made = extraction.create_feature_extractor(module, return_nodes=[*map(str, chosen)], suppress_diff_warning=True)
+    _keep_values(made)
+    return _Cut(made.eval(), tuple(map(str, chosen)))
+
+
+def _keep_values(made: Any) -> None:
+    """Let no step of a graph work in place: a feature is not to be overwritten by what comes after it."""
     for node in made.graph.nodes:
         if node.kwargs.get("inplace"):
             node.update_kwarg("inplace", False)
+        if node.op == "call_function" and node.target in IN_PLACE:
+            node.target = IN_PLACE[node.target]
+        if node.op == "call_method" and node.target.endswith("_") and not node.target.endswith("__"):
+            node.target = node.target[:-1]
     made.recompile()
-    return _Cut(made.eval(), tuple(map(str, chosen)))
 
 
 def _node(feature: str, known: Sequence[str]) -> str | None:
