@@ -99,8 +99,12 @@ def scaled_image(image: np.ndarray, config: Config, factor: float, flipped: bool
 def join_blobs(images: Sequence[np.ndarray]) -> np.ndarray:
     """Images [H, W, 3] as a blob [N, 3, H, W] of the largest height and width, zeros at the bottom and on the right."""
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    blob = np.zeros((len(images), 3, height, width), np.float32)
+    blob = np.empty((len(images), 3, height, width), np.float32)
     for place, image in zip(blob, images, strict=True):
+        if image.shape[:2] == (height, width):
+            cv2.split(image, list(place))
+            continue
+        place[:] = 0
         for channel, plane in zip(place, cv2.split(image), strict=True):
             channel[: image.shape[0], : image.shape[1]] = plane
     return blob

@@ -101,14 +101,17 @@ class BestScores:
         Returns:
             float32 [n, 5] for each class.
         """
-        good = scores[:, 1:] > self.thresholds
+        columns = np.ascontiguousarray(scores[:, 1:].T)
+        good = columns > self.thresholds[:, None]
+        if len(scores) > self.per_image:  # only so many need to be sorted, and those of the same score as the last
+            good &= columns >= np.partition(columns, -self.per_image, axis=1)[:, -self.per_image, None]
         found = []
-        for c in range(good.shape[1]):
-            rows = np.flatnonzero(good[:, c])
-            values = scores[rows, c + 1]
-            order = np.argsort(-values, kind="stable")[: self.per_image]
-            rows = rows[order]
-            found.append(np.hstack((boxes[rows, 4 * c + 4 : 4 * c + 8], values[order, None])).astype(np.float32))
+        for c, values in enumerate(columns):
+            rows = np.flatnonzero(good[c])
+            rows = rows[np.argsort(-values[rows], kind="stable")[: self.per_image]]
+            kept = np.empty((len(rows), 5), np.float32)
+            kept[:, :4], kept[:, 4] = boxes[rows, 4 * c + 4 : 4 * c + 8], values[rows]
+            found.append(kept)
         return found
 
     def add(self, found: Sequence[np.ndarray]) -> None:
