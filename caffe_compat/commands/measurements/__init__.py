@@ -8,7 +8,19 @@ from caffe_compat.errors import UsageError, nearest
 
 __all__ = ["BENCHMARKS", "report"]
 
-BENCHMARKS = ("forward", "compile", "transfer", "solver", "weights", "onnx", "build", "hha", "evaluation", "detector")
+BENCHMARKS = (
+    "forward",
+    "compile",
+    "transfer",
+    "solver",
+    "weights",
+    "onnx",
+    "build",
+    "hha",
+    "evaluation",
+    "detector",
+    "testing",
+)
 
 
 def report(which: Sequence[str], rounds: int, threads: int = 0) -> int:

@@ -24,7 +24,7 @@ from caffe_compat.net import Net
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.resources import prototxt
 
-__all__ = ["detector"]
+__all__ = ["database", "detector"]
 
 HEIGHT, WIDTH, IMAGES, OBJECTS, PROPOSALS, LABELS = 480, 640, 8, 8, 2000, 20
 CLASSES = tuple(f"class {k}" for k in range(1, LABELS))
@@ -33,7 +33,7 @@ CLASSES = tuple(f"class {k}" for k in range(1, LABELS))
 def detector(rounds: int) -> Iterator[tuple[str, float, float, float, str]]:
     """One iteration of training AlexNet on pictures in files, against a hand-written loop on data in memory."""
     with tempfile.TemporaryDirectory() as folder:
-        imdb = _database(Path(folder))
+        imdb = database(Path(folder))
         train = TrainConfig(scales=(HEIGHT,), bg_thresh_lo=0.0, bbox_pred_param_names=("da_bbox_pred",))
         param = caffe_pb2.SolverParameter(
             train_net=str(prototxt() / "detection" / "alexnet_hha" / "train.prototxt"),
@@ -56,11 +56,11 @@ def detector(rounds: int) -> Iterator[tuple[str, float, float, float, str]]:
     yield f"of {2 * rounds} iterations, waiting for pictures", waited, seconds, waited / seconds, "<= 0.02"
 
 
-def _database(folder: Path) -> ImageDatabase:
+def database(folder: Path, images: int = IMAGES) -> ImageDatabase:
     """Drawn pictures; proposals about objects, and anywhere."""
     rng = np.random.default_rng(0)
     records, proposals = [], {}
-    for number in range(IMAGES):
+    for number in range(images):
         path = folder / f"{number}.png"
         picture = cv2.resize(rng.integers(0, 256, (30, 40, 3), np.uint8), (WIDTH, HEIGHT))
         path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())

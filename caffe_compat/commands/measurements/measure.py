@@ -20,6 +20,7 @@ from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.hha_peer import port_hha
+from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.compare import difference
 from caffe_compat.datasets.motorcycle import MOTORCYCLE_CAMERA, MotorcycleSource
@@ -32,7 +33,7 @@ from caffe_compat.proto import caffe_pb2, read_net
 from caffe_compat.resources import prototxt
 from caffe_compat.solver import SGDSolver
 
-__all__ = ["build", "detector", "evaluation", "forward", "hha", "onnx", "solver", "transfer", "weights"]
+__all__ = ["build", "detector", "evaluation", "forward", "hha", "onnx", "solver", "testing", "transfer", "weights"]
 
 Row = tuple[str, float, float, float, str]
 HHA_FRAMES = 8
