@@ -10,7 +10,7 @@ from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
-from caffe_compat.foreign.spec import is_foreign
+from caffe_compat.foreign.spec import is_foreign, split_feature
 from caffe_compat.media import read_first_paths
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
@@ -145,14 +145,16 @@ def list_features(arguments: argparse.Namespace) -> list[str]:
     Raises:
         CaffeCompatError: naming the file that is wrong.
     """
-    from caffe_compat.transfer.pairs import feature_maps, table
+    from caffe_compat.transfer.pairs import feature_maps, foreign_maps, table
 
     height, width = arguments.crop or arguments.image_size
-    if is_foreign(arguments.teacher):
-        raise UsageError(f"--list needs a prototxt as --teacher, {arguments.teacher} is a net of another framework")
-    teacher = feature_maps(arguments.teacher, "TEST", (height, width))
+    source = split_feature(arguments.teacher)[0]
+    if is_foreign(source):
+        teacher = foreign_maps(source, (height, width))
+    else:
+        teacher = feature_maps(source, "TEST", (height, width))
     student = feature_maps(arguments.student, "TRAIN", (height, width))
-    head = f"features of {arguments.teacher} and {arguments.student} that fit, for images of {height} x {width}:"
+    head = f"features of {source} and {arguments.student} that fit, for images of {height} x {width}:"
     return [head, *table(teacher, student)]
 
 

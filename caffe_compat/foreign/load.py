@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat.errors import UsageError, one_line
-from caffe_compat.foreign.onnx_nets import OnnxFeatures
+from caffe_compat.foreign.onnx_nets import OnnxFeatures, value_names
 from caffe_compat.foreign.spec import FORMS, RANDOM, ForeignSpec, kind_of
 from caffe_compat.foreign.state import copy_state, read_state
-from caffe_compat.foreign.torch_nets import cut, make_module
+from caffe_compat.foreign.torch_nets import cut, make_module, part_names
 
-__all__ = ["ForeignFeatures", "load_features"]
+__all__ = ["ForeignFeatures", "all_features", "load_features"]
 
 Shape = tuple[int, ...]
 
@@ -47,7 +47,25 @@ class ForeignFeatures(nn.Module):
             self._known[shape] = self.net.shapes(shape) if isinstance(self.net, OnnxFeatures) else self._try(shape)
         return self._known[shape]
 
+    def maps(self, shape: Shape) -> dict[str, Shape]:
+        """Shapes of those features that are maps (four axes), by name.
+
+        Raises:
+            ValueError: the net does not take such images.
+        """
+        found = self.net.shapes(shape) if isinstance(self.net, OnnxFeatures) else self._shapes(shape)
+        return {name: one for name, one in zip(self.spec.features, found, strict=True) if one and len(one) == 4}
+
     def _try(self, shape: Shape) -> list[Shape]:
+        """Shapes of all features."""
+        found = []
+        for name, one in zip(self.spec.features, self._shapes(shape), strict=True):
+            if one is None:
+                raise ValueError(f"feature '{name}' is no tensor")
+            found.append(one)
+        return found
+
+    def _shapes(self, shape: Shape) -> list[Shape | None]:
         """What the net makes of images without values, or, where its code wants values, of black ones."""
         with torch.no_grad():
             try:
@@ -58,10 +76,7 @@ class ForeignFeatures(nn.Module):
                     found = self.net(torch.zeros(shape, device=first.device, dtype=first.dtype))
                 except Exception as error:
                     raise ValueError(f"the net does not take images of {list(shape)}: {one_line(error)}") from error
-        for name, value in zip(self.spec.features, found, strict=True):
-            if not isinstance(value, Tensor):
-                raise ValueError(f"feature '{name}' is a {type(value).__name__}, expected a tensor")
-        return [tuple(value.shape) for value in found]
+        return [tuple(value.shape) if isinstance(value, Tensor) else None for value in found]
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -77,6 +92,22 @@ def _twin(net: nn.Module) -> nn.Module:
         empty = value.detach().to("meta")
         memo[id(value)] = nn.Parameter(empty, requires_grad=False) if isinstance(value, nn.Parameter) else empty
     return copy.deepcopy(net, memo)
+
+
+def all_features(source: str) -> ForeignFeatures:
+    """Every feature of a net that has a name of its own, with random weights: for what needs shapes only.
+
+    Of a torch module these are its parts down to the second level (``layer3``, ``layer3.5``, ``features.12``), of an
+    ONNX file all values.
+
+    Raises:
+        UsageError, MissingFileError, DataError: no such net.
+    """
+    if kind_of(source) == "onnx":
+        names = value_names(source)
+    else:
+        names = part_names(make_module(source))
+    return load_features(ForeignSpec(source, names, RANDOM if kind_of(source) in ("torchvision", "timm") else ""))
 
 
 def load_features(spec: ForeignSpec) -> ForeignFeatures:

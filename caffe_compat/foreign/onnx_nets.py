@@ -15,7 +15,7 @@ from caffe_compat.files import open_existing
 from caffe_compat.foreign.session import Session
 from caffe_compat.foreign.spec import check_feature
 
-__all__ = ["OnnxFeatures"]
+__all__ = ["OnnxFeatures", "value_names"]
 
 Shape = tuple[int, ...]
 
@@ -88,6 +88,15 @@ class OnnxFeatures(nn.Module):
             return [torch.from_numpy(values[name]) for name in self.features]
         tensors = self._sessions[device]({self._input: images})
         return [tensors[name] for name in self.features]
+
+
+def value_names(path: str) -> tuple[str, ...]:
+    """What the nodes of a file compute, in order.
+
+    Raises:
+        MissingFileError, DataError: as :class:`OnnxFeatures`.
+    """
+    return tuple(name for node in _read(path).graph.node for name in node.output if name)
 
 
 def _read(path: str) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ from caffe_compat.errors import UsageError, nearest, one_line
 from caffe_compat.foreign.spec import FORMS, Normalization, check_feature, kind_of
 from caffe_compat.python_policy import python_layers_allowed
 
-__all__ = ["cut", "make_module", "own_normalization"]
+__all__ = ["cut", "make_module", "own_normalization", "part_names"]
 
 TRANSFORMED = ("googlenet", "inception_v3")
 """torchvision's nets whose published weights come from TensorFlow: they turn torchvision's normalisation into
@@ -132,6 +132,18 @@ def cut(module: nn.Module, features: Sequence[str], who: str) -> nn.Module:
     made = extraction.create_feature_extractor(module, return_nodes=[*map(str, chosen)], suppress_diff_warning=True)
     _keep_values(made)
     return _Cut(made.eval(), tuple(map(str, chosen)))
+
+
+def part_names(module: nn.Module) -> tuple[str, ...]:
+    """Names of a module's parts down to the second level, those that can be features."""
+    names = [name for name in dict(module.named_modules()) if name and name.count(".") < 2]
+    extraction = import_module("torchvision.models.feature_extraction")
+    try:
+        known = extraction.get_graph_node_names(module, suppress_diff_warning=True)[1]
+    except Exception:  # as in :func:`cut`
+        return tuple(names)
+    nodes = {name: node for name in names if (node := _node(name, known))}
+    return tuple(sorted(nodes, key=lambda name: known.index(nodes[name])))
 
 
 def _keep_values(made: Any) -> None:

@@ -252,6 +252,9 @@ class Layer(nn.Module):
     def forget(self) -> None:
         """Drop what the last forward pass left for the next one (the state of recurrent layers)."""
 
+    def take_over(self, other: Layer) -> None:
+        """Use what ``other``, which shares its blobs with this layer, holds besides them, so that it is there once."""
+
     def start_over(self) -> None:
         """Begin a new test: a layer with ``running_metric`` drops what it has gathered."""
 

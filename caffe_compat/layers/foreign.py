@@ -52,6 +52,11 @@ class ForeignNet(Layer):
         self.register_buffer("_mean", torch.tensor(self.takes.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(self.takes.std).view(3, 1, 1), persistent=False)
 
+    def take_over(self, other: Layer) -> None:
+        """The same net is kept once: a solver's nets for training and for testing both have it."""
+        if isinstance(other, ForeignNet) and other.net.spec == self.net.spec:
+            self.net = other.net
+
     def train(self, mode: bool = True) -> ForeignNet:
         """Leave the net as it is."""
         self.training = mode

@@ -204,6 +204,7 @@ def share(plan: Plan, other: Plan) -> None:
         if source.name not in targets or targets[source.name].layer is source.layer:
             continue
         node = targets[source.name]
+        node.layer.take_over(source.layer)
         _check_blobs(f"net '{other.description.name}'", node, [(shape, False) for shape in source.layer.blob_shapes])
         for index, parameter in enumerate(source.layer.blobs):
             node.layer.replace_blob(index, parameter)

@@ -33,12 +33,16 @@ def franken(nets: TransferNets) -> Franken:
     """Student below, adaptation, teacher above.
 
     Raises:
-        UsageError: there are several features, the teacher ends with the feature, or its upper part also uses
-            blobs from below the feature.
+        UsageError: there are several features, the teacher is a net of another framework or ends with the feature, or
+            its upper part also uses blobs from below the feature.
     """
     if len(nets.transfer.features) != 1:
         raise UsageError("a franken net needs one feature")
     feature = nets.transfer.features[0]
+    if nets.recipe.foreign is not None:
+        raise UsageError(
+            f"it needs the teacher's upper part as a prototxt, and {nets.recipe.teacher} is a net of another framework"
+        )
     extra, upper = _upper(nets.transfer, feature)
     if not upper:
         raise UsageError(f"'{feature.teacher}' is where {nets.recipe.teacher} ends; there is nothing to put above")

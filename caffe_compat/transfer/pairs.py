@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 from caffe_compat.description import LayerDescription, State, describe_net
 from caffe_compat.errors import UsageError
+from caffe_compat.foreign.load import all_features
 from caffe_compat.layers import Params, layer_class
 from caffe_compat.proto import read_net_text
 from caffe_compat.transfer.branch import FAR, read_branch
 
-__all__ = ["FeatureMap", "feature_maps", "fit", "nearest_fits", "table"]
+__all__ = ["FeatureMap", "feature_maps", "fit", "foreign_maps", "nearest_fits", "table"]
 
 PathLike = str | os.PathLike[str]
 
@@ -63,6 +64,29 @@ def feature_maps(path: PathLike, phase: str, size: tuple[int, int]) -> list[Feat
             continue
         grown = far[blob][2] - shape[2]
         found.append(FeatureMap(blob, *shape[1:], FAR / grown if grown else math.inf, (number + 1) / len(blobs)))
+    return found
+
+
+def foreign_maps(source: str, size: tuple[int, int]) -> list[FeatureMap]:
+    """The same of a net of another framework; its features have the names that it gives them.
+
+    Raises:
+        UsageError: no such net, or one that does not take images of that size.
+    """
+    net = all_features(source)
+    try:
+        near = net.maps((1, 3, *size))
+    except ValueError as error:
+        raise UsageError(f"{source}: {error}; choose the size with --crop or --image-size") from error
+    try:
+        far = net.maps((1, 3, size[0] + FAR, size[1] + FAR))
+    except ValueError:
+        far = near  # images of one size only, which says nothing of strides
+    found = []
+    for number, (name, shape) in enumerate(near.items(), 1):
+        grown = far[name][2] - shape[2]
+        stride = FAR / grown if grown else math.inf
+        found.append(FeatureMap(name, shape[1], shape[2], shape[3], stride, number / len(near)))
     return found
 
 

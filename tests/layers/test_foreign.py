@@ -43,6 +43,16 @@ def test_it_is_the_same_in_both_phases_and_never_trained(tmp_path) -> None:
     assert (tmp_path / "net.caffemodel").stat().st_size < 500, "no snapshot holds it"
 
 
+def test_nets_that_share_their_weights_keep_it_once() -> None:
+    nets = [one_net("ForeignNet", BODY, [(2, 3, 9, 8)], phase=phase) for phase in ("TRAIN", "TEST")]
+    nets[1].share_with(nets[0])
+    layers = [net.layer("under_test") for net in nets]
+    assert layers[1].net is layers[0].net
+    other = one_net("ForeignNet", BODY.replace("'act'", "'conv'"), [(2, 3, 9, 8)])
+    other.share_with(nets[0])
+    assert other.layer("under_test").net is not layers[0].net
+
+
 def test_it_moves_and_changes_its_type_with_the_net() -> None:
     net = one_net("ForeignNet", BODY, [(2, 3, 9, 8)])
     single = net(x0=PIXELS)["y"]

@@ -100,9 +100,26 @@ def test_the_header_command_writes_the_same_files_again() -> None:
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+@pytest.mark.parametrize("teacher", ["torchvision:resnet18", "torchvision:resnet18@layer1"])
+def test_the_list_of_features_that_fit(teacher: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--teacher", teacher, "--student", "student.prototxt", "--list", "--image-size", "40", "48"]
+    assert make_transfer.main(arguments) == 0
+    printed = capsys.readouterr().out
+    teacher_line = "teacher: maxpool (64), layer1.0 (64), layer1 (64), layer1.1 (64)"
+    assert f"stride 4, 10 x 12\n  {teacher_line}\n  student: c2" in printed
+
+
+def test_the_list_of_an_onnx_file(capsys: pytest.CaptureFixture[str]) -> None:
+    for dynamic in (("batch", "height", "width"), ()):
+        write_onnx(Path("small.onnx"), dynamic)
+        make_transfer.main(["--teacher", "small.onnx", "--student", "student.prototxt", "--list", "--crop", "24", "32"])
+        assert "pool1 (5)" in capsys.readouterr().out
+
+
 def test_no_franken_net_and_why(capsys: pytest.CaptureFixture[str]) -> None:
     make(*RESNET, *USUAL)
-    assert "no franken net: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no franken net: it needs the teacher's upper part as a prototxt, and torchvision:resnet18 is a" in printed
     assert not Path("out/franken_deploy.prototxt").exists() and not Path("out/surgery.json").exists()
 
 
