@@ -43,10 +43,11 @@ def make_parser() -> argparse.ArgumentParser:
     depth = p.add_argument_group("depth (as for make_hha)")
     add_file_arguments(depth, "hha")
     add_hole_arguments(p)
+    depth.add_argument("--near", type=float, metavar="METRES", help="nearest depth of the pictures trained on: scales "
+        "the disparity channel")  # fmt: skip
     depth.add_argument(
-        "--scale", type=float, default=DISPARITY_SCALE, help="of the disparity channel, as in training (default: "
-        "%(default)g)",
-    )  # fmt: skip
+        "--scale", type=float, help=f"of the disparity channel, as in training (default: {DISPARITY_SCALE:g})"
+    )
     return p
 
 

@@ -17,6 +17,7 @@ from caffe_compat.datasets import CLASSES, read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.voc import VOC_CLASSES
 from caffe_compat.depth.modalities import Options
+from caffe_compat.depth.scale import resolve_scale
 from caffe_compat.depth.sources import FileSource
 from caffe_compat.detection.description import BACKGROUND, stored_config, stored_description
 from caffe_compat.detection.images import read_modalities
@@ -128,7 +129,8 @@ def _encoded(args: argparse.Namespace) -> np.ndarray:
     """HHA of a depth file."""
     needs_color = args.fill == "colorization" or args.encoding == "nyud2_raw"
     source = FileSource(args.depth, file_form(args), args.raw_depth, args.image if needs_color else None)
-    options = Options("hha", args.fill, nearest=args.min_depth, farthest=args.max_depth, scale=args.scale)
+    scale = resolve_scale(args.scale, args.near)
+    options = Options("hha", args.fill, nearest=args.min_depth, farthest=args.max_depth, scale=scale)
     encoder = options.encoder(file_camera(args))
     with in_file(args.depth), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

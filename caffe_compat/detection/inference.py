@@ -114,7 +114,7 @@ def answer(question: Question, said: Answer, config: Config) -> tuple[np.ndarray
     Boxes that share a region share its scores and deltas, which move each from where it is; with PARITY all become the
     box that the first of them became, and are cut to the image on one side only, as in the released code.
     """
-    scores, deltas = said
+    scores, deltas = said[0], said[1] if config.test.bbox_reg else None
     boxes, parity = question.boxes, config.parity
     if parity:
         boxes = boxes[question.first]

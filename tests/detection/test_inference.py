@@ -131,11 +131,7 @@ def test_without_deduplication_and_without_regression():
     boxes = some_boxes()
     config = load_config(pairs=["DEDUP_BOXES", "0.0", "TEST.BBOX_REG", "False"])
     table = Table()
-
-    def net(question):
-        return table(question)[0], None
-
-    scores, moved = im_detect(net, [some_image()], boxes, config)
+    scores, moved = im_detect(table, [some_image()], boxes, config)
     assert len(table.question.blobs["rois"]) == len(boxes) == len(scores)
     np.testing.assert_array_equal(moved, np.tile(boxes, (1, LABELS)))
 
@@ -159,6 +155,26 @@ def test_a_net_is_asked_once_for_each_region(tmp_path):
     raw_scores, same = im_detect(Detector(net, 3, 1, svm), [some_image()], some_boxes(), svm)
     np.testing.assert_allclose(torch.from_numpy(raw_scores).softmax(1), scores, rtol=1e-5)
     np.testing.assert_array_equal(same[:, :4], some_boxes())
+
+
+def test_regions_of_every_modality_and_of_every_scale(tmp_path):
+    """Two inputs of regions: the second net sees its picture twice as large, and pools the same pixels."""
+    second = NET.replace('"data"', '"data_1"').replace('"rois"', '"rois_1"').split("layer {")[1:4]
+    text = NET + "".join(f"layer {{{part}" for part in second).replace('"pool"', '"pool_1"')
+    net = head(tmp_path, text)
+    config = load_config(pairs=["TEST.MODALITY_SCALES", "((60,), (120,))", "TEST.MAX_SIZE", "9999"])
+    flat = [np.full((60, 90, 3), 200, np.uint8)] * 2
+    detector = Detector(net, 3, 2, config)
+    question = ask(flat, some_boxes(), config, detector.several)
+    inputs = {name: torch.from_numpy(blob) for name, blob in question.blobs.items()}
+    found = net(blobs=["pool", "pool_1"], **inputs)
+    np.testing.assert_allclose(found["pool"].numpy(), found["pool_1"].numpy(), atol=1e-4)
+    assert detector(question)[0].shape == (len(question.first), 3)
+    boxes = np.array([[0, 0, 89, 59], [5, 5, 15, 15]])
+    large = load_config(pairs=["TEST.SCALES", "(180, 900)", "TEST.MAX_SIZE", "9999"])
+    assert sorted(ask(flat[:1], boxes, large).blobs["rois"][:, 0].tolist()) == [0, 1]
+    single = Detector(head(tmp_path), 3, 1, large)
+    assert im_detect(single, flat[:1], boxes, large)[0].shape == (2, 3)
 
 
 def test_no_boxes(tmp_path):

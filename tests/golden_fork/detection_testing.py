@@ -47,7 +47,7 @@ def golden_config(arrays: Arrays) -> Config:
     pairs: list[str] = []
     for key, value in json.loads(str(arrays["config"])).items():
         for name, held in value.items() if isinstance(value, dict) else [("", value)]:
-            if key not in ("imdb", "iters"):
+            if key.isupper():  # others, such as "iters", are no options
                 pairs += [f"{key}.{name}".rstrip("."), repr(held)]
     return load_config(pairs=pairs, parity=True)
 
@@ -76,7 +76,7 @@ def _nms_case(arrays: Arrays, case: str) -> Iterator[tuple[str, str]]:
 class _Table:
     """A net that answers from a table, and notes what it was asked."""
 
-    def __init__(self, scores: np.ndarray, deltas: np.ndarray) -> None:
+    def __init__(self, scores: np.ndarray, deltas: np.ndarray | None) -> None:
         self.said = (scores, deltas)
         self.question: Question | None = None
 
@@ -94,7 +94,8 @@ def _detect_cases(
         case = f"{name}/{number}"
         record = imdb.records[number]
         images = read_modalities([record.paths[kind] for kind in imdb.modalities], record.size)
-        table = _Table(arrays[f"{case}/net_cls_prob"], arrays[f"{case}/net_bbox_pred"])
+        answers = [arrays.get(f"{case}/net_{blob}") for blob in ("cls_prob", "cls_score", "bbox_pred")]
+        table = _Table(answers[1] if answers[0] is None else answers[0], answers[2])
         scores, boxes = im_detect(table, images, arrays[f"{case}/boxes"], config)
         found = {"scores": scores, "pred_boxes": boxes, "net_rois": table.question.blobs["rois"]}
         found |= {f"net_{blob}": value for blob, value in table.question.blobs.items()}
@@ -138,7 +139,10 @@ def _runs(folder: Path) -> Iterator[tuple[str, str]]:
         config = golden_config(arrays)
         yield from _suppressed(arrays, run, config)
         trace = folder / "trace"
-        weights = weights or sorted(path.name for path in trace.glob("fast_rcnn*_iter_*.caffemodel"))[-1]
+        weights = weights or max(
+            (path.name for path in trace.glob("fast_rcnn*_iter_*.caffemodel")),
+            key=lambda name: int(name.split("_")[-1][:-11]),
+        )
         database = find_imdb(imdb, folder / "tree")
         net = load_net(trace / prototxt, trace / weights)
         detector = Detector(net, len(database.classes) + 1, len(database.modalities), config)

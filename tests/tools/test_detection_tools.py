@@ -172,11 +172,12 @@ def test_what_stands_beside_the_weights_is_used(folder: Path) -> None:
     assert all(side == round(side) for side in first["box"]), "proposals as they are"
 
 
-def test_depth_becomes_the_hha_of_make_hha(folder: Path) -> None:
+@pytest.mark.parametrize("near", [[], ["--near", "1.5"]])
+def test_depth_becomes_the_hha_of_make_hha(folder: Path, near: list[str]) -> None:
     rng = np.random.default_rng(0)
     depth = 1500 + 400 * np.add.outer(np.arange(106) / 106, np.arange(140) / 140) + rng.uniform(0, 9, (106, 140))
     cv2.imwrite(str(folder / "depth.png"), depth.astype(np.uint16))
-    camera = ["--camera", "130,130,70,53", "--units-per-metre", "1000"]
+    camera = ["--camera", "130,130,70,53", "--units-per-metre", "1000", *near]
     assert call("make_hha", "depth.png", "-o", "hha.png", *camera, folder=folder).status == 0
     shared = ["--classes", "nyud2", "--conf", "0.05", "--set", *SMALL]
     one = call("detect", *SINGLE, "--depth", "depth.png", *camera, *shared, "--json", "1.json", folder=folder)
