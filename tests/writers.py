@@ -8,7 +8,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat import load_net, media
-from caffe_compat.commands import compress_net, make_detection, make_transfer, net_surgery
+from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
@@ -21,6 +21,7 @@ from caffe_compat.datasets.video import VideoPair
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
 from caffe_compat.detection import partial
+from caffe_compat.detection.objects import Found
 from caffe_compat.detection.snapshots import Regression, write_regression
 from caffe_compat.detection.targets import TargetStatistics
 from caffe_compat.evaluation import competition, examples, pictures, plots, reports
@@ -41,6 +42,7 @@ layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim:
 layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 200 } }
 """
 RNG = np.random.default_rng(0)
+FOUND = Found("chair", 0.9, (1.0, 2.0, 20.0, 25.0))
 PICTURE = RNG.integers(0, 255, (30, 40, 3), dtype=np.uint8)
 ARRAYS = [RNG.normal(size=(20, 30)).astype("f4"), np.zeros(20, "f4")]
 
@@ -353,6 +355,12 @@ WRITERS = {
         ("evaluation/competition.py",),
         many=True,
         prepare=_imdb,
+    ),
+    "objects found": Writer(
+        lambda path, _: detecting.write_objects(path, [FOUND] * 50, {"image": "a"}), ("commands/detecting.py",)
+    ),
+    "drawing of objects": Writer(
+        lambda path, _: detecting.write_drawing(path, PICTURE, [FOUND]), ("commands/detecting.py",), "found.png"
     ),
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "archive": Writer(

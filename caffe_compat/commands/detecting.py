@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from caffe_compat.media import Preprocessing, can_encode, encode
 from caffe_compat.media.drawing import draw_boxes
 from caffe_compat.net import Net
 
-__all__ = ["detect"]
+__all__ = ["detect", "write_drawing", "write_objects"]
 
 _NAMED = {"nyud2": CLASSES, "voc": VOC_CLASSES}
 """Lists of classes that have a name."""
@@ -62,14 +62,31 @@ def detect(args: argparse.Namespace) -> None:
         found = find_objects(detector, [pictures[kind] for kind in kinds], boxes, classes, config)
     sure = [one for one in found if one.score >= args.conf]
     if args.json:
-        write_file(args.json, json.dumps(_content(source, args, sure), indent=1) + "\n")
+        write_objects(args.json, sure, {"image": source, "net": list(args.weights), "conf": args.conf})
     if args.out:
-        picture = pictures["images"] if "images" in pictures else pictures["hha"]
-        drawn = draw_boxes(
-            picture, np.array([one.box for one in sure]), [one.name for one in sure], [one.score for one in sure]
-        )
-        write_file(args.out, encode(drawn, Path(args.out).suffix[1:].lower(), args.out))
+        write_drawing(args.out, pictures["images"] if "images" in pictures else pictures["hha"], sure)
     print(printable("\n".join(_lines(sure, found, args))))
+
+
+def write_objects(path: str | os.PathLike[str], found: Sequence[Found], about: Mapping[str, object]) -> None:
+    """Write objects as JSON, with ``about`` before them.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    objects = [{"class": one.name, "score": round(one.score, 6), "box": list(one.box)} for one in found]
+    write_file(path, json.dumps({**about, "objects": objects}, indent=1) + "\n")
+
+
+def write_drawing(path: str | os.PathLike[str], picture: np.ndarray, found: Sequence[Found]) -> None:
+    """Write a picture with objects drawn into it; the ending of the name says as what.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    boxes = np.array([one.box for one in found])
+    drawn = draw_boxes(picture, boxes, [one.name for one in found], [one.score for one in found])
+    write_file(path, encode(drawn, Path(path).suffix[1:].lower(), os.fspath(path)))
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -165,11 +182,6 @@ def _proposals(choice: str, source: str, pictures: Pictures) -> np.ndarray:
     name = Path(source).stem
     size = next(iter(pictures.values())).shape
     return np.asarray(read_any(choice, [name])(FrameRecord(name, size=(size[0], size[1]))))
-
-
-def _content(source: str, args: argparse.Namespace, found: Sequence[Found]) -> dict[str, object]:
-    objects = [{"class": one.name, "score": round(one.score, 6), "box": list(one.box)} for one in found]
-    return {"image": source, "net": list(args.weights), "conf": args.conf, "objects": objects}
 
 
 def _lines(sure: Sequence[Found], found: Sequence[Found], args: argparse.Namespace) -> list[str]:
