@@ -3,10 +3,12 @@
     tools/train_net.py --solver prototxt/demo/teacher/solver.prototxt
     tools/train_net.py --solver S --weights teacher.caffemodel,other.caffemodel
     tools/train_net.py --solver S --snapshot output/x_iter_100.solverstate
+    tools/train_net.py --solver S --weights W --imdb nyud2_hha_2015_trainval --cfg config.prototxt.hha --iters 40000
     tools/train_net.py --solver S --weights teacher.caffemodel --resume
 
-Log lines on standard error have Caffe's form.  Ctrl-C or SIGTERM finish the running iteration, write a snapshot and
-end with status 130 or 143.
+A detector (--imdb) is written to output/EXP_DIR/IMDB/: fast_rcnn_iter_N.caffemodel, which gives boxes directly, beside
+it what a run goes on from, and the options used.  Log lines on standard error have Caffe's form.  Ctrl-C or SIGTERM
+finish the running iteration, write a snapshot and end with status 130 or 143.
 """
 
 from __future__ import annotations

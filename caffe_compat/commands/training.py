@@ -174,6 +174,8 @@ def _seeded(options: TrainOptions, param: caffe_pb2.SolverParameter, config: Con
         seed, own = settings.get("RNG_SEED"), settings.get("random_seed")
         if not isinstance(seed, int) or not isinstance(own, int):
             raise SolverError(f"{regression_path(options.snapshot)}: does not hold the seeds of the run")
+        if seed != config.rng_seed:
+            log.info(f"RNG_SEED is {seed}, that of the snapshot", "train_net.py:0")
         param.random_seed = own
         return replace(config, rng_seed=seed)
     if options.rand:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from caffe_compat import log
@@ -131,6 +132,9 @@ def _minibatches(run: DetectorRun) -> Minibatches:
     roidb = build_roidb(imdb, config, run.proposals, run.track)
     _check_foreground(roidb, run)
     log.info(f"{len(roidb)} roidb entries, {sum(len(image.boxes) for image in roidb.images)} regions", "train.py:0")
+    left_out = sum(len(image.record.classes or ()) - np.count_nonzero(image.gt_classes) for image in roidb.images)
+    if left_out:
+        log.info(f"{left_out} objects without width or height are left out", "train.py:0")
     log.info("Computing bounding-box regression targets", "train.py:0")
     statistics = target_statistics(run.track(roidb, "targets"), len(imdb.classes) + 1, config)
     minibatches = Minibatches(roidb, imdb.modalities, config, statistics)

@@ -21,7 +21,8 @@ layer {{ name: "fc6" type: "InnerProduct" bottom: "pool" top: "fc6"
 layer {{ name: "drop6" type: "Dropout" bottom: "fc6" top: "fc6" dropout_param {{ dropout_ratio: 0.5 }} }}
 layer {{ name: "cls_score" type: "InnerProduct" bottom: "fc6" top: "cls_score"
   inner_product_param {{ num_output: {labels} {fillers} }} }}
-layer {{ name: "loss_cls" type: "SoftmaxWithLoss" bottom: "cls_score" bottom: "labels" top: "loss_cls" }}
+{fusion}
+layer {{ name: "loss_cls" type: "SoftmaxWithLoss" bottom: "{scores}" bottom: "labels" top: "loss_cls" }}
 {regression}
 """
 REGRESSION = """
@@ -29,6 +30,9 @@ layer {{ name: "bbox_pred" type: "InnerProduct" bottom: "fc6" top: "bbox_pred"
   inner_product_param {{ num_output: {boxes} {fillers} }} }}
 layer {{ name: "loss_bbox" type: "SmoothL1Loss" bottom: "bbox_pred" bottom: "bbox_targets" bottom: "bbox_loss_weights"
   top: "loss_bbox" }}
+"""
+FUSION = """layer { name: "sum" type: "Eltwise" bottom: "cls_score" bottom: "cls_score" top: "fused_score"
+  eltwise_param { operation: SUM coeff: 0.5 coeff: 0.5 } }
 """
 SOLVER = """net: "train.prototxt" base_lr: {rate} lr_policy: "step" stepsize: 9 gamma: 0.5 momentum: 0.9
 weight_decay: 0.0005 display: 1 average_loss: 5 iter_size: 2 snapshot_prefix: "fast_rcnn" {more}
@@ -50,6 +54,7 @@ def write_run(
     fillers: str = FILLERS,
     param_str: str = "--num_classes 20 --num_data 1",
     regression: bool = True,
+    fused: bool = False,
     solver: dict[str, object] | None = None,
 ) -> list[str]:
     """Write the tree, the net, the solver and the options into a folder; the words of train_net.py to run there."""
@@ -64,6 +69,8 @@ def write_run(
         param_str=param_str,
         fillers=fillers,
         labels=labels,
+        fusion=FUSION if fused else "",
+        scores="fused_score" if fused else "cls_score",
         regression=heads if regression else "",
     )
     (folder / "train.prototxt").write_text(text)

@@ -44,6 +44,16 @@ def test_mirror_images_follow_and_are_made_when_asked_for():
     assert len(build_roidb(database(RECORD), load_config(None, ["TRAIN.USE_FLIPPED", "False"]))) == 1
 
 
+def test_memory_is_that_of_the_proposals():
+    """A region takes 28 bytes, seen in a mirror or not; the mirror images hold nothing of their own."""
+    many = np.tile(PROPOSALS[:2], (1000, 1))
+    db = build_roidb(database(RECORD, dataclasses.replace(RECORD, name="b"), proposals=lambda r: many), load_config())
+    arrays = [value for image in db.images for value in vars(image).values() if isinstance(value, np.ndarray)]
+    assert sum(array.nbytes for array in arrays) == 28 * 2 * (2000 + 2)
+    assert all(array.base is None for array in arrays), "each is its own, not a part of something larger"
+    assert not [value for value in vars(db).values() if isinstance(value, list)] and len(db) == 4
+
+
 def test_top_k():
     db = build_roidb(database(RECORD), load_config(None, ["TRAIN.PROPOSAL_TOP_K", "1"]))
     assert db[0].boxes.tolist() == [*RECORD.boxes.tolist(), PROPOSALS[0].tolist()]

@@ -154,6 +154,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_snapshot
     [
         ({"labels": 21}, [], "layer 'cls_score' (InnerProduct): gives 21 numbers for a region, expected 20"),
         ({"boxes": 84}, [], "layer 'loss_bbox' (SmoothL1Loss)"),
+        ({"labels": 21, "fused": True}, [], "layer 'sum' (Eltwise): gives 21 numbers for a region, expected 20"),
         (
             {"param_str": "--num_classes 21", "labels": 21, "boxes": 84},
             [],

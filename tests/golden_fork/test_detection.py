@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,6 +26,15 @@ def checked() -> dict[str, list[tuple[str, str]]]:
 def test_arrays_agree(checked: dict[str, list[tuple[str, str]]], module: str) -> None:
     wrong = [f"{name}: {problem}" for name, problem in checked[module] if problem]
     assert checked[module] and not wrong, "\n".join(wrong)
+
+
+def test_what_the_branch_did_differs_from_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison would see it if the switch did nothing."""
+    module = import_module("golden_fork.detection_training")
+    config = module.parity_config
+    monkeypatch.setattr(module, "parity_config", lambda arrays: dataclasses.replace(config(arrays), parity=False))
+    wrong = {name.rsplit("/", 1)[0] for name, problem in module.check(FOLDER) if problem}
+    assert {"batch_1/9", "batch_2/9"} <= wrong and not [name for name in wrong if re.match(r"train/\d+$", name)]
 
 
 def test_every_array_is_compared_once(checked: dict[str, list[tuple[str, str]]]) -> None:
