@@ -31,6 +31,7 @@ COMMANDS = (
     "make_detection",
     "make_disparity",
     "make_hha",
+    "make_proposals",
     "make_scenes",
     "make_transfer",
     "measure_scale",

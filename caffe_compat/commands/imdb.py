@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
@@ -39,7 +40,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no-pictures", action="store_true", help="do not look at the pictures")
     parser.add_argument("--recall", action="store_true", help="how many objects the proposals cover")
     parser.add_argument(
-        "--proposals", metavar="FILE", help="of this file (.npz, .mat or a folder), not the data set's own"
+        "--proposals",
+        metavar="FILE",
+        help="of this file (.npz, .mat or a folder), not the data set's own; 'builtin' computes some",
     )
     parser.add_argument("--top", type=int, default=0, metavar="N", help="only the first N proposals of an image")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -125,24 +128,15 @@ def _problems(database: ImageDatabase, quiet: bool) -> list[str]:
 
 
 def _source(database: ImageDatabase, args: argparse.Namespace) -> ProposalSource:
-    from caffe_compat.datasets.proposals import read_any
+    from caffe_compat.detection.proposals import proposal_source
 
-    if args.proposals is not None:
-        return read_any(args.proposals, [record.name for record in database.records])
-    if database.proposals is None:
-        raise UsageError(f"{database.name} has no proposals of its own: give --proposals FILE")
-    return database.proposals
+    cache = Path(args.root) / "data" / "cache"
+    return proposal_source(database, args.proposals, cache, progress=not args.quiet)
 
 
 def _recall(database: ImageDatabase, source: ProposalSource, args: argparse.Namespace) -> Iterator[str]:
-    from caffe_compat.evaluation.recall import AREAS, measure_recall
+    from caffe_compat.commands.recall_table import recall_table
+    from caffe_compat.evaluation.recall import measure_recall
 
     records = tqdm(database.records, unit="image", disable=True if args.quiet else None)
-    found = measure_recall(records, source, args.top)
-    counts = found.counts
-    yield f"proposals of an image: {counts.mean():.1f} ({counts.min()} to {counts.max()})"
-    yield f"{'recall':<8}  {'objects':>8}  {'at 0.5':>7}  {'at 0.7':>7}  {'AR':>7}"
-    for area in AREAS:
-        shares = (found.at(0.5, area), found.at(0.7, area), found.average(area))
-        numbers = "  ".join(f"{'-' if share != share else f'{100 * share:.2f}':>7}" for share in shares)
-        yield f"{area:<8}  {found.overlaps[area].size:>8}  {numbers}"
+    yield from recall_table(measure_recall(records, source, args.top))

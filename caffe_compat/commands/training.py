@@ -17,7 +17,7 @@ from tqdm import tqdm
 from caffe_compat import log
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
-from caffe_compat.datasets.proposals import read_any
+from caffe_compat.detection.proposals import proposal_source
 from caffe_compat.detection.snapshots import check_regression, read_regression, regression_path
 from caffe_compat.detection.training import (
     DetectorRun,
@@ -158,9 +158,8 @@ def _build_detector(
     if options.iters is None and not param.HasField("max_iter"):
         param.max_iter = DETECTOR_ITERS
     config = _seeded(options, param, config)
-    proposals = None
-    if options.proposals is not None:
-        proposals = read_any(options.proposals, [record.name for record in imdb.records])
+    cache = Path(config.root_dir or ".") / "data" / "cache"
+    proposals = proposal_source(imdb, options.proposals, cache)
     run = DetectorRun(imdb, config, proposals, _weights(options), options.snapshot is not None, _track)
     with in_file(options.solver):
         _make_folder(param.snapshot_prefix)

@@ -136,7 +136,7 @@ def _trees(name: str, picture: np.ndarray, size: tuple[int, int]) -> list[tuple[
         try:
             small = _depth_picture(picture, size)
         except DataError as error:
-            raise DataError(f"{name}: {error}") from error
+            raise DataError(f"{name}: {str(error).removeprefix('depth: ')}") from error
     else:
         small = _resize(picture, size)
     trees = []

@@ -1,0 +1,40 @@
+"""Compute proposals, boxes that may hold objects, of all images of a database with the built-in proposer.
+
+    tools/make_proposals.py --imdb nyud2_images+hha_2015_trainval --output proposals.npz --workers 4
+    tools/make_proposals.py --imdb coco:mine/instances.json --modalities images --output mine.npz --recall
+    tools/train_net.py ... --imdb coco:mine/instances.json --proposals mine.npz
+
+Interrupted, it goes on from FILE.npz.parts, which is removed at the end.  A file of other settings or pictures is not
+written over without --overwrite.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Of what, where to, and how many."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--imdb", required=True, metavar="NAME", help="image database, such as nyud2_hha_2015_test")
+    p.add_argument("--output", required=True, type=Path, metavar="FILE.npz", help="file to write")
+    p.add_argument("--root", default=".", help="folder that holds data/ (default: this one)")
+    p.add_argument("--modalities", metavar="A+B", help="what the proposer sees, such as images+depth (default: imdb's)")
+    p.add_argument("--count", type=int, default=2000, help="boxes of an image at most (default: %(default)s)")
+    p.add_argument("--workers", type=int, help="processes; 0 works in this one (default: as many as there are cores)")
+    p.add_argument("--recall", action="store_true", help="print which share of the objects the boxes find")
+    p.add_argument("--overwrite", action="store_true", help="write over a file of other settings or pictures")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Compute what is missing, write the file, and say how well it finds the objects."""
+    args = make_parser().parse_args(argv)
+    from caffe_compat.commands.proposals import make_proposals
+    from caffe_compat.errors import printable
+
+    for line in make_proposals(args):
+        print(printable(line), flush=True)
+    return 0

@@ -1,0 +1,89 @@
+"""make_proposals: a file of the built-in proposer's boxes."""
+
+import json
+
+import cv2
+import numpy as np
+from program import call
+
+from caffe_compat.datasets.proposal_file import read_proposal_file
+
+
+def pictures(folder):
+    """A COCO-style json of three frames with a box in each."""
+    images, annotations = [], []
+    for number in range(3):
+        picture = np.full((48, 64, 3), 40 * number, np.uint8)
+        picture[8:31, 10:41] = (200, 100, 20)
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 64, "height": 48})
+        box = {"bbox": [10, 8, 31, 23], "area": 713, "iscrowd": 0, "category_id": 1}
+        annotations.append({"id": number + 1, "image_id": number, **box})
+    content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "box"}]}
+    (folder / "mine.json").write_text(json.dumps(content))
+    return f"coco:{folder / 'mine.json'}"
+
+
+def test_makes_a_file_once(tmp_path):
+    words = ("--imdb", pictures(tmp_path), "--output", tmp_path / "p.npz", "--quiet", "--workers", 0)
+    done = call("make_proposals", *words, "--recall")
+    assert done.status == 0, done.stderr
+    assert "p.npz: " in done.stdout and "proposals of 3 images" in done.stdout
+    table = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert table["all"][:3] == ["3", "100.00", "100.00"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "2.png", "mine.json", "p.npz"]
+    before = (tmp_path / "p.npz").read_bytes()
+    found = read_proposal_file(tmp_path / "p.npz")
+    assert found.scores is not None and found.settings["count"] == 2000 and len(found.images) == 3
+
+    again = call("make_proposals", *words)
+    assert again.status == 0 and "is there already" in again.stdout and (tmp_path / "p.npz").read_bytes() == before
+
+    other = call("make_proposals", *words, "--count", 5)
+    assert other.status == 2 and "count = 2000, now 5; --overwrite replaces it" in other.stderr
+    assert (tmp_path / "p.npz").read_bytes() == before
+    assert call("make_proposals", *words, "--count", 5, "--overwrite").status == 0
+    assert all(len(boxes) == 5 for boxes in read_proposal_file(tmp_path / "p.npz").boxes)
+
+    shown = call("imdb", pictures(tmp_path), "--recall", "--proposals", tmp_path / "p.npz", "--quiet")
+    assert shown.status == 0 and "proposals of an image: 5.0 (5 to 5)" in shown.stdout
+
+
+def test_changed_pictures_are_noticed(tmp_path):
+    words = ("--imdb", pictures(tmp_path), "--output", tmp_path / "p.npz", "--quiet", "--workers", 0)
+    assert call("make_proposals", *words).status == 0
+    cv2.imwrite(str(tmp_path / "1.png"), np.zeros((48, 64, 3), np.uint8))
+    done = call("make_proposals", *words)
+    assert done.status == 2 and "was made with pictures = " in done.stderr
+
+
+def test_a_bad_picture_leaves_the_others_done(tmp_path):
+    words = ("--imdb", pictures(tmp_path), "--output", tmp_path / "p.npz", "--quiet", "--workers", 0)
+    whole = (tmp_path / "2.png").read_bytes()
+    (tmp_path / "2.png").write_bytes(whole[:60])
+    done = call("make_proposals", *words)
+    assert done.status == 2 and "2.png" in done.stderr and not (tmp_path / "p.npz").exists()
+    assert len(list((tmp_path / "p.npz.parts").rglob("*.npz"))) == 2
+    (tmp_path / "2.png").write_bytes(whole)
+    assert call("make_proposals", *words).status == 0 and not (tmp_path / "p.npz.parts").exists()
+
+
+def test_wrong_words(tmp_path):
+    imdb = pictures(tmp_path)
+    for words, message in (
+        (("--output", tmp_path / "p.mat"), "expected a name that ends in .npz"),
+        (("--output", tmp_path / "p.npz", "--workers", -1), "--workers is -1"),
+        (("--output", tmp_path / "p.npz", "--count", 0), "0 proposals"),
+        (("--output", tmp_path / "p.npz", "--modalities", "images+hha"), "image 0 has no hha; it has images"),
+    ):
+        done = call("make_proposals", "--imdb", imdb, *words)
+        assert done.status == 2 and message in done.stderr, done
+    (tmp_path / "p.npz").write_bytes(b"something else")
+    done = call("make_proposals", "--imdb", imdb, "--output", tmp_path / "p.npz")
+    assert done.status == 2 and "p.npz: is no .npz file" in done.stderr
+
+
+def test_imdb_measures_the_built_in_proposer(tmp_path):
+    done = call("imdb", pictures(tmp_path), "--root", tmp_path, "--recall", "--proposals", "builtin", "--quiet")
+    assert done.status == 0, done.stderr
+    assert "100.00" in done.stdout and len(list((tmp_path / "data" / "cache" / "proposals").rglob("*.npz"))) == 3
