@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument("--parity", action="store_true", help="do as the released code did, quirks too")
-    p.add_argument("--proposals", metavar="FILE", help="of this file or folder, instead of the data set's own")
+    p.add_argument("--proposals", metavar="FILE", help="a file or folder, or 'builtin' (default: the data set's own)")
     p.add_argument(
         "--wait", nargs="?", type=_truth, const=True, default=True, metavar="yes|no", help="wait until the weights "
         "exist (the default)",

@@ -12,10 +12,11 @@ import torch
 from tqdm import tqdm
 
 from caffe_compat.config import Config, load_config, write_config
-from caffe_compat.datasets import ImageDatabase, find_imdb, read_any
+from caffe_compat.datasets import ImageDatabase, find_imdb
 from caffe_compat.detection.inference import Detector, load_detector_net
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.partial import PartialResults
+from caffe_compat.detection.proposals import proposal_source
 from caffe_compat.detection.results import evaluate_run, write_for_server, write_run
 from caffe_compat.detection.testing import Progress, TestRun, detect_all, run_name
 from caffe_compat.detection.training import output_folder
@@ -44,7 +45,7 @@ def test(args: argparse.Namespace) -> None:
     net = load_detector_net(args.prototxt, args.weights)
     blobs = (args.score_blob_name, args.bbox_blob_name)
     detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
-    proposals = None if args.proposals is None else read_any(args.proposals, [record.name for record in imdb.records])
+    proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")
     folder = output_folder(config, imdb) / run_name(args.weights)
     _make(folder)
     part = folder / f"detections{config.test.det_salt}.part"

@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from caffe_compat.config import load_config
     from caffe_compat.datasets.imdb import find_imdb
-    from caffe_compat.datasets.proposals import read_any
+    from caffe_compat.detection.proposals import proposal_source
     from caffe_compat.detection.svm_training import SvmTrainer
     from caffe_compat.devices import choose
     from caffe_compat.net import load_net
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     config = load_config(args.cfg, args.pairs, args.parity or None)
     imdb = find_imdb(args.imdb, config.root_dir or ".")
     net = load_net(args.prototxt, args.net)
-    proposals = None if args.proposals is None else read_any(args.proposals, [record.name for record in imdb.records])
+    proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")
     trainer = SvmTrainer(net, imdb, config, proposals, choose(args.gpu))
     svms = trainer.train(steps)
     path = Path(args.net).with_name(f"{Path(args.net.removesuffix('.h5')).stem}_svm.caffemodel")

@@ -12,7 +12,7 @@ The segmentation, which takes most of the time, is done on a picture of at most 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from caffe_compat.depth.fill import complete
 from caffe_compat.detection.grouping import Weights, group, measure, pixel_codes
 from caffe_compat.errors import DataError, UsageError
 
-__all__ = ["COLOR", "DEPTH", "VERSION", "propose"]
+__all__ = ["COLOR", "DEPTH", "VERSION", "propose", "segment", "views", "working_size"]
 
 VERSION = 1
 """Raise it when the same pictures begin to give other boxes."""
@@ -46,8 +46,6 @@ _MIXES = (
     Weights(),
     Weights(color=0),
     Weights(texture=0),
-    Weights(fill=0),
-    Weights(color=0, texture=0),
     Weights(color=0, texture=0, size=0),
     Weights(color=0, texture=0, fill=0),
 )
@@ -95,8 +93,7 @@ def propose(pictures: Mapping[str, np.ndarray], count: int = 2000) -> tuple[np.n
     if count < 1:
         raise UsageError(f"{count} proposals of a frame, expected 1 or more")
     height, width = _check(pictures)
-    factor = max(1.0, math.sqrt(height * width / _PIXELS))
-    small = max(1, round(height / factor)), max(1, round(width / factor))
+    small = working_size(height, width)
     boxes, levels = [], []
     for name in sorted(pictures):
         for found, level in _trees(name, pictures[name], small):
@@ -130,8 +127,14 @@ def _check(pictures: Mapping[str, np.ndarray]) -> tuple[int, int]:
     return int(size[0]), int(size[1])
 
 
-def _trees(name: str, picture: np.ndarray, size: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Boxes in the small picture and heights, of every tree over a picture."""
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of the picture that is segmented."""
+    factor = max(1.0, math.sqrt(height * width / _PIXELS))
+    return max(1, round(height / factor)), max(1, round(width / factor))
+
+
+def views(name: str, picture: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[np.ndarray, tuple[float, ...]]]:
+    """What is segmented of a picture of a modality: uint8 [h, w, C] of the working size, and at which scales."""
     if name in DEPTH:
         try:
             small = _depth_picture(picture, size)
@@ -139,12 +142,23 @@ def _trees(name: str, picture: np.ndarray, size: tuple[int, int]) -> list[tuple[
             raise DataError(f"{name}: {str(error).removeprefix('depth: ')}") from error
     else:
         small = _resize(picture, size)
-    trees = []
     for space, scales in _COLOR_SPACES if name in COLOR else _PICTURE_SPACES:
-        seen = space(small)
-        codes = pixel_codes(np.ascontiguousarray(seen.transpose(2, 0, 1), np.float32) / 255)
+        yield space(small), scales
+
+
+def segment(view: np.ndarray, scale: float) -> np.ndarray:
+    """Regions of a view, int64 [h, w] from 0."""
+    found: np.ndarray = felzenszwalb(view, scale=scale, sigma=_SIGMA, min_size=_SMALLEST)
+    return found
+
+
+def _trees(name: str, picture: np.ndarray, size: tuple[int, int]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Boxes in the small picture and heights, of every tree over a picture."""
+    trees = []
+    for view, scales in views(name, picture, size):
+        codes = pixel_codes(np.ascontiguousarray(view.transpose(2, 0, 1), np.float32) / 255)
         for scale in scales:
-            regions = measure(felzenszwalb(seen, scale=scale, sigma=_SIGMA, min_size=_SMALLEST), codes)
+            regions = measure(segment(view, scale), codes)
             trees += [group(regions, mix) for mix in _MIXES]
     return trees
 
@@ -181,14 +195,18 @@ def _best(boxes: np.ndarray, levels: np.ndarray, count: int, size: tuple[int, in
     boxes, scores = boxes[wide], scores[wide]
     order = np.argsort(-scores, kind="stable")
     boxes, scores = boxes[order], scores[order]
-    _, first = np.unique(_cells(boxes), axis=0, return_index=True)
+    _, first = np.unique(_cells(boxes), return_index=True)
     first = np.sort(first)[:count]
     return boxes[first], scores[first]
 
 
 def _cells(boxes: np.ndarray) -> np.ndarray:
-    """Int64 [N, 4], equal for boxes whose logarithms of width and height and whose centres fall into one cell."""
+    """Int64 [N], equal for boxes whose logarithms of width and height and whose centres fall into one cell."""
     spans = (boxes[:, 2:] - boxes[:, :2] + 1).astype(np.float64)
     centres = (boxes[:, 2:] + boxes[:, :2]) / 2
     sizes = np.rint(np.log(spans) / _THIN)
-    return np.concatenate([sizes, np.rint(centres / (np.exp(sizes * _THIN) * _THIN))], 1).astype(np.int64)
+    places = np.rint(centres / (np.exp(sizes * _THIN) * _THIN))
+    cell = np.zeros(len(boxes), np.int64)
+    for column in np.concatenate([sizes, places], 1).astype(np.int64).T:
+        cell = cell * (int(column.max()) + 1) + column
+    return cell

@@ -20,6 +20,7 @@ BENCHMARKS = (
     "evaluation",
     "detector",
     "testing",
+    "proposals",
 )
 
 

@@ -20,6 +20,7 @@ from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.hha_peer import port_hha
+from caffe_compat.commands.measurements.proposals import proposals
 from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.compare import difference
@@ -33,7 +34,19 @@ from caffe_compat.proto import caffe_pb2, read_net
 from caffe_compat.resources import prototxt
 from caffe_compat.solver import SGDSolver
 
-__all__ = ["build", "detector", "evaluation", "forward", "hha", "onnx", "solver", "testing", "transfer", "weights"]
+__all__ = [
+    "build",
+    "detector",
+    "evaluation",
+    "forward",
+    "hha",
+    "onnx",
+    "proposals",
+    "solver",
+    "testing",
+    "transfer",
+    "weights",
+]
 
 Row = tuple[str, float, float, float, str]
 HHA_FRAMES = 8
