@@ -172,8 +172,8 @@ def compare_class(
     scores = [boxes[:, 4].min() for boxes in (*found, *wanted) if len(boxes)]
     lowest = min(scores) * (1 + 1e-4) if full and scores else -np.inf
     problems = []
-    for mine, theirs in zip(found, wanted, strict=True):
-        cut = max(lowest, theirs[:, 4].min() * (1 + 1e-4) if len(theirs) == per_image else -np.inf)
+    for mine, theirs, count in zip(found, wanted, counts, strict=True):
+        cut = max(lowest, theirs[:, 4].min() * (1 + 1e-4) if len(theirs) == per_image < count else -np.inf)
         problems.append(_pair_up(mine, theirs, cut))
     return problems
 
