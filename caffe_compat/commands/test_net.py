@@ -2,7 +2,7 @@
 
     tools/test_net.py --def test.prototxt --net fast_rcnn_iter_40000.caffemodel --imdb nyud2_hha_2015_test --cfg C
     tools/test_net.py --def fused.prototxt --net rgb.caffemodel hha.caffemodel --imdb nyud2_images+hha_2015_test
-    tools/test_net.py --def D --net N --imdb coco:my/instances.json --proposals boxes.npz
+    tools/test_net.py --def D --net N --imdb coco:my/instances.json --proposals builtin
 
 Results stand in output/EXP_DIR/IMDB/NET/: detections.npz and .mat (before suppression), eval.txt, .mat, .json, .npz and
 precision against recall (.csv, .png), and config.yml, the options that were used.  A run that was stopped or killed

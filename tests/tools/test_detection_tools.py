@@ -60,7 +60,7 @@ def test_salts_several_models_and_files_for_servers(folder: Path) -> None:
     net = load_net(TRACE / "test_fused.prototxt", TRACE / "init.caffemodel")
     net.save(folder / "both.caffemodel")
     done = call(
-        "test_net", *FUSED, "both.caffemodel", *BOTH, "--comp",
+        "test_net", *FUSED, "both.caffemodel", *BOTH, "--comp", "--proposals", "builtin",
         "--set", *SMALL, "TEST.DET_SALT", "_d", "TEST.EVAL_SALT", "_e", folder=folder,
     )  # fmt: skip
     assert done.status == 0, done.stderr
