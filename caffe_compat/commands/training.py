@@ -15,6 +15,7 @@ import torch
 from tqdm import tqdm
 
 from caffe_compat import log
+from caffe_compat.commands.training_checks import check_start
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
 from caffe_compat.detection.proposals import proposal_source
@@ -29,6 +30,7 @@ from caffe_compat.detection.training import (
 from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file
 from caffe_compat.proto import caffe_pb2, read_solver
+from caffe_compat.solver.config import weight_files
 from caffe_compat.solver.resume import newest_state
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
@@ -49,7 +51,7 @@ class TrainOptions:
 
     ``caffe train`` has ``level`` and ``stages`` (for the train net; the level replaces that of the solver's
     ``train_state``), does not seed where the solver has no seed (``default_seed``), and goes on with a loss that is not
-    finite (``stop_at_nan``).
+    finite and with weights that do not fit (``stop_at_nan``).
     """
 
     solver: str
@@ -96,6 +98,9 @@ def train(options: TrainOptions) -> int:
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
     solver = _build(options, param, config) if imdb is None else _build_detector(options, param, config, imdb)
     solver.stop_at_nan = options.stop_at_nan
+    if options.stop_at_nan and imdb is None and not options.snapshot:
+        given = _weights(options)
+        check_start(solver, weight_files(param) if given is None else given)
     if options.snapshot:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
-from caffe_compat.foreign.spec import is_foreign, split_feature
-from caffe_compat.media import read_first_paths
+from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
+from caffe_compat.media import check_pairs, read_first_paths, read_pair_list
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
 from caffe_compat.transfer.recipe import Recipe, Schedule
@@ -32,6 +33,8 @@ RECIPE = (
 )  # fmt: skip
 UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
 """Options that need not stand in the files: what they lead to does."""
+DEFAULTS = {"test_iter": Schedule.test_iter}
+"""Where an option that is left out means something else to the command line."""
 RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
 SCHEDULE = (
     "max_iter", "base_lr", "momentum", "weight_decay", "snapshot", "test_interval", "test_iter", "display",
@@ -75,7 +78,7 @@ def _add_loss(group: Any) -> None:
     add = group.add_argument
     add(
         "--teacher-weights",
-        help="the teacher's caffemodel, which stands in the solver; of a torch module .pth or .safetensors, or random",
+        help="the teacher's caffemodel, which stands in the solver; of a torch module .pth or .safetensors; or random",
     )
     add(
         "--measure",
@@ -114,7 +117,7 @@ def _add_schedule(group: Any) -> None:
     add("--clip-gradients", type=float, help="largest norm of the gradient (1 if measured, else none)")
     add("--snapshot", type=int, default=Schedule.snapshot, help="(%(default)s)")
     add("--test-interval", type=int, default=Schedule.test_interval, help="(%(default)s)")
-    add("--test-iter", type=int, default=Schedule.test_iter, help="validation pairs per test (%(default)s)")
+    add("--test-iter", type=int, help=f"validation pairs per test (as many as there are, at most {Schedule.test_iter})")
     add("--display", type=int, default=Schedule.display, help="(%(default)s)")
     add("--random-seed", type=int, default=Schedule.random_seed, help="(%(default)s)")
 
@@ -131,12 +134,47 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     foreign = name_teacher(arguments)
     if not arguments.output:
         raise UsageError("--output is missing")
+    _look_at_lists(arguments)
     transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
+    if foreign is None and arguments.teacher_weights == RANDOM:
+        transfer = _randomised(arguments, transfer)
     if wants_measuring(arguments, foreign):
         transfer, schedule = _measured(arguments, transfer, schedule, foreign)
         _remember(arguments, transfer.recipe, schedule)
     return write_transfer(transfer, schedule, command_line(parser, arguments))
+
+
+def _randomised(arguments: argparse.Namespace, transfer: Transfer) -> Transfer:
+    """The transfer with random weights of the teacher, in a file beside the nets."""
+    from caffe_compat.transfer.features import Transfer
+    from caffe_compat.transfer.random_teacher import write_random_weights
+
+    arguments.teacher_weights = os.path.join(arguments.output, "random_teacher.caffemodel")
+    write_random_weights(transfer.teacher, arguments.teacher_weights, arguments.teacher_seed)
+    return Transfer(_recipe(arguments, None))
+
+
+def _look_at_lists(arguments: argparse.Namespace) -> None:
+    """The lists that are there already: all images that cannot be used, and how long a test is.
+
+    Raises:
+        DataError: a list that is empty, or images that cannot be used.
+        UsageError: more pairs per test than there are.
+    """
+    for source in (arguments.source, arguments.val_source):
+        if os.path.exists(source):
+            check_pairs(source, read_pair_list(source, arguments.root_folder))
+    usual = Schedule.test_iter
+    if os.path.exists(arguments.val_source):
+        there = len(read_pair_list(arguments.val_source, arguments.root_folder))
+        usual = min(there, usual)
+        if arguments.test_iter is not None and arguments.test_iter > there:
+            raise UsageError(
+                f"--test-iter is {arguments.test_iter}, but {arguments.val_source} has {there} pairs; leave it out for "
+                f"{usual}"
+            )
+    arguments.test_iter = usual if arguments.test_iter is None else arguments.test_iter
 
 
 def list_features(arguments: argparse.Namespace) -> list[str]:
@@ -204,7 +242,7 @@ def command_line(parser: argparse.ArgumentParser, arguments: argparse.Namespace)
     """The shortest command that means the same, with what was measured as numbers."""
     words = shlex.split(program("make_transfer"))
     for name, value in vars(arguments).items():
-        if value is None or value == parser.get_default(name) or name in UNTOLD:
+        if value is None or value == DEFAULTS.get(name, parser.get_default(name)) or name in UNTOLD:
             continue
         values = value if isinstance(value, list) else [] if value is True else [value]
         words += [f"--{name.replace('_', '-')}", *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]

@@ -98,6 +98,7 @@ class Layer(nn.Module):
     fixes_size: ClassVar[bool] = False  #: the number of its weights depends on the height and width of the bottom
     instance: Any = None  #: the user's own object, of a layer written in Python
     running_metric: bool = False  #: its top covers all batches since :meth:`start_over`
+    batches: float | None = None  #: how many batches it reads before its list starts again, if it reads one
     hopeless: str = ""  #: after a test: why training cannot go on, if a metric shows that
     sized_by_values: ClassVar[bool] = False  #: values decide a size of its tops; of rows there are at most those told
     on_meta: ClassVar[bool] = True  #: whether ``forward`` gives the shapes on torch's meta device (it reads no files)

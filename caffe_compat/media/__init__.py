@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         resize_skimage,
         short_side_factor,
     )
+    from caffe_compat.media.heads import check_pairs, head_size
     from caffe_compat.media.lists import (
         LabelledImage,
         Pair,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNREADABLE",
+    "check_pairs",
+    "head_size",
     "write_preprocessing",
     "read_preprocessing",
     "Preprocessing",
@@ -92,6 +95,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "check_pairs": "heads",
+    "head_size": "heads",
     "BACKENDS": "records",
     "Channels": "pictures",
     "Database": "records",

@@ -58,7 +58,8 @@ def _tell_parts(plan: Plan, net_name: str, held: Sequence[tuple[PathLike, Held]]
     told += [f"there are no weights for {_listed(missing)}, which keep those of their fillers"] * bool(missing)
     if told:
         files = ", ".join(os.fspath(file) for file, _ in held)
-        log.info(f"{files}: fits net '{net_name}' in part: {'; '.join(told)}", SOURCE)
+        count = f"{len(own) - len(missing)} of {len(own)} layers with weights"
+        log.info(f"{files}: fits net '{net_name}' in part, {count}: {'; '.join(told)}", SOURCE)
 
 
 def _with_blobs(layers: Held) -> list[str]:

@@ -5,8 +5,9 @@ fixed numbers some pair of nets always diverges, or drives its adaptation below 
 passes no gradient any more.  Instead:
 
 * The teacher's feature is scaled to a mean norm of :data:`NORM` at a location; the loss is divided by that.
-* Every unit of the adaptation starts at the mean of the scaled targets, with weights so small that a third of it is
-  what they add: no unit is dead at the start, and the explained variance starts near 0 instead of near -1.
+* Every unit of the adaptation starts at a quarter of the mean of the scaled targets, with weights so small that they
+  add a third of that: no unit is dead at the start, and few die soon after.  Most units of a trained teacher are well
+  below the mean; started there, all fall at once, and with momentum many of them fall below zero.
 * A student whose first weights follow MSRA's or Xavier's rule gets smaller ones, so that its feature is about
   :data:`STUDENT_NORM` large: pixels are a hundred times larger than what these rules expect.
 * Gradients are clipped at a norm of :data:`CLIP`, which at the usual rate moves a layer by about 1 % an iteration.
@@ -33,6 +34,8 @@ __all__ = ["CLIP", "ITERATIONS", "NORM", "STUDENT_NORM", "Start", "Verdict", "ju
 NORM = 10.0
 STUDENT_NORM = 20.0
 CLIP = 1.0
+BIAS = 0.25
+"""The adaptation's first biases, as part of the mean of the targets."""
 ITERATIONS = 30
 BATCHES = 6
 SIDES = (224, 288)
@@ -160,7 +163,7 @@ def _first_weights(
     changes: dict[str, Any] = {}
     own = TransferNets(transfer).first_filled
     if own and not STUDENT_NORM / TOO_LARGE <= max(norms) <= STUDENT_NORM * TOO_LARGE:
-        std = float(trial.solver.net.layer(own).blob(0).std()) * STUDENT_NORM / max(norms)
+        std = float(trial.solver.net.layer(own).blob(0).detach().std()) * STUDENT_NORM / max(norms)
         changes["first_std"] = _digits(std, 3)
         trial = Trial(Transfer(replace(recipe, **changes)), schedule, batches, device)
         norms = _student_norms(trial, transfer)
@@ -169,7 +172,7 @@ def _first_weights(
         mean = 1.0
         if recipe.loss != "sigmoid":
             positive = torch.cat([batch.targets[index].double().clamp(min=0).flatten() for batch in batches])
-            mean = float(positive.mean()) * (recipe.scale(index) or 1.0)
+            mean = BIAS * float(positive.mean()) * (recipe.scale(index) or 1.0)
         biases.append(_digits(mean, 3) if recipe.loss != "sigmoid" else 0.0)
         stds.append(_digits(mean / (3 * norm), 3))
     return changes | {"adapt_stds": tuple(stds), "adapt_biases": tuple(biases)}

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from transfer.tiny_nets import write_pairs
 
 from caffe_compat.commands.training import TrainOptions, train
-from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError, UsageError
+from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError, UsageError, WeightsError
+from caffe_compat.net import load_net
 from caffe_compat.solver.lock import hold
 
 LAYERS = """
@@ -112,3 +114,59 @@ def test_resume_refuses_where_no_snapshot_is_whole(run: Path) -> None:
 def test_resume_and_snapshot_exclude_each_other(run: Path) -> None:
     with pytest.raises(UsageError, match="--snapshot .* or --resume"):
         train(TrainOptions(solver="s.prototxt", resume=True, snapshot="a.solverstate"))
+
+
+FROZEN = """
+layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 }
+  data_filler { type: "gaussian" } } }
+layer { name: "teacher" type: "InnerProduct" bottom: "x" top: "teacher" param { lr_mult: 0 } param { lr_mult: 0 }
+  inner_product_param { num_output: 2 } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 2
+  weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "teacher" top: "loss" }
+"""
+
+
+def test_a_teacher_without_weights_is_refused(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Path("net.prototxt").write_text(FROZEN)
+    with pytest.raises(WeightsError, match="layer 'teacher' of net '' have lr_mult 0 and no weights"):
+        train(TrainOptions(solver="s.prototxt"))
+    assert train(TrainOptions(solver="s.prototxt", stop_at_nan=False)) == 0, "Caffe trains"
+    net = load_net("net.prototxt", phase="TRAIN")
+    net.layer("teacher").blob(0).data.fill_(1)
+    net.save("given.caffemodel")
+    assert train(TrainOptions(solver="s.prototxt", weights="given.caffemodel", iters=1)) == 0
+
+
+def test_weights_of_another_net_are_refused_and_part_of_them_is_told(
+    run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "caffe_compat")
+    Path("other.prototxt").write_text(TRAINED.replace('"ip"', '"other"'))
+    load_net("other.prototxt", phase="TRAIN").save("other.caffemodel")
+    with pytest.raises(WeightsError, match=r"other\.caffemodel: no layer of this file fits net"):
+        train(TrainOptions(solver="s.prototxt", weights="other.caffemodel"))
+    load_net("net.prototxt", phase="TRAIN").save("own.caffemodel")
+    Path("net.prototxt").write_text(FROZEN)
+    Path("net.prototxt").write_text(
+        FROZEN.replace("num_output: 2 }", 'num_output: 2 weight_filler { type: "msra" } }', 1)
+    )
+    assert train(TrainOptions(solver="s.prototxt", weights="own.caffemodel", iters=1)) == 0
+    assert "fits net '' in part, 1 of 2 layers with weights: there are no weights for 'teacher'" in caplog.text
+
+
+def test_a_test_longer_than_its_list_is_told(run: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_pairs(Path("pairs"), count=4, size=(8, 8))
+    Path("net.prototxt").write_text(
+        """
+layer { name: "pairs" type: "PairedImageData" top: "a" top: "b"
+  paired_image_data_param { source: "pairs/train_pairs.txt" batch_size: 2 } }
+layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param { num_output: 3 kernel_size: 1 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "c" bottom: "b" top: "loss" loss_weight: 1e-6 }
+"""
+    )
+    text = Path("s.prototxt").read_text()
+    Path("s.prototxt").write_text(f"{text} test_iter: 6 test_interval: 4")
+    assert train(TrainOptions(solver="s.prototxt", iters=1)) == 0
+    (told,) = (message for message in caplog.messages if "test_iter" in message and "batches" in message)
+    assert "test_iter is 6, but layer 'pairs' of test net #0 has only 2 batches: every test goes 3 times" in told

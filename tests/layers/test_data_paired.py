@@ -163,8 +163,10 @@ def test_list_forms(folder):
     assert np.array_equal(second[0].permute(1, 2, 0), image(1))
 
 
-def test_unreadable_later_image_is_raised_in_its_batch(folder):
-    (folder / "3 second.png").write_bytes(b"no image")
+def test_damage_behind_the_head_is_raised_in_its_batch(folder):
+    whole = (folder / "3 second.png").read_bytes()
+    start = whole.index(b"IDAT") + 4
+    (folder / "3 second.png").write_bytes(whole[:start] + bytes(20) + whole[start + 20 :])
     data = layer(folder, "batch_size: 2", "TEST")
     data()
     for _ in range(2):
@@ -172,6 +174,18 @@ def test_unreadable_later_image_is_raised_in_its_batch(folder):
             data()
     data.seek(0)
     assert np.array_equal(data()[0][0].permute(1, 2, 0), image(0))
+
+
+def test_all_pairs_that_cannot_be_used_are_named_at_set_up(folder):
+    (folder / "1.png").write_bytes(b"no image")
+    (folder / "3 second.png").unlink()
+    cv2.imwrite(str(folder / "4.png"), image(0, 7, 8))
+    with pytest.raises(DataError) as caught:
+        layer(folder, "batch_size: 2")
+    told = str(caught.value)
+    assert "pairs.txt: 3 of 5 pairs cannot be used: " in told
+    for part in ("line 2: ", "1.png", "; line 4: ", "3 second.png", "; line 5: the images of the pair have different"):
+        assert part in told, part
 
 
 def test_lists_that_are_refused(folder):
@@ -197,7 +211,7 @@ def test_sizes_that_are_refused(folder):
     data = layer(folder, "batch_size: 2", "TEST", "bad.txt")
     with pytest.raises(DataError, match=r"lines 1 and 2.*0\.png.*big\.png"):
         data()
-    with pytest.raises(DataError, match="too small for a crop of 9x6"):
+    with pytest.raises(DataError, match="5 of 5 pairs .*line 1: .*too small for a crop of 9x6; line 2"):
         layer(folder, "crop_height: 6 crop_width: 9")
 
 

@@ -75,12 +75,15 @@ def test_a_partly_fitting_file_is_one_line(caplog: pytest.LogCaptureFixture) -> 
     net = load_net("other.prototxt", "net.caffemodel")
     assert torch.equal(net.layer("b").blob(0), first.layer("b").blob(0))
     assert caplog.messages == [
-        "net.caffemodel: fits net '' in part: the net has no layer 'a', 'c'; there are no weights for 'd', 'e', which "
-        "keep those of their fillers"
+        "net.caffemodel: fits net '' in part, 1 of 3 layers with weights: the net has no layer 'a', 'c'; there are no "
+        "weights for 'd', 'e', which keep those of their fillers"
     ]
     caplog.clear()
     load_net("net.prototxt", ["net.caffemodel", "other.caffemodel"])
-    assert caplog.messages == ["net.caffemodel, other.caffemodel: fits net '' in part: the net has no layer 'd', 'e'"]
+    assert caplog.messages == [
+        "net.caffemodel, other.caffemodel: fits net '' in part, 3 of 3 layers with weights: the net has no layer 'd', "
+        "'e'"
+    ]
     caplog.clear()
     load_net("net.prototxt", ["other.caffemodel", "third.caffemodel"])
     (line,) = caplog.messages

@@ -277,3 +277,67 @@ def test_measure_scale_refuses_nan() -> None:
     arguments = ["--model", "teacher.prototxt", "--weights", "nan.caffemodel", "--images", "pairs/train_pairs.txt"]
     with pytest.raises(DataError, match="blob 'conv1' is NaN or infinite at .* locations of .*a0.png"):
         measure_scale.main([*arguments, "--blob", "conv1", "--quiet"])
+
+
+def test_images_that_cannot_be_used_are_all_named_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("pairs/a1.png").write_bytes(b"no image")
+    Path("pairs/a3.png").unlink()
+    with pytest.raises(
+        DataError, match=r"train_pairs.txt: 2 of 4 pairs cannot be used: line 2: .*a1.png.*line 4: .*a3"
+    ):
+        make(*USUAL, "--teacher-weights", "teacher.caffemodel")
+    assert "mean norm" not in capsys.readouterr().out
+
+
+def test_an_empty_validation_list_is_refused() -> None:
+    Path("pairs/val_pairs.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"val_pairs.txt: the list is empty"):
+        make(*USUAL)
+
+
+def test_a_test_is_as_long_as_its_list() -> None:
+    make(*USUAL)
+    assert list(read_solver("out/solver.prototxt").test_iter) == [4]
+    with pytest.raises(UsageError, match="--test-iter is 5, but pairs/val_pairs.txt has 4 pairs; leave it out for 4"):
+        make(*USUAL, "--test-iter", "5")
+    make(*USUAL, "--val-source", "nowhere.txt")
+    assert list(read_solver("out/solver.prototxt").test_iter) == [100]
+
+
+def test_the_list_of_features_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert make_transfer.main([*BASE[:4], "--list", "--image-size", "40", "48"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "features of teacher.prototxt and student.prototxt that fit, for images of 40 x 48:",
+        "stride 2, 20 x 24",
+        "  teacher: conv1 (8), bn1 (8)",
+        "  student: c1 (6); 19 x 23",
+        "stride 4, 10 x 12",
+        "  teacher: pool1 (8), norm1 (8)",
+        "  student: c2 (7)",
+    ]
+    assert not Path("out").exists()
+
+
+def test_a_teacher_that_is_zero_everywhere_is_refused() -> None:
+    net = load_net("teacher.prototxt", "teacher.caffemodel")
+    for blob in net.layer("conv1").blobs:
+        blob.data.zero_()
+    net.layer("bn1").blobs[0].data.zero_()
+    net.save("zero.caffemodel")
+    with pytest.raises(UsageError, match="'pool1' of teacher.prototxt is zero everywhere; are these its weights"):
+        make(*USUAL, "--teacher-weights", "zero.caffemodel")
+
+
+def test_random_weights_of_a_teacher_are_asked_for_by_name() -> None:
+    make(*USUAL, "--teacher-weights", "random", "--sweep", "0")
+    assert list(read_solver("out/solver.prototxt").weights) == ["out/random_teacher.caffemodel"]
+    first = load_net("out/train_val.prototxt", "out/random_teacher.caffemodel", "TRAIN").layer("conv1").blob(0)
+    assert float(first.detach().std()) == pytest.approx(math.sqrt(2 / 27), rel=0.2)
+    kept = Path("out/random_teacher.caffemodel").read_bytes()
+    make(*USUAL, "--teacher-weights", "random", "--no-measure")
+    assert Path("out/random_teacher.caffemodel").read_bytes() == kept
+    make(*USUAL, "--teacher-weights", "random", "--no-measure", "--teacher-seed", "5")
+    assert Path("out/random_teacher.caffemodel").read_bytes() != kept

@@ -15,6 +15,7 @@ from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 from caffe_compat.media import (
     Pair,
+    check_pairs,
     fill_blob,
     negate_planes,
     planes,
@@ -22,6 +23,7 @@ from caffe_compat.media import (
     read_picture,
     resize_caffe,
     resize_short_side,
+    short_side_factor,
 )
 
 __all__ = ["PairedImageData"]
@@ -64,14 +66,34 @@ class PairedImageData(DataLayer):
         self.shuffle = bool(section.shuffle) and self.train_phase
         self.mirror = bool(section.mirror) and self.train_phase
         self.order = Order(len(self.pairs), self.shuffle, self.seed)
+        self.batches = len(self.pairs) / self.size
         self.scale = np.float32(section.scale)
         self.means = self._read_means(section)
         self.negate_x_channel = int(section.negate_x_channel)
         self.resize_to, self.short_side, self.crop, self.multiple = self._read_geometry(section)
         if not -1 <= self.negate_x_channel <= 2:
             raise self.error(f"negate_x_channel is {self.negate_x_channel}, expected 0, 1, 2 or -1 for none")
+        self._check_heads()
         first = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
         self.shapes = [(self.size, 3, *image.shape[:2]) for image in first]
+
+    def _check_heads(self) -> None:
+        """Refuse all pairs at once whose images are missing, unlike in size, or too small for a crop."""
+
+        def further(size: tuple[int, int]) -> None:
+            self._window(*self._resized(size), _Draw(False, 0.0, 0.0))
+
+        try:
+            check_pairs(self.source, self.pairs, further)
+        except DataError as error:
+            raise self.data_error(str(error)) from error
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width that an image of this size gets before it is cut."""
+        if self.resize_to or not self.short_side:
+            return self.resize_to or size
+        factor = short_side_factor(*size, self.short_side)
+        return round(size[0] * factor), round(size[1] * factor)
 
     def _read_means(self, section: Section) -> list[np.ndarray]:
         first, second = list(section.mean_value), list(section.mean_value_1)
