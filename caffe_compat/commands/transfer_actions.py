@@ -8,6 +8,7 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.modality_arguments import add_modality, name_modality
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
@@ -28,8 +29,8 @@ __all__ = ["add_transfer_arguments", "list_features", "make_transfer", "measure_
 
 RECIPE = (
     "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "loss", "alpha",
-    "tau", "short_side", "multiple_of", "batch_size", "negate_x", "prefix", "name", "filler",
-    "first_std",
+    "tau", "short_side", "multiple_of", "batch_size", "negate_x", "negate_about", "modality",
+    "prefix", "name", "filler", "first_std",
 )  # fmt: skip
 UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
 """Options that need not stand in the files: what they lead to does."""
@@ -66,6 +67,7 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--mean-second", nargs="+", type=float, default=[], metavar="BGR", help="from the second (default: the same)")
     add("--negate-x", type=int, default=-1, metavar="CHANNEL", help="channel of horizontal flow, for mirroring")
+    add_modality(data)
     _add_loss(parser.add_argument_group("loss"))
     _add_schedule(parser.add_argument_group("solver"))
     add_foreign(parser)
@@ -132,6 +134,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     from caffe_compat.transfer.files import write_transfer
 
     foreign = name_teacher(arguments)
+    name_modality(arguments)
     if not arguments.output:
         raise UsageError("--output is missing")
     _look_at_lists(arguments)

@@ -34,13 +34,14 @@ def fill_blob(
         out *= np.float32(scale)
 
 
-def negate_planes(planes: Sequence[np.ndarray], negated: Collection[int]) -> list[np.ndarray]:
+def negate_planes(planes: Sequence[np.ndarray], negated: Collection[int], about: float = 128.0) -> list[np.ndarray]:
     """The channels of a picture that is seen in a mirror, before their columns are put in reverse order.
 
     Args:
-        negated: channels whose numbers point to the right, about 128, such as horizontal flow: v becomes 256 - v.
+        negated: channels whose numbers point to the right, such as horizontal flow: v becomes 2 about - v.
+        about: what stands for nothing to either side.
     """
     return [
-        np.subtract(256, plane, dtype=np.float32) if channel in negated else plane
+        np.subtract(2 * about, plane, dtype=np.float32) if channel in negated else plane
         for channel, plane in enumerate(planes)
     ]

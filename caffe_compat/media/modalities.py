@@ -33,7 +33,8 @@ class Modality:
         scale: factor on what is left.
         encoder: the name of what makes such pictures of measurements (``Kind`` of the depth encoders); empty if a
             sensor gives them.
-        negated: channels whose numbers point to the right, about 128: seen in a mirror, v becomes 256 - v.
+        negated: channels whose numbers point to the right: seen in a mirror, v becomes 2 about - v.
+        about: the number that stands for nothing to the right or left: 128, or 127.5 where 0 to 255 lie about it.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Modality:
     scale: float = 1.0
     encoder: str = ""
     negated: tuple[int, ...] = ()
+    about: float = 128.0
 
 
 _TABLE = (
@@ -70,6 +72,18 @@ _TABLE = (
         (128.0, 128.0, 128.0),
         negated=(2,),
     ),
+    Modality(
+        "depth",
+        ("depth", "depth", "depth"),
+        "depth times a factor of one's own, clipped to 0 to 255; 0: not measured",
+        (128.0, 128.0, 128.0),
+    ),
+    Modality(
+        "events",
+        ("polarity", "polarity", "polarity"),
+        "128 + events that became brighter - events that became darker, clipped to 0 to 255",
+        (128.0, 128.0, 128.0),
+    ),
     Modality("thermal", ("intensity", "intensity", "intensity"), "sensor codes 0 to 255", (128.0, 128.0, 128.0)),
     # file order R, G, B = x, y, z
     Modality(
@@ -78,6 +92,15 @@ _TABLE = (
         "128 + 127 x component of the unit normal (x to the right, y down, z away)",
         (128.0, 128.0, 128.0),
         negated=(2,),
+    ),
+    # the same with 0 to 255 about 127.5, as tools of others write them
+    Modality(
+        "normals_255",
+        ("z", "y", "x"),
+        "127.5 + 127.5 x component of the unit normal (x to the right, y down, z away)",
+        (127.5, 127.5, 127.5),
+        negated=(2,),
+        about=127.5,
     ),
 )
 

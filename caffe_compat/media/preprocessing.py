@@ -109,7 +109,7 @@ class Preprocessing:
 
     @property
     def negated(self) -> tuple[int, ...]:
-        """Channels of the blob whose numbers a mirror turns about 128."""
+        """Channels of the blob whose numbers a mirror turns about what stands for nothing."""
         kind = find_modality(self.modality)
         turned = {kind.channels[at] for at in kind.negated}
         return tuple(at for at, name in enumerate(self.channels) if name in turned)
@@ -165,7 +165,7 @@ class Preprocessing:
             mean = mean[:, rows, columns]
         cut = [plane[rows, columns] for plane in channels]
         if mirrored:
-            cut = negate_planes(cut, self.negated)
+            cut = negate_planes(cut, self.negated, kind.about)
         out = np.empty((len(cut), *cut[0].shape), np.float32)
         fill_blob(cut, out, mean, 1.0 if self.scale is None else self.scale, mirrored)
         return out

@@ -10,6 +10,7 @@ from typing import Any
 
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
+from caffe_compat.media.preprocessing import Preprocessing, write_preprocessing
 from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.resources import program
@@ -64,7 +65,12 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
     for name, text in texts.items():
         with atomic_write(folder / name, "w") as stream:
             stream.write(text)
-    return Written([str(folder / name) for name in texts], remarks, commands)
+    names = [str(folder / name) for name in texts]
+    if recipe.modality:
+        names.append(str(folder / "preprocessing.json"))
+        mean = recipe.mean_second or recipe.mean
+        write_preprocessing(names[-1], Preprocessing(recipe.modality, mean=mean, short_side=recipe.short_side or 0))
+    return Written(names, remarks, commands)
 
 
 def prefix(folder: Path) -> str:

@@ -162,6 +162,8 @@ class TransferNets:
         param.mean_value_1.extend(recipe.mean_second or (recipe.mean if recipe.foreign else ()))
         if recipe.negate_x >= 0:
             param.negate_x_channel = recipe.negate_x
+            if recipe.negate_about != 128:
+                param.negate_about = recipe.negate_about
         return layer
 
     def _adaptation(self, feature: Feature) -> list[Any]:

@@ -39,6 +39,9 @@ class Recipe:
         crop: height and width of random crops; None: whole frames of ``image_size``.
         image_size: height and width of the frames after resizing.
         short_side, multiple_of, batch_size, mean, mean_second, negate_x: of the data layer.
+        negate_about: what the numbers of that channel are mirrored about.
+        modality: of the second images, see :data:`~caffe_compat.media.MODALITIES`; what the student wants of a picture
+            is then written too.
         prefix: of the student's layers and blobs.
         first_std: standard deviation of the student's first weights, instead of msra or xavier.
         filler: weight filler for the student and the adaptation instead of their own ones; biases then start at 0.
@@ -69,6 +72,8 @@ class Recipe:
     mean: tuple[float, ...] = FORK_MEAN
     mean_second: tuple[float, ...] = ()
     negate_x: int = -1
+    negate_about: float = 128.0
+    modality: str = ""
     prefix: str = "da_"
     filler: str | None = None
     first_std: float | None = None

@@ -90,8 +90,9 @@ def test_every_pair_once_an_epoch(folder):
     assert len({tuple(order) for order in orders}) > 1
 
 
-def test_flow_is_negated_where_mirrored(folder):
-    data = layer(folder, "batch_size: 5 mirror: true negate_x_channel: 2 mean_value: 0.5 seed: 1")
+@pytest.mark.parametrize(("text", "about"), [("", 128), ("negate_about: 127.5", 127.5)])
+def test_flow_is_negated_where_mirrored(folder, text, about):
+    data = layer(folder, f"batch_size: 5 mirror: true negate_x_channel: 2 mean_value: 0.5 seed: 1 {text}")
     first, second = data()
     flipped = 0
     for number in range(5):
@@ -100,7 +101,7 @@ def test_flow_is_negated_where_mirrored(folder):
         if not np.array_equal(a, image(number) - np.float32(0.5)):
             flipped += 1
             want = want[:, ::-1].copy()
-            want[..., 2] = 256 - want[..., 2]
+            want[..., 2] = 2 * about - want[..., 2]
         assert np.array_equal(b, want - 0.5)
     assert 0 < flipped < 5
 
@@ -225,6 +226,7 @@ def test_sizes_that_are_refused(folder):
         ("new_height: 4 new_width: 4 short_side: 3", "one of them"),
         ("multiple_of: 0", "multiple_of"),
         ("negate_x_channel: 3", "negate_x_channel"),
+        ("negate_about: nan", "negate_about"),
     ],
 )
 def test_parameters_that_are_refused(folder, text, message):

@@ -47,6 +47,8 @@ def test_mirror_turns_what_points_to_the_right():
         plain, turned = Preprocessing(name).blob(IMAGE), Preprocessing(name).blob(IMAGE, mirrored=True)
         assert np.array_equal(turned[:2], plain[:2, :, ::-1])
         assert np.array_equal(turned[2], -plain[2, :, ::-1])  # about 128, which is the mean
+    about = Preprocessing("normals_255")
+    assert np.array_equal(about.blob(IMAGE, mirrored=True)[2], -about.blob(IMAGE)[2, :, ::-1])  # about 127.5
     assert np.array_equal(Preprocessing("hha").blob(IMAGE, mirrored=True), Preprocessing("hha").blob(IMAGE)[:, :, ::-1])
     swapped = Preprocessing("flow", channels=("x", "y", "magnitude"))
     assert np.array_equal(swapped.blob(IMAGE, mirrored=True), Preprocessing("flow").blob(IMAGE, mirrored=True)[::-1])

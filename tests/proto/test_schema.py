@@ -78,6 +78,7 @@ FIELDS = [
     ("RepMatParameter", "rep_c", 3, 1, False),
     ("PairedImageDataParameter", "batch_size", 3, 2, False),
     ("PairedImageDataParameter", "negate_x_channel", 14, -1, False),
+    ("PairedImageDataParameter", "negate_about", 18, 128.0, False),
     ("PairedImageDataParameter", "multiple_of", 17, 1, False),
 ]
 

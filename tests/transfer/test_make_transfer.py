@@ -14,6 +14,7 @@ from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat.commands import make_transfer, measure_scale, net_surgery
 from caffe_compat.errors import DataError, UsageError, WeightsError
+from caffe_compat.media.preprocessing import Preprocessing, read_preprocessing
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
@@ -114,6 +115,18 @@ def test_the_header_command_writes_the_same_files_again() -> None:
     assert words[0] == "tools/make_transfer.py"
     make(*words[1:])
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
+
+
+def test_a_modality_says_mean_and_mirroring_and_stands_beside_the_nets() -> None:
+    layers = make(*USUAL, "--modality", "normals_255")
+    data = layers["pairs"].paired_image_data_param
+    assert (list(data.mean_value_1), data.negate_x_channel, data.negate_about) == ([127.5] * 3, 2, 127.5)
+    assert read_preprocessing("out/preprocessing.json") == Preprocessing("normals_255")
+    layers = make(*USUAL, "--modality", "thermal", "--mean-second", "100", "--short-side", "40")
+    assert list(layers["pairs"].paired_image_data_param.mean_value_1) == [100]
+    assert read_preprocessing("out/preprocessing.json") == Preprocessing("thermal", mean=(100.0,), short_side=40)
+    with pytest.raises(UsageError, match=r"modality 'termal' \(did you mean 'thermal'\?\)"):
+        make(*USUAL, "--modality", "termal")
 
 
 def test_several_features() -> None:

@@ -46,9 +46,9 @@ class PairedImageData(DataLayer):
     Both images of a pair go through the same steps: resize (``new_height`` and ``new_width``, or ``short_side``),
     cut at the bottom and at the right to a ``multiple_of``, crop (random in TRAIN, centred in TEST), mirror (TRAIN
     only).  Where ``negate_x_channel`` names the channel of the second image that holds horizontal flow, mirroring
-    replaces its values v by 256 - v.  In TRAIN ``shuffle`` reorders the pairs for every epoch; in TEST they come in
-    order.  ``mean_value`` is for the first image, and for the second too unless ``mean_value_1`` is given: one mean for
-    all modalities is what the released supervision transfer code subtracts.
+    replaces its values v by 256 - v (2 ``negate_about`` - v).  In TRAIN ``shuffle`` reorders the pairs for every epoch;
+    in TEST they come in order.  ``mean_value`` is for the first image, and for the second too unless ``mean_value_1``
+    is given: one mean for all modalities is what the released supervision transfer code subtracts.
     """
 
     caffe_type = "PairedImageData"
@@ -69,10 +69,12 @@ class PairedImageData(DataLayer):
         self.batches = len(self.pairs) / self.size
         self.scale = np.float32(section.scale)
         self.means = self._read_means(section)
-        self.negate_x_channel = int(section.negate_x_channel)
+        self.negate_x_channel, self.negate_about = int(section.negate_x_channel), float(section.negate_about)
         self.resize_to, self.short_side, self.crop, self.multiple = self._read_geometry(section)
         if not -1 <= self.negate_x_channel <= 2:
             raise self.error(f"negate_x_channel is {self.negate_x_channel}, expected 0, 1, 2 or -1 for none")
+        if not 0 <= self.negate_about <= 255:
+            raise self.error(f"negate_about is {self.negate_about:g}, expected 0 to 255")
         self._check_heads()
         first = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
         self.shapes = [(self.size, 3, *image.shape[:2]) for image in first]
@@ -188,5 +190,5 @@ class PairedImageData(DataLayer):
         """Mirror, subtract the mean, scale, into ``out`` (3, height, width)."""
         channels = planes(image)
         if draw.mirror and which == 1:
-            channels = negate_planes(channels, (self.negate_x_channel,))
+            channels = negate_planes(channels, (self.negate_x_channel,), self.negate_about)
         fill_blob(channels, out, self.means[which], self.scale, draw.mirror)
