@@ -42,6 +42,7 @@ COMMANDS = (
     "test_net",
     "train_net",
     "train_svms",
+    "transfer",
     "upgrade_net_proto_binary",
     "upgrade_net_proto_text",
     "upgrade_solver_proto_text",

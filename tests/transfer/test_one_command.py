@@ -1,0 +1,64 @@
+"""tools/transfer.py: pairs, teacher and student in, trained student, franken net and ONNX file out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from transfer.tiny_nets import write_nets, write_pairs
+
+from caffe_compat.commands import transfer
+from caffe_compat.errors import DataError, UsageError
+from caffe_compat.media import read_pair_list
+from caffe_compat.net import load_net
+
+NETS = ["--teacher", "teacher.prototxt", "--teacher-weights", "teacher.caffemodel", "--student", "student.prototxt"]
+WHAT = [*NETS, "--layer", "pool1", "--student-layer", "c2", "--output", "out", "--image-size", "40", "48"]
+SHORT = ["--max-iter", "6", "--snapshot", "4", "--test-interval", "6", "--sweep", "12"]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("caffe_compat.log.to_stderr", lambda: None)
+    write_nets(tmp_path)
+    write_pairs(tmp_path / "pairs", count=6)
+    for which, name in (("a", "color"), ("b", "other")):
+        Path(name).mkdir()
+        for number in range(6):
+            Path(f"pairs/{which}{number}.png").rename(f"{name}/{number}.png")
+    torch.manual_seed(1)
+    teacher = load_net("teacher.prototxt")
+    teacher.layer("bn1").blobs[2].data.fill_(1)
+    teacher.layer("bn1").blobs[1].data.fill_(900)
+    teacher.save("teacher.caffemodel")
+
+
+def test_from_two_folders_to_an_onnx_file_and_on_from_a_snapshot() -> None:
+    arguments = ["--folders", "color", "other", "--hold-out", "3", *WHAT, *SHORT]
+    assert transfer.main(arguments) == 0
+    lists = [[Path(pair.first).name for pair in read_pair_list(f"out/{name}_pairs.txt")] for name in ("train", "val")]
+    assert lists == [["0.png", "1.png", "3.png", "4.png"], ["2.png", "5.png"]]
+    for name in ("student.onnx", "franken.caffemodel", "transfer_iter_6.caffemodel"):
+        assert Path("out", name).stat().st_size > 0
+    weights = Path("out/transfer_iter_6.caffemodel").read_bytes()
+    Path("out/transfer_iter_6.solverstate").unlink()
+    Path("out/student.onnx").unlink()
+    assert transfer.main(arguments) == 0  # goes on from iteration 4
+    assert Path("out/transfer_iter_6.caffemodel").read_bytes() == weights and Path("out/student.onnx").exists()
+
+
+def test_files_without_a_partner_are_all_named() -> None:
+    Path("other/3.png").unlink()
+    Path("color/0.png").rename("color/zero.png")
+    with pytest.raises(DataError, match=r"without a partner: color/3.png, color/zero.png, other/0.png$"):
+        transfer.main(["--folders", "color", "other", *WHAT])
+    with pytest.raises(DataError, match="nowhere: is no folder"):
+        transfer.main(["--folders", "color", "nowhere", *WHAT])
+
+
+def test_too_few_pairs_to_hold_some_out() -> None:
+    with pytest.raises(UsageError, match="--hold-out is 9, expected 2 to 6"):
+        transfer.main(["--folders", "color", "other", "--hold-out", "9", *WHAT])
+    assert not Path("out").exists()
