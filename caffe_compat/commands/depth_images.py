@@ -34,11 +34,13 @@ from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.frames import Frame, Report, run_frames
 from caffe_compat.media import write_pairs
+from caffe_compat.resources import program
 
 __all__ = [
     "depth_images",
     "file_camera",
     "file_form",
+    "next_after_pairs",
     "parse_numbers",
 ]
 
@@ -90,6 +92,16 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
     report.failed += found.failed
     report.warned += found.warned
     return report
+
+
+def next_after_pairs(output: str) -> list[str]:
+    """The command that comes next where there are lists of pairs to learn from, as a line; else none."""
+    source, val_source = (os.path.join(output, f"{name}_pairs.txt") for name in ("train", "val"))
+    if not (output and os.path.exists(source) and os.path.exists(val_source)):
+        return []
+    nets = "--teacher TEACHER.prototxt --teacher-weights TEACHER.caffemodel --student STUDENT.prototxt --layer BLOB"
+    lists = f"--source {source} --val-source {val_source}"
+    return [f"next: {program('make_transfer')} {nets} {lists} --output {os.path.join(output, 'transfer')}"]
 
 
 def parse_numbers(text: str) -> list[int]:

@@ -31,8 +31,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Encode what the arguments say; 1 if a frame could not be used."""
     args = make_parser().parse_args(argv)
-    from caffe_compat.commands.depth_images import depth_images
+    from caffe_compat.commands.depth_images import depth_images, next_after_pairs
 
     report = depth_images(args, "hha")
-    print("\n".join(report.lines()))
+    print("\n".join([*report.lines(), *next_after_pairs(args.output or "")]))
     return 1 if report.failed else 0

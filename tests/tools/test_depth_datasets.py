@@ -92,6 +92,8 @@ def test_raw_video(tmp_path):
     done = call("make_hha", tmp_path / "raw", "-o", tmp_path / "out", "--hold-out-scenes", 2, "--quiet")
     assert done.status == 1 and "7 written, 0 already there, 1 failed" in done.stdout
     assert "office_0009: no colour frames" in done.stdout
+    assert f"--source {tmp_path / 'out' / 'train_pairs.txt'} --val-source" in done.stdout.splitlines()[-1]
+    assert "make_transfer" in done.stdout.splitlines()[-1]
     image = read_encoded(tmp_path / "out" / "hha" / "kitchen_0001" / "d-101.000000-1.png")
     assert image.shape == (480, 640, 3)
     assert abs(int(image[100, 320, 0]) - 78) <= 1 and abs(int(image[100, 320, 2]) - 128) <= 1  # the wall at 4 m
