@@ -292,6 +292,11 @@ def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, dev
         print(f"{blob}: {report}")
         if report.mean == 0:
             raise UsageError(f"'{blob}' of {arguments.teacher} is zero everywhere; are these its weights?")
+        if report.negative and arguments.loss == "l2":
+            part = f"{100 * report.negative:.2g} % of the values of '{blob}' are negative"
+            print(
+                f"{part}, which the adaptation's ReLU cannot give: choose the feature after a ReLU where there is one"
+            )
     return [float(f"{reports[blob].mean:.6g}") for blob in blobs]
 
 

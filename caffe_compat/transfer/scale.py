@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ class NormReport:
         image_std: standard deviation of the per-image means.
         images, locations: how many of each.
         silent: fraction of locations where all channels are zero.
+        negative: fraction of all values that are below zero.
     """
 
     mean: float
@@ -41,6 +42,7 @@ class NormReport:
     images: int
     locations: int
     silent: float
+    negative: float = 0.0
 
     def __str__(self) -> str:
         return (
@@ -100,6 +102,7 @@ def measure_norms(
         raise UsageError(f"--count is {count}, expected 1 or more")
     chosen = [images[i * len(images) // count] for i in range(count)] if len(images) > count else list(images)
     norms: dict[str, list[np.ndarray]] = {blob: [] for blob in blobs}
+    below: dict[str, list[float]] = {blob: [] for blob in blobs}
     device = next((parameter.device for parameter in net.parameters()), torch.device("cpu"))
     means = np.broadcast_to(np.asarray(mean, np.float32), 3)
     with torch.inference_mode():
@@ -114,7 +117,8 @@ def measure_norms(
                     bad = np.count_nonzero(~np.isfinite(found))
                     raise DataError(f"blob '{blob}' is NaN or infinite at {bad} of {found.size} locations of {name}")
                 norms[blob].append(found)
-    return {blob: _report(values) for blob, values in norms.items()}
+                below[blob].append(float((result[blob] < 0).float().mean()))
+    return {blob: replace(_report(values), negative=float(np.mean(below[blob]))) for blob, values in norms.items()}
 
 
 def _report(per_image: list[np.ndarray]) -> NormReport:

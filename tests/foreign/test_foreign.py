@@ -66,6 +66,15 @@ def test_torchvision_with_weights_of_a_file(weights: Path) -> None:
     assert not any("layer3" in name or "fc" in name for name in found.state_dict()), "what comes after is not kept"
 
 
+@pytest.mark.filterwarnings("error")
+def test_shapes_alone_need_no_numbers(weights: Path) -> None:
+    with torch.device("meta"):
+        found = load_features(ForeignSpec("torchvision:resnet18", ("layer1",), str(weights)))
+    assert found.shapes((1, 3, 24, 32)) == [(1, 64, 6, 8)]
+    with torch.device("meta"), pytest.raises(WeightsError, match="does not fit torchvision:vgg11"):
+        load_features(ForeignSpec("torchvision:vgg11", ("features.2",), str(weights)))
+
+
 def test_checkpoints_and_safetensors_hold_the_same(weights: Path) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     state = resnet().state_dict()
@@ -137,6 +146,19 @@ def test_timm_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"'timm:resnet18' needs timm: pip install 'caffe_compat\[teachers\]'"):
         load_features(ForeignSpec("timm:resnet18", ("layer2",), "random"))
     assert load_features(ForeignSpec("torchvision:squeezenet1_1", ("features.2",), "random"))
+
+
+def test_safetensors_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import sys
+
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    with pytest.raises(UsageError, match=r"w.safetensors: needs safetensors: pip install 'caffe_compat\[teachers\]'"):
+        read_state(tmp_path / "w.safetensors")
+    monkeypatch.undo()
+    pytest.importorskip("safetensors.torch")
+    with pytest.raises(WeightsError, match="w.safetensors: is no safetensors file"):
+        read_state(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize("name", ["hf-hub:some/net", "hf_hub:some/net", "local-dir:there", "resnet18.tv_in1k:x"])

@@ -100,6 +100,14 @@ def test_the_header_command_writes_the_same_files_again() -> None:
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+def test_a_feature_before_its_relu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*USUAL, "--measure", "pairs/train_pairs.txt", "--sweep", "0"]
+    make("--teacher", "torchvision:resnet18@layer1.1.bn2", *RESNET[2:], *arguments)
+    assert " % of the values of 'layer1_1_bn2' are negative" in capsys.readouterr().out
+    make(*RESNET, *arguments)
+    assert "negative" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("teacher", ["torchvision:resnet18", "torchvision:resnet18@layer1"])
 def test_the_list_of_features_that_fit(teacher: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--teacher", teacher, "--student", "student.prototxt", "--list", "--image-size", "40", "48"]
