@@ -13,7 +13,7 @@ from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, b
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
-from caffe_compat.media import check_pairs, read_first_paths, read_pair_list
+from caffe_compat.media import check_pairs, read_first_paths, read_pair_list, short_side_factor
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
 from caffe_compat.transfer.recipe import Recipe, Schedule
@@ -34,7 +34,7 @@ RECIPE = (
 )  # fmt: skip
 UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
 """Options that need not stand in the files: what they lead to does."""
-DEFAULTS = {"test_iter": Schedule.test_iter}
+DEFAULTS = {"test_iter": Schedule.test_iter, "image_size": list(Recipe.image_size)}
 """Where an option that is left out means something else to the command line."""
 RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
 SCHEDULE = (
@@ -57,7 +57,8 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source", default=Recipe.source, help="training pairs (%(default)s)")
     add("--val-source", default=Recipe.val_source, help="validation pairs (%(default)s)")
     add("--root-folder", default="", help="what paths in the lists are relative to, if not to the list")
-    add("--image-size", nargs=2, type=int, default=[480, 640], metavar=("H", "W"), help="of the frames (480 640)")
+    size = "of the frames as they are trained on (the smallest of the lists; 480 640 where there is none yet)"
+    add("--image-size", nargs=2, type=int, metavar=("H", "W"), help=size)
     add("--crop", nargs=2, type=int, metavar=("H", "W"), help="train on random crops instead of whole frames")
     add("--short-side", type=int, help="resize frames to this shorter side")
     add("--multiple-of", type=int, default=1, help="cut frames to multiples of this")
@@ -137,7 +138,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     name_modality(arguments)
     if not arguments.output:
         raise UsageError("--output is missing")
-    _look_at_lists(arguments)
+    _look_at_lists(arguments, wants_measuring(arguments, foreign))
     transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     if foreign is None and arguments.teacher_weights == RANDOM:
@@ -158,16 +159,24 @@ def _randomised(arguments: argparse.Namespace, transfer: Transfer) -> Transfer:
     return Transfer(_recipe(arguments, None))
 
 
-def _look_at_lists(arguments: argparse.Namespace) -> None:
-    """The lists that are there already: all images that cannot be used, and how long a test is.
+def _look_at_lists(arguments: argparse.Namespace, measuring: bool) -> None:
+    """The lists that are there already: all images that cannot be used, how large they are, how long a test is.
 
     Raises:
         DataError: a list that is empty, or images that cannot be used.
-        UsageError: more pairs per test than there are.
+        UsageError: no training pairs to measure on, or more pairs per test than there are.
     """
+    if measuring and not os.path.exists(arguments.source):
+        raise UsageError(f"--source {arguments.source}: there are no pairs to measure on; --no-measure does without")
+    sizes: list[tuple[int, int]] = []
     for source in (arguments.source, arguments.val_source):
         if os.path.exists(source):
-            check_pairs(source, read_pair_list(source, arguments.root_folder))
+            sizes += check_pairs(source, read_pair_list(source, arguments.root_folder))
+    if arguments.image_size is None:
+        factors = [short_side_factor(*size, arguments.short_side) if arguments.short_side else 1 for size in sizes]
+        resized = [(round(h * f), round(w * f)) for (h, w), f in zip(sizes, factors, strict=True)]
+        smallest = [min(size[axis] for size in resized) for axis in (0, 1)] if resized else list(Recipe.image_size)
+        arguments.image_size = list(Recipe.image_size) if arguments.crop else smallest
     usual = Schedule.test_iter
     if os.path.exists(arguments.val_source):
         there = len(read_pair_list(arguments.val_source, arguments.root_folder))
@@ -188,7 +197,7 @@ def list_features(arguments: argparse.Namespace) -> list[str]:
     """
     from caffe_compat.transfer.pairs import feature_maps, foreign_maps, table
 
-    height, width = arguments.crop or arguments.image_size
+    height, width = arguments.crop or arguments.image_size or Recipe.image_size
     source = split_feature(arguments.teacher)[0]
     if is_foreign(source):
         teacher = foreign_maps(source, (height, width))

@@ -354,3 +354,19 @@ def test_random_weights_of_a_teacher_are_asked_for_by_name() -> None:
     assert Path("out/random_teacher.caffemodel").read_bytes() == kept
     make(*USUAL, "--teacher-weights", "random", "--no-measure", "--teacher-seed", "5")
     assert Path("out/random_teacher.caffemodel").read_bytes() != kept
+
+
+def test_the_size_of_the_frames_is_that_of_the_list() -> None:
+    lists = DATA[:4]
+    known = ["--layer", "pool1", "--student-layer", "c2", "--mean-norm", "1"]
+    assert make(*BASE, *lists, *known)["loss_pool1"].loss_weight == [pytest.approx(1 / (10 * 12), rel=1e-5)]
+    assert "--image-size 40 48" in Path("out/solver.prototxt").read_text()
+    small = make(*BASE, *lists, *known, "--short-side", "20")["loss_pool1"].loss_weight
+    assert small == [pytest.approx(1 / (5 * 6), rel=1e-5)]
+    make(*BASE, "--source", "nowhere.txt", "--val-source", "nowhere.txt", *known)
+    assert "--image-size" not in Path("out/solver.prototxt").read_text()
+
+
+def test_measuring_needs_pairs() -> None:
+    with pytest.raises(UsageError, match="--source nowhere.txt: there are no pairs to measure on; --no-measure"):
+        make(*USUAL, "--source", "nowhere.txt", "--teacher-weights", "teacher.caffemodel")
