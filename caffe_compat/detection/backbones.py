@@ -77,6 +77,7 @@ class Backbone:
         conv_filler, fc_filler: where the training net has fillers.
         filled_convs, filled_head: whether it has them without being asked.
         frozen: layers that upstream's COCO recipes do not train.
+        scale: factor on pooled regions, in place.  1: no such layer.
         adaptation: channels of a 1 x 1 convolution with ReLU between pooled regions and fc6 (a franken net); 0: none.
     """
 
@@ -91,6 +92,7 @@ class Backbone:
     filled_convs: bool = False
     filled_head: bool = False
     frozen: tuple[str, ...] = ()
+    scale: float = 1.0
     adaptation: int = 0
 
     @property
@@ -128,6 +130,9 @@ def _squeezenet() -> tuple[Conv | Pool | Norm | Fire, ...]:
 
     Without them it would be centred on 16 i + 17, more than a cell away from where region pooling looks.  Pads do not
     change what the trained weights are.
+
+    The root mean square of the trained fire9 is about 60.  With the 18,432 inputs of fc6, a step at the usual rate then
+    moves fc6 so far that its ReLUs die, all of them on a second modality: pooled regions are divided by 64 before it.
     """
     return (
         Conv("conv1", 96, 7, stride=2, pad=3),
@@ -172,6 +177,7 @@ _SQUEEZENET = Backbone(
     fc_filler=Filler("xavier"),
     filled_head=True,
     frozen=("conv1",),
+    scale=1 / 64,
 )
 
 BACKBONES = types.MappingProxyType(

@@ -147,6 +147,9 @@ class _Branch:
         param = found[-1].roi_pooling_param
         param.pooled_h = param.pooled_w = self.backbone.grid
         param.spatial_scale = 1 / 16
+        if self.backbone.scale != 1:
+            found.append(_layer(f"{pool}_scale", "Power", [pool], [pool]))
+            found[-1].power_param.scale = self.backbone.scale
         if self.backbone.adaptation:
             found += self._adaptation(pool)
         top = found[-1].top[0]
