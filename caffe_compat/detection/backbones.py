@@ -77,7 +77,7 @@ class Backbone:
         conv_filler, fc_filler: where the training net has fillers.
         filled_convs, filled_head: whether it has them without being asked.
         frozen: layers that upstream's COCO recipes do not train.
-        scale: factor on pooled regions, in place.  1: no such layer.
+        scale: factor on pooled regions.  1: no such layer.
         adaptation: channels of a 1 x 1 convolution with ReLU between pooled regions and fc6 (a franken net); 0: none.
     """
 

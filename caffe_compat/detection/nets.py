@@ -147,11 +147,11 @@ class _Branch:
         param = found[-1].roi_pooling_param
         param.pooled_h = param.pooled_w = self.backbone.grid
         param.spatial_scale = 1 / 16
-        if self.backbone.scale != 1:
-            found.append(_layer(f"{pool}_scale", "Power", [pool], [pool]))
+        if self.backbone.scale != 1:  # not in place: there Caffe's Power loses the gradient
+            found.append(_layer(f"{pool}_scale", "Power", [pool], [f"{pool}_scale"]))
             found[-1].power_param.scale = self.backbone.scale
         if self.backbone.adaptation:
-            found += self._adaptation(pool)
+            found += self._adaptation(found[-1].top[0])
         top = found[-1].top[0]
         for name in _HIDDEN:
             new = self._hidden(name, top)
