@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from caffe_compat import log
 from caffe_compat.commands.training_checks import check_start
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
+from caffe_compat.detection.net_files import test_database
 from caffe_compat.detection.proposals import proposal_source
 from caffe_compat.detection.snapshots import check_regression, read_regression, regression_path
 from caffe_compat.detection.training import (
@@ -28,8 +30,9 @@ from caffe_compat.detection.training import (
     set_snapshots,
 )
 from caffe_compat.devices import choose
-from caffe_compat.errors import SolverError, UsageError, in_file
+from caffe_compat.errors import SolverError, UsageError, in_file, printable
 from caffe_compat.proto import caffe_pb2, read_solver
+from caffe_compat.resources import program
 from caffe_compat.solver.config import weight_files
 from caffe_compat.solver.resume import newest_state
 from caffe_compat.solver.rules import solver_class
@@ -115,17 +118,26 @@ def train(options: TrainOptions) -> int:
         log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
         return 128 + handler.stopped_by
     log.info("Optimization Done.", "caffe.cpp:259")
-    _tell_next(options.solver, solver)
+    _tell_next(options, solver)
     return 0
 
 
-def _tell_next(path: str, solver: Solver) -> None:
-    """After a supervision transfer, whose files stand beside the solver: the commands that come next."""
-    folder = Path(path).parent
+def _tell_next(options: TrainOptions, solver: Solver) -> None:
+    """The commands that come next, where the files for them stand beside the solver."""
+    folder = Path(options.solver).parent
     model = f"{solver.param.snapshot_prefix}_iter_{solver.iter}.caffemodel"
-    if (folder / "student_deploy.prototxt").exists() and os.path.exists(model):
-        commands = after_training(folder, model, (folder / "surgery.json").exists())
-        print("\n".join(["next:", *(f"  {command}" for command in commands)]))
+    test = folder / "test.prototxt"
+    commands: list[str] = []
+    if options.imdb is not None and test.exists():
+        words = ["--def", str(test), "--net", model, "--imdb", test_database(options.imdb)]
+        words += ["--cfg", options.cfg] if options.cfg else []
+        words += ["--set", *options.pairs] if options.pairs else []
+        words += ["--proposals", options.proposals] if options.proposals else []
+        commands.append(f"{program('test_net')} {shlex.join(words)}")
+    elif options.imdb is None and (folder / "student_deploy.prototxt").exists() and os.path.exists(model):
+        commands += after_training(folder, model, (folder / "surgery.json").exists())
+    if commands:
+        print(printable("\n".join(["next:", *(f"  {command}" for command in commands)])))
 
 
 def _resumed(options: TrainOptions, prefix: str) -> TrainOptions:

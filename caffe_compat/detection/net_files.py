@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from caffe_compat.config import Config
+from caffe_compat.datasets.coco_file import read_coco
+from caffe_compat.datasets.imdb import find_imdb
 from caffe_compat.detection.nets import Detector, layers_with_weights, test_net, train_net
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
@@ -16,7 +20,7 @@ from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.resources import program
 
-__all__ = ["Part", "Plan", "Schedule", "write_detector"]
+__all__ = ["Part", "Plan", "Schedule", "test_database", "write_detector"]
 
 _BRANCH_KEYS = (
     "EXP_DIR",
@@ -191,32 +195,54 @@ def _surgery(detector: Detector, parts: Sequence[Part]) -> list[dict[str, Any]]:
 def _commands(detector: Detector, plan: Plan) -> list[str]:
     """What to run next."""
     folder, imdb = Path(plan.folder), plan.imdb or "IMDB"
-    test, config = folder / "test.prototxt", folder / "config.yml"
-    model = f"output/{plan.config.exp_dir}/{imdb}/fast_rcnn_iter_{plan.schedule.iters}.caffemodel"
+    own = imdb.startswith("coco:")
+    title = find_imdb(imdb).name if _json(imdb) else imdb
+    proposals = ["--proposals", "builtin"] if own else []
+    solver, test, config = (str(folder / f"{name}") for name in ("solver.prototxt", "test.prototxt", "config.yml"))
+    model = f"output/{plan.config.exp_dir}/{title}/fast_rcnn_iter_{plan.schedule.iters}.caffemodel"
     commands = []
     if plan.parts:
-        commands.append(
-            f"{program('net_surgery')} --out_net_def {test} --net_surgery_json {folder / 'init_weights.json'} "
-            f"--out_net_file {model}"
-        )
+        model = str(folder / "fused.caffemodel") if own else model
+        surgery = str(folder / "init_weights.json")
+        words = ["--out_net_def", test, "--net_surgery_json", surgery, "--out_net_file", model]
+        commands.append(["net_surgery", *words])
     elif _trained(detector):
         scratch = detector.fillers or all(backbone.filled_convs for backbone in detector.backbones)
         weights = plan.weights or ("" if scratch else "MODEL.caffemodel")
-        commands.append(
-            f"{program('train_net')} --solver {folder / 'solver.prototxt'} "
-            + (f"--weights {weights} " if weights else "")
-            + f"--imdb {imdb} --cfg {config} --iters {plan.schedule.iters}"
-        )
+        words = ["--solver", solver, *(["--weights", weights] if weights else []), "--imdb", imdb, "--cfg", config]
+        commands.append(["train_net", *words, "--iters", str(plan.schedule.iters), *proposals])
     if detector.svd:
-        svd = folder / "test_svd.prototxt"
-        commands.append(f"{program('compress_net')} --def {test} --def-svd {svd} --net {model}")
-    return [*commands, f"{program('test_net')} --def {test} --net {model} --imdb {_tested(imdb)} --cfg {config}"]
+        svd = str(folder / "test_svd.prototxt")
+        commands.append(["compress_net", "--def", test, "--def-svd", svd, "--net", model])
+    words = ["--def", test, "--net", model, "--imdb", test_database(imdb), "--cfg", config, *proposals]
+    return [f"{program(name)} {shlex.join(words)}" for name, *words in [*commands, ["test_net", *words]]]
 
 
-def _tested(imdb: str) -> str:
-    """The database to test on, where its name tells."""
+def test_database(imdb: str) -> str:
+    """The database to test on after training on another, where its name, or its json of one's own, tells; else IMDB."""
+    if imdb.startswith("coco:"):
+        return _other_split(imdb)
     if "_" not in imdb:
         return "IMDB"
     stem, _, split = imdb.rpartition("_")
     tests = {"train": "val", "trainval": "test"}
     return f"{stem}_{tests[split]}" if split in tests else "IMDB"
+
+
+def _other_split(imdb: str) -> str:
+    """The database of the same json with its split for tests; the same where it has none."""
+    split, path = re.search(r",split=([^,]+)", imdb), _json(imdb)
+    if split is None or re.match("test|val", split[1]):
+        return imdb
+    if path is None:
+        return "IMDB"
+    splits = {entry.get("split") for entry in read_coco(str(path)).images} - {split[1], None}
+    best = sorted(splits, key=lambda name: (not re.match("test|val", str(name)), str(name)))
+    return imdb.replace(split[0], f",split={best[0]}") if best else imdb
+
+
+def _json(imdb: str) -> Path | None:
+    """The json of a database of one's own, where it is there: a name that only remarks hold need not be."""
+    match = re.match(r"coco:(.+?\.json)", imdb)
+    path = Path(match[1]).expanduser() if match else None
+    return path if path is not None and path.is_file() else None

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -178,3 +180,23 @@ def test_a_franken_net_has_two_parts_and_no_training_net() -> None:
     student, teacher = json.loads(Path("franken/init_weights.json").read_text())
     assert student["copy_ops"]["dest"][-1] == "adapt_pool5" and teacher["copy_ops"]["dest"][0] == "da_fc6"
     assert teacher["copy_ops"]["source"] == ["fc6", "fc7", "cls_score", "bbox_pred"]
+
+
+def test_commands_for_ones_own_pictures_name_the_folder_and_the_other_split(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "my").mkdir()
+    for name in ("a", "b"):
+        cv2.imwrite(f"my/{name}.png", np.zeros((20, 30, 3), np.uint8))
+    images = [
+        {"id": k, "file_name": f"{name}.png", "width": 30, "height": 20, "split": split}
+        for k, (name, split) in enumerate((("a", "train"), ("b", "test")))
+    ]
+    text = json.dumps({"images": images, "annotations": [], "categories": [{"id": 1, "name": "cup"}]})
+    (folder / "my" / "all.json").write_text(text)
+    options = ["--fillers", "--iters", "3", *HIDDEN]
+    make_detection.main(["--net", "caffenet", "--classes", "coco:my/all.json,split=train", "--folder", "net", *options])
+    *_, trained, tested = capsys.readouterr().out.splitlines()
+    assert trained.endswith("--imdb coco:my/all.json,split=train --cfg net/config.yml --iters 3 --proposals builtin")
+    assert "--net output/net/my_all_images_train/fast_rcnn_iter_3.caffemodel" in tested
+    assert "--imdb coco:my/all.json,split=test --cfg" in tested
