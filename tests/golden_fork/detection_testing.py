@@ -54,20 +54,25 @@ def golden_config(arrays: Arrays) -> Config:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     with np.load(path, allow_pickle=False) as stored:
-        return {key: stored[key] for key in stored.files}
+        return {key: _rows(stored[key]) if "_boxes/" in key else stored[key] for key in stored.files}
+
+
+def _rows(boxes: np.ndarray) -> np.ndarray:
+    """The branch writes cells without boxes as empty lists, which become arrays of one axis."""
+    return boxes if boxes.size else NONE
 
 
 def _same(found: np.ndarray, wanted: np.ndarray, atol: float = 0.0, rtol: float = 0.0) -> str:
     if found.shape != wanted.shape:
         return f"shape {found.shape}, expected {wanted.shape}"
-    close = np.isclose(found, wanted, rtol=rtol, atol=atol)
+    close = np.isclose(found, wanted, rtol=rtol, atol=atol, equal_nan=True)
     if close.all():
         return ""
     return f"{(~close).sum()} of {close.size} numbers differ, by up to {np.abs(found - wanted).max():.3g}"
 
 
 def _nms_case(arrays: Arrays, case: str) -> Iterator[tuple[str, str]]:
-    kept = nms(arrays[f"{case}/dets"], float(arrays[f"{case}/threshold"]))
+    kept = nms(_rows(arrays[f"{case}/dets"]), float(arrays[f"{case}/threshold"]))
     yield f"{case}/dets", ""
     yield f"{case}/threshold", ""
     yield f"{case}/keep", _same(kept, arrays[f"{case}/keep"])

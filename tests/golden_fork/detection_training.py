@@ -122,7 +122,10 @@ def _batches(arrays: Arrays, prefix: str, name: str, config: Config, root: Path)
 
 
 def _blobs(minibatches: Minibatches, number: int) -> dict[str, np.ndarray]:
-    names = [name for name in BLOBS if name != "data_1" or minibatches.num_data == 2]
+    absent = set() if minibatches.num_data == 2 else {"data_1"}
+    if not minibatches.config.train.bbox_reg:
+        absent |= {"bbox_targets", "bbox_loss_weights"}
+    names = [name for name in BLOBS if name not in absent]
     return dict(zip(names, minibatches.read(number), strict=True))
 
 
