@@ -108,8 +108,9 @@ def read_proposal_file(path: PathLike) -> ProposalFile:
     held = read_npz(path, "proposals")
     for name in ("boxes", "counts", "images"):
         if name not in held:
+            more = f" and {len(held) - 5} more" if len(held) > 5 else ""
             raise DataError(
-                f"{where}: no array '{name}', it has {', '.join(sorted(held)) or 'none'}; expected proposals"
+                f"{where}: no array '{name}', it has {', '.join(sorted(held)[:5]) or 'none'}{more}; expected proposals"
             )
     boxes, counts, images = held["boxes"], held["counts"], held["images"]
     if boxes.ndim != 2 or boxes.shape[1] != 4 or boxes.dtype.kind not in "uif":

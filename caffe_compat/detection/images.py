@@ -14,9 +14,9 @@ import numpy as np
 
 from caffe_compat.config import Config
 from caffe_compat.errors import DataError
-from caffe_compat.media import read_picture
+from caffe_compat.media import MODALITIES, read_picture, short_side_factor
 
-__all__ = ["image_blob", "join_blobs", "read_modalities", "scale_factor", "scaled_image"]
+__all__ = ["image_blob", "join_blobs", "read_modalities", "scaled_image"]
 
 PathLike = str | os.PathLike[str]
 
@@ -50,7 +50,8 @@ def image_blob(
     if len(scales) != 1:
         raise ValueError(f"image_blob makes one scale, got {tuple(scales)}")
     images = read_modalities(paths, size)
-    factor = scale_factor(images[0].shape[:2], scales[0], config.train.max_size if max_size is None else max_size)
+    longest = config.train.max_size if max_size is None else max_size
+    factor = short_side_factor(*images[0].shape[:2], scales[0], longest)
     return [join_blobs([scaled_image(image, config, factor, flipped)]) for image in images], factor
 
 
@@ -73,25 +74,24 @@ def read_modalities(paths: Sequence[PathLike], size: tuple[int, int] | None = No
     return images
 
 
-def scale_factor(shape: Sequence[int], short_side: int, max_size: int) -> float:
-    """The factor that makes the short side ``short_side``, or the long side ``max_size`` where it would be longer.
-
-    Args:
-        shape: height and width.
-    """
-    factor = float(short_side) / min(shape)
-    return float(max_size) / max(shape) if np.round(factor * max(shape)) > max_size else factor
-
-
-def scaled_image(image: np.ndarray, config: Config, factor: float, flipped: bool = False) -> np.ndarray:
+def scaled_image(
+    image: np.ndarray, config: Config, factor: float, flipped: bool = False, modality: str = ""
+) -> np.ndarray:
     """A picture less PIXEL_MEANS, then scaled: float32 [H', W', 3].
 
     Args:
         image: uint8 [H, W, 3].
-        factor: of :func:`scale_factor`.
+        factor: of :func:`~caffe_compat.media.short_side_factor`.
         flipped: columns in reverse order.
+        modality: one of :data:`~caffe_compat.media.MODALITIES` whose numbers point to the right in some channels
+            (``flow``, ``normals``): mirrored, they point to the left, unless PARITY (the branch only reverses columns).
     """
-    table = np.arange(256)[:, None] - np.asarray(config.pixel_means)  # float64 before it is rounded, as in fast-rcnn
+    values = np.tile(np.arange(256.0)[:, None], 3)
+    kind = MODALITIES.get(modality)
+    if flipped and kind is not None and not config.parity:
+        for channel in kind.negated:
+            values[:, channel] = 2 * kind.about - values[:, channel]
+    table = values - np.asarray(config.pixel_means)  # float64 before it is rounded, as in fast-rcnn
     centred = cv2.LUT(cv2.flip(image, 1) if flipped else image, table.astype(np.float32)[None])
     return np.asarray(cv2.resize(centred, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
 

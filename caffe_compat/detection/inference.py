@@ -16,8 +16,9 @@ import torch
 
 from caffe_compat.config import Config
 from caffe_compat.detection.boxes import bbox_transform_inv, clip_boxes
-from caffe_compat.detection.images import join_blobs, scale_factor, scaled_image
+from caffe_compat.detection.images import join_blobs, scaled_image
 from caffe_compat.errors import NetError, UsageError, WeightsError
+from caffe_compat.media import short_side_factor
 from caffe_compat.net import Net, load_net
 from caffe_compat.net.weights import blobs_in
 
@@ -97,7 +98,7 @@ def ask(images: Sequence[np.ndarray], boxes: np.ndarray, config: Config, several
     rois = []
     names = input_names(len(images), several=True)
     for name, image, sides in zip(names, images, scales, strict=False):
-        factors = [scale_factor(image.shape[:2], side, config.test.max_size) for side in sides]
+        factors = [short_side_factor(*image.shape[:2], side, config.test.max_size) for side in sides]
         blobs[name] = join_blobs([scaled_image(image, config, factor) for factor in factors])
         rois.append(_regions(every, factors))
     if not several:

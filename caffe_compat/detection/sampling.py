@@ -14,10 +14,11 @@ import threading
 import numpy as np
 
 from caffe_compat.config import Config, TrainConfig
-from caffe_compat.detection.images import join_blobs, read_modalities, scale_factor, scaled_image
+from caffe_compat.detection.images import join_blobs, read_modalities, scaled_image
 from caffe_compat.detection.roidb import Roidb, RoiImage
 from caffe_compat.detection.targets import TargetStatistics, normalised, raw_targets
 from caffe_compat.errors import DataError, in_file
+from caffe_compat.media import short_side_factor
 
 __all__ = ["Minibatches", "Pick", "Sampler", "has_background", "has_foreground"]
 
@@ -197,8 +198,12 @@ class Minibatches:
         record = image.record
         with in_file(f"image {record.name}"):
             images = read_modalities([record.paths[name] for name in self.modalities], record.size)
-        factor = scale_factor(images[0].shape[:2], scale, self.config.train.max_size)
-        return [scaled_image(picture, self.config, factor, image.flipped) for picture in images], factor
+        factor = short_side_factor(*images[0].shape[:2], scale, self.config.train.max_size)
+        scaled = [
+            scaled_image(picture, self.config, factor, image.flipped, name)
+            for name, picture in zip(self.modalities, images, strict=True)
+        ]
+        return scaled, factor
 
     def _regions(self, image: RoiImage, pick: Pick, place: int, factor: float) -> tuple[np.ndarray, ...]:
         """Rois, labels, and where they are wanted targets and weights, of one image."""

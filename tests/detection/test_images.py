@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.config import load_config
-from caffe_compat.detection.images import image_blob, join_blobs
+from caffe_compat.detection.images import image_blob, join_blobs, scaled_image
 from caffe_compat.errors import DataError, MissingFileError
 
 CONFIG = load_config()
@@ -49,3 +49,18 @@ def test_join_pads_at_the_bottom_and_on_the_right():
     blob = join_blobs([np.ones((2, 3, 3), np.float32), np.ones((4, 2, 3), np.float32)])
     assert blob.shape == (2, 3, 4, 3) and blob.sum() == 3 * (6 + 8)
     assert (blob[0, :, 2:] == 0).all() and (blob[1, :, :, 2:] == 0).all()
+
+
+@pytest.mark.parametrize("modality", ["flow", "normals", "normals_255", "hha", "images"])
+def test_numbers_that_point_to_the_right_point_to_the_left_in_a_mirror(tmp_path, modality):
+    image = picture(tmp_path / "a.png")
+    found = scaled_image(image, CONFIG, 1.0, True, modality)
+    values = image[:, ::-1].astype(np.float64)
+    about = {"flow": 128, "normals": 128, "normals_255": 127.5}.get(modality)
+    if about is not None:
+        values[..., 2] = 2 * about - values[..., 2]
+    expected = (values - np.array(CONFIG.pixel_means)).astype(np.float32)
+    assert (found == expected).all()
+    plain = scaled_image(image, CONFIG, 1.0, True)
+    assert (scaled_image(image, load_config(parity=True), 1.0, True, modality) == plain).all()
+    assert (scaled_image(image, CONFIG, 1.0, False, modality) == scaled_image(image, CONFIG, 1.0)).all()
