@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from caffe_compat.errors import CaffeCompatError, UsageError, printable
+from caffe_compat.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from caffe_compat.datasets import ImageDatabase
@@ -116,15 +116,10 @@ def _objects(database: ImageDatabase) -> Iterator[str]:
 
 def _problems(database: ImageDatabase, quiet: bool) -> list[str]:
     """What is wrong with the pictures of each frame, by their heads."""
-    from caffe_compat.datasets.pictures import check_sizes
+    from caffe_compat.datasets.pictures import picture_problems
 
-    problems = []
-    for record in tqdm(database.records, unit="image", disable=True if quiet else None):
-        try:
-            check_sizes(record, database.modalities)
-        except CaffeCompatError as error:
-            problems.append(str(error))
-    return problems
+    records = tqdm(database.records, unit="image", disable=True if quiet else None)
+    return picture_problems(records, database.modalities)
 
 
 def _source(database: ImageDatabase, args: argparse.Namespace) -> ProposalSource:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from caffe_compat.config import Config, load_config, write_config
 from caffe_compat.datasets import ImageDatabase, find_imdb
+from caffe_compat.datasets.pictures import check_pictures
 from caffe_compat.detection.inference import Detector, load_detector_net
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.partial import PartialResults
@@ -45,6 +46,8 @@ def test(args: argparse.Namespace) -> None:
     net = load_detector_net(args.prototxt, args.weights)
     blobs = (args.score_blob_name, args.bbox_blob_name)
     detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
+    with tqdm(imdb.records, "pictures", unit="image", disable=None, leave=False) as records:
+        check_pictures(imdb.name, records, imdb.modalities)
     proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")
     folder = output_folder(config, imdb) / run_name(args.weights)
     _make(folder)

@@ -19,6 +19,7 @@ from caffe_compat import log
 from caffe_compat.commands.training_checks import check_start
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
+from caffe_compat.datasets.imdb import ProposalSource
 from caffe_compat.detection.net_files import test_database
 from caffe_compat.detection.proposals import proposal_source
 from caffe_compat.detection.snapshots import check_regression, read_regression, regression_path
@@ -176,7 +177,10 @@ def _build_detector(
         param.max_iter = DETECTOR_ITERS
     config = _seeded(options, param, config)
     cache = Path(config.root_dir or ".") / "data" / "cache"
-    proposals = proposal_source(imdb, options.proposals, cache)
+
+    def proposals() -> ProposalSource:
+        return proposal_source(imdb, options.proposals, cache)
+
     run = DetectorRun(imdb, config, proposals, _weights(options), options.snapshot is not None, _track)
     with in_file(options.solver):
         _make_folder(param.snapshot_prefix)

@@ -10,11 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.errors import DataError, MissingFileError, one_line
+from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.media.sizes import UNREADABLE, open_pillow
 
-__all__ = ["Pictures", "check_names", "check_sizes", "picture_size", "read_labels"]
+__all__ = [
+    "Pictures",
+    "check_names",
+    "check_pictures",
+    "check_sizes",
+    "picture_problems",
+    "picture_size",
+    "read_labels",
+]
 
 _SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
@@ -131,6 +139,25 @@ def check_sizes(record: FrameRecord, modalities: Iterable[str]) -> None:
         if record.size is not None and size != record.size:
             has, expected = (f"{width} x {height}" for height, width in (size, record.size))
             raise DataError(f"{record.paths[kind]}: has {has} pixels, frame {record.name} has {expected}")
+
+
+def picture_problems(records: Iterable[FrameRecord], modalities: Sequence[str]) -> list[str]:
+    """What :func:`check_sizes` finds wrong in each of many frames: a line for each that does not serve."""
+    problems = []
+    for record in records:
+        try:
+            check_sizes(record, modalities)
+        except CaffeCompatError as error:
+            problems.append(str(error))
+    return problems
+
+
+def check_pictures(where: str, records: Iterable[FrameRecord], modalities: Sequence[str]) -> None:
+    """Raise DataError with the number and the first five of the frames whose pictures do not serve, by their heads."""
+    problems = picture_problems(records, modalities)
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise DataError(f"{where}: pictures of {len(problems)} frames cannot be used: {'; '.join(problems[:5])}{more}")
 
 
 def check_names(records: Sequence[FrameRecord], where: str) -> None:

@@ -51,7 +51,7 @@ def image_blob(
         raise ValueError(f"image_blob makes one scale, got {tuple(scales)}")
     images = read_modalities(paths, size)
     longest = config.train.max_size if max_size is None else max_size
-    factor = short_side_factor(*images[0].shape[:2], scales[0], longest)
+    factor = short_side_factor(images[0].shape[0], images[0].shape[1], scales[0], longest)
     return [join_blobs([scaled_image(image, config, factor, flipped)]) for image in images], factor
 
 

@@ -98,7 +98,7 @@ def ask(images: Sequence[np.ndarray], boxes: np.ndarray, config: Config, several
     rois = []
     names = input_names(len(images), several=True)
     for name, image, sides in zip(names, images, scales, strict=False):
-        factors = [short_side_factor(*image.shape[:2], side, config.test.max_size) for side in sides]
+        factors = [short_side_factor(image.shape[0], image.shape[1], side, config.test.max_size) for side in sides]
         blobs[name] = join_blobs([scaled_image(image, config, factor) for factor in factors])
         rois.append(_regions(every, factors))
     if not several:

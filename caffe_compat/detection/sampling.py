@@ -198,7 +198,7 @@ class Minibatches:
         record = image.record
         with in_file(f"image {record.name}"):
             images = read_modalities([record.paths[name] for name in self.modalities], record.size)
-        factor = short_side_factor(*images[0].shape[:2], scale, self.config.train.max_size)
+        factor = short_side_factor(images[0].shape[0], images[0].shape[1], scale, self.config.train.max_size)
         scaled = [
             scaled_image(picture, self.config, factor, image.flipped, name)
             for name, picture in zip(self.modalities, images, strict=True)

@@ -18,6 +18,7 @@ import torch
 from caffe_compat import log
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
+from caffe_compat.datasets.pictures import check_pictures
 from caffe_compat.detection.description import PREPROCESSING, describe_detector
 from caffe_compat.detection.roidb import Roidb, build_roidb
 from caffe_compat.detection.sampling import Minibatches, has_foreground
@@ -51,7 +52,8 @@ class DetectorRun:
     Args:
         imdb: the images.
         config: the options; RNG_SEED seeds the minibatches.
-        proposals: instead of the database's own.
+        proposals: gives those to use instead of the database's own; called once net and pictures were checked, since
+            it may compute for long.
         weights: files to start from; None: those that the solver names.
         resumed: whether a snapshot will be restored, so that no weights are needed.
         track: goes through images one by one and shows that it does, under a name.
@@ -59,7 +61,7 @@ class DetectorRun:
 
     imdb: ImageDatabase
     config: Config
-    proposals: ProposalSource | None = None
+    proposals: Callable[[], ProposalSource] | None = None
     weights: Sequence[str] | None = None
     resumed: bool = False
     track: Callable[[Sequence[Any], str], Iterable[Any]] = _plainly
@@ -129,7 +131,8 @@ def region_layers(net: Net) -> list[RegionData]:
 def _minibatches(run: DetectorRun) -> Minibatches:
     imdb, config = run.imdb, run.config
     log.info(f"Preparing training data of {imdb.name}", "train.py:0")
-    roidb = build_roidb(imdb, config, run.proposals, run.track)
+    check_pictures(imdb.name, run.track(imdb.records, "pictures"), imdb.modalities)
+    roidb = build_roidb(imdb, config, None if run.proposals is None else run.proposals(), run.track)
     _check_foreground(roidb, run)
     log.info(f"{len(roidb)} roidb entries, {sum(len(image.boxes) for image in roidb.images)} regions", "train.py:0")
     left_out = sum(len(image.record.classes or ()) - np.count_nonzero(image.gt_classes) for image in roidb.images)

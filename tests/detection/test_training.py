@@ -9,6 +9,7 @@ import shutil
 import signal
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from detection.small_run import write_run
@@ -207,6 +208,23 @@ def test_a_picture_of_another_size_is_named(tmp_path: Path) -> None:
         path.write_bytes(path.read_bytes()[:-100])
     done = call("train_net", *words, folder=tmp_path)
     assert done.status == 2 and re.search(r"image img_\d+: .*hha/img_\d+.png", done.stderr.splitlines()[-1])
+
+
+def test_all_pictures_of_other_sizes_are_named_before_proposals_are_computed(tmp_path: Path) -> None:
+    words = write_run(tmp_path)
+    for path in (tmp_path / "data/nyud2/data/hha").glob("*.png"):
+        cv2.imwrite(str(path), np.zeros((7, 9, 3), np.uint8))
+    done = call("train_net", *words, "--proposals", "builtin", folder=tmp_path)
+    last = done.stderr.splitlines()[-1]
+    assert done.status == 2 and last.count("has 9 x 7 pixels") == 5
+    assert "pictures of 8 frames cannot be used: " in last and last.endswith("; and 3 more")
+    assert not (tmp_path / "data" / "cache").exists()
+
+
+def test_heads_are_checked_before_proposals_are_computed(tmp_path: Path) -> None:
+    done = call("train_net", *write_run(tmp_path, labels=21), "--proposals", "builtin", folder=tmp_path)
+    assert done.status == 2 and "gives 21 numbers for a region, expected 20" in done.stderr
+    assert not (tmp_path / "data" / "cache").exists()
 
 
 @pytest.mark.parametrize(
