@@ -17,7 +17,7 @@ ROOMS = (
     ("errors", "lazy"),
     ("log", "memory", "resources", "temporary"),
     ("files",),
-    ("random", "devices", "alias", "documents", "guarded", "python_policy"),
+    ("random", "devices", "alias", "documents", "guarded", "locks", "python_policy"),
     ("stamps",),
     ("proto",),
     ("description",),

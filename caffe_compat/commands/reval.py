@@ -22,7 +22,11 @@ def make_parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("output_dir", help="folder with the detections")
     p.add_argument("--imdb", default="voc_2007_test", help="database they are of (default: %(default)s)")
-    p.add_argument("--rerun", action="store_true", help="taken and ignored: everything is always computed anew")
+    p.add_argument(
+        "--rerun",
+        action="store_true",
+        help="changes nothing: the branch suppresses anew only with it, here that is always done",
+    )
     p.add_argument("--comp", action="store_true", help="write files for the servers of VOC or COCO too")
     p.add_argument(
         "--cfg", help="YAML file with options; default: the one that the test wrote into OUTPUT_DIR, if it is there"

@@ -22,9 +22,10 @@ from caffe_compat.detection.results import evaluate_run, write_for_server, write
 from caffe_compat.detection.testing import Progress, TestRun, detect_all, run_name
 from caffe_compat.detection.training import output_folder
 from caffe_compat.devices import choose
-from caffe_compat.errors import WriteError, printable
+from caffe_compat.errors import UsageError, WriteError, printable
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.evaluation.tables import table
+from caffe_compat.locks import hold
 from caffe_compat.stamps import file_digest
 
 __all__ = ["test"]
@@ -51,11 +52,13 @@ def test(args: argparse.Namespace) -> None:
     proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")
     folder = output_folder(config, imdb) / run_name(args.weights)
     _make(folder)
-    part = folder / f"detections{config.test.det_salt}.part"
-    partial = PartialResults(part, _settings(args, imdb, config, device), len(imdb.classes))
-    detections = _detect(TestRun(imdb, detector, config, proposals), partial)
-    _finish(folder, imdb, config, detections, args.comp)
-    partial.remove()
+    stem = folder / f"detections{config.test.det_salt}"
+    instead = "give this run an EXP_DIR or TEST.DET_SALT of its own"
+    with hold(Path(f"{stem}.lock"), f"testing into {folder}", instead, UsageError):
+        partial = PartialResults(f"{stem}.part", _settings(args, imdb, config, device), len(imdb.classes))
+        detections = _detect(TestRun(imdb, detector, config, proposals), partial)
+        _finish(folder, imdb, config, detections, args.comp)
+        partial.remove()
 
 
 def _wait(files: Sequence[str], wanted: bool) -> None:

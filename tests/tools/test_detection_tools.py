@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -15,7 +16,9 @@ from waiting import wait_for
 
 from caffe_compat import load_net
 from caffe_compat.config import load_config
+from caffe_compat.errors import UsageError
 from caffe_compat.evaluation.detections import read_detections
+from caffe_compat.locks import hold
 from caffe_compat.media import Preprocessing, write_preprocessing
 from caffe_compat.media.drawing import class_color
 
@@ -116,6 +119,14 @@ def test_what_test_net_refuses(folder: Path, words: list[object], parts: list[st
     assert not list((folder).rglob("*.npz"))
     for part in parts:
         assert part in done.stderr.splitlines()[-1]
+
+
+def test_two_runs_into_one_folder_are_told_apart(folder: Path) -> None:
+    out = folder / "output" / "a" / "nyud2_hha_2015_test" / "fast_rcnn_iter_20"
+    with hold(out / "detections.lock", "testing", "", UsageError):
+        done = call("test_net", *SINGLE, *HHA, "--set", *SMALL, "EXP_DIR", "a", folder=folder)
+        assert done.status == 2 and f"process {os.getpid()} is testing into" in done.stderr
+        assert [path.name for path in out.iterdir()] == ["detections.lock"]
 
 
 def test_unreadable_and_foreign_pictures(folder: Path) -> None:
