@@ -256,7 +256,7 @@ def load_config(
         with open_existing(file) as stream:
             values |= _read_yaml(stream.read(), os.fspath(file))
     if len(pairs) % 2:
-        raise UsageError(f"--set takes pairs of KEY VALUE, got {len(pairs)} words")
+        raise UsageError(f"--set takes pairs of KEY VALUE, got {len(pairs)} words: {' '.join(pairs)}")
     if pairs:
         sources.append("--set")
     for key, word in zip(pairs[::2], pairs[1::2], strict=True):

@@ -52,9 +52,10 @@ def detect(args: argparse.Namespace) -> None:
     classes = _classes(args, stored)
     net = load_detector_net(args.prototxt, args.weights)
     pictures = _pictures(args)
-    kinds = _seen(net, pictures, stored)
     blobs = (args.score_blob_name, args.bbox_blob_name)
-    detector = Detector(net, len(classes) + 1, len(kinds), config, device, blobs)
+    with in_file(args.prototxt):
+        kinds = _seen(net, pictures, stored)
+        detector = Detector(net, len(classes) + 1, len(kinds), config, device, blobs)
     source = args.image or args.hha or args.depth
     boxes = _proposals(args.proposals, source, {kind: pictures[kind] for kind in kinds})
     boxes = boxes[: config.test.proposal_top_k or None]

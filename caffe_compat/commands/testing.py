@@ -22,7 +22,7 @@ from caffe_compat.detection.results import evaluate_run, write_for_server, write
 from caffe_compat.detection.testing import Progress, TestRun, detect_all, run_name
 from caffe_compat.detection.training import output_folder
 from caffe_compat.devices import choose
-from caffe_compat.errors import UsageError, WriteError, printable
+from caffe_compat.errors import UsageError, WriteError, in_file, printable
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.evaluation.tables import table
 from caffe_compat.locks import hold
@@ -46,7 +46,8 @@ def test(args: argparse.Namespace) -> None:
     _wait(args.weights, args.wait)
     net = load_detector_net(args.prototxt, args.weights)
     blobs = (args.score_blob_name, args.bbox_blob_name)
-    detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
+    with in_file(args.prototxt):
+        detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
     with tqdm(imdb.records, "pictures", unit="image", disable=None, leave=False) as records:
         check_pictures(imdb.name, records, imdb.modalities)
     proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")

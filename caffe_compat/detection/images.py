@@ -14,6 +14,7 @@ import numpy as np
 
 from caffe_compat.config import Config
 from caffe_compat.errors import DataError
+from caffe_compat.files import open_existing
 from caffe_compat.media import MODALITIES, read_picture, short_side_factor
 
 __all__ = ["image_blob", "join_blobs", "read_modalities", "scaled_image"]
@@ -45,7 +46,7 @@ def image_blob(
 
     Raises:
         MissingFileError: no such file.
-        DataError: no picture; modalities of different sizes; another size than ``size``.
+        DataError: no picture, or one of 16 bits; modalities of different sizes; another size than ``size``.
     """
     if len(scales) != 1:
         raise ValueError(f"image_blob makes one scale, got {tuple(scales)}")
@@ -61,6 +62,8 @@ def read_modalities(paths: Sequence[PathLike], size: tuple[int, int] | None = No
     Raises:
         MissingFileError, DataError: as :func:`image_blob`.
     """
+    for path in paths:
+        _refuse_16_bits(path)
     images = [read_picture(path) for path in paths]
     first = images[0].shape[:2]
     for path, image in zip(paths, images, strict=True):
@@ -72,6 +75,14 @@ def read_modalities(paths: Sequence[PathLike], size: tuple[int, int] | None = No
     if size is not None and first != tuple(size):
         raise DataError(f"{os.fspath(paths[0])}: has {_pixels(first)}, its boxes are for {_pixels(size)}")
     return images
+
+
+def _refuse_16_bits(path: PathLike) -> None:
+    """A PNG image of 16 bits, as depth is kept, would be read as its upper 8, which are nearly black."""
+    with open_existing(path, "picture") as stream:
+        head = stream.read(25)
+    if head.startswith(b"\x89PNG") and head[24:] == b"\x10":
+        raise DataError(f"{os.fspath(path)}: has 16 bits a channel, expected 8 (of depth, make_hha makes a picture)")
 
 
 def scaled_image(

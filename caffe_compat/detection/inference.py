@@ -133,7 +133,7 @@ def load_detector_net(prototxt: str | os.PathLike[str], weights: Sequence[str | 
 
     Raises:
         WeightsError: a layer would keep what its filler makes, because no file has weights for it; files of which
-            nothing fits, or a layer has another shape.
+            nothing fits, or a layer has another shape; weights that are not finite.
         CaffeCompatError: a file that cannot be read.
     """
     net = load_net(prototxt, weights)
@@ -142,6 +142,11 @@ def load_detector_net(prototxt: str | os.PathLike[str], weights: Sequence[str | 
     if empty:
         files = ", ".join(os.fspath(file) for file in weights)
         raise WeightsError(f"{files}: no weights for {', '.join(empty)} of net '{net.description.name}'")
+    for node in net.nodes:
+        bad = sum(int((~torch.isfinite(blob)).sum()) for blob in node.layer.blobs)
+        if bad:
+            files = ", ".join(os.fspath(file) for file in weights)
+            raise WeightsError(f"{files}: {bad} weights of layer '{node.name}' are NaN or infinite")
     return net
 
 
