@@ -94,6 +94,8 @@ class TestConfig:
         bbox_reg: move boxes as ``bbox_pred`` says.
         max_per_image: boxes of a class kept in an image.
         max_per_set_f: boxes of a class kept in a set, per image of the set.
+        max_per_image_all: boxes of all classes together that stay in an image after suppression; 0 = all; COCO counts
+            100.  (Not in the branch.)
         det_salt, eval_salt: added to the names of the files of detections and evaluations.
         score_thresh: boxes with this score or less are dropped.  (Not in the branch.)
         modality_scales: scales of each modality, where they are not the same; needs a net with an input of regions
@@ -110,6 +112,7 @@ class TestConfig:
     bbox_reg: bool = True
     max_per_image: int = 100
     max_per_set_f: int = 40
+    max_per_image_all: int = 0
     det_salt: str = ""
     eval_salt: str = ""
     score_thresh: float = -math.inf
@@ -123,7 +126,8 @@ class TestConfig:
         for name in ("max_size", "max_per_image", "max_per_set_f"):
             _require(getattr(self, name) >= 1, f"TEST.{name.upper()} is {getattr(self, name)}, expected 1 or more")
         _check_fraction("TEST.NMS", self.nms)
-        _require(self.proposal_top_k >= 0, f"TEST.PROPOSAL_TOP_K is {self.proposal_top_k}, expected 0 or more")
+        for name in ("proposal_top_k", "max_per_image_all"):
+            _require(getattr(self, name) >= 0, f"TEST.{name.upper()} is {getattr(self, name)}, expected 0 or more")
         for name in ("det_salt", "eval_salt"):
             value = getattr(self, name)
             _require(os.sep not in value, f"TEST.{name.upper()} is '{value}', expected a part of a file name")

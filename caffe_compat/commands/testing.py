@@ -75,7 +75,7 @@ def _settings(args: argparse.Namespace, imdb: ImageDatabase, config: Config, dev
     options = {
         key: repr(value)
         for key, value in config.items().items()
-        if (key.startswith("TEST.") and not key.endswith(("NMS", "_SALT")))
+        if (key.startswith("TEST.") and not key.endswith(("NMS", "_SALT", "MAX_PER_IMAGE_ALL")))
         or key in ("DEDUP_BOXES", "PIXEL_MEANS", "EPS", "PARITY")
     }
     return {
@@ -111,7 +111,7 @@ def _finish(folder: Path, imdb: ImageDatabase, config: Config, detections: Detec
     print(printable(f"{len(detections)} boxes; overlap from {config.test.nms:g} is suppressed"), flush=True)
     if all(record.boxes is None for record in imdb.records):
         print(printable(f"{imdb.name}: its objects are not known, so nothing is evaluated"))
-        kept = apply_nms(detections, config.test.nms, config.parity)
+        kept = apply_nms(detections, config.test.nms, config.parity, config.test.max_per_image_all)
     else:
         evaluation, kept = evaluate_run(imdb, detections, config)
         print(printable(table(evaluation)), flush=True)

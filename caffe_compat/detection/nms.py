@@ -46,13 +46,21 @@ def nms(dets: np.ndarray, threshold: float, parity: bool = False) -> np.ndarray:
     return order[alive]
 
 
-def apply_nms(detections: Detections, threshold: float, parity: bool = False) -> Detections:
+def apply_nms(detections: Detections, threshold: float, parity: bool = False, most: int = 0) -> Detections:
     """The boxes of each class in each image that stay, by descending score.
 
     Args:
         threshold, parity: TEST.NMS and PARITY; see :func:`nms`.
+        most: TEST.MAX_PER_IMAGE_ALL: of all classes together only so many best boxes of an image stay, and those of
+            the same score as the last, as in later versions of fast-rcnn; 0: all.
     """
     boxes = [[found[nms(found, threshold, parity)] for found in row] for row in detections.boxes]
+    for number in range(len(detections.images)) if most else ():
+        scores = np.concatenate([np.zeros(0, np.float32), *(row[number][:, 4] for row in boxes)])
+        if len(scores) > most:
+            least = np.partition(scores, -most)[-most]
+            for row in boxes:
+                row[number] = row[number][row[number][:, 4] >= least]
     return Detections(detections.classes, detections.images, boxes)
 
 

@@ -59,7 +59,7 @@ def evaluate_run(
     Args:
         imdb: whose images they are of.
         detections: as they are stored.
-        config: TEST.NMS and PARITY are read.
+        config: TEST.NMS, TEST.MAX_PER_IMAGE_ALL and PARITY are read.
         threshold: of the overlap with objects; None: the rule's own.
 
     Returns:
@@ -68,7 +68,7 @@ def evaluate_run(
     Raises:
         DataError: see :func:`evaluate_database`.
     """
-    kept = apply_nms(detections, config.test.nms, config.parity)
+    kept = apply_nms(detections, config.test.nms, config.parity, config.test.max_per_image_all)
     return evaluate_database(imdb, kept, config.parity, threshold), kept
 
 

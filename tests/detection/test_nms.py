@@ -77,3 +77,16 @@ def test_a_whole_set():
     for row, left in zip(boxes, kept.boxes, strict=True):
         for found, less in zip(row, left, strict=True):
             np.testing.assert_array_equal(less, found[slow_nms(found, 0.3)])
+
+
+def test_so_many_of_all_classes():
+    rng = np.random.default_rng(0)
+    boxes = [[some_boxes(rng, count, False) for count in (4, 0, 30)] for _ in range(2)]
+    detections = Detections(("bed", "sofa"), ("a", "b", "c"), boxes)
+    every, kept = apply_nms(detections, 0.9), apply_nms(detections, 0.9, most=5)
+    for image in range(3):
+        best = np.sort(np.concatenate([row[image][:, 4] for row in every.boxes]))[::-1]
+        for whole, left in zip(every.boxes, kept.boxes, strict=True):
+            expected = whole[image] if len(best) <= 5 else whole[image][whole[image][:, 4] >= best[4]]
+            np.testing.assert_array_equal(left[image], expected)
+    assert sum(len(row[2]) for row in kept.boxes) < sum(len(row[2]) for row in every.boxes)
