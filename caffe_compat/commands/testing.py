@@ -62,6 +62,9 @@ def test(args: argparse.Namespace) -> None:
         partial.remove()
 
 
+_NO_BOX = "no score is above TEST.SCORE_THRESH, or all are equal, as of a net whose ReLUs died"
+
+
 def _wait(files: Sequence[str], wanted: bool) -> None:
     """Wait until all weights exist."""
     for file in files:
@@ -109,6 +112,9 @@ def _finish(folder: Path, imdb: ImageDatabase, config: Config, detections: Detec
     write_detections(written[1], detections)
     write_detections_mat(written[2], detections)
     print(printable(f"{len(detections)} boxes; overlap from {config.test.nms:g} is suppressed"), flush=True)
+    empty = [name for name, row in zip(imdb.classes, detections.boxes, strict=True) if not any(map(len, row))]
+    if empty:
+        print(printable(f"no box of {', '.join(empty)}: {_NO_BOX}"), flush=True)
     if all(record.boxes is None for record in imdb.records):
         print(printable(f"{imdb.name}: its objects are not known, so nothing is evaluated"))
         kept = apply_nms(detections, config.test.nms, config.parity, config.test.max_per_image_all)
