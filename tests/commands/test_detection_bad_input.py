@@ -381,5 +381,7 @@ def test_compressing_and_fusing(world: Path) -> None:
 
 def test_classes_without_any_box_are_named_with_what_may_be_the_cause(world: Path) -> None:
     done = test(set=["TEST.SCORE_THRESH", 2.0])
-    assert done.status == 0 and "no box of cup, box: no score is above TEST.SCORE_THRESH, or all are equal" in done.stdout
+    assert (
+        done.status == 0 and "no box of cup, box: no score is above TEST.SCORE_THRESH, or all are equal" in done.stdout
+    )
     assert "no box of" not in test().stdout
