@@ -29,7 +29,11 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--depth", help="depth of the same view, from which HHA is made; needs a camera")
     p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
-    p.add_argument("--classes", metavar="FILE", help="class names, one a line, without the background; or nyud2 or voc")
+    p.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class names, one a line, without the background; or nyud2, voc or coco:PATH.json,...",
+    )
     p.add_argument(
         "--proposals", default="builtin", metavar="FILE", help="boxes that may hold objects, by the picture's name; "
         "default: builtin, which computes some",

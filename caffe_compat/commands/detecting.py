@@ -13,7 +13,7 @@ import numpy as np
 
 from caffe_compat.commands.depth_images import file_camera, file_form
 from caffe_compat.config import load_config
-from caffe_compat.datasets import CLASSES, read_any
+from caffe_compat.datasets import CLASSES, find_imdb, read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.voc import VOC_CLASSES
 from caffe_compat.depth.modalities import Options
@@ -112,11 +112,13 @@ def _classes(args: argparse.Namespace, stored: Preprocessing | None) -> tuple[st
         if stored is None or not stored.classes:
             raise UsageError(
                 f"which classes? no preprocessing.json beside {args.weights[0]} names them: give --classes FILE, a "
-                f"name a line, or {' or '.join(_NAMED)}"
+                f"name a line, {' or '.join(_NAMED)}, or an imdb coco:PATH.json"
             )
         return tuple(name for name in stored.classes if name != BACKGROUND)
     if args.classes in _NAMED and not os.path.exists(args.classes):
         return tuple(_NAMED[args.classes])
+    if args.classes.startswith("coco:"):
+        return find_imdb(args.classes).classes
     with open_existing(args.classes, "class names") as stream:
         try:
             lines = stream.read().decode().splitlines()

@@ -368,6 +368,12 @@ def test_outputs_that_cannot_be_written(world: Path) -> None:
     refused(lambda: find(out="found.doc"), "found.doc")
 
 
+def test_classes_of_a_database(world: Path) -> None:
+    shutil.copy(model(), "fused.caffemodel")  # nothing beside it names its classes
+    refused(lambda: find(net="fused.caffemodel"), "which classes?", "coco:PATH.json")
+    assert find(net="fused.caffemodel", classes=HELD).status == 0
+
+
 def test_compressing_and_fusing(world: Path) -> None:
     given = ["--def", "test.prototxt", "--def-svd", "test.prototxt", "--net"]
     refused(lambda: call("compress_net", *given, model()), "test.prototxt")
