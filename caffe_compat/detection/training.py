@@ -243,18 +243,26 @@ def _heads(net: Net, labels: int) -> Iterator[tuple[Node, int, int]]:
 
 
 def _check_start(net: Net, filled: Mapping[str, set[int]]) -> None:
-    """Refuse to train layers that start at 0: no weights given, and no filler (the released nets have none)."""
+    """Refuse to train layers that start at 0: no weights given, and no filler (the released nets have none); or several
+    whose given weights are 0, as net surgery leaves layers of a test net that nothing was copied into.
+    """
     known = {node.name: node.layer for node in net.nodes}
-    empty = []
+    empty, zero = [], []
     for learnable in net.learnables:
         layer = known[learnable.layer]
-        if learnable.index or not layer.filler_section or learnable.index in filled.get(learnable.layer, ()):
+        if learnable.index or not layer.filler_section:
+            continue
+        if learnable.index in filled.get(learnable.layer, ()):
+            zero += [] if learnable.parameter.detach().any() else [learnable.layer]
             continue
         if not layer.params.section(layer.filler_section).has("weight_filler"):
             empty.append(learnable.layer)
-    if empty:
-        names = ", ".join(empty[:8]) + (f" and {len(empty) - 8} more" if len(empty) > 8 else "")
-        raise UsageError(
-            f"net '{net.description.name}': {names} would start with weights of 0 and learn nothing: they have no "
-            "weight_filler, and no weights are given; start from --weights"
-        )
+    for layers, why in (
+        (empty, "they have no weight_filler, and no weights are given; start from --weights"),
+        (zero if len(zero) > 1 else [], "--weights holds nothing else for them; leave them out of that file"),
+    ):
+        if layers:
+            names = ", ".join(layers[:8]) + (f" and {len(layers) - 8} more" if len(layers) > 8 else "")
+            raise UsageError(
+                f"net '{net.description.name}': {names} would start with weights of 0 and learn nothing: {why}"
+            )

@@ -42,14 +42,17 @@ class SurgeryReport:
     """How often each layer with weights of the new net was written."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    zero: set[str] = field(default_factory=set)
+    """Layers that were not copied and have no filler, so that their weights are 0."""
 
     def lines(self) -> list[str]:
         """One line per layer that was not copied exactly once."""
-        return [
-            f"layer '{name}' " + ("was not copied, it keeps its filler" if not count else f"was copied {count} times")
-            for name, count in self.counts.items()
-            if count != 1
-        ]
+        return [f"layer '{name}' {self._what(name, count)}" for name, count in self.counts.items() if count != 1]
+
+    def _what(self, name: str, count: int) -> str:
+        if count:
+            return f"was copied {count} times"
+        return "was not copied, " + ("its weights are 0" if name in self.zero else "it keeps its filler")
 
 
 def read_operations(path: PathLike) -> list[Operation]:
@@ -125,6 +128,9 @@ def operate(
                 copy.reshape,
             )
             report.counts[copy.dest] += 1
+    report.zero = {
+        node.name for node in target.nodes if report.counts.get(node.name) == 0 and not node.layer.blob(0).any()
+    }
     if str(out_net_file).endswith(".h5"):
         target.save_hdf5(out_net_file)
     else:

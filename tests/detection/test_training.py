@@ -190,6 +190,17 @@ def test_refused(tmp_path: Path, change: dict[str, object], more: list[str], wor
     assert not [path for path in tmp_path.glob("output/**/*") if path.is_file()]
 
 
+def test_weights_that_a_test_net_left_at_0_are_refused(tmp_path: Path) -> None:
+    words = write_run(tmp_path)
+    net = load_net(tmp_path / "train.prototxt")
+    for name in ("fc6", "cls_score"):
+        net.layer(name).blob(0).data.zero_()
+    net.save(tmp_path / "zero.caffemodel")
+    done = call("train_net", *words, "--weights", "zero.caffemodel", folder=tmp_path)
+    assert done.status == 2
+    assert "net 'small': fc6, cls_score would start with weights of 0 and learn nothing: --weights" in done.stderr
+
+
 def test_detection_options_without_imdb_are_refused(tmp_path: Path) -> None:
     words = write_run(tmp_path)
     del words[2:4]

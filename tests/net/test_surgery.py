@@ -66,6 +66,11 @@ def test_layers_not_copied_exactly_once_are_named() -> None:
     ]
 
 
+def test_layers_without_filler_that_nothing_is_copied_into_are_told_to_be_0() -> None:
+    report = run([entry("a_", ["a_conv"], ["conv"])], "full.prototxt")
+    assert report.lines() == ["layer 'fc_conv' was not copied, its weights are 0"]
+
+
 def test_reshape_lets_a_fully_connected_layer_become_a_convolution() -> None:
     arguments = (["a_conv", "a_fc"], ["conv", "fc_conv"])
     with pytest.raises(WeightsError, match=r"'a_fc' .* to 'fc_conv' .*\[2, 12\], expected \[2, 3, 2, 2\].*reshape: 1"):
