@@ -11,12 +11,16 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from waiting import LIMIT
 
 from caffe_compat.cli import run
 from caffe_compat.commands import main_of
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+SAME_BITS = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
 
 
 class Done(NamedTuple):
@@ -55,7 +59,8 @@ def start(name: str, *words: object, folder: Path | None = None, **settings: str
 
     Args:
         folder: where it runs.
-        settings: environment variables.
+        settings: environment variables; with ``SAME_BITS`` it is as many threads wide as this process, since the
+            number of threads decides how sums are rounded.
     """
     (path,) = (path for part in ("tools", "data") if (path := ROOT / part / f"{name}.py").exists())
     return subprocess.Popen(

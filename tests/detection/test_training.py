@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from detection.small_run import write_run
-from program import call, end, start
+from program import SAME_BITS, call, end, start
 
 from caffe_compat.config import load_config
 from caffe_compat.detection.snapshots import read_regression, unnormalised
@@ -79,7 +79,7 @@ def test_snapshots_hold_deltas_that_are_not_normalised(whole: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_run_that_was_cut_off_goes_on_bit_by_bit(whole: Path, tmp_path: Path, number: int) -> None:
     words = write_run(tmp_path)
-    process = start("train_net", *words, "--iters", 10**6, folder=tmp_path)
+    process = start("train_net", *words, "--iters", 10**6, folder=tmp_path, **SAME_BITS)
     assert process.stderr is not None
     assert any("] Iteration 12 (" in line for line in process.stderr), "it ended before"
     os.kill(process.pid, number)
