@@ -1,35 +1,15 @@
-"""Boxes: overlaps, regression targets and back, cutting to the image.
+"""Boxes: regression targets and back, cutting to the image.
 
-A box is x1 y1 x2 y2 in pixels from 0.  Overlaps take the last row and column for a part of the box (its width is
-x2 - x1 + 1), regression targets do not (x2 - x1 + EPS): both as in fast-rcnn (``utils/bbox.pyx``,
-``roi_data_layer/roidb.py``).
+A box is x1 y1 x2 y2 in pixels from 0.  Overlaps (:mod:`caffe_compat.evaluation.overlaps`) take the last row and column
+for a part of the box (its width is x2 - x1 + 1), regression targets do not (x2 - x1 + EPS): both as in fast-rcnn
+(``utils/bbox.pyx``, ``roi_data_layer/roidb.py``).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["bbox_transform", "bbox_transform_inv", "clip_boxes", "flip_boxes", "overlaps"]
-
-
-def overlaps(boxes: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box with every other, in float64.
-
-    Args:
-        boxes: [N, 4].
-        gt: [K, 4].
-
-    Returns:
-        float64 [N, K].
-    """
-    first, second = np.asarray(boxes, np.float64), np.asarray(gt, np.float64)
-    shared = np.ones((len(first), len(second)))
-    for low, high in ((0, 2), (1, 3)):
-        side = np.minimum(first[:, None, high], second[:, high]) - np.maximum(first[:, None, low], second[:, low]) + 1
-        shared *= np.maximum(side, 0)
-    areas = [(part[:, 2] - part[:, 0] + 1) * (part[:, 3] - part[:, 1] + 1) for part in (first, second)]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(shared > 0, shared / (areas[0][:, None] + areas[1] - shared), 0.0)
+__all__ = ["bbox_transform", "bbox_transform_inv", "clip_boxes", "flip_boxes"]
 
 
 def bbox_transform(boxes: np.ndarray, gt: np.ndarray, eps: float = 1e-14) -> np.ndarray:

@@ -15,8 +15,9 @@ import numpy as np
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.detection.boxes import flip_boxes, overlaps
+from caffe_compat.detection.boxes import flip_boxes
 from caffe_compat.errors import DataError, nearest
+from caffe_compat.evaluation.overlaps import box_overlaps
 
 __all__ = ["CROWD_OVERLAP", "Roidb", "RoiImage", "build_roidb", "roi_image"]
 
@@ -145,7 +146,7 @@ def _match(found: np.ndarray, gt: np.ndarray, labels: np.ndarray) -> tuple[np.nd
     """Overlap and label of the object that each proposal overlaps most: the first of equals."""
     if not len(gt) or not len(found):
         return np.zeros(len(found), np.float32), np.zeros(len(found), np.int32)
-    table = overlaps(found, gt)
+    table = box_overlaps(found, gt)
     highest = table.max(1)
     return highest.astype(np.float32), np.where(highest > 0, labels[table.argmax(1)], 0).astype(np.int32)
 

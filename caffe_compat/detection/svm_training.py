@@ -15,12 +15,12 @@ import torch
 
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
-from caffe_compat.detection.boxes import overlaps
 from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.inference import Detector, Question, ask
 from caffe_compat.detection.roidb import Roidb, RoiImage, build_roidb
 from caffe_compat.detection.svm import ClassSvm, SvmOptions, require_solver
 from caffe_compat.errors import DataError, NetError, in_file
+from caffe_compat.evaluation.overlaps import box_overlaps
 from caffe_compat.net import Net
 from caffe_compat.net.plan import Node
 
@@ -139,7 +139,7 @@ class SvmTrainer:
             objects = _objects(image)
             for label in np.unique(image.gt_classes[objects]):
                 of_class = objects[image.gt_classes[objects] == label]
-                found[:, label] = overlaps(image.boxes, image.boxes[of_class]).max(1)
+                found[:, label] = box_overlaps(image.boxes, image.boxes[of_class]).max(1)
         found[image.max_overlaps < 0] = 1
         return found
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from caffe_compat.config import Config
-from caffe_compat.detection.boxes import bbox_transform, overlaps
+from caffe_compat.detection.boxes import bbox_transform
 from caffe_compat.detection.roidb import RoiImage
+from caffe_compat.evaluation.overlaps import box_overlaps
 
 __all__ = ["LEAST_STD", "TargetStatistics", "normalised", "raw_targets", "target_statistics"]
 
@@ -53,7 +54,7 @@ def raw_targets(image: RoiImage, config: Config, rows: np.ndarray | None = None)
     if not len(objects) or not len(examples):
         return labels, targets
     boxes, gt = image.boxes[wanted[examples]], image.boxes[objects]
-    nearest = overlaps(boxes, gt).argmax(1)
+    nearest = box_overlaps(boxes, gt).argmax(1)
     labels[examples] = image.max_classes[wanted[examples]]
     targets[examples] = bbox_transform(boxes, gt[nearest], config.eps)
     return labels, targets

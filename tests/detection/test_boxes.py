@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from caffe_compat.detection.boxes import bbox_transform, bbox_transform_inv, clip_boxes, flip_boxes, overlaps
+from caffe_compat.detection.boxes import bbox_transform, bbox_transform_inv, clip_boxes, flip_boxes
+from caffe_compat.evaluation.overlaps import box_overlaps
 
 RANDOM = np.random.RandomState(0)
 
@@ -23,9 +24,9 @@ def slow_overlap(a, b) -> float:
 def test_overlaps_count_pixels():
     boxes, gt = some_boxes(12), some_boxes(7)
     expected = [[slow_overlap(box, other) for other in gt] for box in boxes]
-    np.testing.assert_allclose(overlaps(boxes, gt), expected, rtol=1e-14)
-    assert overlaps(boxes, gt[:0]).shape == (12, 0) and overlaps(boxes[:0], gt).shape == (0, 7)
-    assert overlaps(boxes, boxes).diagonal().tolist() == [1.0] * 12
+    np.testing.assert_allclose(box_overlaps(boxes, gt), expected, rtol=1e-14)
+    assert box_overlaps(boxes, gt[:0]).shape == (12, 0) and box_overlaps(boxes[:0], gt).shape == (0, 7)
+    assert box_overlaps(boxes, boxes).diagonal().tolist() == [1.0] * 12
 
 
 def test_targets_and_back():

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from conftest import needs
 
-from caffe_compat.detection.boxes import overlaps
 from caffe_compat.detection.proposer import propose
 from caffe_compat.errors import DataError, UsageError
+from caffe_compat.evaluation.overlaps import box_overlaps
 from caffe_compat.scenes import Settings, draw, encode, frame_specs
 
 SIZE = (120, 160)
@@ -30,7 +30,7 @@ def shapes(size=SIZE):
 
 
 def recall(found, gt, least=0.5):
-    return float((overlaps(gt, found).max(1) >= least).mean())
+    return float((box_overlaps(gt, found).max(1) >= least).mean())
 
 
 def check(boxes, scores, size, count):
@@ -167,5 +167,5 @@ def test_recall_on_real_frames(kinds, every):
         }
         boxes, scores = propose({kind: pictures[kind] for kind in kinds})
         check(boxes, scores, (480, 640), 2000)
-        best.append(overlaps(gt, boxes).max(1))
+        best.append(box_overlaps(gt, boxes).max(1))
     assert (np.concatenate(best) >= 0.5).mean() >= 0.97 and (np.concatenate(best) >= 0.7).mean() >= 0.85

@@ -6,9 +6,9 @@ import pytest
 from caffe_compat.config import load_config
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.detection.boxes import overlaps
 from caffe_compat.detection.roidb import build_roidb, roi_image
 from caffe_compat.errors import DataError
+from caffe_compat.evaluation.overlaps import box_overlaps
 
 CLASSES = ("cat", "dog", "cow")
 RECORD = FrameRecord(
@@ -83,7 +83,7 @@ def test_best_overlap_is_that_of_a_slow_search():
     for row, box in enumerate(boxes[9:], start=9):
         best, label = 0.0, 0
         for number, gt in enumerate(boxes[:9]):
-            value = overlaps(box[None], gt[None])[0, 0]
+            value = box_overlaps(box[None], gt[None])[0, 0]
             if value > best:
                 best, label = value, number % 3 + 1
         assert image.max_overlaps[row] == np.float32(best) and image.max_classes[row] == label

@@ -5,9 +5,9 @@ import pytest
 
 from caffe_compat.config import load_config
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.detection.boxes import overlaps
 from caffe_compat.detection.roidb import Roidb, RoiImage, roi_image
 from caffe_compat.detection.targets import normalised, raw_targets, target_statistics
+from caffe_compat.evaluation.overlaps import box_overlaps
 
 CLASSES = ("cat", "dog", "cow")
 CONFIG = load_config()
@@ -32,7 +32,7 @@ def slow_targets(image: RoiImage) -> tuple[list[int], list[list[float]]]:
     gts = [(box, label) for box, label in zip(image.boxes.tolist(), image.gt_classes.tolist(), strict=True) if label]
     labels, rows = [], []
     for x1, y1, x2, y2 in image.boxes.tolist():
-        found = [overlaps(np.array([[x1, y1, x2, y2]]), np.array([gt]))[0, 0] for gt, _ in gts]
+        found = [box_overlaps(np.array([[x1, y1, x2, y2]]), np.array([gt]))[0, 0] for gt, _ in gts]
         best = max(range(len(found)), key=lambda k: found[k])  # the first of equals
         if np.float32(found[best]) < CONFIG.train.bbox_thresh:
             labels.append(0)
