@@ -18,11 +18,11 @@ from caffe_compat.detection.inference import Detector, load_detector_net
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.partial import PartialResults
 from caffe_compat.detection.proposals import proposal_source
-from caffe_compat.detection.results import evaluate_run, write_for_server, write_run
+from caffe_compat.detection.results import evaluate_run, make_folder, write_for_server, write_run
 from caffe_compat.detection.testing import Progress, TestRun, detect_all, run_name
 from caffe_compat.detection.training import output_folder
 from caffe_compat.devices import choose
-from caffe_compat.errors import UsageError, WriteError, in_file, printable
+from caffe_compat.errors import UsageError, in_file, printable
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.evaluation.tables import table
 from caffe_compat.locks import hold
@@ -52,7 +52,7 @@ def test(args: argparse.Namespace) -> None:
         check_pictures(imdb.name, records, imdb.modalities)
     proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")
     folder = output_folder(config, imdb) / run_name(args.weights)
-    _make(folder)
+    make_folder(folder)
     stem = folder / f"detections{config.test.det_salt}"
     instead = "give this run an EXP_DIR or TEST.DET_SALT of its own"
     with hold(Path(f"{stem}.lock"), f"testing into {folder}", instead, UsageError):
@@ -126,10 +126,3 @@ def _finish(folder: Path, imdb: ImageDatabase, config: Config, detections: Detec
         salt = config.test.det_salt + config.test.eval_salt
         written += write_for_server(folder / f"competition{salt}", imdb, kept)
     print(printable(f"wrote {len(written)} files into {folder}"))
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(folder, error.strerror or str(error)) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, one_line
@@ -95,6 +97,17 @@ class Pictures:
         return self._folders[folder]
 
 
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str], why: str) -> Iterator[Image.Image]:
+    """A picture whose head is read; what goes wrong within the block, when its pixels are, is told as well."""
+    with open_existing(path, why) as stream:
+        try:
+            with open_pillow(stream, os.fspath(path)) as image:
+                yield image
+        except UNREADABLE as error:
+            raise DataError(f"{os.fspath(path)}: is no picture that can be read: {one_line(error)}") from error
+
+
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """Height and width that the head of a picture states, as stored (the orientation in EXIF is ignored).
 
@@ -102,12 +115,8 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
         MissingFileError: no such file.
         DataError: not a picture, or one of more pixels than the limit.
     """
-    with open_existing(path, "picture") as stream:
-        try:
-            with open_pillow(stream, os.fspath(path)) as image:
-                return image.height, image.width
-        except UNREADABLE as error:
-            raise DataError(f"{os.fspath(path)}: is no picture that can be read: {one_line(error)}") from error
+    with _opened(path, "picture") as image:
+        return image.height, image.width
 
 
 def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
@@ -117,12 +126,8 @@ def read_labels(path: str | os.PathLike[str]) -> np.ndarray:
         MissingFileError: no such file.
         DataError: not a picture, or one of several channels.
     """
-    with open_existing(path, "label picture") as stream:
-        try:
-            with open_pillow(stream, os.fspath(path)) as image:
-                labels = np.asarray(image)
-        except UNREADABLE as error:
-            raise DataError(f"{os.fspath(path)}: is no picture that can be read: {one_line(error)}") from error
+    with _opened(path, "label picture") as image:
+        labels = np.asarray(image)
     if labels.ndim != 2 or labels.dtype.kind not in "bui":
         raise DataError(f"{os.fspath(path)}: {labels.dtype} of shape {labels.shape}, expected one channel of labels")
     return labels

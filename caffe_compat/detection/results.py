@@ -17,7 +17,7 @@ from caffe_compat.evaluation.pictures import write_sheets
 from caffe_compat.evaluation.reports import write_reports
 from caffe_compat.evaluation.result import Evaluation
 
-__all__ = ["evaluate_run", "read_run", "write_examples", "write_for_server", "write_run"]
+__all__ = ["evaluate_run", "make_folder", "read_run", "write_examples", "write_for_server", "write_run"]
 
 PathLike = str | os.PathLike[str]
 
@@ -94,18 +94,23 @@ def write_examples(
         MissingFileError, DataError: a picture that is not there or cannot be read.
         WriteError: the folder cannot be made, or a sheet not be written.
     """
-    _make(folder)
+    make_folder(folder)
     examples = choose_examples(imdb, kept, count, evaluation.threshold or 0.5, parity)
     return write_sheets(folder, imdb, examples, evaluation.ap)
 
 
 def write_for_server(folder: PathLike, imdb: ImageDatabase, kept: Detections) -> list[Path]:
     """Write files for an evaluation server into a folder, which is made; see :func:`write_competition`."""
-    _make(folder)
+    make_folder(folder)
     return write_competition(folder, imdb, kept)
 
 
-def _make(folder: PathLike) -> None:
+def make_folder(folder: PathLike) -> None:
+    """Make the folder of a run, and those above it.
+
+    Raises:
+        WriteError: it cannot be made.
+    """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
