@@ -233,6 +233,7 @@ class Eltwise(Layer):
     """
 
     caffe_type = "Eltwise"
+    pointwise = True
     bottom_count = (2, UNLIMITED)
     in_place = True
 
@@ -350,6 +351,7 @@ class Sum(Layer):
     """caffe-sds: the sum of its bottoms, in the shape of the first; shapes may differ in trailing ones."""
 
     caffe_type = "Sum"
+    pointwise = True
     bottom_count = (1, UNLIMITED)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from caffe_compat.errors import ExportError, LayerError, ShapeError
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.sharing import Reads, Reread, Share, kept
 from caffe_compat.memory import SMALL, available_memory, human_size
 
@@ -87,6 +88,7 @@ class Layer(nn.Module):
     default_loss_weight: ClassVar[float] = 0.0
     keeps_loss_weight: ClassVar[bool] = True  #: False: the diff that holds it is another buffer by the forward pass
     survives_in_place: bool = True  #: in place, the backward pass finds in its own top what it needs of the bottom
+    pointwise: bool = False  #: a pixel of a top depends on that very pixel of the bottoms, whatever the channel
     keeps_sign: bool = False  #: in place, it leaves positive what is, and only that, or passes no gradient there
     no_gradient: ClassVar[tuple[int, ...] | None] = None  #: bottoms whose gradient Caffe refuses; None: none refused
     unforced: ClassVar[tuple[int, ...]] = ()  #: bottoms that force_backward leaves alone
@@ -224,6 +226,17 @@ class Layer(nn.Module):
         """Multiplications with addition in one forward pass; biases and elementwise functions are not counted."""
         return 0
 
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans | None:
+        """Rows and columns of bottom ``bottom`` that decide the pixels ``spans`` of top ``top``; None: possibly all.
+
+        Asked only where both are maps of 4 axes.  What windows read in padding counts, so a span may begin before the
+        map, and end behind it.
+
+        Args:
+            bottoms: shapes of all bottoms.
+        """
+        return spans if self.pointwise else None
+
     def batch_axis(self, bottom: int) -> int:
         """The axis of bottom ``bottom`` along which the items of a minibatch lie."""
         return 0
@@ -322,6 +335,7 @@ class NeuronLayer(Layer):
     """One bottom, one top of the same shape, element by element; may be computed in place."""
 
     in_place = True
+    pointwise = True
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import ConvWindow, Params, Section
+from caffe_compat.layers.reach import NOTHING, Spans, window_reach
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 from caffe_compat.layers.sliding import correlate, correlate_adjoint, first, patches
@@ -81,6 +82,13 @@ class _Windowed(Layer):
             f"({[n + 2 * p for n, p in zip(sizes, window.pad, strict=True)]})",
         )
         return result
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans | None:
+        """A window of the bottom of the same number."""
+        if self.spatial != 2:
+            return None
+        window = self.window
+        return window_reach(spans, window.extent, window.stride, window.pad) if bottom == top else NOTHING
 
     def missing(self, sizes: Sequence[int], outs: Sequence[int]) -> Shape:
         """How many zeros past the padding the windows read on each axis (0 but for the truncated division)."""
@@ -280,6 +288,17 @@ class Deconvolution(_Learned):
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """One filter per number of the bottoms."""
         return sum(count(bottom) for bottom in bottoms) * count(self.blob_shapes[0], 1)
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans | None:
+        """All whose windows cover a pixel of the top: stride i - pad <= o < stride i - pad + extent."""
+        if self.spatial != 2:
+            return None
+        window = self.window
+        rows, columns = (
+            (-((extent - 1 - pad - first) // stride), (last + pad) // stride)
+            for (first, last), extent, stride, pad in zip(spans, window.extent, window.stride, window.pad, strict=True)
+        )
+        return (rows, columns) if bottom == top else NOTHING
 
     def filters(self) -> tuple[int, int]:
         """[channels, num_output / group]."""

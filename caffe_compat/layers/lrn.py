@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import Spans, window_reach
 from caffe_compat.layers.refused import NO_GRADIENT, Refused
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
@@ -115,6 +116,12 @@ class LRN(Layer):
         power = negative_power(s, self.beta)
         slope = -2 * self.alpha * self.beta * power / s
         return with_gradient(top, bottom, lambda dy: dy * power + bottom * self._mean(dy * bottom * slope))
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
+        """The same pixels, or within channels a square around each."""
+        if not self.within:
+            return spans
+        return window_reach(spans, (self.size, self.size), (1, 1), (self.size // 2, self.size // 2))
 
     def _mean(self, x: Tensor) -> Tensor:
         """Mean of n x n pixels; its own adjoint."""

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.refused import NO_GRADIENT, Refused
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
@@ -55,6 +56,10 @@ class BatchNorm(NeuronLayer):
     def fresh_top(self) -> bool:
         """Yes."""
         return True
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans | None:
+        """The same pixels, unless the statistics are those of the batch."""
+        return spans if self.global_stats else None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom."""

@@ -78,6 +78,7 @@ class Normalize(Layer):
         super().__init__(params, bottoms)
         section = params.section("norm_param")
         self.across, self.shared = bool(section.across_spatial), bool(section.channel_shared)
+        self.pointwise = not self.across
         self.eps = float(section.eps)
         self._check(bottoms)
         self.channels = bottoms[0][1]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.reach import Spans, window_reach
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 from caffe_compat.layers.windows import FLT_MAX, PoolWindow, Size, average_pool, max_pool, stochastic_pool
@@ -280,6 +281,11 @@ class Pooling(_PoolLayer):
     def window_for(self, image: Sequence[int]) -> PoolWindow:
         """The window for an image of this size; with global_pooling it is the whole image."""
         return self.window or PoolWindow((image[0], image[1]), (1, 1), (0, 0), self.ceil)
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
+        """A window of the bottom."""
+        window = self.window_for(bottoms[0][2:])
+        return window_reach(spans, window.kernel, window.stride, window.pad)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """[N, C, out_h, out_w] for each top."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, kept
 
@@ -42,6 +43,10 @@ class _Broadcast(Layer):
             f"{field}.axis {start} and num_axes {axes} reach beyond the {len(bottom)} axes of the bottom",
         )
         return tuple(bottom[start:] if axes == -1 else bottom[start : start + axes])
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans | None:
+        """The same pixels; all of an operand of another size."""
+        return spans if bottom == 0 or bottoms[1] == bottoms[0] else None
 
     @property
     def fresh_top(self) -> bool:

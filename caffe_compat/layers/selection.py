@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import NOTHING, Spans
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import indices, marks
 from caffe_compat.layers.sharing import Reads
@@ -61,6 +62,17 @@ class Crop(Layer):
                 f"bottom 0 has shape {list(source)}",
             )
         return [(*source[:axis], *size[axis : len(source)])]
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
+        """The pixels of bottom 0 that are kept."""
+        if bottom:
+            return NOTHING
+        axis, offsets = self._start(len(bottoms[0]))
+        rows, columns = (
+            (first + offset, last + offset)
+            for (first, last), offset in zip(spans, [*[0] * axis, *offsets][2:], strict=True)
+        )
+        return rows, columns
 
     def forward(self, bottom: Tensor, size: Tensor) -> Tensor:
         """A view."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Share
 
@@ -173,6 +174,10 @@ class _Along(Layer):
         self.old = old if self.section.has(old) else None
         self.section.ignore("axis", old)
 
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans | None:
+        """The same pixels, unless maps are put side by side or cut."""
+        return spans if self.axis(len(bottoms[0])) < 2 else None
+
     def axis(self, rank: int) -> int:
         """The axis for a bottom of that many axes."""
         if self.old is None:
@@ -299,6 +304,7 @@ class Split(Layer):
     """The bottom as several tops that share its memory; gradients add up."""
 
     caffe_type = "Split"
+    pointwise = True
     top_count = (1, UNLIMITED)
 
     def shared_memory(self) -> tuple[Share, ...]:

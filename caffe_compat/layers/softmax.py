@@ -25,7 +25,7 @@ class Softmax(NeuronLayer):
         super().__init__(params, bottoms)
         self.softmax = params.section("softmax_param")
         self.softmax.ignore("engine")
-        self.softmax.axis("axis", len(bottoms[0]))
+        self.pointwise = self.softmax.axis("axis", len(bottoms[0])) < 2
 
     def backward_reads(self) -> Reads:
         """The top."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.hypercolumn import tents
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 
 __all__ = ["SimpleUpsample", "Upsample"]
@@ -20,6 +21,8 @@ __all__ = ["SimpleUpsample", "Upsample"]
 class _SizeLayer(Layer):
     """What the layers share that resize to a given height and width."""
 
+    centre = 1  #: where pixel 0 samples, in halves of a pixel
+
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = params.section("upsample_param")
@@ -27,6 +30,17 @@ class _SizeLayer(Layer):
             if not section.optional(name):
                 raise self.error(f"upsample_param.{name} is missing or 0, expected a positive number")
         self.size = (int(section.height), int(section.width))
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
+        """The two pixels on either side of where each samples."""
+        rows, columns = (
+            (
+                ((2 * first + self.centre) * cells - size) // (2 * size),
+                ((2 * last + self.centre) * cells - size) // (2 * size) + 1,
+            )
+            for (first, last), cells, size in zip(spans, bottoms[0][2:], self.size, strict=True)
+        )
+        return rows, columns
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """N x C x height x width."""
@@ -62,6 +76,7 @@ class Upsample(_SizeLayer):
     """Bilinear resizing that samples at i * in / out - 0.5: half an output pixel aside of SimpleUpsample."""
 
     caffe_type = "Upsample"
+    centre = 0
 
     def forward(self, bottom: Tensor) -> Tensor:
         """One product with the weights of the rows, one with those of the columns."""
