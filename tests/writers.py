@@ -35,6 +35,7 @@ from caffe_compat.onnx import export_onnx, save_onnx
 from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
 from caffe_compat.pycaffe import draw
 from caffe_compat.scenes import dataset as scenes
+from caffe_compat.solver.metrics import Metrics
 from caffe_compat.stamps import write_stamp
 
 NET = """name: "n"
@@ -293,6 +294,10 @@ WRITERS = {
     "what a test has found": Writer(
         lambda path, _: partial.PartialResults(path, {"a": 1}, 2).append("0", [ARRAYS[0][:, :5]] * 2),
         ("detection/partial.py",),
+    ),
+    "what a training says of itself": Writer(
+        lambda path, _: Metrics(path, 0).append({"phase": "start", "iteration": 0, "loss": [1.5] * 99}),
+        ("solver/metrics.py",),
     ),
     "onnx": Writer(lambda path, net: export_onnx(net, path), ("onnx/save.py",), "n.onnx", prepare=a_net),
     "onnx with external data": Writer(

@@ -90,6 +90,7 @@ def train(options: CaffeOptions) -> int:
             stages=stages_flag(options.stage),
             default_seed=False,
             stop_at_nan=False,
+            metrics=False,
         )
     )
     return 0

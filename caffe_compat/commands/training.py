@@ -35,6 +35,7 @@ from caffe_compat.errors import SolverError, UsageError, in_file, printable
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.resources import program
 from caffe_compat.solver.config import weight_files
+from caffe_compat.solver.metrics import record_metrics
 from caffe_compat.solver.resume import newest_state
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
@@ -54,8 +55,8 @@ class TrainOptions:
     """The command line of ``train_net.py``; see its help.
 
     ``caffe train`` has ``level`` and ``stages`` (for the train net; the level replaces that of the solver's
-    ``train_state``), does not seed where the solver has no seed (``default_seed``), and goes on with a loss that is not
-    finite and with weights that do not fit (``stop_at_nan``).
+    ``train_state``), does not seed where the solver has no seed (``default_seed``), goes on with a loss that is not
+    finite and with weights that do not fit (``stop_at_nan``), and writes no file that Caffe would not (``metrics``).
     """
 
     solver: str
@@ -76,6 +77,7 @@ class TrainOptions:
     stages: tuple[str, ...] = ()
     default_seed: bool = True
     stop_at_nan: bool = True
+    metrics: bool = True
 
 
 def train(options: TrainOptions) -> int:
@@ -108,6 +110,8 @@ def train(options: TrainOptions) -> int:
     if options.snapshot:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)
+    if options.metrics:
+        record_metrics(solver, {"solver": options.solver})
     log.info("Starting Optimization", "caffe.cpp:248")
     start = time.perf_counter()
     with in_file(options.solver), handler, _progress(solver):

@@ -16,7 +16,7 @@ from caffe_compat.proto import upgrade_net
 from caffe_compat.proto.schema import PHASES
 from caffe_compat.solver.policies import check_policy
 
-__all__ = ["NetSource", "SolverNets", "check_solver", "solver_nets", "weight_files"]
+__all__ = ["NetSource", "SolverNets", "check_solver", "solver_nets", "tests_before", "weight_files"]
 
 _INLINE = "<net in the solver>"
 _TRAIN_LINES = {
@@ -98,6 +98,14 @@ def solver_nets(param: Any) -> SolverNets:
 def weight_files(param: Any) -> list[str]:
     """The ``weights`` field: every entry may be a comma-separated list."""
     return [part.strip() for entry in param.weights for part in entry.split(",") if part.strip()]
+
+
+def tests_before(param: Any, iteration: int) -> int:
+    """Tests before an iteration in a run from the start (that at the iteration itself is still to come)."""
+    interval = int(param.test_interval)
+    if interval <= 0 or iteration == 0:
+        return 0
+    return (iteration - 1) // interval + (1 if param.test_initialization else 0)
 
 
 def _state(phase: str, *messages: Any) -> State:

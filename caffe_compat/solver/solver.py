@@ -27,11 +27,11 @@ from caffe_compat.proto import text
 from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import lock, snapshots
-from caffe_compat.solver.config import check_solver, solver_nets, weight_files
+from caffe_compat.solver.config import check_solver, solver_nets, tests_before, weight_files
 from caffe_compat.solver.finite import check_hope, check_loss, check_weights
 from caffe_compat.solver.gradients import clip, regularize
 from caffe_compat.solver.policies import learning_rate
-from caffe_compat.solver.scores import output_lines, outputs, score
+from caffe_compat.solver.scores import Scores, output_lines, outputs, score
 
 __all__ = ["Action", "Solver"]
 
@@ -61,6 +61,8 @@ class Solver:
         around_snapshot: called with the path of a snapshot less its endings; its block holds the writing of it.
         on_restore: called with the path of a state once its weights are in the net.
         on_iteration: called after every update with (iteration, smoothed loss).
+        on_display: called at a displayed iteration, before its update, with the rate of that.
+        on_test: called after a test with the number of the test net and the scores.
         on_start, on_gradients_ready: pycaffe's callbacks.
         stop_at_nan: raise an error for a loss or weights that are not finite, or all units dead.  Caffe goes on.
     """
@@ -109,6 +111,8 @@ class Solver:
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
         self.on_restore: Callable[[str], None] = lambda path: None
         self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
+        self.on_display: Callable[[float], None] = lambda rate: None
+        self.on_test: Callable[[int, Scores], None] = lambda index, scores: None
         self.on_start: list[Callable[[], Any]] = []
         self.on_gradients_ready: list[Callable[[], Any]] = []
         log.info("Solver scaffolding done.", "solver.cpp:56")
@@ -289,6 +293,7 @@ class Solver:
         rate = self.lr
         if display:
             log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")
+            self.on_display(rate)
         with torch.no_grad():
             gradients = [gradient_of(learnable.parameter) for learnable in self.learnables]
             clip(gradients, self.param.clip_gradients)
@@ -327,6 +332,7 @@ class Solver:
             log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:384")
         for number, line in enumerate(output_lines(engine, scores.means())):
             log.info(f"    Test net output #{number}: {line}", "solver.cpp:397")
+        self.on_test(index, scores)
         if self.stop_at_nan:
             check_hope(engine, self.iter)
         return scores.named()
@@ -382,17 +388,10 @@ class Solver:
         """Move the data layers to where they would be after ``iter`` iterations."""
         for node in self.net.nodes:
             node.layer.seek(self.iter * self.param.iter_size)
-        tests = self._tests_done()
+        tests = tests_before(self.param, self.iter)
         for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
             for node in net.nodes:
                 node.layer.seek(tests * per_test)
-
-    def _tests_done(self) -> int:
-        """Tests before iteration ``iter`` in a run from the start (that at ``iter`` itself is still to come)."""
-        interval = int(self.param.test_interval)
-        if interval <= 0 or self.iter == 0:
-            return 0
-        return (self.iter - 1) // interval + (1 if self.param.test_initialization else 0)
 
 
 def _copy(file: str, net: Net) -> None:
