@@ -240,7 +240,8 @@ PairedImageDataParameter
   1 source string, 2 root_folder string="", 3 batch_size uint32=2, 4 new_height uint32, 5 new_width uint32,
   6 crop_height uint32, 7 crop_width uint32, 8 shuffle bool, 9 mirror bool, 10 mean_value float*,
   11 mean_value_1 float*, 12 prefetch uint32=4, 13 scale float=1.0, 14 negate_x_channel int32=-1,
-  15 seed int64=-1, 16 short_side uint32, 17 multiple_of uint32=1, 18 negate_about float=128.0
+  15 seed int64=-1, 16 short_side uint32, 17 multiple_of uint32=1, 18 negate_about float=128.0,
+  19 proposals string="", 20 rois_per_image uint32=64, 21 top_k uint32=2000
 ForeignNetParameter
   1 source string, 2 feature string*, 3 weights string="", 4 random_seed uint32=0, 5 mean float*, 6 std float*,
   7 pixel_range float=255.0, 8 rgb bool=true

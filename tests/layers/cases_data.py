@@ -35,6 +35,11 @@ CASES = {
             [],
             TWO,
         ),
+        (
+            f'paired_image_data_param {{ source: "{F}/pairs.txt" proposals: "{F}/boxes.npz" rois_per_image: 9 }}',
+            [],
+            {"tops": 3},
+        ),
     ],
     "WindowData": [
         (

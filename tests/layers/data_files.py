@@ -7,6 +7,7 @@ import h5py
 import lmdb
 import numpy as np
 
+from caffe_compat.datasets.proposal_file import ProposalFile, write_proposal_file
 from caffe_compat.proto import caffe_pb2
 
 
@@ -63,9 +64,24 @@ def write_windows(folder: Path) -> None:
     )
 
 
+def write_boxes(folder: Path, count: int = 5, most: int = 40, size: tuple[int, int] = (6, 8)) -> list[np.ndarray]:
+    """``boxes.npz`` with proposals of ``0.png`` ...: whole pixels, different, at least 2 pixels either way."""
+    height, width = size
+    every = [(x, y, u, v) for x in range(width) for y in range(height) for u in range(x + 1, width)
+             for v in range(y + 1, height)]  # fmt: skip
+    random = np.random.default_rng(4)
+    boxes = [
+        np.array(every, np.float32)[random.choice(len(every), most - number, replace=False)] for number in range(count)
+    ]
+    names = [str(number) for number in range(count)]
+    write_proposal_file(folder / "boxes.npz", ProposalFile(names, boxes))
+    return boxes
+
+
 def write_all(folder: Path) -> None:
     """Everything above."""
     write_images(folder)
     write_lmdb(folder / "lmdb", [datum(number) for number in range(5)])
     write_hdf5(folder, [3, 2])
     write_windows(folder)
+    write_boxes(folder)

@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from data_files import image, write_images
+from data_files import image, write_boxes, write_images
 from one_layer import one_layer
 
+from caffe_compat.datasets.proposal_file import ProposalFile, write_proposal_file
 from caffe_compat.errors import DataError, LayerError, MissingFileError
 
 
@@ -250,3 +251,113 @@ def test_reads_ahead(folder):
     assert sorted(read) == [0, 1, 2, 3]
     data.close()
     assert torch.equal(data()[0], torch.from_numpy(inner(1)[0]))
+
+
+def boxed(folder, text="", phase="TRAIN", count=9, path="boxes.npz"):
+    source = f'source: "{folder}/pairs.txt" proposals: "{folder}/{path}" rois_per_image: {count}'
+    body = f"paired_image_data_param {{ {source} {text} }}"
+    return one_layer("PairedImageData", body, tops=("a", "b", "rois"), phase=phase)
+
+
+def mirrored(boxes, width):
+    return np.stack([width - 1 - boxes[:, 2], boxes[:, 1], width - 1 - boxes[:, 0], boxes[:, 3]], 1)
+
+
+def test_boxes_are_those_of_their_pictures(folder):
+    """Whatever was done to a picture was done to its boxes: found in the picture again, pixel by pixel."""
+    proposals = write_boxes(folder)
+    data = boxed(folder, "batch_size: 3 mirror: true shuffle: true seed: 5")
+    seen, drawn = set(), set()
+    for first, _, rois in batches(data, 12):
+        assert rois.shape == (27, 5) and rois[:, 0].tolist() == [0.0] * 9 + [1.0] * 9 + [2.0] * 9
+        for item in range(3):
+            number, flip = next(
+                (number, flip)
+                for number in range(5)
+                for flip in (1, -1)
+                if np.array_equal(first[item].permute(1, 2, 0), image(number)[:, ::flip])
+            )
+            found = rois[9 * item : 9 * item + 9, 1:].numpy()
+            known = {tuple(box) for box in (mirrored(proposals[number], 8) if flip < 0 else proposals[number])}
+            assert {tuple(box) for box in found} <= known and len({tuple(box) for box in found}) == 9
+            seen.add((number, flip))
+            drawn |= {(number, *box) for box in (mirrored(found, 8) if flip < 0 else found)}
+    assert len(seen) == 10 and len(drawn) > 150, "all pictures both ways, and nearly all of their 190 boxes"
+
+
+def test_the_first_proposals_are_drawn_from_and_all_where_there_are_fewer(folder):
+    proposals = write_boxes(folder)
+    data = boxed(folder, "batch_size: 1 seed: 1 top_k: 12", count=64)
+    for number in range(5):
+        rois = data()[2]
+        assert np.array_equal(rois[:, 1:], proposals[number][:12]) and not rois[:, 0].any()
+
+
+def test_boxes_are_cut_to_crops_and_what_is_too_small_is_not_drawn(tmp_path):
+    write_images(tmp_path, 1, 60, 80)
+    content = ProposalFile(
+        ["0"],
+        [np.array([[0, 0, 79, 59], [5, 2, 25, 30], [3, 3, 6, 6], [40, 20, 44, 24], [0, 18, 12, 38]], "f4")],
+    )
+    write_proposal_file(tmp_path / "boxes.npz", content)
+    first, _, rois = boxed(
+        tmp_path, "batch_size: 1 crop_height: 40 crop_width: 40", "TEST"
+    )()  # rows 10 to 49, columns 20 to 59
+    assert np.array_equal(first[0].permute(1, 2, 0), image(0, 60, 80)[10:50, 20:60])
+    assert rois[:, 1:].tolist() == [[0, 0, 39, 39], [20, 10, 24, 14]]
+    # of the second 6 columns are left, of the third and the last nothing
+    data = boxed(tmp_path, "batch_size: 1 crop_height: 8 crop_width: 8", "TEST")
+    assert data()[2].tolist() == [[0, 0, 0, 7, 7]], "a crop that leaves no box is one box"
+
+
+def test_boxes_are_resized_as_the_pictures(tmp_path):
+    write_images(tmp_path, 1, 60, 80)
+    write_proposal_file(tmp_path / "boxes.npz", ProposalFile(["0"], [np.array([[10, 4, 79, 59]], "f4")]))
+    for text, want in (
+        ("short_side: 120", [20, 8, 158, 118]),
+        ("short_side: 30", [5, 2, 39, 29]),
+        ("new_height: 30 new_width: 160", [20, 2, 158, 29]),
+    ):
+        assert boxed(tmp_path, text, "TEST")()[2][0, 1:].tolist() == want
+
+
+def test_boxes_are_a_function_of_seed_and_batch_and_leave_the_pictures_alone(folder):
+    write_boxes(folder)
+    text = "batch_size: 2 mirror: true shuffle: true crop_height: 5 crop_width: 6 seed: 3"
+    run = batches(boxed(folder, text), 8)
+    data = boxed(folder, text)
+    data.seek(5)
+    assert same(batches(data, 3), run[5:]) and not torch.equal(run[0][2], run[5][2])
+    plain = batches(layer(folder, text), 8)
+    assert same(plain, [batch[:2] for batch in run])
+    test = boxed(folder, "batch_size: 1", "TEST")
+    epochs = batches(test, 10)
+    assert same(epochs[:5], epochs[5:]), "in TEST a pair has the same boxes every time"
+
+
+def test_pairs_without_proposals_are_named(folder):
+    proposals = write_boxes(folder)
+    write_proposal_file(folder / "boxes.npz", ProposalFile(["1", "3"], proposals[:2]))
+    with pytest.raises(DataError, match=r"no proposals in it for 3 pictures: \S*/0.png, \S*/2.png, \S*/4.png"):
+        boxed(folder)
+    flat = [np.array([[1, 1, 1, 5]], "f4"), *proposals[1:]]
+    write_proposal_file(folder / "boxes.npz", ProposalFile(list("01234"), flat))
+    with pytest.raises(DataError, match=r"there is no box in it for 1 pictures: \S*/0.png"):
+        boxed(folder)
+    write_proposal_file(folder / "boxes.npz", ProposalFile(list("01234"), [proposals[0] + 3, *proposals[1:]]))
+    with pytest.raises(DataError, match="boxes of 0 are not within its 8 x 6 pixels"):
+        boxed(folder)
+    with pytest.raises(MissingFileError, match="none.npz"):
+        boxed(folder, path="none.npz")
+
+
+def test_proposals_and_the_third_top_belong_together(folder):
+    write_boxes(folder)
+    with pytest.raises(LayerError, match="has 3 tops, the third for rois, but no proposals"):
+        one_layer(
+            "PairedImageData", f'paired_image_data_param {{ source: "{folder}/pairs.txt" }}', tops=("a", "b", "c")
+        )
+    with pytest.raises(LayerError, match="has 2 tops, expected 3"):
+        layer(folder, f'proposals: "{folder}/boxes.npz"')
+    with pytest.raises(LayerError, match="rois_per_image is 0"):
+        boxed(folder, count=0)

@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers.base import Shape
+from caffe_compat.layers.data.boxes import PairBoxes, View
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
@@ -49,11 +50,17 @@ class PairedImageData(DataLayer):
     replaces its values v by 256 - v (2 ``negate_about`` - v).  In TRAIN ``shuffle`` reorders the pairs for every epoch;
     in TEST they come in order.  ``mean_value`` is for the first image, and for the second too unless ``mean_value_1``
     is given: one mean for all modalities is what the released supervision transfer code subtracts.
+
+    Regions of interest are the third top where ``proposals`` names a file (or folder) of boxes: rois [R, 5], number of
+    the pair in the batch and x1 y1 x2 y2 in pixels of the batch's images.  Of each pair ``rois_per_image`` are drawn
+    uniformly, without repetition, from its first ``top_k`` proposals (0: all), fewer where there are fewer.  They go
+    through the same steps as the images; what a crop leaves less than 16 pixels of, either way, is not drawn.  In TEST
+    a pair has the same boxes every time.
     """
 
     caffe_type = "PairedImageData"
     splits = True
-    top_count = (2, 2)
+    top_count = (2, 3)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         section = params.section("paired_image_data_param")
@@ -76,8 +83,28 @@ class PairedImageData(DataLayer):
         if not 0 <= self.negate_about <= 255:
             raise self.error(f"negate_about is {self.negate_about:g}, expected 0 to 255")
         self._check_heads()
-        first = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
-        self.shapes = [(self.size, 3, *image.shape[:2]) for image in first]
+        self.boxes = self._read_boxes(section)
+        first, second, _ = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
+        self.shapes = [(self.size, 3, *image.shape[:2]) for image in (first, second)]
+        if self.boxes is not None:
+            self.shapes.append((self.size * self.boxes.count, 5))
+
+    def _read_boxes(self, section: Section) -> PairBoxes | None:
+        path, count, top_k = str(section.proposals), int(section.rois_per_image), int(section.top_k)
+        if bool(path) != (len(self.params.tops) == 3):
+            raise self.error(
+                f"has {len(self.params.tops)} tops, expected 3 (two for images, rois)"
+                if path
+                else "has 3 tops, the third for rois, but no proposals to draw them from"
+            )
+        if path and count < 1:
+            raise self.error(f"rois_per_image is {count}, expected a positive number")
+        if not path:
+            return None
+        try:
+            return PairBoxes(path, self.pairs, count, top_k)
+        except DataError as error:
+            raise self.data_error(f"proposals: {error}") from error
 
     def _check_heads(self) -> None:
         """Refuse all pairs at once whose images are missing, unlike in size, or too small for a crop."""
@@ -118,16 +145,17 @@ class PairedImageData(DataLayer):
         return resize if resize[0] else None, short_side, crop if crop[0] else None, multiple
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: the first images and the second images, (batch, 3, height, width) each."""
+        """Batch ``number``: the first images and the second images, (batch, 3, height, width) each; rois [R, 5]."""
         random = self.random(number)
         batch: tuple[np.ndarray, np.ndarray] | None = None
         start: Pair | None = None
+        rois: list[np.ndarray] = []
         for item, record in enumerate(self.records(number, self.size)):
             pair = self.pairs[self.order[record]]
             mirror, y, x = random.random(3)
             draw = _Draw(self.mirror and mirror < 0.5, y, x)
-            images = self._load(pair, draw)
-            size = images[0].shape[:2]
+            *images, view = self._load(pair, draw)
+            size = view.size
             if batch is None or start is None:
                 start, shape = pair, (self.size, 3, *size)
                 batch = (np.empty(shape, np.float32), np.empty(shape, np.float32))
@@ -135,8 +163,16 @@ class PairedImageData(DataLayer):
                 self._refuse_sizes(start, pair, batch[0].shape[2:], size)
             for which in (0, 1):
                 self._finish(images[which], which, draw, batch[which][item])
+            if self.boxes is not None:
+                rois.append(self._rois(self.boxes, item, record, view))
         assert batch is not None
-        return batch
+        return (*batch, np.concatenate(rois)) if rois else batch
+
+    def _rois(self, boxes: PairBoxes, item: int, record: int, view: View) -> np.ndarray:
+        """Boxes [n, 5] of item ``item``, by a stream of their own: pictures are the same with boxes or without."""
+        random = np.random.default_rng((self.seed, 2, record if self.train_phase else record % len(self.pairs)))
+        found = boxes.draw(self.order[record], view, random)
+        return np.insert(found, 0, np.float32(item), axis=1)
 
     def _refuse_sizes(self, start: Pair, pair: Pair, want: Sequence[int], have: Sequence[int]) -> NoReturn:
         raise self.data_error(
@@ -145,8 +181,8 @@ class PairedImageData(DataLayer):
             "batch_size 1, new_height and new_width, or crop_height and crop_width"
         )
 
-    def _load(self, pair: Pair, draw: _Draw) -> tuple[np.ndarray, np.ndarray]:
-        """Both images of a pair, resized and cropped: uint8 (height, width, 3)."""
+    def _load(self, pair: Pair, draw: _Draw) -> tuple[np.ndarray, np.ndarray, View]:
+        """Both images of a pair, resized and cropped: uint8 (height, width, 3); and how."""
         where = f"{self.source}, line {pair.line}"
         try:
             first, second = read_picture(pair.first), read_picture(pair.second)
@@ -161,7 +197,8 @@ class PairedImageData(DataLayer):
         try:
             resized = [self._resize(first), self._resize(second)]
             cut = self._window(resized[0].shape[0], resized[0].shape[1], draw)
-            return resized[0][cut], resized[1][cut]
+            view = View(self._factors(*first.shape[:2]), *cut, draw.mirror)
+            return resized[0][cut], resized[1][cut], view
         except DataError as error:
             raise self.data_error(f"{where}: {pair.first}: {error}") from error
 
@@ -169,6 +206,13 @@ class PairedImageData(DataLayer):
         if self.resize_to:
             return resize_caffe(image, *self.resize_to)
         return resize_short_side(image, self.short_side) if self.short_side else image
+
+    def _factors(self, height: int, width: int) -> tuple[float, float]:
+        """By which the width and the height of an image of this size are multiplied."""
+        if self.resize_to:
+            return self.resize_to[1] / width, self.resize_to[0] / height
+        factor = short_side_factor(height, width, self.short_side) if self.short_side else 1.0
+        return factor, factor
 
     def _window(self, height: int, width: int, draw: _Draw) -> tuple[slice, slice]:
         """Rows and columns that are kept of the resized images."""
