@@ -102,7 +102,7 @@ def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor 
             or bool(top.detach().amin() > -FLT_MAX)
         ):
             return top, None
-    lowest = torch.tensor(-FLT_MAX, dtype=x.dtype, device=x.device)
+    lowest = torch.full((), -FLT_MAX, dtype=x.dtype, device=x.device)
     infinite = torch.full_like(lowest, -torch.inf)
     wide = window.padded(torch.where(x > lowest, x, infinite), outs, -torch.inf)
     top, places = F.max_pool2d(wide, window.kernel, window.stride, return_indices=True)

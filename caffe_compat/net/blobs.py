@@ -51,7 +51,7 @@ class Buffer:
             self._allocate(max(size, self.capacity))
         assert self.values is not None
         if self.view is not None and self.device.type != "cpu":
-            self.values.copy_(torch.from_numpy(self.view).view(self.values.shape))
+            unseen(self.values).copy_(torch.from_numpy(self.view).view(self.values.shape))
         if self.values.shape == shape:
             return self.values
         if not self.values.is_contiguous():
@@ -212,7 +212,7 @@ class ParamBlob(Blob):
     def write_back(self) -> None:
         """Take over what was written into views of a blob on a GPU."""
         for what, copy in self._copies.items():
-            (self.parameter.detach() if what == "data" else gradient_of(self.parameter)).copy_(copy)
+            unseen(self.parameter if what == "data" else gradient_of(self.parameter)).copy_(copy)
         self._copies.clear()
 
     def reshape(self, *shape: int) -> None:
@@ -223,6 +223,12 @@ class ParamBlob(Blob):
         if wanted != self.shape:
             self.write_back()
             self._layer.reshape_blob(self._index, wanted)
+
+
+def unseen(values: Tensor) -> Tensor:
+    """The same memory, to be written without autograd's knowledge, as what scripts write into views on the CPU: a graph
+    that holds the values goes on with the new ones instead of refusing to."""
+    return values.data
 
 
 def accumulate(parameter: nn.Parameter, gradient: Tensor) -> None:

@@ -253,6 +253,7 @@ class Net:
 
     def copy_from(self, path: str) -> None:
         """Copy weights by layer name; binary or HDF5, whatever the file is."""
+        self.engine.write_back()
         self.module.copy_from(path)
 
     def load_hdf5(self, path: str) -> None:
@@ -263,18 +264,23 @@ class Net:
         """
         if not is_hdf5(path):
             raise ModelFileError(f"{os.fspath(path)}: is no HDF5 file; copy_from reads binary weights too")
+        self.engine.write_back()
         self.module.copy_from(path)
 
     def save(self, path: str) -> None:
         """Write a binary ``.caffemodel``."""
+        self.engine.write_back()
         self.module.save(path)
 
     def save_hdf5(self, path: str) -> None:
         """Write a ``.caffemodel.h5``."""
+        self.engine.write_back()
         self.module.save_hdf5(path)
 
     def share_with(self, other: Net) -> None:
         """Use the parameters of ``other``, by layer name."""
+        other.engine.write_back()
+        self.engine.write_back()
         self.module.share_with(other.module)
 
     def before_forward(self, function: Callable[[int], Any]) -> None:

@@ -102,8 +102,7 @@ class Solver:
             for learnable in self.learnables
         ]
         self.iter = self.current_step = 0
-        self.resume_from = ""
-        self._locked = False
+        self.resume_from, self._locked = "", False
         self.smoothed_loss = 0.0
         self.stopped_early = self.stop_at_nan = False
         self._losses: list[float] = []
@@ -353,11 +352,11 @@ class Solver:
         Raises:
             SolverError: with ``stop_at_nan``, a weight that is not finite; nothing is written.
         """
+        self.engine.write_back()
         if self.stop_at_nan:
             check_weights(self.engine, self.iter)
-        state = SolverState(
-            self.iter, "", self.current_step, tuple(blob.detach().cpu().numpy() for blob in self.history)
-        )
+        history = tuple(blob.detach().cpu().numpy() for blob in self.history)
+        state = SolverState(self.iter, "", self.current_step, history)
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
             model, self.resume_from = snapshots.write(self.param, self.net, state)
         return model, self.resume_from
@@ -372,6 +371,7 @@ class Solver:
             WeightsError: its weights are.
         """
         state = snapshots.read(path)
+        self.engine.write_back()
         with in_file(path):
             history = snapshots.history(state.history, self.history, self.learnables, self.type_name)
         if state.learned_net:

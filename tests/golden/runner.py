@@ -23,12 +23,13 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass
 class Case:
-    """One case, and what differed when it ran."""
+    """One case, and what differed when it ran; ``slack`` is allowed besides, as a share of an array's largest value."""
 
     path: Path
     spec: dict[str, Any]
     arrays: Arrays
     differences: list[str] = field(default_factory=list)
+    slack: float = 0.0
 
     @classmethod
     def load(cls, path: Path) -> Case:
@@ -66,8 +67,8 @@ class Case:
             self.differences.append(f"{what}: {got!r:.300}, expected {wanted!r:.300}")
 
     def close(self, what: str, got: Any, wanted: np.ndarray) -> None:
-        """Note a difference unless shapes agree and ``|got - wanted| <= atol + atol_rel max|wanted| + rtol |wanted|``;
-        NaN is near NaN only, an infinity near itself only.
+        """Note a difference unless shapes agree and ``|got - wanted| <= atol + max(atol_rel, slack) max|wanted| + rtol
+        |wanted|``; NaN is near NaN only, an infinity near itself only.
         """
         got = np.asarray(got)
         if got.shape != wanted.shape:
@@ -79,7 +80,8 @@ class Case:
         largest = size[finite].max(initial=0.0)
         spec = self.spec
         with np.errstate(all="ignore"):
-            limit = spec.get("atol", 1e-5) + spec.get("atol_rel", 0.0) * largest + spec.get("rtol", 1e-4) * size
+            limit = spec.get("atol", 1e-5) + max(spec.get("atol_rel", 0.0), self.slack) * largest
+            limit = limit + spec.get("rtol", 1e-4) * size
             near = finite & (np.abs(mine - theirs) <= limit)
         bad = ~(near | (mine == theirs) | (np.isnan(mine) & np.isnan(theirs)))
         if bad.any():

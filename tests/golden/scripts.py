@@ -329,9 +329,14 @@ KINDS: dict[str, Callable[[Case], None]] = {
 }
 
 
-def run(path: Path, folder: Path) -> list[str]:
-    """Run a case in ``folder``, which must be the current folder; returns the differences."""
+def run(path: Path, folder: Path, slack: float = 0.0) -> list[str]:
+    """Run a case in ``folder``, which must be the current folder; returns the differences.
+
+    Args:
+        slack: see :class:`Case`.
+    """
     case = Case.load(path)
+    case.slack = slack
     for name in case.spec.get("files", []):
         source, target = path.parent / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
