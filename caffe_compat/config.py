@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import yaml
 
-from caffe_compat.documents import parse_yaml
+from caffe_compat.documents import parse_yaml, yaml_lines
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.files import open_existing, write_file
 from caffe_compat.media.modalities import FORK_MEAN
@@ -289,22 +289,9 @@ def _read_yaml(text: str | bytes, where: str) -> dict[str, Any]:
     tree = parse_yaml(text, where, _Loader, UsageError)
     if not isinstance(tree, Mapping | None):
         raise UsageError(f"{where}: expected keys and values at the top level")
-    lines: dict[str, int] = {}
-    for key, line in _lines(yaml.compose(text, _Loader)):
-        if key in lines:
-            raise UsageError(f"{where}:{line}: {key} is given a second time, the first is in line {lines[key]}")
-        lines[key] = line
+    lines = yaml_lines(text, where, _Loader, UsageError)
     found = _flat(tree or {})
     return {key: _checked(key, value, f"{where}:{lines[key]}" if key in lines else where) for key, value in found}
-
-
-def _lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
-    """Every key below a mapping with the line it stands in, from 1."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            name = f"{prefix}{key.value}"
-            yield name, key.start_mark.line + 1
-            yield from _lines(value, f"{name}.")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

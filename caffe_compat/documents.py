@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import yaml
@@ -15,7 +16,7 @@ import yaml
 from caffe_compat.errors import CaffeCompatError, DataError, one_line
 from caffe_compat.files import open_existing
 
-__all__ = ["parse_json", "parse_yaml", "read_json"]
+__all__ = ["parse_json", "parse_yaml", "read_json", "yaml_lines"]
 
 DEEPEST = 50
 """Levels of nesting that a YAML document may have."""
@@ -77,6 +78,37 @@ def parse_yaml(
         raise error(f"{where}: not valid YAML: {one_line(problem)}") from problem
     _check_finite(tree, where, error)
     return tree
+
+
+def yaml_lines(
+    text: str | bytes, where: str, loader: type[yaml.SafeLoader], error: type[CaffeCompatError]
+) -> dict[str, int]:
+    """The line, from 1, in which each key of a YAML document stands that :func:`parse_yaml` has read.
+
+    Args:
+        text, where, loader, error: as there.
+
+    Returns:
+        Lines by key; those of mappings within mappings are joined by dots, as ``TRAIN.SCALES``.
+
+    Raises:
+        CaffeCompatError: a key is given twice.
+    """
+    lines: dict[str, int] = {}
+    for key, line in _key_lines(yaml.compose(text, loader)):
+        if key in lines:
+            raise error(f"{where}:{line}: {key} is given a second time, the first is in line {lines[key]}")
+        lines[key] = line
+    return lines
+
+
+def _key_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Every key below a mapping with the line it stands in, from 1."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            name = f"{prefix}{key.value}"
+            yield name, key.start_mark.line + 1
+            yield from _key_lines(value, f"{name}.")
 
 
 def _check_finite(tree: Any, where: str, error: type[CaffeCompatError]) -> None:

@@ -58,6 +58,9 @@ class RawFile(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def write(self, data: Any) -> int:
         view = memoryview(data)
         view = view.cast("B") if view.nbytes else memoryview(b"")

@@ -36,6 +36,7 @@ ROOMS = (
     ("detection",),
     ("pycaffe",),
     ("transfer",),
+    ("experiments",),
     ("cli",),
     ("commands",),
     ("__main__",),

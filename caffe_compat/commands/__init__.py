@@ -23,6 +23,7 @@ COMMANDS = (
     "describe",
     "detect",
     "draw_net",
+    "experiment",
     "export_onnx",
     "extract_features",
     "fetch",

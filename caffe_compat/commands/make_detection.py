@@ -21,6 +21,7 @@ from caffe_compat.resources import program
 
 if TYPE_CHECKING:
     from caffe_compat.config import Config
+    from caffe_compat.detection.nets import Detector
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     schedule = Schedule(args.base_lr, args.stepsize, args.iters)
     parts = tuple(Part(*part) for part in args.part)
     imdb = args.imdb or ("" if args.classes.isdecimal() else args.classes)
-    config = _config(args, detector.bbox_layers)
+    config = _config(args, detector)
     plan = Plan(args.folder, schedule, config, _command(p, args), args.weights, imdb, parts)
     files, commands = write_detector(detector, plan)
     print("\n".join(f"wrote {name}" for name in files))
@@ -95,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _config(args: argparse.Namespace, bbox_layers: tuple[str, ...]) -> Config:
+def _config(args: argparse.Namespace, detector: Detector) -> Config:
     """The options of training and testing; UsageError names the one that is wrong."""
     from caffe_compat.config import Config, TestConfig, TrainConfig
 
@@ -104,7 +105,7 @@ def _config(args: argparse.Namespace, bbox_layers: tuple[str, ...]) -> Config:
         max_size=args.max_size,
         bg_thresh_lo=args.bg_thresh_lo,
         snapshot_iters=args.snapshot_iters,
-        bbox_pred_param_names=bbox_layers,
+        bbox_pred_param_names=detector.bbox_layers,
         proposal_top_k=args.top_k,
     )
     test = TestConfig(
@@ -114,7 +115,8 @@ def _config(args: argparse.Namespace, bbox_layers: tuple[str, ...]) -> Config:
         proposal_top_k=args.top_k,
         **({} if args.score_thresh is None else {"score_thresh": args.score_thresh}),
     )
-    return Config(train, test, exp_dir=args.exp_dir or PurePath(args.folder).name)
+    once = 1 / min(backbone.stride for backbone in detector.backbones)
+    return Config(train, test, dedup_boxes=once, exp_dir=args.exp_dir or PurePath(args.folder).name)
 
 
 def _classes(word: str) -> int:

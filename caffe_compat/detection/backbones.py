@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["BACKBONES", "Backbone", "Conv", "Filler", "Fire", "Norm", "Pool", "find_backbone"]
+__all__ = ["BACKBONES", "Backbone", "Conv", "Filler", "Fire", "Norm", "Pool", "Stage", "Unit", "find_backbone"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,14 @@ class Norm:
 
 
 @dataclass(frozen=True)
+class Unit:
+    """Pixels times a factor, so that activations are about 1 large."""
+
+    name: str
+    factor: float
+
+
+@dataclass(frozen=True)
 class Fire:
     """SqueezeNet's module: 1 x 1 to ``squeeze`` channels, then 1 x 1 and 3 x 3 to ``expand`` channels each."""
 
@@ -62,9 +70,12 @@ class Fire:
     expand: int
 
 
+Stage = Conv | Pool | Norm | Fire | Unit
+
+
 @dataclass(frozen=True)
 class Backbone:
-    """A convolutional part of stride 16, and the head that belongs to it.
+    """A convolutional part, and the head that belongs to it.
 
     Args:
         title: for remarks in the files.
@@ -77,12 +88,13 @@ class Backbone:
         conv_filler, fc_filler: where the training net has fillers.
         filled_convs, filled_head: whether it has them without being asked.
         frozen: layers that upstream's COCO recipes do not train.
-        scale: factor on pooled regions.  1: no such layer.
-        adaptation: channels of a 1 x 1 convolution with ReLU between pooled regions and fc6 (a franken net); 0: none.
+        scale: factor on what fc6 sees.  1: no such layer.
+        adaptation: channels of a 1 x 1 convolution with ReLU between pooled regions and that (a franken net); 0: none.
+        stride: pixels from one unit of the map that regions are pooled from to the next.
     """
 
     title: str
-    stages: tuple[Conv | Pool | Norm | Fire, ...]
+    stages: tuple[Stage, ...]
     pool: str = "pool5"
     grid: int = 6
     hidden: int = 4096
@@ -94,6 +106,7 @@ class Backbone:
     frozen: tuple[str, ...] = ()
     scale: float = 1.0
     adaptation: int = 0
+    stride: int = 16
 
     @property
     def index(self) -> int:
@@ -101,7 +114,7 @@ class Backbone:
         return int(bool(self.prefix))
 
 
-def _alexnet(conv1_pad: int, pool_pad: int) -> tuple[Conv | Pool | Norm | Fire, ...]:
+def _alexnet(conv1_pad: int, pool_pad: int) -> tuple[Stage, ...]:
     """CaffeNet (pooling before normalisation) up to conv5, where regions are pooled instead of pool5."""
     return (
         Conv("conv1", 96, 11, stride=4, pad=conv1_pad),
@@ -116,8 +129,8 @@ def _alexnet(conv1_pad: int, pool_pad: int) -> tuple[Conv | Pool | Norm | Fire, 
     )
 
 
-def _vgg16() -> tuple[Conv | Pool | Norm | Fire, ...]:
-    stages: list[Conv | Pool | Norm | Fire] = []
+def _vgg16() -> tuple[Stage, ...]:
+    stages: list[Stage] = []
     for block, (count, outputs) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
         stages += [Conv(f"conv{block}_{number}", outputs, 3, pad=1) for number in range(1, count + 1)]
         if block < 5:
@@ -125,7 +138,7 @@ def _vgg16() -> tuple[Conv | Pool | Norm | Fire, ...]:
     return tuple(stages)
 
 
-def _squeezenet() -> tuple[Conv | Pool | Norm | Fire, ...]:
+def _squeezenet() -> tuple[Stage, ...]:
     """SqueezeNet v1.0 with pads that its classifier does not have: unit i is centred on pixel 16 i, as in CaffeNet.
 
     Without them it would be centred on 16 i + 17, more than a cell away from where region pooling looks.  Pads do not
@@ -147,6 +160,20 @@ def _squeezenet() -> tuple[Conv | Pool | Norm | Fire, ...]:
         Fire("fire8", 64, 256),
         Pool("pool8", 3, 2, pad=1),
         Fire("fire9", 64, 256),
+    )
+
+
+def _small() -> tuple[Stage, ...]:
+    """For drawn scenes: CaffeNet's shape at half its stride, and channels by the dozen; ``prototxt/small``."""
+    return (
+        Unit("unit", 1 / 64),
+        Conv("conv1", 16, 5, stride=2, pad=2),
+        Pool("pool1", 3, 2, pad=1),
+        Conv("conv2", 32, 3, pad=1),
+        Pool("pool2", 3, 2, pad=1),
+        Conv("conv3", 64, 3, pad=1),
+        Conv("conv4", 64, 3, pad=1),
+        Conv("conv5", 64, 3, pad=1),
     )
 
 
@@ -179,6 +206,17 @@ _SQUEEZENET = Backbone(
     frozen=("conv1",),
     scale=1 / 64,
 )
+_SMALL = Backbone(
+    "A small net of CaffeNet's shape, for pictures of about 100 pixels",
+    _small(),
+    hidden=128,
+    conv_filler=Filler("msra"),
+    fc_filler=Filler("msra"),
+    filled_head=True,
+    frozen=("conv1",),
+    stride=8,
+)
+_SMALL_HHA = replace(_SMALL, title=f"{_SMALL.title}, on the second modality", prefix="da_", filled_convs=True)
 
 BACKBONES = types.MappingProxyType(
     {
@@ -195,6 +233,18 @@ BACKBONES = types.MappingProxyType(
         ),
         "caffenet_franken": replace(
             _CAFFENET_HHA, title="The student of CaffeNet, and fc6 and above of its teacher", adaptation=256
+        ),
+        "squeezenet_franken": replace(
+            _SQUEEZENET,
+            title="A student under SqueezeNet's head",
+            prefix="da_",
+            filled_convs=True,
+            adaptation=512,
+        ),
+        "small": _SMALL,
+        "small_hha": _SMALL_HHA,
+        "small_franken": replace(
+            _SMALL_HHA, title="The student of the small net, and fc6 and above of its teacher", adaptation=64
         ),
     }
 )

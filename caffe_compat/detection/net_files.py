@@ -18,6 +18,7 @@ from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
 from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
+from caffe_compat.proto.read import read_net
 from caffe_compat.resources import program
 
 __all__ = ["Part", "Plan", "Schedule", "test_database", "write_detector"]
@@ -168,12 +169,14 @@ def _trained(detector: Detector) -> bool:
 
 def _surgery(detector: Detector, parts: Sequence[Part]) -> list[dict[str, Any]]:
     copies: list[tuple[list[str], list[str]]] = []
+    joints: list[str] = []
     for backbone in detector.backbones:
         names = layers_with_weights(backbone)
         ours = [backbone.prefix + name for name in names]
         if backbone.adaptation:
             above = names.index("fc6")
-            lower = [*ours[:above], f"adapt_{backbone.pool}"]
+            joints.append(f"adapt_{backbone.pool}")
+            lower = [*ours[:above], joints[-1]]
             copies += [(lower, lower), (names[above:], ours[above:])]
         else:
             copies.append((ours, ours))
@@ -182,14 +185,26 @@ def _surgery(detector: Detector, parts: Sequence[Part]) -> list[dict[str, Any]]:
             f"{len(parts)} parts, expected {len(copies)}: one for each modality, but the student and the teacher of a "
             "franken net"
         )
-    return [
-        {
-            "prototxt": part.prototxt,
-            "model": part.model,
-            "copy_ops": {"source": source, "dest": dest, "reshape": [0] * len(source)},
-        }
-        for part, (source, dest) in zip(parts, copies, strict=True)
-    ]
+    return [_entry(part, source, dest, joints) for part, (source, dest) in zip(parts, copies, strict=True)]
+
+
+def _entry(part: Part, source: list[str], dest: list[str], joints: Sequence[str]) -> dict[str, Any]:
+    """What is copied from a part; an adaptation is made to give the teacher's feature as large as it was."""
+    operations: dict[str, Any] = {"source": source, "dest": dest, "reshape": [0] * len(source)}
+    scales = [1 / _teacher_scale(part, name) if name in joints else 1.0 for name in source]
+    if any(scale != 1 for scale in scales):
+        operations["scale"] = scales
+    return {"prototxt": part.prototxt, "model": part.model, "copy_ops": operations}
+
+
+def _teacher_scale(part: Part, adaptation: str) -> float:
+    """The factor on the teacher's feature in the transfer whose nets stand beside a part's prototxt, else 1."""
+    beside = Path(part.prototxt).parent / "train_val.prototxt"
+    if not beside.exists():
+        return 1.0
+    wanted = adaptation.replace("adapt_", "scale_", 1)
+    found = [layer.power_param.scale for layer in read_net(beside).layer if layer.name == wanted]
+    return float(found[0]) if found else 1.0
 
 
 def _commands(detector: Detector, plan: Plan) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from caffe_compat.detection.backbones import Backbone, Conv, Filler, Fire, Norm, Pool
+from caffe_compat.detection.backbones import Backbone, Conv, Filler, Fire, Pool, Stage, Unit
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.proto import caffe_pb2
 
@@ -146,12 +146,13 @@ class _Branch:
         found.append(_layer(self._named(f"roi_{self.backbone.pool}"), "ROIPooling", [top, rois], [pool]))
         param = found[-1].roi_pooling_param
         param.pooled_h = param.pooled_w = self.backbone.grid
-        param.spatial_scale = 1 / 16
-        if self.backbone.scale != 1:  # not in place: there Caffe's Power loses the gradient
-            found.append(_layer(f"{pool}_scale", "Power", [pool], [f"{pool}_scale"]))
-            found[-1].power_param.scale = self.backbone.scale
+        param.spatial_scale = 1 / self.backbone.stride
         if self.backbone.adaptation:
-            found += self._adaptation(found[-1].top[0])
+            found += self._adaptation(pool)
+        if self.backbone.scale != 1:  # not in place: there Caffe's Power loses the gradient
+            scaled = f"{pool}_scale"
+            found.append(_layer(scaled, "Power", [found[-1].top[0]], [scaled]))
+            found[-1].power_param.scale = self.backbone.scale
         top = found[-1].top[0]
         for name in _HIDDEN:
             new = self._hidden(name, top)
@@ -162,7 +163,7 @@ class _Branch:
     def _named(self, name: str) -> str:
         return self.backbone.prefix + name
 
-    def _stage(self, stage: Conv | Pool | Norm | Fire, bottom: str) -> list[Any]:
+    def _stage(self, stage: Stage, bottom: str) -> list[Any]:
         if isinstance(stage, Conv):
             return self._convolution(stage, bottom)
         name = self._named(stage.name)
@@ -181,6 +182,10 @@ class _Branch:
             layer.pooling_param.kernel_size, layer.pooling_param.stride = stage.kernel, stage.stride
             if stage.pad:
                 layer.pooling_param.pad = stage.pad
+            return [layer]
+        if isinstance(stage, Unit):
+            layer = _layer(name, "Power", [bottom], [name])
+            layer.power_param.scale = stage.factor
             return [layer]
         layer = _layer(name, "LRN", [bottom], [name])
         layer.lrn_param.local_size, layer.lrn_param.alpha, layer.lrn_param.beta = 5, 1e-4, 0.75

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -21,11 +23,15 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Copy:
-    """All blobs of layer ``source`` go into layer ``dest``; ``reshape`` allows other shapes of equal count."""
+    """All blobs of layer ``source`` go into layer ``dest``; ``reshape`` allows other shapes of equal count.
+
+    ``scale``: factor on all blobs, which for a layer before a ReLU is a factor on its output.
+    """
 
     source: str
     dest: str
     reshape: bool = False
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,9 @@ class SurgeryReport:
 
 
 def read_operations(path: PathLike) -> list[Operation]:
-    """Read the JSON file: a list of ``{prototxt, model, copy_ops: {source, dest, reshape}}``.
+    """Read the JSON file: a list of ``{prototxt, model, copy_ops: {source, dest, reshape, scale}}``.
+
+    ``reshape`` and ``scale`` (not in the branch) may be left out.
 
     Raises:
         MissingFileError: no such file.
@@ -75,25 +83,30 @@ def _operation(where: str, entry: Any) -> Operation:
         if not isinstance(entry[name], str):
             raise UsageError(f"{where}: {name} is {entry[name]!r}, expected a file name")
     ops = entry["copy_ops"]
-    if not isinstance(ops, dict) or not {"source", "dest"} <= set(ops) <= {"source", "dest", "reshape"}:
+    if not isinstance(ops, dict) or not {"source", "dest"} <= set(ops) <= {"source", "dest", *_KINDS}:
         raise UsageError(f"{where}: copy_ops is expected to have the lists source, dest and reshape")
     for name, values in ops.items():
-        kind: Any = (bool, int) if name == "reshape" else str
+        kind, expected = _KINDS.get(name, (str, "layer names"))
         if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-            raise UsageError(f"{where}: copy_ops.{name} is expected to be a list of " + _kinds(name))
+            raise UsageError(f"{where}: copy_ops.{name} is expected to be a list of {expected}")
     sources, dests = ops["source"], ops["dest"]
-    reshapes = ops.get("reshape", [0] * len(sources))
+    reshapes, scales = ops.get("reshape", [0] * len(sources)), ops.get("scale", [1] * len(sources))
     if not len(sources) == len(dests) == len(reshapes):
         raise UsageError(
             f"{where}: source, dest and reshape have {len(sources)}, {len(dests)} and {len(reshapes)} entries, "
             "expected equally many"
         )
-    copies = (Copy(s, d, bool(r)) for s, d, r in zip(sources, dests, reshapes, strict=True))
+    if len(scales) != len(sources):
+        raise UsageError(f"{where}: scale has {len(scales)} entries, expected {len(sources)}, as source has")
+    every = zip(sources, dests, reshapes, scales, strict=True)
+    copies = (Copy(source, dest, bool(reshape), float(scale)) for source, dest, reshape, scale in every)
     return Operation(entry["prototxt"], entry["model"], tuple(copies))
 
 
-def _kinds(name: str) -> str:
-    return "0 or 1" if name == "reshape" else "layer names"
+_KINDS: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {"reshape": ((bool, int), "0 or 1"), "scale": ((int, float), "numbers")}
+)
+"""Lists that may be there, and what they are of."""
 
 
 def operate(
@@ -125,7 +138,7 @@ def operate(
                 f"'{copy.source}' of {operation.prototxt} to '{copy.dest}' of {out_net_def}",
                 _find(source, copy.source, operation.prototxt),
                 _find(target, copy.dest, out_net_def),
-                copy.reshape,
+                copy,
             )
             report.counts[copy.dest] += 1
     report.zero = {
@@ -146,14 +159,14 @@ def _find(net: Net, name: str, path: PathLike) -> Node:
     return found[name]
 
 
-def _copy_layer(what: str, source: Node, dest: Node, reshape: bool) -> None:
+def _copy_layer(what: str, source: Node, dest: Node, copy: Copy) -> None:
     ours, theirs = dest.layer.blob_shapes, source.layer.blob_shapes
     if len(ours) != len(theirs):
         raise WeightsError(f"{what}: {len(theirs)} blobs into {len(ours)}, expected equally many")
     for index, (have, want) in enumerate(zip(theirs, ours, strict=True)):
         values, place = source.layer.blob(index), dest.layer.blob(index)
-        if values.numel() != place.numel() or (have != want and not reshape):
+        if values.numel() != place.numel() or (have != want and not copy.reshape):
             hint = " (reshape: 1 would allow it)" if values.numel() == place.numel() else ""
             raise WeightsError(f"{what}: blob {index} has the shape {list(have)}, expected {list(want)}{hint}")
         with torch.no_grad():
-            place.copy_(values.reshape(place.shape))
+            place.copy_(values.reshape(place.shape) * copy.scale if copy.scale != 1 else values.reshape(place.shape))

@@ -1,0 +1,198 @@
+"""What ``experiment`` does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from tqdm import tqdm
+
+from caffe_compat.errors import UsageError, nearest, printable
+from caffe_compat.experiments.declarations import (
+    Experiment,
+    Need,
+    Setting,
+    experiment_names,
+    read_experiment,
+    read_setting,
+    setting_names,
+)
+from caffe_compat.experiments.planning import Planner, Unavailable
+from caffe_compat.experiments.running import Outcome, Runner, finished, last_line, seconds_of
+from caffe_compat.experiments.stages import Stage, in_order
+from caffe_compat.experiments.tables import Found, RowResult, read_result, render, summary
+from caffe_compat.files import write_file
+
+__all__ = ["choose_setting", "list_experiments", "run_experiments"]
+
+PREFERRED = ("nyud2", "mosd", "scenes")
+"""Settings, the first of which is taken that has its data."""
+QUIET = 30.0
+"""Seconds between lines on progress where nobody looks at a terminal."""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row that was asked for: its tests by seed, or why there are none."""
+
+    experiment: Experiment
+    name: str
+    tests: dict[int, Stage]
+    reason: str = ""
+
+
+def run_experiments(args: argparse.Namespace) -> int:
+    """Run what the arguments say.
+
+    Returns:
+        0; 1 if a row could not be made; 128 and the signal's number when stopped.
+
+    Raises:
+        CaffeCompatError: a declaration that is wrong, or a folder that cannot be used.
+    """
+    folder = _below_output(args.output)
+    setting = choose_setting(args.on)
+    print(printable(f"on {setting.title} (--on {setting.name})"), flush=True)
+    experiments = [read_experiment(name) for name in args.names]
+    rows = _rows(args, experiments, setting, folder / setting.name / "stages")
+    tests = [test for row in rows for test in row.tests.values()]
+    if args.dry_run:
+        print("\n".join(_commands(tests)))
+        print("\n".join(printable(f"{row.name}: {row.reason}") for row in rows if row.reason))
+        return 0
+    with _Watch(in_order(tests)) as watch:
+        outcome = Runner(args.jobs, args.gpu, watch.tell, watch.look).run(tests)
+    complete = True
+    for experiment in experiments:
+        results = [_result(row, outcome) for row in rows if row.experiment is experiment]
+        complete &= all(result.values for result in results)
+        _write(folder / setting.name / experiment.name, experiment, setting, results)
+    if outcome.stopped_by:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 128 + outcome.stopped_by
+    return 0 if complete else 1
+
+
+def choose_setting(name: str | None) -> Setting:
+    """The setting of a name; of None the first that has all that it needs."""
+    if name is not None:
+        return read_setting(name)
+    known = setting_names()
+    settings = [read_setting(word) for word in PREFERRED if word in known]
+    return next((one for one in settings if not _missing(one.needs.values())), settings[-1])
+
+
+def _missing(needs: Iterable[Need]) -> list[Need]:
+    return [need for need in needs if not Path(need.path).exists()]
+
+
+def _below_output(path: Path) -> Path:
+    """The folder as the detectors' commands reach it: they write below ``output/``."""
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        path = path.relative_to(Path.cwd())
+    if path.parts[:1] != ("output",) or len(path.parts) < 2 or ".." in path.parts:
+        raise UsageError(f"--output {path}: expected a folder below output/, where train_net and test_net write")
+    return path
+
+
+def _rows(args: argparse.Namespace, experiments: Sequence[Experiment], setting: Setting, folder: Path) -> list[_Row]:
+    """All rows that are asked for, with their stages."""
+    known = [name for experiment in experiments for name in experiment.rows]
+    for name in args.rows:
+        if name not in known:
+            raise UsageError(f"--rows: no row '{name}'{nearest(name, known)}; there are {', '.join(known)}")
+    find = cache(read_experiment)
+    planners = [Planner(setting, seed, folder.as_posix(), find) for seed in dict.fromkeys(args.seeds)]
+    return [
+        _row(planners, experiment, name)
+        for experiment in experiments
+        for name in experiment.rows
+        if not args.rows or name in args.rows
+    ]
+
+
+def _row(planners: Sequence[Planner], experiment: Experiment, name: str) -> _Row:
+    try:
+        tests = {planner.seed: planner.test(experiment, name) for planner in planners}
+    except Unavailable as error:
+        return _Row(experiment, name, {}, str(error))
+    missing = _missing(need for stage in in_order(tests.values()) for need in stage.needs)
+    if missing:
+        return _Row(experiment, name, {}, f"{missing[0].path} is missing; it comes from {missing[0].comes_from}")
+    return _Row(experiment, name, tests)
+
+
+def _commands(tests: Sequence[Stage]) -> Iterator[str]:
+    for stage in in_order(tests):
+        yield f"# {stage.folder}" + (" (finished)" if finished(stage) else "")
+        yield from ("$ " + " ".join(stage.filled(word) for word in words) for words in stage.commands)
+
+
+def _result(row: _Row, outcome: Outcome) -> RowResult:
+    entry = row.experiment.rows[row.name]
+    found: dict[int, Found] = {}
+    reasons, seconds = [row.reason] if row.reason else [], []
+    for seed, test in row.tests.items():
+        if test.name in outcome.failed or not finished(test):
+            reasons.append(f"seed {seed}: {outcome.failed.get(test.name, 'not finished')}")
+            continue
+        found[seed] = read_result(test, entry.classes)
+        seconds.append(sum(seconds_of(stage) for stage in in_order([test])))
+    mean = sum(seconds) / len(seconds) if seconds else 0.0
+    return RowResult(row.name, entry.what, entry.paper, found, mean, "; ".join(reasons))
+
+
+def _write(folder: Path, experiment: Experiment, setting: Setting, results: list[RowResult]) -> None:
+    """Print a table, and write it."""
+    text = render(experiment, setting, results)
+    write_file(folder / "table.md", text)
+    write_file(folder / "table.json", json.dumps(summary(experiment, setting, results), indent=1) + "\n")
+    print(printable(f"\n{text}\nwrote {folder / 'table.md'} and {folder / 'table.json'}"), flush=True)
+
+
+class _Watch:
+    """Says what goes on: a bar where there is a terminal, else a line now and then."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._stages, self._seen = list(stages), 0.0
+        self._bar = tqdm(total=len(stages), unit="stage", disable=not sys.stderr.isatty(), leave=False)
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def tell(self, line: str) -> None:
+        """Print a line, above the bar if there is one."""
+        self._bar.write(printable(line))
+        sys.stdout.flush()
+
+    def look(self, running: Sequence[Stage]) -> None:
+        """Show how far the stages are that run."""
+        pause = QUIET if self._bar.disable else 0.5
+        if time.monotonic() - self._seen < pause:
+            return
+        self._seen = time.monotonic()
+        latest = {stage.folder: last_line(f"{stage.folder}/stage.log").rpartition("] ")[2] for stage in running}
+        if self._bar.disable:
+            for folder, line in latest.items():
+                self.tell(f"  {Path(folder).name}: {line}")
+            return
+        self._bar.n = sum(finished(stage) for stage in self._stages)
+        self._bar.set_postfix_str(printable(" | ".join(line[:60] for line in latest.values())))
+
+
+def list_experiments(args: argparse.Namespace) -> int:
+    """Print every row of the experiments, what they need, and whether that is there."""
+    settings = [read_setting(args.on)] if args.on else [read_setting(name) for name in setting_names()]
+    for name in args.names or experiment_names():
+        print(name)
+    print(settings)
+    return 0

@@ -1,0 +1,305 @@
+"""What the files under ``experiments/`` say: the rows of a table, and what they run on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+from caffe_compat.errors import UsageError, nearest
+from caffe_compat.experiments.reading import read_declaration
+from caffe_compat.resources import root
+
+__all__ = [
+    "Database",
+    "Experiment",
+    "NetRole",
+    "Need",
+    "Pairs",
+    "Preparation",
+    "Row",
+    "Setting",
+    "Timing",
+    "Transfer",
+    "experiment_names",
+    "read_experiment",
+    "read_setting",
+    "setting_names",
+]
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A supervision transfer.
+
+    Args:
+        teacher: ``imagenet`` (the weights that the setting gives for its net), or the row whose detector teaches;
+            ``TABLE/ROW`` names one of another file.
+        layers: features, by the names that AlexNet's have; the setting says what its nets call them.
+        schedule: of the setting.
+        teacher_net: role of the teacher's net if it is not the student's, where the teacher is ``imagenet``.
+        pairs: which of the setting's pairs.
+        options: more of make_transfer.
+    """
+
+    teacher: str
+    layers: tuple[str, ...]
+    schedule: str = "transfer"
+    teacher_net: str = ""
+    pairs: str = "train"
+    options: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: a detector, how it comes about, and what it is tested on.
+
+    Args:
+        what: for the reader.
+        paper: the paper's figure, mean average precision in %; None: it gives none.
+        input: what the net sees, by the setting's names: rgb, hha, disparity.
+        net: role of the net: alexnet, vgg16, ...
+        init: of the detector's weights: ``none`` (fillers), ``copy`` (those for colour) or ``transfer``.
+        transfer: the transfer, where ``init`` is that.
+        tune: ``all``, or ``fc``: the convolutions stay as they are.
+        schedule: of the setting.
+        train, test: sets of the setting.
+        head: zero-shot: the row whose detector gives fc6 and above; nothing is tuned, and ``init`` is transfer.
+        fuse: two rows, colour first, whose scores are averaged; or none.
+        same_as: the row, here or ``TABLE/ROW``, that this one is; the rest but ``what`` and ``paper`` is its.
+        classes: the mean is over these only; none: over all.
+    """
+
+    what: str
+    paper: float | None = None
+    input: str = "hha"
+    net: str = "alexnet"
+    init: str = "copy"
+    transfer: Transfer | None = None
+    tune: str = "all"
+    schedule: str = "finetune"
+    train: str = "train"
+    test: str = "val"
+    head: str = ""
+    fuse: tuple[str, ...] = ()
+    same_as: str = ""
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("init", self.init, ("none", "copy", "transfer")),
+            ("tune", self.tune, ("all", "fc")),
+        ):
+            if value not in known:
+                raise UsageError(f"{name} is '{value}', expected one of {', '.join(known)}{nearest(value, known)}")
+        if (self.init == "transfer") != (self.transfer is not None):
+            raise UsageError("'init: transfer' and 'transfer:' belong together, one of them is missing")
+        if self.fuse and len(self.fuse) != 2:
+            raise UsageError(f"fuse has {len(self.fuse)} rows, expected two: colour first")
+        if self.head and self.transfer is None:
+            raise UsageError("head: a zero-shot row is expected to have 'init: transfer'")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table.
+
+    Args:
+        title: stands above it.
+        about: more, for ``--list``.
+        rows: by name, in the table's order.
+        name: of the file.
+    """
+
+    title: str
+    rows: Mapping[str, Row]
+    about: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that must be there before: a file or folder, and where it comes from."""
+
+    path: str
+    comes_from: str
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Commands that make data or weights, in a folder of their own.
+
+    ``{here}`` is that folder, ``{seed}`` the seed (one preparation for each, if it stands anywhere in it), ``{NAME}``
+    the folder of another preparation, ``{need:NAME}`` the path of something needed.
+
+    Args:
+        run: commands of this project, in order.
+        templates: a folder of text files (prototxts) that are written into the preparation's, with the same
+            placeholders between at signs, as ``@here@``.
+    """
+
+    run: tuple[str, ...]
+    templates: str = ""
+
+
+@dataclass(frozen=True)
+class Database:
+    """Images with objects; ``{input}`` is the folder, or the folders, of the modality.
+
+    Args:
+        imdb: name of the image database.
+        classes: how many it has, without the background.
+        proposals: for ``--proposals``; empty: the database's own.
+        needs: names of what it needs.
+    """
+
+    imdb: str
+    classes: int
+    proposals: str = ""
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Lists of pairs; ``{input}`` is the folder of the student's modality.
+
+    Args:
+        train, val: the lists.
+        root: what paths in them are relative to; empty: to the list.
+        inputs: modalities that it has.
+        needs: names of what it needs.
+    """
+
+    train: str
+    val: str
+    root: str = ""
+    inputs: tuple[str, ...] = ("hha",)
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class NetRole:
+    """A net by the role that it has in the rows.
+
+    Args:
+        rgb, depth, franken: backbones of make_detection for colour, for other modalities, and for a student under its
+            teacher's head (empty: there is none).
+        teacher, student: prototxts for make_transfer.
+        classifier: prototxt of the net that the weights are of.
+        weights: trained on labelled colour pictures.
+        layers: what its features are called, by AlexNet's names.
+        detector, transfer: more options of make_detection and, where it is the student, make_transfer.
+        needs: names of what its weights need.
+    """
+
+    rgb: str
+    depth: str
+    teacher: str
+    student: str
+    classifier: str
+    weights: str
+    franken: str = ""
+    layers: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    detector: str = ""
+    transfer: str = ""
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Timing:
+    """A schedule.
+
+    Args:
+        iters: iterations.
+        base_lr: learning rate of a detector; of a transfer the largest that is tried.
+        stepsize: of a detector: iterations after which the rate falls to a tenth.
+        options: more of make_detection, or of make_transfer.
+    """
+
+    iters: int
+    base_lr: float
+    stepsize: int = 0
+    options: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the rows run on.
+
+    Args:
+        title: names the data set in every table.
+        about: schedules and how they differ from the paper's; stands below every table.
+        needs: what must be there, by name.
+        inputs: modality in the rows -> folder of pictures, as the image databases name it.
+        prepare: by name; only what a row uses is made.
+        sets: image databases by what rows call them.
+        pairs: lists of pairs by what rows call them.
+        nets: by role.
+        missing: roles that there are none for -> why.
+        schedules: by name.
+        detector, train, test, transfer: options of make_detection, train_net and test_net (of detectors), and
+            make_transfer, for all rows.
+        name: of the file.
+    """
+
+    title: str
+    about: str
+    inputs: Mapping[str, str]
+    sets: Mapping[str, Database]
+    pairs: Mapping[str, Pairs]
+    nets: Mapping[str, NetRole]
+    schedules: Mapping[str, Timing]
+    needs: Mapping[str, Need] = field(default_factory=dict)
+    prepare: Mapping[str, Preparation] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    detector: str = ""
+    train: str = ""
+    test: str = ""
+    transfer: str = ""
+    name: str = ""
+
+
+def experiment_names(folder: Path | None = None) -> list[str]:
+    """The experiments that are declared."""
+    return sorted(path.stem for path in (folder or root() / "experiments").glob("*.yml"))
+
+
+def setting_names(folder: Path | None = None) -> list[str]:
+    """The settings that are declared."""
+    return experiment_names((folder or root() / "experiments") / "settings")
+
+
+def read_experiment(name: str, folder: Path | None = None) -> Experiment:
+    """An experiment by its name, or by its file's.
+
+    Raises:
+        UsageError: there is none; or its file is wrong, named with the line.
+    """
+    path = _find(name, folder or root() / "experiments", "experiment")
+    found = read_declaration(Experiment, path, ("defaults", "rows"))
+    return Experiment(found.title, found.rows, found.about, path.stem)
+
+
+def read_setting(name: str, folder: Path | None = None) -> Setting:
+    """A setting by its name, or by its file's.
+
+    Raises:
+        UsageError: there is none; or its file is wrong, named with the line.
+    """
+    path = _find(name, (folder or root() / "experiments") / "settings", "setting")
+    values = read_declaration(Setting, path)
+    return Setting(**{**vars(values), "name": path.stem})
+
+
+def _find(name: str, folder: Path, what: str) -> Path:
+    if name.endswith(".yml"):
+        return Path(name)
+    path, known = folder / f"{name}.yml", sorted(path.stem for path in folder.glob("*.yml"))
+    if name not in known:
+        raise UsageError(f"no {what} '{name}', expected one of {', '.join(known)}{nearest(name, known)}")
+    return Path(os.path.relpath(path)) if path.is_relative_to(Path.cwd()) else path

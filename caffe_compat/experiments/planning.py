@@ -1,0 +1,372 @@
+"""A row of a table, a setting and a seed as stages."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from caffe_compat.detection.backbones import find_backbone
+from caffe_compat.detection.nets import layers_with_weights
+from caffe_compat.errors import CaffeCompatError, UsageError, nearest
+from caffe_compat.experiments.declarations import (
+    IMAGENET,
+    Database,
+    Experiment,
+    Need,
+    NetRole,
+    Preparation,
+    Row,
+    Setting,
+    Timing,
+    Transfer,
+)
+from caffe_compat.experiments.stages import EXPERIMENT_FOLDER, HERE, Stage
+from caffe_compat.proto.read import read_net
+from caffe_compat.resources import root as checkout
+from caffe_compat.stamps import file_digest
+
+__all__ = ["Model", "Planner", "Unavailable"]
+
+OUTPUTS = ("cls_score", "bbox_pred")
+
+
+class Unavailable(CaffeCompatError):
+    """A row that cannot run in a setting; says why."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A detector that some stages make: its test net, its weights (of several nets, or of one), and its options."""
+
+    stages: tuple[Stage, ...]
+    prototxt: str
+    weights: tuple[str, ...]
+    config: str
+    backbone: str
+
+
+class Planner:
+    """Makes the stages of rows.
+
+    Args:
+        setting: what they run on.
+        seed: of everything random.
+        folder: of all stages.
+        find: gives experiments by name, for rows that are those of another table.
+    """
+
+    def __init__(self, setting: Setting, seed: int, folder: str, find: Callable[[str], Experiment]) -> None:
+        self.setting, self.seed, self.folder, self._find = setting, seed, folder, find
+        self._prepared: dict[str, Stage] = {}
+        self._digests: dict[str, str] = {}
+
+    def test(self, experiment: Experiment, name: str) -> Stage:
+        """The stage that tests a row's detector; its ``after`` leads to all others.
+
+        Raises:
+            Unavailable: the setting has no such net, set, or feature.
+            UsageError: the declarations contradict each other.
+        """
+        experiment, name, row = self.row(experiment, name)
+        model = self.model(experiment, name)
+        database, known = self._database(row.test), self._input(row)
+        words = ["test_net", "--def", model.prototxt, "--net", *model.weights, "--imdb", self._imdb(database, known)]
+        words += ["--cfg", model.config, *self._proposals(database, known)]
+        options = self._words(self.setting.test)
+        words += [*options, *([] if "--set" in options else ["--set"]), "EXP_DIR", EXPERIMENT_FOLDER]
+        label = f"{row.test}-of-{model.stages[0].label}"
+        return self._stage("test", label, [words], after=model.stages, needs=database.needs)
+
+    def row(self, experiment: Experiment, name: str) -> tuple[Experiment, str, Row]:
+        """A row as it is run: the experiment that declares it, its name there, and itself."""
+        if "/" in name:
+            table, _, name = name.partition("/")
+            experiment = self._find(table)
+        if name not in experiment.rows:
+            raise UsageError(f"{experiment.name}: no row '{name}'{nearest(name, experiment.rows)}")
+        row = experiment.rows[name]
+        if row.same_as:
+            return self.row(experiment, row.same_as)
+        return experiment, name, row
+
+    # -- detectors ----------------------------------------------------------------------------------------------
+
+    def model(self, experiment: Experiment, name: str) -> Model:
+        """The detector of a row."""
+        experiment, name, row = self.row(experiment, name)
+        if row.fuse:
+            return self._fused(experiment, row)
+        if row.head:
+            return self._franken(experiment, row)
+        return self._detector(experiment, row)
+
+    def _detector(self, experiment: Experiment, row: Row) -> Model:
+        net, database, timing = self._net(row.net), self._database(row.train), self._timing(row.schedule)
+        known, after = self._input(row), [self._stage_of(word) for word in self._mentions(net.weights)]
+        backbone = net.rgb if row.input == "rgb" else net.depth
+        words = ["make_detection", "--net", backbone, "--classes", str(database.classes), "--folder", HERE]
+        words += ["--iters", str(timing.iters), "--base-lr", f"{timing.base_lr:g}"]
+        words += ["--stepsize", str(timing.stepsize or timing.iters)]
+        words += ["--freeze", "conv"] if row.tune == "fc" else []
+        words += ["--fillers"] if row.init == "none" else []
+        words += self._words(f"{self.setting.detector} {net.detector} {timing.options}")
+        commands, files = [words], {}
+        start: list[str] = []
+        needs = list(database.needs)
+        if row.init == "copy":
+            needs += net.needs
+            start = [self._text(net.weights)]
+            if row.input != "rgb":
+                files["copy.json"] = self._copying(net, start[0])
+                start = [f"{HERE}/init.caffemodel"]
+                commands.append(["net_surgery", "--out_net_def", f"{HERE}/train.prototxt", "--net_surgery_json",
+                                 f"{HERE}/copy.json", "--out_net_file", start[0]])  # fmt: skip
+        elif row.transfer is not None:
+            stage = self._transfer(experiment, row, row.transfer)
+            after, start = [stage], [self._student(stage, row.transfer)]
+        else:
+            after = []
+        train = ["train_net", "--solver", f"{HERE}/solver.prototxt", "--cfg", f"{HERE}/config.yml", "--resume"]
+        train += ["--imdb", self._imdb(database, known), "--iters", str(timing.iters)]
+        train += [*self._proposals(database, known), *(["--weights", ",".join(start)] if start else [])]
+        train += ["--set", "RNG_SEED", str(self.seed), "EXP_DIR", EXPERIMENT_FOLDER, *self._words(self.setting.train)]
+        how = row.init if row.transfer is None else f"transfer-{'+'.join(row.transfer.layers)}-{row.transfer.teacher}"
+        label = f"{row.input}-{row.net}-{how}-tune-{row.tune}-on-{row.train}"
+        stage = self._stage("detector", label, [*commands, train], files, after, needs)
+        models = (f"{stage.folder}/*/fast_rcnn_iter_{timing.iters}.caffemodel",)
+        return Model((stage,), f"{stage.folder}/test.prototxt", models, f"{stage.folder}/config.yml", backbone)
+
+    def _copying(self, net: NetRole, weights: str) -> str:
+        """For net_surgery: the colour net's weights into the layers of the other modality."""
+        known = {layer.name for layer in read_net(self._file(net.classifier)).layer}
+        backbone = find_backbone(net.depth)
+        names = [name for name in layers_with_weights(backbone) if name in known and name not in OUTPUTS]
+        dest = [backbone.prefix + name for name in names]
+        copies = {"source": names, "dest": dest, "reshape": [0] * len(names)}
+        entry = {"prototxt": self._file(net.classifier), "model": weights, "copy_ops": copies}
+        return json.dumps([entry], indent=1) + "\n"
+
+    def _fused(self, experiment: Experiment, row: Row) -> Model:
+        """Two detectors whose scores are averaged: one net, tested with the weights of both."""
+        first, second = (self.model(experiment, name) for name in row.fuse)
+        classes = self._database(row.test).classes
+        words = ["make_detection", "--net", first.backbone, "--second", second.backbone, "--classes", str(classes)]
+        words += ["--folder", HERE, *self._words(self.setting.detector), *self._words(self._net(row.net).detector)]
+        stages = (*first.stages, *second.stages)
+        label = "+".join(stage.label for stage in stages)
+        stage = self._stage("fused", label, [words], after=stages)
+        models = (*first.weights, *second.weights)
+        return Model(
+            (stage, *stages), f"{stage.folder}/test.prototxt", models, f"{stage.folder}/config.yml", first.backbone
+        )
+
+    def _franken(self, experiment: Experiment, row: Row) -> Model:
+        """Zero-shot: the student of a transfer below fc6 and above of its teacher's detector."""
+        net, classes = self._net(row.net), self._database(row.test).classes
+        if not net.franken:
+            raise Unavailable(f"there is no net for a student under the head of {row.net} here")
+        head = self.model(experiment, row.head)
+        if row.transfer is None:
+            raise UsageError("a zero-shot row is expected to have a transfer")
+        stage = self._transfer(experiment, row, row.transfer)
+        words = ["make_detection", "--net", net.franken, "--classes", str(classes), "--folder", HERE]
+        words += self._words(f"{self.setting.detector} {net.detector}")
+        words += ["--part", f"{stage.folder}/student_deploy.prototxt", self._student(stage, row.transfer)]
+        words += ["--part", head.prototxt, head.weights[0]]
+        surgery = ["net_surgery", "--out_net_def", f"{HERE}/test.prototxt", "--net_surgery_json"]
+        surgery += [f"{HERE}/init_weights.json", "--out_net_file", f"{HERE}/franken.caffemodel"]
+        label = f"{row.input}-{row.net}-{'+'.join(row.transfer.layers)}-under-{row.head}"
+        made = self._stage("franken", label, [words, surgery], after=(stage, *head.stages))
+        models = (f"{made.folder}/franken.caffemodel",)
+        return Model((made,), f"{made.folder}/test.prototxt", models, f"{made.folder}/config.yml", net.franken)
+
+    # -- transfers ----------------------------------------------------------------------------------------------
+
+    def _transfer(self, experiment: Experiment, row: Row, transfer: Transfer) -> Stage:
+        student, timing = self._net(row.net), self._timing(transfer.schedule)
+        weights, teacher, after, needs = self._teacher(experiment, row, transfer)
+        if transfer.pairs not in self.setting.pairs:
+            raise Unavailable(f"{self.setting.title}: there are no pairs '{transfer.pairs}'")
+        pairs = self.setting.pairs[transfer.pairs]
+        if row.input not in pairs.inputs:
+            raise Unavailable(f"{self.setting.title}: there are no pairs of colour and {row.input}")
+        known = self._input(row)
+        words = ["make_transfer", "--teacher", self._file(teacher.teacher), "--teacher-weights", weights]
+        words += ["--student", self._file(student.student)]
+        words += ["--layer", *(self._feature(teacher, layer) for layer in transfer.layers)]
+        if teacher is not student:
+            words += ["--student-layer", *(self._feature(student, layer) for layer in transfer.layers)]
+        words += ["--output", HERE, "--source", self._text(pairs.train, known)]
+        words += ["--val-source", self._text(pairs.val, known)]
+        words += ["--root-folder", self._text(pairs.root, known)] if pairs.root else []
+        words += ["--max-iter", str(timing.iters), "--base-lr", f"{timing.base_lr:g}", "--random-seed", str(self.seed)]
+        words += self._words(f"{self.setting.transfer} {student.transfer} {timing.options} {transfer.options}")
+        train = ["train_net", "--solver", f"{HERE}/solver.prototxt", "--resume"]
+        label = f"{row.input}-{row.net}-{'+'.join(transfer.layers)}-of-{transfer.teacher}"
+        return self._stage("transfer", label, [words, train], after=after, needs=[*needs, *pairs.needs])
+
+    def _teacher(
+        self, experiment: Experiment, row: Row, transfer: Transfer
+    ) -> tuple[str, NetRole, tuple[Stage, ...], tuple[str, ...]]:
+        """Weights, net, stages and needs of the teacher."""
+        if transfer.teacher == IMAGENET:
+            net = self._net(transfer.teacher_net or row.net)
+            after = tuple(self._stage_of(word) for word in self._mentions(net.weights))
+            return self._text(net.weights), net, after, net.needs
+        teacher = self.row(experiment, transfer.teacher)
+        model = self.model(teacher[0], teacher[1])
+        return model.weights[0], self._net(teacher[2].net), model.stages, ()
+
+    def _student(self, stage: Stage, transfer: Transfer) -> str:
+        return f"{stage.folder}/transfer_iter_{self._timing(transfer.schedule).iters}.caffemodel"
+
+    def _feature(self, net: NetRole, layer: str) -> str:
+        if layer not in net.layers:
+            raise Unavailable(f"its net has no '{layer}' here, only {', '.join(net.layers)}")
+        return net.layers[layer]
+
+    # -- what the setting says ------------------------------------------------------------------------------------
+
+    def _net(self, role: str) -> NetRole:
+        if role in self.setting.missing:
+            raise Unavailable(self.setting.missing[role])
+        if role not in self.setting.nets:
+            known = [*self.setting.nets, *self.setting.missing]
+            raise UsageError(f"{self.setting.name}: no net '{role}'{nearest(role, known)}")
+        return self.setting.nets[role]
+
+    def _database(self, name: str) -> Database:
+        if name not in self.setting.sets:
+            raise Unavailable(f"{self.setting.title}: there is no set '{name}'")
+        return self.setting.sets[name]
+
+    def _timing(self, name: str) -> Timing:
+        known = self.setting.schedules
+        if name not in known:
+            raise UsageError(f"{self.setting.name}: no schedule '{name}'{nearest(name, known)}")
+        return known[name]
+
+    def _input(self, row: Row) -> str:
+        """Folder of a modality, or folders of two."""
+        kinds = ("rgb", row.input) if row.fuse else (row.input,)
+        for kind in kinds:
+            if kind not in self.setting.inputs:
+                raise Unavailable(f"{self.setting.title}: there are no pictures of '{kind}'")
+        return "+".join(self.setting.inputs[kind] for kind in kinds)
+
+    def _imdb(self, database: Database, known: str) -> str:
+        return self._text(database.imdb, known)
+
+    def _proposals(self, database: Database, known: str) -> list[str]:
+        return ["--proposals", self._text(database.proposals, known)] if database.proposals else []
+
+    # -- preparations and placeholders ------------------------------------------------------------------------------
+
+    def _stage_of(self, name: str) -> Stage:
+        """The stage of a preparation."""
+        if name not in self._prepared:
+            entry = self.setting.prepare[name]
+            files = self._templates(entry)
+            commands = [self._words(command) for command in entry.run]
+            texts = [*entry.run, *files.values()]
+            before = dict.fromkeys(word for text in texts for word in self._mentions(text) if word != name)
+            own = "{seed}" in " ".join(entry.run) or "@seed@" in " ".join(files.values())
+            files = {key: self._template(text) for key, text in files.items()}
+            wanted = [word.partition(":")[2] for text in texts for word in _names(text) if word.startswith("need:")]
+            after = [self._stage_of(word) for word in before]
+            stage = self._stage("prepare", name, commands, files, after, wanted)
+            seeded = own or any(found.seed is not None for found in after)
+            self._prepared[name] = replace(stage, seed=self.seed if seeded else None)
+        return self._prepared[name]
+
+    def _templates(self, entry: Preparation) -> Mapping[str, str]:
+        if not entry.templates:
+            return {}
+        folder = Path(self._file(entry.templates))
+        if not folder.is_dir():
+            raise UsageError(f"{self.setting.name}: templates: {folder} is no folder")
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(folder.iterdir()) if path.is_file()}
+
+    def _mentions(self, text: str) -> list[str]:
+        """Preparations that a text names."""
+        return [name for name in _names(text) if name in self.setting.prepare]
+
+    def _text(self, text: str, modality: str = "") -> str:
+        """A text with what its placeholders between braces stand for."""
+        return re.sub(r"\{([\w:]+)\}", lambda match: self._meaning(match[1], modality), text)
+
+    def _template(self, text: str) -> str:
+        """The same for at signs; ``@here@`` stays."""
+        known = "|".join((*map(re.escape, self.setting.prepare), "seed", r"need:\w+"))
+        return re.sub(rf"@({known})@", lambda match: self._meaning(match[1], ""), text)
+
+    def _meaning(self, name: str, modality: str) -> str:
+        if name == "here":
+            return HERE
+        if name == "seed":
+            return str(self.seed)
+        if name == "input":
+            return modality
+        if name.startswith("need:"):
+            return self._need(name.partition(":")[2]).path
+        if name not in self.setting.prepare:
+            known = [*self.setting.prepare, "here", "seed", "input"]
+            raise UsageError(f"{self.setting.name}: {{{name}}} stands for nothing{nearest(name, known)}")
+        return self._stage_of(name).folder
+
+    def _need(self, name: str) -> Need:
+        known = self.setting.needs
+        if name not in known:
+            raise UsageError(f"{self.setting.name}: no need '{name}'{nearest(name, known)}")
+        return known[name]
+
+    def _words(self, text: str) -> list[str]:
+        return [self._text(word) for word in shlex.split(text)]
+
+    def _file(self, name: str) -> str:
+        """A file of the checkout, as seen from here."""
+        path = Path(name)
+        return name if path.is_absolute() or path.exists() else str(checkout() / name)
+
+    def _stage(
+        self,
+        kind: str,
+        label: str,
+        commands: Sequence[Sequence[str]],
+        files: Mapping[str, str] | None = None,
+        after: Sequence[Stage] = (),
+        needs: Sequence[str] = (),
+    ) -> Stage:
+        words = [word for command in commands for word in command]
+        mentioned = [stage for stage in self._prepared.values() if any(f"{stage.folder}" in word for word in words)]
+        before = {stage.name: stage for stage in (*after, *mentioned)}
+        return Stage(
+            kind,
+            label,
+            self.folder,
+            tuple(map(tuple, commands)),
+            seed=self.seed,
+            files=files or {},
+            after=tuple(before.values()),
+            needs=tuple(self._need(name) for name in dict.fromkeys(needs)),
+            inputs=self._inputs(words),
+        )
+
+    def _inputs(self, words: Sequence[str]) -> dict[str, str]:
+        """Digests of the files among the words that are there and that no stage makes."""
+        found = {}
+        for word in dict.fromkeys(words):
+            if not word.startswith((self.folder, HERE, "-")) and "/" in word and Path(word).is_file():
+                if word not in self._digests:
+                    self._digests[word] = file_digest(word)
+                found[word] = self._digests[word]
+        return found
+
+
+def _names(text: str) -> list[str]:
+    """What stands between braces or at signs."""
+    return [brace or sign for brace, sign in re.findall(r"\{([\w:]+)\}|@([\w:]+)@", text)]
