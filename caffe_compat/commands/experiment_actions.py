@@ -191,8 +191,40 @@ class _Watch:
 
 def list_experiments(args: argparse.Namespace) -> int:
     """Print every row of the experiments, what they need, and whether that is there."""
-    settings = [read_setting(args.on)] if args.on else [read_setting(name) for name in setting_names()]
-    for name in args.names or experiment_names():
-        print(name)
-    print(settings)
+    setting = choose_setting(args.on)
+    experiments = [read_experiment(name) for name in args.names or experiment_names()]
+    print(printable("\n".join(_listed(experiments, setting, args))))
     return 0
+
+
+def _listed(experiments: Sequence[Experiment], setting: Setting, args: argparse.Namespace) -> Iterator[str]:
+    """Lines on rows, then on what the setting needs."""
+    folder = (args.output / setting.name / "stages").as_posix()
+    planner = Planner(setting, args.seeds[0], folder, cache(read_experiment))
+    yield f"on {setting.title} (--on {setting.name}; others: {', '.join(setting_names())})"
+    for experiment in experiments:
+        yield f"\n{experiment.name}: {experiment.title}"
+        for name in experiment.rows:
+            row = _row([planner], experiment, name)
+            entry = experiment.rows[name]
+            paper = "-" if entry.paper is None else f"{entry.paper:.1f}"
+            if row.reason:
+                state = f"cannot run: {row.reason}"
+            else:
+                stages = in_order(row.tests.values())
+                state = f"can run; {sum(map(finished, stages))} of {len(stages)} stages are finished"
+            yield f"  {name:<12} {entry.what:<46} paper {paper:>5}   {state}"
+    yield "\nneeds:" if setting.needs else "\nneeds nothing: all data and weights are made"
+    for title, need in setting.needs.items():
+        there = "yes" if Path(need.path).exists() else "missing"
+        yield f"  {title:<14} {there:<8} {need.path}\n{'':26}from: {need.comes_from}"
+    yield from _made(setting)
+
+
+def _made(setting: Setting) -> Iterator[str]:
+    """What the setting makes itself, and how."""
+    if setting.prepare:
+        yield "made here:"
+    for title, entry in setting.prepare.items():
+        for command in entry.run:
+            yield f"  {title:<14} {command}"
