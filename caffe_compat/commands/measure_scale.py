@@ -5,7 +5,8 @@
         --reference-model prototxt/alexnet/deploy.prototxt --reference-weights alexnet.caffemodel
 
 The norm over channels at each location, averaged over all locations of all images.  Of each line of the list the first
-path is taken, so lists of pairs will do.  The reference is the RGB net of the student's architecture.
+path is taken, so lists of pairs will do.  The reference is the RGB net of the student's architecture.  Nets of
+torchvision, timm and other torch modules, and ONNX files, see the pictures as they were trained.
 """
 
 from __future__ import annotations
@@ -13,22 +14,24 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign
 from caffe_compat.media.modalities import FORK_MEAN
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help="prototxt of the teacher")
-    p.add_argument("--weights", required=True, help="its caffemodel")
-    p.add_argument("--blob", required=True, help="the feature")
+    p.add_argument("--model", required=True, help=f"the teacher: {TEACHER_HELP.replace('--layer', '--blob')}")
+    p.add_argument("--weights", help="its caffemodel; of a torch module .pth or .safetensors, or random")
+    p.add_argument("--blob", help="the feature")
     p.add_argument("--images", required=True, help="list of images of the teacher's modality")
     p.add_argument("--root-folder", default="", help="what its paths are relative to, if not to the list")
-    p.add_argument("--reference-model", help="prototxt of a net whose feature should be equally large")
-    p.add_argument("--reference-weights", help="its caffemodel")
+    p.add_argument("--reference-model", help="the net whose feature should be as large; what --model may be")
+    p.add_argument("--reference-weights", help="its weights")
     p.add_argument("--reference-blob", help="its feature (default: the name of --blob)")
     p.add_argument("--count", type=int, default=200, help="at most so many images (%(default)s)")
     p.add_argument("--mean", nargs="+", type=float, default=list(FORK_MEAN), metavar="BGR", help="subtracted")
+    add_foreign(p)
     add_gpu(p)
     p.add_argument("--quiet", action="store_true", help="no progress bar")
     return p

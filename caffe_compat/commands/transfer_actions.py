@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.flags import add_gpu
@@ -12,7 +13,7 @@ from caffe_compat.commands.modality_arguments import add_modality, name_modality
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
-from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
+from caffe_compat.foreign.spec import RANDOM, is_foreign, kind_of, split_feature
 from caffe_compat.media import check_pairs, read_first_paths, read_pair_list, short_side_factor
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
     import torch
 
     from caffe_compat.foreign.spec import ForeignSpec
+    from caffe_compat.net import Net
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written
+    from caffe_compat.transfer.scale import NormReport
 
 __all__ = ["add_transfer_arguments", "list_features", "make_transfer", "measure_scale"]
 
@@ -288,12 +291,9 @@ def _measured(
 
 def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, device: torch.device) -> list[float]:
     """Mean norms of the teacher's features over whole images."""
-    from caffe_compat.transfer.scale import load_branch, load_foreign, measure_norms
+    from caffe_compat.transfer.scale import measure_norms
 
-    if foreign is None:
-        net, mean = load_branch(arguments.teacher, arguments.teacher_weights, arguments.layer), arguments.mean
-    else:
-        net, mean = load_foreign(foreign), [0.0]
+    net, mean = _loaded(foreign, arguments.teacher, arguments.teacher_weights, arguments.layer, arguments.mean)
     net, blobs = net.to(device), blobs_of(foreign, arguments.layer)
     images = read_first_paths(arguments.measure or arguments.source, arguments.root_folder)
     reports = measure_norms(net, blobs, images, mean, arguments.measure_count)
@@ -309,36 +309,68 @@ def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, dev
     return [float(f"{reports[blob].mean:.6g}") for blob in blobs]
 
 
+def _loaded(
+    foreign: ForeignSpec | None, model: str, weights: str, blobs: Sequence[str], mean: Sequence[float]
+) -> tuple[Net, Sequence[float]]:
+    """A net up to some features, and what to subtract from its images."""
+    from caffe_compat.transfer.scale import load_branch, load_foreign
+
+    return (load_branch(model, weights, blobs), mean) if foreign is None else (load_foreign(foreign), [0.0])
+
+
 def measure_scale(arguments: argparse.Namespace) -> list[str]:
     """Do what ``measure_scale.py`` was asked for; returns the lines to print.
 
     Raises:
         CaffeCompatError: naming the option, file, blob or layer that is wrong.
     """
-    from caffe_compat.transfer.scale import load_branch, measure_norms
+    from caffe_compat.transfer.scale import measure_norms
 
-    given = [arguments.reference_model, arguments.reference_weights]
-    if any(given) != all(given):
-        raise UsageError("give both --reference-model and --reference-weights, or none")
     images = read_first_paths(arguments.images, arguments.root_folder)
     progress, device = not arguments.quiet, choose(arguments.gpu)
 
-    def measure(model: str, weights: str, blob: str) -> Any:
-        net = load_branch(model, weights, [blob]).to(device)
-        return measure_norms(net, [blob], images, arguments.mean, arguments.count, progress)[blob]
+    def measure(one: argparse.Namespace) -> tuple[str, NormReport]:
+        source, features = split_feature(one.teacher)
+        if not features and not one.layer:
+            raise UsageError(f"which feature of {source}? give --blob, or --model {source}@FEATURE")
+        kind, weights = kind_of(source), one.teacher_weights
+        if not kind and (weights or RANDOM) == RANDOM or kind in ("torchvision", "timm") and not weights:
+            what = f"a .pth or .safetensors file, or '{RANDOM}'" if kind else "a caffemodel"
+            raise UsageError(f"{source} needs its weights (--weights, --reference-weights): {what}")
+        foreign = name_teacher(one)
+        net, mean = _loaded(foreign, one.teacher, one.teacher_weights, one.layer, arguments.mean)
+        (blob,) = blobs_of(foreign, one.layer)
+        report = measure_norms(net.to(device), [blob], images, mean, arguments.count, progress)[blob]
+        if report.mean == 0:
+            raise UsageError(f"'{blob}' of {one.teacher} is zero everywhere; are these its weights?")
+        return f"{' '.join(one.layer)} of {one.teacher}: {report}", report
 
-    found = measure(arguments.model, arguments.weights, arguments.blob)
-    lines = [f"{arguments.blob} of {arguments.model}: {found}"]
-    if arguments.reference_model:
-        blob = arguments.reference_blob or arguments.blob
-        reference = measure(arguments.reference_model, arguments.reference_weights, blob)
-        if found.mean == 0:
-            raise UsageError(f"{arguments.blob} of {arguments.model} is zero everywhere; are these its weights?")
-        lines.append(f"{blob} of {arguments.reference_model}: {reference}")
-        lines.append(f"--scale {reference.mean / found.mean:.6g}")
-    lines.append(f"--mean-norm {found.mean:.6g}")
-    command = f"{program('make_transfer')} --teacher {arguments.model} --teacher-weights {arguments.weights}"
-    student = arguments.reference_model or "STUDENT.prototxt"
-    flags = " ".join(line for line in lines if line.startswith("--"))
-    where = f"--student {student} --layer {arguments.blob} --source {arguments.images} --output FOLDER"
-    return [*lines, f"next: {command} {where} {flags}"]
+    teacher, reference = _models(arguments)
+    line, found = measure(teacher)
+    lines, flags = [line], [f"--mean-norm {found.mean:.6g}"]
+    if reference is not None:
+        line, other = measure(reference)
+        lines.append(line)
+        flags.insert(0, f"--scale {other.mean / found.mean:.6g}")
+    words = shlex.split(program("make_transfer")) + ["--teacher", teacher.teacher, "--layer", *teacher.layer]
+    words += ["--teacher-weights", teacher.teacher_weights] if teacher.teacher_weights else []
+    words += ["--student", arguments.reference_model or "STUDENT.prototxt", "--source", arguments.images]
+    return [*lines, *flags, "next:", f"  {shlex.join(words)} --output FOLDER {' '.join(flags)}"]
+
+
+def _models(arguments: argparse.Namespace) -> tuple[argparse.Namespace, argparse.Namespace | None]:
+    """The net that is measured, and the one that it is compared with, as :func:`name_teacher` takes them."""
+    given = [arguments.reference_model, arguments.reference_weights]
+    if given[1] and not given[0]:
+        raise UsageError("--reference-weights needs --reference-model")
+    foreign = {name: value for name, value in vars(arguments).items() if name.startswith("teacher_")}
+    layer = [arguments.blob] if arguments.blob else []
+    first = argparse.Namespace(**foreign, teacher=arguments.model, teacher_weights=arguments.weights, layer=layer)
+    if not given[0]:
+        return first, None
+    other = [arguments.reference_blob] if arguments.reference_blob else []
+    if not other and not split_feature(given[0])[1]:
+        other = layer or list(split_feature(arguments.model)[1])
+    second = argparse.Namespace(**dict.fromkeys(foreign), teacher=given[0], teacher_weights=given[1], layer=other)
+    second.teacher_seed = arguments.teacher_seed
+    return first, second

@@ -28,12 +28,19 @@ class Part:
             variance, and a factor of 1), ``affine`` (weights and biases of a normalization), or nothing.
         same: whether the layer computes what the node does.  Our BatchNorm and Scale are one module over there, of
             which the Scale gives the result.
+        module: what holds the weights, where the node has another name.
     """
 
     layer: str
     node: str
     blobs: str = NOTHING
     same: bool = True
+    module: str = ""
+
+    @property
+    def holder(self) -> str:
+        """The module whose tensors the layer's blobs are."""
+        return self.module or self.node
 
 
 @dataclass(frozen=True)
@@ -165,6 +172,26 @@ def _googlenet() -> Iterator[Part]:
     yield Part("loss3/classifier", "fc", WEIGHTS)
 
 
+def _mobilenet() -> Iterator[Part]:
+    """timm's normalizations hold their activation."""
+
+    def step(ours: str, rectifier: str, conv: str, norm: str) -> Iterator[Part]:
+        yield Part(ours, conv, WEIGHTS)
+        yield Part(f"{ours}/bn", norm, STATISTICS, same=False)
+        yield Part(f"{ours}/scale", f"{norm}.batch_norm", AFFINE, module=norm)
+        yield Part(rectifier, f"{norm}.act")
+
+    yield from step("conv1", "relu1", "conv_stem", "bn1")
+    depths = {2: 2, 3: 2, 4: 2, 5: 6, 6: 1}
+    names = [f"{at}_{n}" if depth > 1 else f"{at}" for at, depth in depths.items() for n in range(1, depth + 1)]
+    theirs = [f"blocks.{stage}.{n}" for stage, depth in enumerate((1, 2, 2, 6, 2)) for n in range(depth)]
+    for name, block in zip(names, theirs, strict=True):
+        yield from step(f"conv{name}/dw", f"relu{name}/dw", f"{block}.conv_dw", f"{block}.bn1")
+        yield from step(f"conv{name}/sep", f"relu{name}/sep", f"{block}.conv_pw", f"{block}.bn2")
+    yield Part("pool6", "global_pool.pool")
+    yield Part("fc7", "classifier", WEIGHTS)
+
+
 _VGG_TORCHVISION = (
     ("fc6", "classifier.0"), ("relu6", "classifier.1"), ("fc7", "classifier.3"), ("relu7", "classifier.4"),
     ("fc8", "classifier.6"),
@@ -187,6 +214,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
         "timm:resnet50": Architecture(
             "resnet50/deploy.prototxt", tuple(_resnet50(("act1", "act2", "act3"), "act1", "")), "conv1"
         ),
+        "timm:mobilenetv1_100": Architecture("mobilenet/deploy_timm.prototxt", tuple(_mobilenet()), "conv1"),
         "torchvision:googlenet": Architecture(
             "googlenet_bn/deploy.prototxt", tuple(_googlenet()), "conv1/7x7_s2", HALVES
         ),

@@ -47,13 +47,13 @@ def fill_net(
             if part.layer == architecture.first:
                 arrays[0] = _folded(arrays[0], takes)
             if len(arrays) != len(layer.blobs):
-                raise WeightsError(f"{path}: '{part.node}' has {len(arrays)} tensors, layer '{part.layer}' has "
+                raise WeightsError(f"{path}: '{part.holder}' has {len(arrays)} tensors, layer '{part.layer}' has "
                                    f"{len(layer.blobs)} blobs")  # fmt: skip
             for index, array in enumerate(arrays):
                 blob = layer.blob(index)
                 if array.size != blob.numel() or array.shape[:1] != tuple(blob.shape[:1]):
                     raise WeightsError(
-                        f"{path}: '{part.node}' has the shape {list(array.shape)}, layer '{part.layer}' of "
+                        f"{path}: '{part.holder}' has the shape {list(array.shape)}, layer '{part.layer}' of "
                         f"{net.description.name} has {list(blob.shape)}"
                     )
                 blob.copy_(torch.from_numpy(array.astype(np.float32)).view(blob.shape))
@@ -64,10 +64,10 @@ def _arrays(part: Part, state: Mapping[str, Tensor], path: str) -> list[np.ndarr
     if part.blobs == STATISTICS:
         names = ["running_mean", "running_var"]
     else:
-        names = ["weight", "bias"] if part.blobs == AFFINE or f"{part.node}.bias" in state else ["weight"]
+        names = ["weight", "bias"] if part.blobs == AFFINE or f"{part.holder}.bias" in state else ["weight"]
     arrays = []
     for name in names:
-        key = f"{part.node}.{name}"
+        key = f"{part.holder}.{name}"
         if key not in state:
             raise WeightsError(f"{path}: no '{key}' for layer '{part.layer}'{nearest(key, state)}")
         arrays.append(state[key].detach().cpu().double().numpy())

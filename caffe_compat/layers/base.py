@@ -95,6 +95,7 @@ class Layer(nn.Module):
     onnx_reason: ClassVar[str] = ""  #: why there is no ONNX form, for the support table; "" if there is one
     has_blobs: ClassVar[bool] = False  #: whether layers of this kind can own learnable blobs
     gathers: ClassVar[bool] = False  #: its blobs are gathered in the forward pass; no solver updates them
+    statistics_section: ClassVar[str] = ""  #: the message with ``use_global_stats``, of layers that gather statistics
     phase_dependent: ClassVar[bool] = False  #: it computes something else in TRAIN than in TEST
     filler_section: ClassVar[str] = ""  #: the message with its ``weight_filler`` and ``bias_filler``, if it has both
     fixes_size: ClassVar[bool] = False  #: the number of its weights depends on the height and width of the bottom

@@ -32,6 +32,7 @@ class BatchNorm(NeuronLayer):
     caffe_type = "BatchNorm"
     has_blobs = True
     gathers = True
+    statistics_section = "batch_norm_param"
     phase_dependent = True
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:

@@ -61,7 +61,7 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
         if len(recipe.layers) == 1:
             remarks.append(f"no franken net: {error}")
     commands = _commands(recipe, schedule, folder, surgery is not None)
-    texts["solver.prototxt"] = _solver_text(recipe, schedule, folder, [command], commands)
+    texts["solver.prototxt"] = _solver_text(nets, schedule, folder, [command], commands)
     for name, text in texts.items():
         with atomic_write(folder / name, "w") as stream:
             stream.write(text)
@@ -105,7 +105,8 @@ def _surgery(nets: TransferNets, joined: Franken, folder: Path, schedule: Schedu
     ]
 
 
-def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[str], commands: Iterable[str]) -> str:
+def _solver_text(nets: TransferNets, schedule: Schedule, folder: Path, head: list[str], commands: Iterable[str]) -> str:
+    weights = nets.recipe.teacher_weights
     solver = caffe_pb2.SolverParameter(
         net=str(folder / "train_val.prototxt"),
         test_iter=[schedule.test_iter],
@@ -124,8 +125,10 @@ def _solver_text(recipe: Recipe, schedule: Schedule, folder: Path, head: list[st
     )
     if schedule.clip_gradients is not None:
         solver.clip_gradients = schedule.clip_gradients
-    if recipe.teacher_weights:
-        solver.weights.append(recipe.teacher_weights)
+    if nets.gathers:
+        solver.test_initialization = False  # without statistics BatchNorm's outputs are out of all bounds
+    if weights:
+        solver.weights.append(weights)
     notes = ["Written by:", *(f"  {line}" for line in head), "Then:", *(f"  {line}" for line in commands)]
     return comments(notes) + format_text(solver)
 

@@ -15,6 +15,9 @@ from caffe_compat.transfer.features import Feature, Transfer
 
 __all__ = ["TransferNets", "copied", "kind_of", "new_layer"]
 
+KEPT_STATISTICS = 0.99
+"""``moving_average_fraction`` of a student's BatchNorm where its prototxt names none."""
+
 
 class TransferNets:
     """Builds the layers.
@@ -23,6 +26,7 @@ class TransferNets:
         comments: remarks, by name of the layer they stand before.
         first_filled: the student's first layer with weights if their size follows a rule (msra, xavier) that knows
             nothing of pixels, or "".
+        gathers: whether the student has layers that gather statistics (BatchNorm).
     """
 
     def __init__(self, transfer: Transfer) -> None:
@@ -30,6 +34,7 @@ class TransferNets:
         self.recipe = transfer.recipe
         self.comments: dict[str, str] = {}
         self.first_filled = ""
+        self.gathers = False
         self._filled = self._told_fillers = False  # whether a layer has been, and the remark stands
         self.names = _Prefixed(self.recipe.prefix)
         self._teacher_layers = [self._frozen(layer) for layer in transfer.teacher.layers]
@@ -88,6 +93,8 @@ class TransferNets:
             spec.lr_mult = spec.decay_mult = 0
         if kind_of(layer).phase_dependent:
             copy.phase = caffe_pb2.TEST
+        if statistics := kind_of(layer).statistics_section:
+            getattr(copy, statistics).use_global_stats = True
         section = kind_of(layer).filler_section
         for name in ("weight_filler", "bias_filler"):
             if section and copy.HasField(section):
@@ -107,7 +114,24 @@ class TransferNets:
         section = kind_of(layer).filler_section
         if section:
             self._fill(copy, getattr(copy, section))
+        if statistics := kind_of(layer).statistics_section:
+            self._gather(copy, getattr(copy, statistics))
         return copy
+
+    def _gather(self, layer: Any, param: Any) -> None:
+        """A fresh student has no statistics: it takes each batch's, and tests use the mean of the last hundred or so.
+
+        Many published prototxts say ``use_global_stats: true``, which without statistics divides by nearly nothing, in
+        every layer anew.  Caffe's default keeps the last thousand: those of nets that the student is no longer.
+        """
+        param.ClearField("use_global_stats")
+        if not param.HasField("moving_average_fraction"):
+            param.moving_average_fraction = KEPT_STATISTICS
+        if not self.gathers:
+            self.gathers = True
+            self.comments[layer.name] = (
+                "The student's BatchNorm: batch statistics as it learns, their mean over about 100 iterations in tests."
+            )
 
     def _fill(self, layer: Any, param: Any) -> None:
         """The weight filler of a layer of the student: its own, ours, or of the first layer one that was measured."""

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from caffe_compat.description import describe_net
+import torch
+import torch.nn.functional as F
+
+from caffe_compat.description import State, describe_net
 from caffe_compat.net import Net
-from caffe_compat.random import Stream
+from caffe_compat.random import Stream, generator
 from caffe_compat.transfer.branch import Branch
 from caffe_compat.transfer.nets import kind_of
 
 __all__ = ["write_random_weights"]
 
+PICTURES, CELLS, SPREAD = 4, 12, 60.0
+"""Blurred noise from which BatchNorm's statistics are: how many, cells a side, standard deviation of the pixels."""
+
 
 def write_random_weights(branch: Branch, path: str, seed: int) -> None:
     """Write weights for a branch of a net: MSRA's where its prototxt names no filler.
+
+    Normalizations get the statistics of blurred noise: without any they would divide by nearly nothing.
 
     Args:
         path: the caffemodel.
@@ -22,11 +30,19 @@ def write_random_weights(branch: Branch, path: str, seed: int) -> None:
     Raises:
         WriteError: it cannot be written.
     """
-    message = branch.message(branch.size or (224, 224))
+    message = branch.message(branch.size or (224, 224), PICTURES)
+    gathers = False
     for layer in message.layer:
         section = kind_of(layer).filler_section
         if section and not getattr(layer, section).HasField("weight_filler"):
             getattr(layer, section).weight_filler.type = "msra"
+        if statistics := kind_of(layer).statistics_section:
+            gathers = True
+            getattr(layer, statistics).ClearField("use_global_stats")
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Stream(seed).use():
-        Net(describe_net(message, source=branch.path)).save(path)
+    with Stream(seed).use(), torch.no_grad():
+        net = Net(describe_net(message, State("TRAIN"), source=branch.path))
+        if gathers:
+            noise = SPREAD * torch.randn(PICTURES, 3, CELLS, CELLS, generator=generator(torch.device("cpu")))
+            net(**{branch.input: F.interpolate(noise, branch.size or (224, 224), mode="bilinear")})
+        net.save(path)

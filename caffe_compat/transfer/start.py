@@ -9,7 +9,8 @@ passes no gradient any more.  Instead:
   add a third of that: no unit is dead at the start, and few die soon after.  Most units of a trained teacher are well
   below the mean; started there, all fall at once, and with momentum many of them fall below zero.
 * A student whose first weights follow MSRA's or Xavier's rule gets smaller ones, so that its feature is about
-  :data:`STUDENT_NORM` large: pixels are a hundred times larger than what these rules expect.
+  :data:`STUDENT_NORM` large: pixels are a hundred times larger than what these rules expect.  (BatchNorm undoes that;
+  nets with it keep their own.)
 * Gradients are clipped at a norm of :data:`CLIP`, which at the usual rate moves a layer by about 1 % an iteration.
 * The rate is the largest at which a short training on a few batches makes all of them better and nothing dies.
 """
@@ -164,9 +165,11 @@ def _first_weights(
     own = TransferNets(transfer).first_filled
     if own and not STUDENT_NORM / TOO_LARGE <= max(norms) <= STUDENT_NORM * TOO_LARGE:
         std = float(trial.solver.net.layer(own).blob(0).detach().std()) * STUDENT_NORM / max(norms)
-        changes["first_std"] = _digits(std, 3)
-        trial = Trial(Transfer(replace(recipe, **changes)), schedule, batches, device)
-        norms = _student_norms(trial, transfer)
+        smaller: dict[str, Any] = {"first_std": _digits(std, 3)}
+        trial = Trial(Transfer(replace(recipe, **smaller)), schedule, batches, device)
+        found = _student_norms(trial, transfer)
+        if abs(math.log(max(found) / STUDENT_NORM)) < abs(math.log(max(norms) / STUDENT_NORM)) / 2:
+            changes, norms = smaller, found  # not where BatchNorm makes up for it
     stds, biases = [], []
     for index, norm in enumerate(norms):
         mean = 1.0

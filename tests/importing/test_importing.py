@@ -89,6 +89,20 @@ def test_timm_and_safetensors() -> None:
     assert run(*given) == 0
 
 
+def test_mobilenet_of_timm(capsys: pytest.CaptureFixture[str]) -> None:
+    """Its activations end at 6; with ReLU, as the usual prototxt has it, the layers diverge."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(6)
+    state = lively(timm.create_model("mobilenetv1_100")).state_dict()
+    state["bn1.weight"] *= 8  # so that some are above 6
+    torch.save(state, "w.pth")
+    given = ["--source", "timm:mobilenetv1_100.ra4_e3600_r224_in1k", "--weights", "w.pth", "--output", "net.caffemodel"]
+    assert run(*given) == 0
+    assert "83 blobs agree" in capsys.readouterr().out
+    assert run(*given, "--model", str(prototxt("mobilenet/deploy.prototxt"))) == 1
+    assert "first divergence: layer 'relu" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["torchvision:vgg16", "timm:vgg16"])
 def test_vgg16(source: str) -> None:

@@ -25,11 +25,13 @@ NETS = ("alexnet", "caffenet", "vgg16")
         ("alexnet", 60_965_224, ["conv1", "relu1", "norm1", "pool1", "conv2"]),
         ("caffenet", 60_965_224, ["conv1", "relu1", "pool1", "norm1", "conv2"]),
         ("squeezenet", 1_248_424, ["conv1", "relu_conv1", "pool1", "fire2/conv1x1_1"]),
+        ("mobilenet", 4_231_976, ["conv1", "conv1/bn", "conv1/scale", "relu1", "conv2_1/dw"]),
+        ("resnet50", 25_557_032, ["conv1", "bn_conv1", "scale_conv1", "conv1_relu", "pool1"]),
     ],
 )
 def test_deploy_nets_have_the_published_number_of_parameters(net: str, parameters: int, order: list[str]) -> None:
     built = load_net(ZOO / net / "deploy.prototxt")
-    assert sum(p.numel() for p in built.parameters()) == parameters
+    assert sum(b.numel() for node in built.nodes for b in node.layer.blobs if not node.layer.gathers) == parameters
     names = [node.name for node in built.nodes if node.type not in ("Input", "Split")]
     assert names[: len(order)] == order
     assert built.nodes[-1].top_ids and len(built.output_names) == 1

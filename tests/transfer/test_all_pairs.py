@@ -11,13 +11,14 @@ import torch
 from conftest import ROOT
 from transfer.tiny_nets import write_pairs
 
+from caffe_compat.proto import read_net
 from caffe_compat.transfer import Recipe, Schedule, Transfer, read_branch
 from caffe_compat.transfer.pairs import FeatureMap, feature_maps, fit, nearest_fits, table
 from caffe_compat.transfer.random_teacher import write_random_weights
 from caffe_compat.transfer.start import Start, measure_start
 from caffe_compat.transfer.trial import Trial, draw
 
-NETS = ("alexnet", "caffenet", "vgg16", "squeezenet")
+NETS = ("alexnet", "caffenet", "vgg16", "squeezenet", "mobilenet", "resnet50", "googlenet_bn")
 SIZE = (96, 128)
 NARROW = 8
 REAL = ROOT.parent / "shared" / "real"
@@ -31,17 +32,43 @@ DEPLOY = {name: f"prototxt/{'students/' * (name in PADDED)}{name}/deploy.prototx
 def narrow(name: str) -> str:
     """A net of the product with an eighth of its channels, in a file of its own."""
     text = (ROOT / DEPLOY[name]).read_text()
-    text = re.sub(r"num_output: (\d+)", lambda match: f"num_output: {max(int(match[1]) // NARROW, 4)}", text)
+    text = re.sub(r"(num_output|group): (\d+)", lambda match: f"{match[1]}: {_narrowed(match[1], int(match[2]))}", text)
     Path(f"{name}.prototxt").write_text(text)
     return f"{name}.prototxt"
 
 
+def _narrowed(field: str, number: int) -> int:
+    """Channels, and groups that are as many as channels (the 2 of AlexNet stay)."""
+    return number if field == "group" and number == 2 else max(number // NARROW, 4)
+
+
+def whole_features(path: str) -> list[FeatureMap]:
+    """The features through which all of an image goes: of a block of ResNet or Inception its end, not its branches."""
+    layers = [layer for layer in read_net(path).layer if layer.bottom]
+    last = {top: number for number, layer in enumerate(layers) for top in layer.top}
+    used = {bottom: number for number, layer in enumerate(layers) for bottom in layer.bottom}
+    maps = feature_maps(path, "TEST", SIZE)
+    around = {
+        one.blob: any(made < last[one.blob] < used.get(blob, 0) for blob, made in last.items() if blob != one.blob)
+        for one in maps
+    }
+    return [one for one in maps if not around[one.blob]]
+
+
 def pairs_of(teacher: str, student: str) -> Iterator[tuple[str, str]]:
-    """Every feature of a teacher, with the one of the student that fits it and stands nearest."""
+    """Every whole feature of a teacher, with the one of the student that fits it and stands nearest."""
     theirs = feature_maps(student, "TRAIN", SIZE)
-    for mine in feature_maps(teacher, "TEST", SIZE):
+    for mine in whole_features(teacher):
         for near in nearest_fits(mine, mine, theirs, 1):
             yield mine.blob, near.blob
+
+
+def test_whole_features_are_those_between_blocks() -> None:
+    names = [one.blob for one in whole_features(str(ROOT / DEPLOY["resnet50"]))]
+    assert names[:3] == ["conv1", "pool1", "res2a"] and names[-2:] == ["res5c", "pool5"] and len(names) == 19
+    names = [one.blob for one in whole_features(str(ROOT / DEPLOY["squeezenet"]))]
+    assert names[2:5] == ["fire2/conv1x1_1", "fire2/concat", "fire3/conv1x1_1"]
+    assert len(whole_features(str(ROOT / DEPLOY["vgg16"]))) == 18
 
 
 def start(teacher: str, student: str, blobs: tuple[str, str], weights: str, **options: object) -> tuple[Start, str]:
@@ -74,6 +101,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("vgg16", "alexnet_pad7", ("pool5", "da_pool5")),
         ("caffenet", "squeezenet", ("conv2", "fire5/concat")),
         ("alexnet", "vgg16", ("pool5", "pool5")),
+        ("resnet50", "mobilenet", ("res3d", "conv4_1/sep")),
+        ("squeezenet", "resnet50", ("fire5/concat", "res3b")),
+        ("googlenet_bn", "alexnet_pad7", ("inception_4e/output", "da_conv5")),
     ],
 )
 def test_a_handful_of_pairs(teacher: str, student: str, blobs: tuple[str, str]) -> None:

@@ -80,6 +80,37 @@ def test_adaptation_stands_also_between_equal_widths_and_scale_is_on_the_teacher
     assert [(p.lr_mult, p.decay_mult) for p in layers["da_bn1"].param] == [(0, 0)] * 3
 
 
+def test_batchnorm_of_a_student_learns_from_batches_and_that_of_the_teacher_keeps_its_statistics() -> None:
+    text = Path("teacher.prototxt").read_text()
+    for said in ("true", "false"):  # whatever the prototxts say
+        param = f'bottom: "conv1" top: "bn1" batch_norm_param {{ use_global_stats: {said} }}'
+        Path("bn.prototxt").write_text(text.replace('bottom: "conv1" top: "bn1"', param))
+        make("--teacher", "bn.prototxt", "--student", "bn.prototxt", "--output", "out", *DATA, "--layer", "pool1")
+        solver = read_solver("out/solver.prototxt")
+        assert not solver.test_initialization, "there are no statistics yet"
+        net = load_net("out/train_val.prototxt", "teacher.caffemodel", "TRAIN")
+        kept = [blob.clone() for blob in net.layer("bn1").blobs]
+        with torch.no_grad():
+            blobs = net(blobs=["da_bn1", "da_conv1", "bn1"])
+        assert all(map(torch.equal, kept, net.layer("bn1").blobs))
+        da = blobs["da_bn1"]
+        torch.testing.assert_close(da.mean((0, 2, 3)), torch.zeros(8), atol=1e-4, rtol=0)
+        torch.testing.assert_close(net.layer("da_bn1").blob(0), blobs["da_conv1"].mean((0, 2, 3)))
+        param = net.layer("da_bn1").params.section("batch_norm_param")
+        assert param.moving_average_fraction == pytest.approx(0.99)
+    make(*USUAL)
+    assert read_solver("out/solver.prototxt").test_initialization
+
+
+def test_random_teachers_with_batchnorm_have_statistics() -> None:
+    given = ["--teacher", "teacher.prototxt", "--student", "student.prototxt", "--student-layer", "c2", "--sweep", "0"]
+    make(*given, "--output", "out", *DATA, "--layer", "pool1", "--teacher-weights", "random")
+    net = load_net("out/train_val.prototxt", "out/random_teacher.caffemodel", "TRAIN")
+    with torch.no_grad():
+        feature = net(blobs=["bn1"])["bn1"]
+    assert 0.1 < float(feature.std()) < 10
+
+
 def test_maps_are_aligned_where_their_sizes_can_differ() -> None:
     for arguments in ([], ["--crop", "37", "37"]):  # whole frames may have any size; 37 gives 10 and 9
         assert list(make(*USUAL, *arguments)["align_pool1"].bottom) == ["adapt_pool1", "pool1"]

@@ -14,7 +14,7 @@ import torchvision
 from foreign.modules import write_onnx
 from transfer.tiny_nets import write_nets, write_pairs
 
-from caffe_compat.commands import make_transfer
+from caffe_compat.commands import make_transfer, measure_scale
 from caffe_compat.errors import CaffeCompatError, UsageError
 from caffe_compat.net import load_net
 from caffe_compat.proto import read_net, read_solver
@@ -207,3 +207,35 @@ def test_what_is_refused_writes_nothing(arguments: list[str], message: str) -> N
 
 def test_a_prototxts_feature_may_stand_with_it() -> None:
     assert "adapt_pool1" in make("--teacher", "teacher.prototxt@pool1", *USUAL)
+
+
+def test_measure_scale_of_nets_of_any_framework(capsys: pytest.CaptureFixture[str]) -> None:
+    images = ["--images", "pairs/train_pairs.txt", "--quiet"]
+    torchvision_net = ["--model", "torchvision:resnet18@layer1", "--weights", "resnet18.pth", *images]
+    load_net("teacher.prototxt").save("teacher.caffemodel")
+    reference = ["--reference-model", "teacher.prototxt@conv1", "--reference-weights", "teacher.caffemodel"]
+    assert measure_scale.main([*torchvision_net, *reference]) == 0
+    printed = capsys.readouterr().out
+    norms = []
+    for number in range(4):
+        image = torch.from_numpy(cv2.imread(f"pairs/a{number}.png")[..., ::-1].astype(np.float32)).permute(2, 0, 1)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in IMAGENET)
+        net, x = resnet(), ((image / 255 - mean) / std)[None]
+        norms.append(net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(x))))).detach().norm(dim=1).mean())
+    assert float(printed.split("--mean-norm ")[1].split()[0]) == pytest.approx(
+        float(torch.stack(norms).mean()), rel=1e-4
+    )
+    assert "conv1 of teacher.prototxt: mean norm" in printed and "--scale" in printed
+    assert "--teacher torchvision:resnet18 --layer layer1 --teacher-weights resnet18.pth --student teacher" in printed
+
+    write_onnx(Path("small.onnx"))
+    assert measure_scale.main(["--model", "small.onnx@pool1", *images, "--teacher-range", "1"]) == 0
+    assert "pool1 of small.onnx: mean norm" in capsys.readouterr().out
+    for given, message in (
+        (["--model", "torchvision:resnet18@layer1"], r"needs its weights \(--weights, --reference-weights\): a .pth"),
+        (["--model", "torchvision:resnet18", "--weights", "resnet18.pth"], "give --blob, or --model .*@FEATURE"),
+        (["--model", "teacher.prototxt@conv1"], "teacher.prototxt needs its weights .*: a caffemodel"),
+        (["--model", "torchvision:resnet18@layr1", "--weights", "resnet18.pth"], "did you mean 'layer1"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            measure_scale.main([*given, *images])
