@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 import torch
 
 import caffe_compat.pycaffe as caffe
+from caffe_compat.proto import caffe_pb2
 
-__all__ = ["DEVICE", "cases", "needs_gpu", "on_gpu", "same"]
+__all__ = ["DEVICE", "cases", "needs_gpu", "on_gpu", "same", "weights_in"]
 
 DEVICE = torch.device("cuda", 0)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -48,3 +50,9 @@ def same(what: str, got: Any, wanted: Any, rtol: float = 1e-4) -> None:
     limit = rtol * np.abs(theirs[finite]).max(initial=0) + 1e-7
     far = error > limit
     assert not far.any(), f"{what}: {far.sum()} of {far.size} differ by up to {error.max():.3g}, {limit:.3g} is allowed"
+
+
+def weights_in(path: Path) -> list[np.ndarray]:
+    """All blobs of a ``.caffemodel``, flat, in their order."""
+    model = caffe_pb2.NetParameter.FromString(path.read_bytes())
+    return [np.array(blob.data, np.float32) for layer in model.layer for blob in layer.blobs]

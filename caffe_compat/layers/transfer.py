@@ -119,7 +119,7 @@ class ExplainedVariance(Layer):
         self._count += channels.shape[1]
         spread = self._square - float(self._sum.square().sum()) / self._count
         value = 1 - self._residual / spread if spread > 0 else float("nan")
-        return torch.tensor(value, dtype=target.dtype, device=target.device)
+        return torch.full((), value, dtype=target.dtype, device=target.device)
 
 
 @register
