@@ -36,7 +36,7 @@ ROOMS = (
     ("detection",),
     ("pycaffe",),
     ("transfer",),
-    ("experiments",),
+    ("figures", "experiments"),
     ("cli",),
     ("commands",),
     ("__main__",),

@@ -41,7 +41,6 @@ ALLOWED = {
     ("commands/measurements/detector.py", "write_bytes"): "pictures to measure on, in a temporary folder",
     ("commands/demo_run.py", "open"): "the log of a step, which grows",
     ("datasets/proposal_file.py", "savez_compressed"): "into a stream of the writer",
-    ("commands/demo_run.py", "savefig"): "into a stream of the writer",
 }
 
 

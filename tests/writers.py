@@ -27,6 +27,7 @@ from caffe_compat.detection.targets import TargetStatistics
 from caffe_compat.evaluation import competition, examples, pictures, plots, reports
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
+from caffe_compat.figures.save import write_figure
 from caffe_compat.files import copy_file
 from caffe_compat.frames import png
 from caffe_compat.media import create_database
@@ -329,7 +330,12 @@ WRITERS = {
     "demo prototxts": Writer(
         lambda path, demo: demo._write_prototxts(), ("commands/demo_run.py",), many=True, prepare=_demo
     ),
-    "conv1 picture": Writer(lambda path, nets: conv1_picture(*nets, path), ("commands/demo_run.py",), prepare=_conv1),
+    "conv1 picture": Writer(
+        lambda path, nets: conv1_picture(*nets, path), ("figures/save.py",), "conv1.png", prepare=_conv1
+    ),
+    "figure of a paper": Writer(
+        lambda path, drawn: write_figure(path, drawn), ("figures/save.py",), "f.pdf", prepare=_figure
+    ),
     "scenes": Writer(
         lambda path, _: (
             scenes.open_root(path.parent / "set", _settings()),

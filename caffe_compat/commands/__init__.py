@@ -40,6 +40,7 @@ COMMANDS = (
     "prepare_nyud2",
     "reval",
     "show_depth",
+    "show_filters",
     "test_net",
     "train_net",
     "train_svms",

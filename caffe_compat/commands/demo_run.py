@@ -17,6 +17,9 @@ import torch
 
 from caffe_compat.compare import difference, nan_in
 from caffe_compat.errors import CaffeCompatError, DataError, ExportError, in_file
+from caffe_compat.figures.filters import Filters
+from caffe_compat.figures.panels import draw_filters
+from caffe_compat.figures.save import write_figure
 from caffe_compat.files import atomic_write
 from caffe_compat.media import Preprocessing, read_image_list
 from caffe_compat.net import BlobNet, Net, load_net
@@ -266,35 +269,15 @@ def _onnx_difference(net: Net, model: Path, images: Path, root: Path) -> float:
 
 def conv1_picture(teacher: Net, student: Net, path: Path) -> None:
     """The first filters of the teacher, of the copy (the same filters, shown as they see HHA) and of the student."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     panels = [
-        ("teacher, on colour", teacher.layer("conv1").blobs[0]),
-        ("teacher's copy, for HHA", teacher.layer("conv1").blobs[0]),
-        ("transferred, for HHA", student.layer("da_conv1").blobs[0]),
+        ("teacher, on colour", teacher, "conv1"),
+        ("teacher's copy, for HHA", teacher, "conv1"),
+        ("transferred, for HHA", student, "da_conv1"),
     ]
-    figure = Figure(figsize=(10, 3.4), layout=ConstrainedLayoutEngine(wspace=0.15))
-    for axes, (title, weight) in zip(figure.subplots(1, 3), panels, strict=True):
-        axes.imshow(_mosaic(weight.detach().numpy()), interpolation="nearest")
-        axes.set_title(title)
-        axes.set_axis_off()
-    with atomic_write(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
-
-
-def _mosaic(weight: np.ndarray) -> np.ndarray:
-    """N x 3 x k x k filters (BGR) as one RGB picture, each stretched to the full range."""
-    count, _, height, width = weight.shape
-    columns = int(np.ceil(np.sqrt(count)))
-    rows = -(-count // columns)
-    picture = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3))
-    for index, part in enumerate(weight):
-        tile = part[::-1].transpose(1, 2, 0)
-        tile = (tile - tile.min()) / max(float(np.ptp(tile)), 1e-12)
-        top, left = index // columns * (height + 1), index % columns * (width + 1)
-        picture[top : top + height, left : left + width] = tile
-    return picture
+    filters = [
+        Filters(title, net.layer(layer).blobs[0].detach().numpy(), layer, "of the demo") for title, net, layer in panels
+    ]
+    write_figure(path, draw_filters(filters))
 
 
 def table(results: list[Result]) -> str:

@@ -34,6 +34,7 @@ class Branch:
         everything: all layers of the net in that phase, in file order, data layers included.
         input: the blob that takes the images.
         size: height and width of the images that the prototxt itself asks for, if it says so.
+        channels: of the images.
         blobs: the blobs that were asked for.
     """
 
@@ -44,6 +45,7 @@ class Branch:
     input: str
     size: tuple[int, int] | None
     blobs: tuple[str, ...]
+    channels: int
 
     @property
     def fixed(self) -> bool:
@@ -51,9 +53,9 @@ class Branch:
         return any(layer_class(Params(describe_layer(layer))).fixes_size for layer in self.layers)
 
     def message(self, size: tuple[int, int], batch: int = 1) -> Any:
-        """The branch as a net of its own: an Input layer (batch, 3, height, width), then the layers."""
+        """The branch as a net of its own: an Input layer (batch, channels, height, width), then the layers."""
         net = caffe_pb2.NetParameter(name=self.name)
-        net.layer.add().CopyFrom(input_layer(self.input, (batch, 3, *size)))
+        net.layer.add().CopyFrom(input_layer(self.input, (batch, self.channels, *size)))
         net.layer.extend(self.layers)
         return net
 
@@ -69,7 +71,7 @@ class Branch:
 
     def shapes(self, plan: Plan, size: tuple[int, int]) -> dict[str, Shape]:
         """Shapes of all blobs for one image of (height, width)."""
-        found = walk_shapes(plan.nodes, dict.fromkeys(plan.inputs, (1, 3, *size)))
+        found = walk_shapes(plan.nodes, dict.fromkeys(plan.inputs, (1, self.channels, *size)))
         return {name: found[blob] for blob, name in enumerate(plan.names)}
 
     def stride(self, plan: Plan, size: tuple[int, int], blob: str) -> float:
@@ -87,13 +89,14 @@ def input_layer(blob: str, shape: Sequence[int]) -> Any:
     return layer
 
 
-def read_branch(path: PathLike, blobs: Sequence[str], phase: str) -> Branch:
+def read_branch(path: PathLike, blobs: Sequence[str], phase: str, channels: int | None = 3) -> Branch:
     """Cut out of a prototxt (deploy or train_val form) what some blobs depend on.
 
     Args:
         path: the prototxt.
         blobs: names of the features.  Of an in-place blob the last value is meant: after the ReLU.
         phase: ``"TRAIN"`` or ``"TEST"``, for layers with include and exclude rules.
+        channels: that images must have; None for what the prototxt says, 3 where it says nothing.
 
     Raises:
         PrototxtError, MissingFileError: the file.
@@ -116,8 +119,8 @@ def read_branch(path: PathLike, blobs: Sequence[str], phase: str) -> Branch:
         layers=tuple(_cleaned(layer.message) for layer in kept),
         everything=tuple(layers),
         input=image,
-        size=_source_size(path, source, image),
         blobs=tuple(blobs),
+        **_source_sizes(path, source, image, channels),
     )
 
 
@@ -142,13 +145,15 @@ def _cleaned(layer: Any) -> Any:
     return copy
 
 
-def _source_size(path: PathLike, source: LayerDescription, blob: str) -> tuple[int, int] | None:
+def _source_sizes(path: PathLike, source: LayerDescription, blob: str, channels: int | None) -> dict[str, Any]:
+    """Size and channels of a branch, as its source says."""
     if not source.is_input:
         crop = source.message.transform_param.crop_size
-        return (crop, crop) if crop else None
+        return {"size": (crop, crop) if crop else None, "channels": channels or 3}
     shapes = source.message.input_param.shape
     index = list(source.message.top).index(blob)
     dims = list(shapes[index if len(shapes) > 1 else 0].dim) if shapes else []
-    if len(dims) != 4 or dims[1] != 3:
-        raise UsageError(f"{path}: input '{blob}' has the shape {dims}, expected images of 3 channels: N x 3 x H x W")
-    return dims[2], dims[3]
+    if len(dims) != 4 or dims[1] != (channels or dims[1]):
+        wanted = f"images of {channels} channels: N x {channels} x H x W" if channels else "images: N x C x H x W"
+        raise UsageError(f"{path}: input '{blob}' has the shape {dims}, expected {wanted}")
+    return {"size": (dims[2], dims[3]), "channels": dims[1]}

@@ -13,22 +13,16 @@ from caffe_compat.random import Stream, generator
 from caffe_compat.transfer.branch import Branch
 from caffe_compat.transfer.nets import kind_of
 
-__all__ = ["write_random_weights"]
+__all__ = ["random_net", "write_random_weights"]
 
 PICTURES, CELLS, SPREAD = 4, 12, 60.0
 """Blurred noise from which BatchNorm's statistics are: how many, cells a side, standard deviation of the pixels."""
 
 
-def write_random_weights(branch: Branch, path: str, seed: int) -> None:
-    """Write weights for a branch of a net: MSRA's where its prototxt names no filler.
+def random_net(branch: Branch, seed: int) -> Net:
+    """A branch of a net, in the phase TRAIN, with the weights of its fillers: MSRA's where its prototxt names none.
 
     Normalizations get the statistics of blurred noise: without any they would divide by nearly nothing.
-
-    Args:
-        path: the caffemodel.
-
-    Raises:
-        WriteError: it cannot be written.
     """
     message = branch.message(branch.size or (224, 224), PICTURES)
     gathers = False
@@ -39,10 +33,23 @@ def write_random_weights(branch: Branch, path: str, seed: int) -> None:
         if statistics := kind_of(layer).statistics_section:
             gathers = True
             getattr(layer, statistics).ClearField("use_global_stats")
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
     with Stream(seed).use(), torch.no_grad():
         net = Net(describe_net(message, State("TRAIN"), source=branch.path))
         if gathers:
-            noise = SPREAD * torch.randn(PICTURES, 3, CELLS, CELLS, generator=generator(torch.device("cpu")))
+            shape = (PICTURES, branch.channels, CELLS, CELLS)
+            noise = SPREAD * torch.randn(shape, generator=generator(torch.device("cpu")))
             net(**{branch.input: F.interpolate(noise, branch.size or (224, 224), mode="bilinear")})
-        net.save(path)
+    return net
+
+
+def write_random_weights(branch: Branch, path: str, seed: int) -> None:
+    """Write the weights of :func:`random_net`.
+
+    Args:
+        path: the caffemodel.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    random_net(branch, seed).save(path)

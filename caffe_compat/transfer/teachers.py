@@ -81,6 +81,7 @@ def foreign_branch(spec: ForeignSpec, size: tuple[int, int]) -> ForeignBranch:
         input=IMAGES,
         size=None,
         blobs=blobs,
+        channels=3,
         spec=spec,
         wanted=size,
     )

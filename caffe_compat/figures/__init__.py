@@ -1,0 +1,1 @@
+"""Pictures for papers: what filters look like, and what units of two nets answer to."""
