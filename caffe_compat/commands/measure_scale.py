@@ -39,7 +39,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the mean norms and the factor."""
-    from caffe_compat.commands.transfer_actions import measure_scale
+    from caffe_compat.commands.scale_actions import measure_scale
 
     print("\n".join(measure_scale(make_parser().parse_args(argv))))
     return 0

@@ -1,4 +1,4 @@
-"""The command lines of ``make_transfer`` and ``measure_scale``."""
+"""The command line of ``make_transfer``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.modality_arguments import add_modality, name_modality
+from caffe_compat.commands.scale_actions import load_features_of
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
-from caffe_compat.foreign.spec import RANDOM, is_foreign, kind_of, split_feature
+from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.media import check_pairs, read_first_paths, read_pair_list, short_side_factor
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
@@ -23,16 +24,14 @@ if TYPE_CHECKING:
     import torch
 
     from caffe_compat.foreign.spec import ForeignSpec
-    from caffe_compat.net import Net
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written
-    from caffe_compat.transfer.scale import NormReport
 
-__all__ = ["add_transfer_arguments", "list_features", "make_transfer", "measure_scale"]
+__all__ = ["add_transfer_arguments", "list_features", "make_transfer"]
 
 RECIPE = (
-    "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "loss", "alpha",
-    "tau", "short_side", "multiple_of", "batch_size", "negate_x", "negate_about", "modality",
+    "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "loss",
+    "short_side", "multiple_of", "batch_size", "negate_x", "negate_about", "modality",
     "prefix", "name", "filler", "first_std",
 )  # fmt: skip
 UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
@@ -102,9 +101,18 @@ def _add_loss(group: Any) -> None:
     add("--adapt-bias", nargs="+", type=float, default=[0.0], help="its first biases (measured; else 0)")
     add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
     add(
-        "--alpha", type=float, default=1.0, help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU"
+        "--alpha",
+        nargs="+",
+        default=["1"],
+        help="sigmoid loss: p(x) = sigmoid(alpha x), x before the adaptation's ReLU; 4/sigma: 4 / the standard "
+        "deviation of the teacher's scaled feature, measured",
     )
-    add("--tau", type=float, default=0.0, help="sigmoid loss: a unit of the teacher is on above this")
+    add(
+        "--tau",
+        nargs="+",
+        default=["0"],
+        help="sigmoid loss: a unit of the teacher is on above this; median: of what is above 0, measured",
+    )
     add("--loss-weight", default="auto", help="a number, or auto: 1 / (locations x mean norm)")
 
 
@@ -238,6 +246,8 @@ def _recipe(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> Recip
         student_layers=tuple(arguments.student_layer),
         mean_norms=tuple(arguments.mean_norm),
         loss_weight=_loss_weight(arguments.loss_weight),
+        alphas=_numbers("--alpha", arguments.alpha, "4/sigma"),
+        taus=_numbers("--tau", arguments.tau, "median"),
         scales=tuple(arguments.scale),
         adapt_stds=tuple(arguments.adapt_std),
         adapt_biases=tuple(arguments.adapt_bias),
@@ -245,11 +255,23 @@ def _recipe(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> Recip
     )
 
 
+def _numbers(option: str, words: Sequence[str], measured: str) -> tuple[float, ...]:
+    """Numbers, or none where they are to be measured."""
+    if list(words) == [measured]:
+        return ()
+    try:
+        return tuple(map(float, words))
+    except ValueError:
+        raise UsageError(f"{option} is {' '.join(words)}, expected numbers, or {measured}") from None
+
+
 def _remember(arguments: argparse.Namespace, recipe: Recipe, schedule: Schedule) -> None:
     """Put what was measured where the command that stands in the files takes it from."""
     arguments.mean_norm, arguments.scale = list(recipe.mean_norms), list(recipe.scales)
     arguments.adapt_std, arguments.adapt_bias = list(recipe.adapt_stds), list(recipe.adapt_biases)
     arguments.first_std = recipe.first_std
+    if recipe.loss == "sigmoid":
+        arguments.alpha, arguments.tau = ([f"{v:g}" for v in some] for some in (recipe.alphas, recipe.taus))
     arguments.base_lr, arguments.clip_gradients = schedule.base_lr, schedule.clip_gradients
 
 
@@ -293,7 +315,7 @@ def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, dev
     """Mean norms of the teacher's features over whole images."""
     from caffe_compat.transfer.scale import measure_norms
 
-    net, mean = _loaded(foreign, arguments.teacher, arguments.teacher_weights, arguments.layer, arguments.mean)
+    net, mean = load_features_of(foreign, arguments.teacher, arguments.teacher_weights, arguments.layer, arguments.mean)
     net, blobs = net.to(device), blobs_of(foreign, arguments.layer)
     images = read_first_paths(arguments.measure or arguments.source, arguments.root_folder)
     reports = measure_norms(net, blobs, images, mean, arguments.measure_count)
@@ -307,70 +329,3 @@ def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, dev
                 f"{part}, which the adaptation's ReLU cannot give: choose the feature after a ReLU where there is one"
             )
     return [float(f"{reports[blob].mean:.6g}") for blob in blobs]
-
-
-def _loaded(
-    foreign: ForeignSpec | None, model: str, weights: str, blobs: Sequence[str], mean: Sequence[float]
-) -> tuple[Net, Sequence[float]]:
-    """A net up to some features, and what to subtract from its images."""
-    from caffe_compat.transfer.scale import load_branch, load_foreign
-
-    return (load_branch(model, weights, blobs), mean) if foreign is None else (load_foreign(foreign), [0.0])
-
-
-def measure_scale(arguments: argparse.Namespace) -> list[str]:
-    """Do what ``measure_scale.py`` was asked for; returns the lines to print.
-
-    Raises:
-        CaffeCompatError: naming the option, file, blob or layer that is wrong.
-    """
-    from caffe_compat.transfer.scale import measure_norms
-
-    images = read_first_paths(arguments.images, arguments.root_folder)
-    progress, device = not arguments.quiet, choose(arguments.gpu)
-
-    def measure(one: argparse.Namespace) -> tuple[str, NormReport]:
-        source, features = split_feature(one.teacher)
-        if not features and not one.layer:
-            raise UsageError(f"which feature of {source}? give --blob, or --model {source}@FEATURE")
-        kind, weights = kind_of(source), one.teacher_weights
-        if not kind and (weights or RANDOM) == RANDOM or kind in ("torchvision", "timm") and not weights:
-            what = f"a .pth or .safetensors file, or '{RANDOM}'" if kind else "a caffemodel"
-            raise UsageError(f"{source} needs its weights (--weights, --reference-weights): {what}")
-        foreign = name_teacher(one)
-        net, mean = _loaded(foreign, one.teacher, one.teacher_weights, one.layer, arguments.mean)
-        (blob,) = blobs_of(foreign, one.layer)
-        report = measure_norms(net.to(device), [blob], images, mean, arguments.count, progress)[blob]
-        if report.mean == 0:
-            raise UsageError(f"'{blob}' of {one.teacher} is zero everywhere; are these its weights?")
-        return f"{' '.join(one.layer)} of {one.teacher}: {report}", report
-
-    teacher, reference = _models(arguments)
-    line, found = measure(teacher)
-    lines, flags = [line], [f"--mean-norm {found.mean:.6g}"]
-    if reference is not None:
-        line, other = measure(reference)
-        lines.append(line)
-        flags.insert(0, f"--scale {other.mean / found.mean:.6g}")
-    words = shlex.split(program("make_transfer")) + ["--teacher", teacher.teacher, "--layer", *teacher.layer]
-    words += ["--teacher-weights", teacher.teacher_weights] if teacher.teacher_weights else []
-    words += ["--student", arguments.reference_model or "STUDENT.prototxt", "--source", arguments.images]
-    return [*lines, *flags, "next:", f"  {shlex.join(words)} --output FOLDER {' '.join(flags)}"]
-
-
-def _models(arguments: argparse.Namespace) -> tuple[argparse.Namespace, argparse.Namespace | None]:
-    """The net that is measured, and the one that it is compared with, as :func:`name_teacher` takes them."""
-    given = [arguments.reference_model, arguments.reference_weights]
-    if given[1] and not given[0]:
-        raise UsageError("--reference-weights needs --reference-model")
-    foreign = {name: value for name, value in vars(arguments).items() if name.startswith("teacher_")}
-    layer = [arguments.blob] if arguments.blob else []
-    first = argparse.Namespace(**foreign, teacher=arguments.model, teacher_weights=arguments.weights, layer=layer)
-    if not given[0]:
-        return first, None
-    other = [arguments.reference_blob] if arguments.reference_blob else []
-    if not other and not split_feature(given[0])[1]:
-        other = layer or list(split_feature(arguments.model)[1])
-    second = argparse.Namespace(**dict.fromkeys(foreign), teacher=given[0], teacher_weights=given[1], layer=other)
-    second.teacher_seed = arguments.teacher_seed
-    return first, second

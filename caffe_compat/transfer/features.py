@@ -29,6 +29,7 @@ class Feature:
         align: whether images are possible for which the maps differ by one row or column.
         norm: mean norm of the teacher's feature after scaling, or None if it was not measured.
         scale: factor on the teacher's feature, or None.
+        alpha, tau: of the sigmoid loss; None where they are to be measured.
         adapt_std, adapt_bias: how the adaptation's weights (gaussian) and biases (constant) start.
     """
 
@@ -41,6 +42,8 @@ class Feature:
     scale: float | None = None
     adapt_std: float = 0.01
     adapt_bias: float = 0.0
+    alpha: float | None = 1.0
+    tau: float | None = 0.0
 
     @property
     def locations(self) -> int:
@@ -109,7 +112,8 @@ class Transfer:
         scale = recipe.scale(index)
         norm = recipe.mean_norms[index] * (scale or 1.0) if recipe.mean_norms else None
         std, bias = of_layer(recipe.adapt_stds, index), of_layer(recipe.adapt_biases, index)
-        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm, scale, std, bias)
+        alpha, tau = (of_layer(some, index) if some else None for some in (recipe.alphas, recipe.taus))
+        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm, scale, std, bias, alpha, tau)
 
     def _check_strides(self, who: str, names: Sequence[str]) -> None:
         size = self.recipe.size
@@ -177,7 +181,9 @@ class Transfer:
         """
         if self.recipe.loss_weight is not None:
             return self.recipe.loss_weight
-        norm = math.sqrt(feature.shape[1]) * self.recipe.alpha if self.recipe.loss == "sigmoid" else feature.norm or 1.0
+        norm = feature.norm or 1.0
+        if self.recipe.loss == "sigmoid":
+            norm = math.sqrt(feature.shape[1]) * (feature.alpha or 1.0)
         return float(f"{1 / (feature.locations * norm):.6g}")
 
 

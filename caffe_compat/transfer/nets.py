@@ -240,21 +240,21 @@ class TransferNets:
             loss_target = target
         layers += self._loss(feature, loss, loss_target)
         variance = f"explained_variance_{blob}"
-        layers.append(new_layer(variance, "ExplainedVariance", [found, target], [variance]))
-        dead = f"dead_units_{blob}"
-        layers.append(new_layer(dead, "DeadUnits", [found], [dead]))
-        for metric in layers[-2:]:
+        metrics = [new_layer(variance, "ExplainedVariance", [found, target], [variance])]
+        if self.recipe.loss != "sigmoid":  # which has a gradient below the ReLU's zero too
+            dead = f"dead_units_{blob}"
+            metrics.append(new_layer(dead, "DeadUnits", [found], [dead]))
+        for metric in metrics:
             metric.include.add(phase=caffe_pb2.TEST)
-        return layers
+        return layers + metrics
 
     def _loss(self, feature: Feature, found: str, target: str) -> list[Any]:
         name, weight = f"loss_{feature.teacher}", self.transfer.loss_weight(feature)
         if self.recipe.loss_weight is None:
             places = " x ".join(str(min(p)) for p in zip(feature.shape[2:], feature.student_shape[2:], strict=True))
-            what = (
-                "root of the channel count" if self.recipe.loss == "sigmoid" else "mean norm of the teacher's feature"
-            )
-            known = feature.norm is not None or self.recipe.loss == "sigmoid"
+            sigmoid = self.recipe.loss == "sigmoid"
+            what = "alpha x the root of the channel count" if sigmoid else "mean norm of the teacher's feature"
+            known = feature.norm is not None or sigmoid
             self.comments[name] = f"loss_weight = 1 / ({places or 1} locations x n), n = {what}" + (
                 "." if known else ", here 1 as it was not measured (--measure)."
             )
@@ -262,14 +262,21 @@ class TransferNets:
         if self.recipe.loss == "sigmoid":
             positive, scaled = f"positive_{feature.teacher}", f"logit_{feature.teacher}"
             layers.append(new_layer(positive, "Threshold", [target], [positive]))
-            layers[-1].threshold_param.threshold = self.recipe.tau
+            layers[-1].threshold_param.threshold = self._known(feature.tau, "--tau median")
             layers.append(new_layer(scaled, "Power", [found], [scaled]))
-            layers[-1].power_param.scale = self.recipe.alpha
+            layers[-1].power_param.scale = self._known(feature.alpha, "--alpha 4/sigma")
             found, target = scaled, positive
         kind = "SigmoidCrossEntropyLoss" if self.recipe.loss == "sigmoid" else "EuclideanLoss"
         layers.append(new_layer(name, kind, [found, target], [name]))
         layers[-1].loss_weight.append(weight)
+        if self.recipe.loss == "sigmoid":  # AlignMaps, where it stands, would ask for the target's gradient
+            layers[-1].propagate_down.extend([True, False])
         return layers
+
+    def _known(self, value: float | None, option: str) -> float:
+        if value is None:
+            raise UsageError(f"{option} is measured: give --teacher-weights, without --mean-norm or --no-measure")
+        return value
 
 
 class _Prefixed:

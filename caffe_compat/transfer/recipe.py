@@ -34,7 +34,9 @@ class Recipe:
         scales: factor on the teacher's features, one for all or one per layer (empty: no scaling layer).
         adapt_stds, adapt_biases: standard deviation of the adaptation's gaussian weights, and the value of its biases,
             one for all or one per layer; what :mod:`caffe_compat.transfer.start` measures.
-        loss: ``l2`` or ``sigmoid``; alpha and tau belong to the latter.
+        loss: ``l2`` or ``sigmoid``, which alphas and taus belong to.
+        alphas, taus: p(x) = sigmoid(alpha x), and a unit of the teacher is on where it is above tau after scaling; one
+            for all or one per layer; empty: 4 / the standard deviation, and the median of what is above 0, as measured.
         loss_weight: None for 1 / (H W n).
         crop: height and width of random crops; None: whole frames of ``image_size``.
         image_size: height and width of the frames after resizing.
@@ -61,8 +63,8 @@ class Recipe:
     adapt_stds: tuple[float, ...] = (0.01,)
     adapt_biases: tuple[float, ...] = (0.0,)
     loss: str = "l2"
-    alpha: float = 1.0
-    tau: float = 0.0
+    alphas: tuple[float, ...] = (1.0,)
+    taus: tuple[float, ...] = (0.0,)
     loss_weight: float | None = None
     crop: tuple[int, int] | None = None
     image_size: tuple[int, int] = (480, 640)
@@ -91,6 +93,8 @@ class Recipe:
             ("--scale", self.scales or (1.0,)),
             ("--adapt-std", self.adapt_stds),
             ("--adapt-bias", self.adapt_biases),
+            ("--alpha", self.alphas or (1.0,)),
+            ("--tau", self.taus or (0.0,)),
         ):
             if len(given) not in (1, len(self.layers)):
                 raise UsageError(f"{option} has {len(given)} entries, expected 1 or {len(self.layers)}, as --layer")
@@ -99,7 +103,7 @@ class Recipe:
         for option, value in (
             *(("--scale", scale) for scale in self.scales),
             *(("--adapt-std", std) for std in self.adapt_stds),
-            ("--alpha", self.alpha),
+            *(("--alpha", alpha) for alpha in self.alphas),
             ("--first-std", self.first_std),
             ("--loss-weight", self.loss_weight),
             *(("--mean-norm", norm) for norm in self.mean_norms),

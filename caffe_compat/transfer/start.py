@@ -11,6 +11,8 @@ passes no gradient any more.  Instead:
 * A student whose first weights follow MSRA's or Xavier's rule gets smaller ones, so that its feature is about
   :data:`STUDENT_NORM` large: pixels are a hundred times larger than what these rules expect.  (BatchNorm undoes that;
   nets with it keep their own.)
+* For the sigmoid loss: alpha and tau, where they are to be measured, and biases with which every unit is on as often
+  as the teacher's are.
 * Gradients are clipped at a norm of :data:`CLIP`, which at the usual rate moves a layer by about 1 % an iteration.
 * The rate is the largest at which a short training on a few batches makes all of them better and nothing dies.
 """
@@ -23,9 +25,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from caffe_compat.errors import UsageError
-from caffe_compat.transfer.features import Transfer
+from caffe_compat.transfer.features import Feature, Transfer
 from caffe_compat.transfer.nets import TransferNets
 from caffe_compat.transfer.recipe import Recipe, Schedule
 from caffe_compat.transfer.trial import Batch, Run, Trial, draw
@@ -37,6 +40,8 @@ STUDENT_NORM = 20.0
 CLIP = 1.0
 BIAS = 0.25
 """The adaptation's first biases, as part of the mean of the targets."""
+STEEP, RARE = 4.0, 0.01
+"""Of the sigmoid loss: alpha is so many times 1 / the standard deviation; units start no less often on than this."""
 ITERATIONS = 30
 BATCHES = 6
 SIDES = (224, 288)
@@ -117,6 +122,9 @@ def measure_start(
     batches = draw(small, weights, BATCHES, schedule.random_seed, device)
     changes = _scaled(small, batches)
     small = Transfer(replace(small.recipe, **changes))
+    if small.recipe.loss == "sigmoid":
+        changes |= _odds(small, batches)
+        small = Transfer(replace(small.recipe, **changes))
     if schedule.clip_gradients is None:
         schedule = replace(schedule, clip_gradients=CLIP)
     changes |= _first_weights(small, schedule, batches, device)
@@ -154,6 +162,37 @@ def _scaled(transfer: Transfer, batches: Sequence[Batch]) -> dict[str, Any]:
     return {"mean_norms": tuple(norms), "scales": scales}
 
 
+def _odds(transfer: Transfer, batches: Sequence[Batch]) -> dict[str, Any]:
+    """alpha = 4 / the standard deviation of the scaled feature, and tau = the median of what is above 0 of it."""
+    alphas, taus = [], []
+    for index, feature in enumerate(transfer.features):
+        values = _values(batches, index) * (feature.scale or 1.0)
+        alphas.append(_digits(STEEP / float(values.std())) if feature.alpha is None else feature.alpha)
+        taus.append(_digits(float(values[values > 0].median())) if feature.tau is None else feature.tau)
+    return {"alphas": tuple(alphas), "taus": tuple(taus)}
+
+
+def _values(batches: Sequence[Batch], index: int) -> Tensor:
+    """All numbers of one of the teacher's features (n)."""
+    return torch.cat([batch.targets[index].double().flatten() for batch in batches])
+
+
+def _adaptation(feature: Feature, norm: float, values: Tensor, loss: str) -> tuple[float, float]:
+    """Deviation of an adaptation's weights and value of its biases.
+
+    Args:
+        norm: mean norm of the student's feature.
+        values: the teacher's numbers, not scaled.
+    """
+    scaled = values * (feature.scale or 1.0)
+    if loss != "sigmoid":
+        bias = BIAS * float(scaled.clamp(min=0).mean())
+        return _digits(bias / (3 * norm), 3), _digits(bias, 3)
+    alpha = feature.alpha or 1.0
+    on = min(max(float((scaled > (feature.tau or 0.0)).double().mean()), RARE), 1 - RARE)
+    return _digits(1 / (3 * norm * alpha), 3), _digits(math.log(on / (1 - on)) / alpha, 3)
+
+
 def _first_weights(
     transfer: Transfer, schedule: Schedule, batches: Sequence[Batch], device: torch.device
 ) -> dict[str, Any]:
@@ -170,15 +209,12 @@ def _first_weights(
         found = _student_norms(trial, transfer)
         if abs(math.log(max(found) / STUDENT_NORM)) < abs(math.log(max(norms) / STUDENT_NORM)) / 2:
             changes, norms = smaller, found  # not where BatchNorm makes up for it
-    stds, biases = [], []
-    for index, norm in enumerate(norms):
-        mean = 1.0
-        if recipe.loss != "sigmoid":
-            positive = torch.cat([batch.targets[index].double().clamp(min=0).flatten() for batch in batches])
-            mean = BIAS * float(positive.mean()) * (recipe.scale(index) or 1.0)
-        biases.append(_digits(mean, 3) if recipe.loss != "sigmoid" else 0.0)
-        stds.append(_digits(mean / (3 * norm), 3))
-    return changes | {"adapt_stds": tuple(stds), "adapt_biases": tuple(biases)}
+    starts = [
+        _adaptation(feature, norm, _values(batches, index), recipe.loss)
+        for index, (feature, norm) in enumerate(zip(transfer.features, norms, strict=True))
+    ]
+    stds, biases = zip(*starts, strict=True)
+    return changes | {"adapt_stds": stds, "adapt_biases": biases}
 
 
 def _student_norms(trial: Trial, transfer: Transfer) -> list[float]:

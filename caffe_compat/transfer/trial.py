@@ -141,7 +141,12 @@ class Trial:
         return [total / count if math.isfinite(total) else total for total, count in zip(totals, counts, strict=True)]
 
     def _dead(self) -> list[float]:
-        """Per feature, which part of the adaptation's units never is above zero where the teacher's is somewhere."""
+        """Per feature, which part of the adaptation's units never is above zero where the teacher's is somewhere.
+
+        The sigmoid loss has a gradient there too: none is dead.
+        """
+        if self.transfer.recipe.loss == "sigmoid":
+            return [0.0] * len(self.transfer.features)
         names = [f"adapt_{feature.teacher}" for feature in self.transfer.features]
         alive, wanted = ([torch.zeros((), dtype=torch.bool)] * len(names) for _ in range(2))
         for batch in self.batches:

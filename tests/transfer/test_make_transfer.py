@@ -223,6 +223,10 @@ def test_fully_connected_features_need_images_of_one_size() -> None:
         ([*USUAL, "--mean", "1", "2"], "--mean has 2 numbers"),
         ([*USUAL, "--loss-weight", "much"], "--loss-weight is 'much'"),
         ([*USUAL, "--max-iter", "0"], "--max-iter is 0"),
+        ([*USUAL, "--loss", "sigmoid", "--tau", "median"], "--tau median is measured: give --teacher-weights"),
+        ([*USUAL, "--loss", "sigmoid", "--tau", "mean"], "--tau is mean, expected numbers, or median"),
+        ([*USUAL, "--loss", "sigmoid", "--alpha", "4/sigma"], "--alpha 4/sigma is measured: give --teacher-weights"),
+        ([*USUAL, "--loss", "sigmoid", "--alpha", "-1"], "--alpha is -1, expected a positive number"),
         ([*USUAL, "--measure", "pairs/train_pairs.txt"], "--measure needs --teacher-weights"),
         ([*USUAL, "--layer", "pool1", "pool1"], "expected one or more different blobs"),
     ],
@@ -401,3 +405,40 @@ def test_the_size_of_the_frames_is_that_of_the_list() -> None:
 def test_measuring_needs_pairs() -> None:
     with pytest.raises(UsageError, match="--source nowhere.txt: there are no pairs to measure on; --no-measure"):
         make(*USUAL, "--source", "nowhere.txt", "--teacher-weights", "teacher.caffemodel")
+
+
+def test_alpha_and_tau_of_the_sigmoid_loss_are_measured() -> None:
+    """Against sorted lists and a loop over all units."""
+    sigmoid = ["--loss", "sigmoid", "--alpha", "4/sigma", "--tau", "median"]
+    layers = make(*USUAL, *sigmoid, "--teacher-weights", "teacher.caffemodel", "--batch-size", "1")
+    nets = load_net("out/train_val.prototxt", "teacher.caffemodel", "TEST")  # all four pairs, in order
+    numbers, features = [], []
+    with torch.no_grad():
+        for _ in range(4):
+            blobs = nets(blobs=["scale_pool1", "adapt_pool1_logit", "loss_pool1"])
+            features.append((blobs["scale_pool1"], blobs["adapt_pool1_logit"], float(blobs["loss_pool1"])))
+            numbers += blobs["scale_pool1"].flatten().tolist()
+    mean = sum(numbers) / len(numbers)
+    sigma = math.sqrt(sum((number - mean) ** 2 for number in numbers) / len(numbers))
+    positive = sorted(number for number in numbers if number > 0)
+    tau, alpha = layers["positive_pool1"].threshold_param.threshold, layers["logit_pool1"].power_param.scale
+    assert alpha == pytest.approx(4 / sigma, rel=0.1), "measured on mirrored pictures too"
+    assert tau == pytest.approx(positive[len(positive) // 2], rel=0.1)
+
+    loss = 0.0
+    target, logit = (value[0].flatten().tolist() for value in features[0][:2])
+    for y, x in zip(target, logit, strict=True):
+        p = 1 / (1 + math.exp(-alpha * x))
+        loss -= math.log(p if y > tau else 1 - p)
+    assert features[0][2] == pytest.approx(loss, rel=1e-4)
+    param = read_solver("out/solver.prototxt")
+    param.max_iter = 12
+    solver = solver_class(param)(param)
+    solver.solve()
+    found = solver.net.layer("adapt_pool1").blob(0)
+    assert bool(found.isfinite().all()) and Path("out/transfer_iter_12.caffemodel").exists()
+    assert "dead_units_pool1" not in layers, "before the ReLU there is a gradient below 0 too"
+    bias = layers["adapt_pool1"].convolution_param.bias_filler.value
+    assert 1 / (1 + math.exp(-alpha * bias)) == pytest.approx(sum(n > tau for n in numbers) / len(numbers), rel=0.1)
+    header = Path("out/solver.prototxt").read_text().splitlines()[1]
+    assert f"--alpha {alpha:g} --tau {tau:g}" in header and " --sweep" not in header
