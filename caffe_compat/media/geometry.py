@@ -17,10 +17,17 @@ Window = tuple[slice, slice]
 
 
 def resize_caffe(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """OpenCV's bilinear resize, without smoothing, as Caffe's data layers and ``convert_imageset`` do it."""
+    """OpenCV's bilinear resize, without smoothing, as Caffe's data layers and ``convert_imageset`` do it.
+
+    Raises:
+        DataError: OpenCV cannot make a picture of that size.
+    """
     if image.shape[:2] == (height, width):
         return image
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    try:
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    except cv2.error as error:
+        raise DataError(f"a picture of {image.shape[0]} x {image.shape[1]} to {height} x {width}: {error}") from error
 
 
 def short_side_factor(height: int, width: int, short: float, longest: float = 0) -> float:

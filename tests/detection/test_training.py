@@ -47,6 +47,7 @@ def test_output(whole: Path) -> None:
     kinds = ("caffemodel", "solverstate", "regression.npz")
     assert names == {f"fast_rcnn_iter_{k}.{kind}" for k in (5, 10, 15, 17) for kind in kinds} | {
         "config.yml",
+        "fast_rcnn_metrics.jsonl",
         "preprocessing.json",
     }
     used = load_config(whole / OUT / "config.yml")

@@ -25,6 +25,7 @@ from caffe_compat.media import (
     pixel_limit,
     planes,
     read_picture,
+    resize_caffe,
     stated_size,
 )
 from caffe_compat.memory import NO_LIMITS
@@ -152,3 +153,8 @@ def test_every_reader_refuses(tmp_path, monkeypatch):
     ):
         with pytest.raises(DataError, match=r"b\.p.*the limit is 134217728"):
             read()
+
+
+def test_a_size_that_no_machine_has_memory_for() -> None:
+    with pytest.raises(DataError, match="a picture of 4 x 5 to 1073741824 x 1073741824: .*OpenCV"):
+        resize_caffe(np.zeros((4, 5, 3), np.uint8), 2**30, 2**30)
