@@ -1,7 +1,8 @@
-"""Compute proposals, boxes that may hold objects, of all images of a database with the built-in proposer.
+"""Compute proposals, boxes that may hold objects, of all images of a database, or of pairs, with the built-in proposer.
 
     tools/make_proposals.py --imdb nyud2_images+hha_2015_trainval --output proposals.npz --workers 4
     tools/make_proposals.py --imdb coco:mine/instances.json --modalities images --output mine.npz --recall
+    tools/make_proposals.py --pairs train_pairs.txt val_pairs.txt --output pairs.npz
     tools/train_net.py ... --imdb coco:mine/instances.json --proposals mine.npz
 
 Interrupted, it goes on from FILE.npz.parts, which is removed at the end.  A file of other settings or pictures is not
@@ -17,7 +18,10 @@ from pathlib import Path
 def make_parser() -> argparse.ArgumentParser:
     """Of what, where to, and how many."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--imdb", required=True, metavar="NAME", help="image database, such as nyud2_hha_2015_test")
+    where = p.add_mutually_exclusive_group(required=True)
+    where.add_argument("--imdb", metavar="NAME", help="image database, such as nyud2_hha_2015_test")
+    where.add_argument("--pairs", nargs="+", metavar="LIST", help="lists of pairs of images: of the first ones")
+    p.add_argument("--root-folder", default="", help="what paths in --pairs are relative to, if not to the list")
     p.add_argument("--output", required=True, type=Path, metavar="FILE.npz", help="file to write")
     p.add_argument("--root", default=".", help="folder that holds data/ (default: this one)")
     p.add_argument("--modalities", metavar="A+B", help="what the proposer sees, such as images+depth (default: imdb's)")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Iterator
 
 from caffe_compat.commands.recall_table import recall_table
 from caffe_compat.datasets.imdb import find_imdb
-from caffe_compat.datasets.proposal_file import read_proposal_stamp, write_proposal_file
+from caffe_compat.datasets.picture_proposals import pairs_database
+from caffe_compat.datasets.proposal_file import read_proposal_stamp
 from caffe_compat.datasets.proposals import read_any
-from caffe_compat.detection.proposals import Computed
+from caffe_compat.detection.proposals import Computed, keep_proposals
 from caffe_compat.errors import UsageError
 from caffe_compat.evaluation.recall import measure_recall
 from caffe_compat.stamps import check_stamp
@@ -33,8 +33,10 @@ def make_proposals(args: argparse.Namespace) -> Iterator[str]:
         raise UsageError(f"--workers is {args.workers}, expected 0 or more")
     if args.output.suffix != ".npz":
         raise UsageError(f"--output {args.output}: expected a name that ends in .npz")
-    imdb = find_imdb(args.imdb, args.root)
+    imdb = pairs_database(args.pairs, args.root_folder) if args.pairs else find_imdb(args.imdb, args.root)
     modalities = imdb.modalities if args.modalities is None else tuple(args.modalities.split("+"))
+    if args.recall and args.pairs:
+        raise UsageError("--recall: the objects of --pairs are not known")
     parts = args.output.with_name(args.output.name + ".parts")
     start = time.perf_counter()
     computed = Computed(imdb, modalities, parts, args.count)
@@ -44,12 +46,10 @@ def make_proposals(args: argparse.Namespace) -> Iterator[str]:
         check_stamp(str(args.output), found, computed.settings, "--overwrite replaces it", error=UsageError)
         yield f"{args.output}: is there already, made with these settings"
     else:
-        computed.make(args.workers, not args.quiet)
-        content = computed.gather(imdb.records)
-        write_proposal_file(args.output, content)
-        shutil.rmtree(parts, ignore_errors=True)
-        boxes, seconds = sum(map(len, content.boxes)), time.perf_counter() - start
-        yield f"{args.output}: {boxes} proposals of {len(content.images)} images of {imdb.name} in {seconds:.1f} s"
+        boxes = keep_proposals(computed, imdb, args.output, args.workers, not args.quiet)
+        seconds = time.perf_counter() - start
+        what = f"{boxes} proposals" if boxes else "holds the proposals already"
+        yield f"{args.output}: {what} of {len(imdb.records)} images of {imdb.name} in {seconds:.1f} s"
     if args.recall:
         source = read_any(args.output, [record.name for record in imdb.records])
         yield from recall_table(measure_recall(imdb.records, source))

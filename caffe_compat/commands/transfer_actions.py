@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from caffe_compat.commands.boxes_arguments import add_boxes, boxes_file, compute_boxes
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.modality_arguments import add_modality, name_modality
 from caffe_compat.commands.scale_actions import load_features_of
@@ -32,7 +33,7 @@ __all__ = ["add_transfer_arguments", "list_features", "make_transfer"]
 RECIPE = (
     "teacher", "student", "output", "source", "val_source", "root_folder", "teacher_weights", "loss",
     "short_side", "multiple_of", "batch_size", "negate_x", "negate_about", "modality",
-    "prefix", "name", "filler", "first_std",
+    "prefix", "name", "filler", "first_std", "boxes_per_image",
 )  # fmt: skip
 UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
 """Options that need not stand in the files: what they lead to does."""
@@ -71,6 +72,7 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     add("--mean-second", nargs="+", type=float, default=[], metavar="BGR", help="from the second (default: the same)")
     add("--negate-x", type=int, default=-1, metavar="CHANNEL", help="channel of horizontal flow, for mirroring")
     add_modality(data)
+    add_boxes(data)
     _add_loss(parser.add_argument_group("loss"))
     _add_schedule(parser.add_argument_group("solver"))
     add_foreign(parser)
@@ -151,6 +153,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
         raise UsageError("--output is missing")
     _look_at_lists(arguments, wants_measuring(arguments, foreign))
     transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured
+    compute_boxes(arguments)
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     if foreign is None and arguments.teacher_weights == RANDOM:
         transfer = _randomised(arguments, transfer)
@@ -238,6 +241,7 @@ def _recipe(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> Recip
     for name in RECIPE_TUPLES:
         value = getattr(arguments, name)
         options[name] = None if value is None else tuple(value)
+    options["proposals"] = boxes_file(arguments)
     if foreign is not None:
         options["teacher_weights"] = None  # they stand in the net
     return Recipe(
@@ -303,7 +307,7 @@ def _measured(
     from caffe_compat.transfer.start import measure_start
 
     device = choose(arguments.gpu)
-    if not transfer.teacher.fixed:  # one of a fixed size is measured on the crops that it will see
+    if not transfer.teacher.fixed and not transfer.over_boxes:  # those are measured on what they will see
         arguments.mean_norm = _whole_norms(arguments, foreign, device)
     transfer = Transfer(_recipe(arguments, foreign))
     weights = [arguments.teacher_weights] if foreign is None else []

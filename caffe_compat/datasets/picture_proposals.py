@@ -9,15 +9,16 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
+from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.mat import read_mat
 from caffe_compat.datasets.npz import read_npz
 from caffe_compat.datasets.proposal_file import is_npz
 from caffe_compat.datasets.proposals import read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import DataError
-from caffe_compat.media import head_size
+from caffe_compat.media import head_size, read_pair_list
 
-__all__ = ["picture_name", "picture_proposals"]
+__all__ = ["pairs_database", "picture_name", "picture_proposals"]
 
 PathLike = str | os.PathLike[str]
 MOST = 10
@@ -68,6 +69,20 @@ def picture_proposals(path: PathLike, pictures: Sequence[Sequence[str]], top_k: 
     boxes = [_with_extent(source(FrameRecord(name, size=size))) for name, size in zip(known, sizes, strict=True)]
     _refuse(path, [frame[0] for frame, found in zip(pictures, boxes, strict=True) if not len(found)], "is no box")
     return boxes
+
+
+def pairs_database(sources: Sequence[PathLike], root: str = "") -> ImageDatabase:
+    """The first pictures of lists of pairs as a database without classes, for which proposals can be computed.
+
+    Its images are called by :func:`picture_name`.
+
+    Raises:
+        MissingFileError, DataError: a list, or a picture.
+    """
+    paths = [pair.first for source in sources for pair in read_pair_list(source, root)]
+    records = {picture_name(path): FrameRecord(picture_name(path), {"images": path}) for path in paths}
+    title = " and ".join(os.fspath(source) for source in sources)
+    return ImageDatabase(title, (), ("images",), list(records.values()))
 
 
 def _with_extent(boxes: np.ndarray) -> np.ndarray:

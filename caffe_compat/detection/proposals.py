@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,13 @@ import numpy as np
 from tqdm import tqdm
 
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
-from caffe_compat.datasets.proposal_file import ProposalFile, read_proposal_file, write_proposal_file
+from caffe_compat.datasets.proposal_file import (
+    ProposalFile,
+    is_npz,
+    read_proposal_file,
+    read_proposal_stamp,
+    write_proposal_file,
+)
 from caffe_compat.datasets.proposals import fit_boxes, read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.depth.io import read_raw
@@ -23,7 +30,7 @@ from caffe_compat.frames import Source, map_jobs
 from caffe_compat.media import read_picture
 from caffe_compat.stamps import file_digest, stamp_text
 
-__all__ = ["BUILTIN", "Computed", "proposal_source"]
+__all__ = ["BUILTIN", "Computed", "keep_proposals", "proposal_source"]
 
 BUILTIN = "builtin"
 """The choice of the built-in proposer."""
@@ -61,6 +68,32 @@ def proposal_source(
     return imdb.proposals
 
 
+def keep_proposals(
+    computed: Computed, imdb: ImageDatabase, path: Path, workers: int | None = None, progress: bool = True
+) -> int:
+    """Write all proposals of a database into one file, unless there is one of these settings and pictures.
+
+    Args:
+        computed: in a folder of its own, which is removed at the end.
+        path: the file; another is written over.
+        workers, progress: as :meth:`Computed.make`.
+
+    Returns:
+        The number of boxes; 0 if it was there.
+
+    Raises:
+        MissingFileError, DataError: a picture cannot be used.
+        WriteError: the file cannot be written.
+    """
+    if path.exists() and is_npz(path) and read_proposal_stamp(path) == computed.settings:
+        return 0
+    computed.make(workers, progress)
+    content = computed.gather(imdb.records)
+    write_proposal_file(path, content)
+    shutil.rmtree(computed.folder, ignore_errors=True)
+    return sum(map(len, content.boxes))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Job:
     """An image whose proposals are wanted; goes to worker processes."""
@@ -85,6 +118,7 @@ class Computed:
         count: boxes of an image at most.
 
     Attributes:
+        folder: as given.
         settings: what they all are made with, and of which pictures, in JSON's terms.
 
     Raises:
@@ -95,7 +129,7 @@ class Computed:
     def __init__(self, imdb: ImageDatabase, modalities: Sequence[str], folder: Path, count: int = 2000) -> None:
         if not modalities or count < 1:
             raise UsageError(f"{count} proposals on {len(modalities)} modalities, expected 1 or more of both")
-        kinds = sorted(set(modalities))
+        kinds, self.folder = sorted(set(modalities)), folder
         self._jobs = {record.name: _job(imdb.name, record, kinds, count, folder) for record in imdb.records}
         pictures = hashlib.sha1(usedforsecurity=False)
         for job in self._jobs.values():

@@ -34,6 +34,8 @@ def _roi_pool(layer: Layer, feature: Tensor, rois: Tensor, scale: float, size: t
 class _RoiLayer(Layer):
     """What the pooling layers share."""
 
+    per_box = True
+
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = params.section("roi_pooling_param")

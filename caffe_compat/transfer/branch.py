@@ -17,9 +17,11 @@ from caffe_compat.net.build import build
 from caffe_compat.net.plan import walk_shapes
 from caffe_compat.proto import caffe_pb2, read_net_text
 
-__all__ = ["Branch", "input_layer", "read_branch"]
+__all__ = ["ROIS", "Branch", "cut", "input_layer", "is_fixing", "read_branch"]
 
 PathLike = str | os.PathLike[str]
+ROIS = "rois"
+"""The blob that takes boxes, R x 5: number of the image, x1 y1 x2 y2 in its pixels; as in all nets of Fast R-CNN."""
 FAR = 2880  # pixels; a multiple of every usual stride
 
 
@@ -48,14 +50,26 @@ class Branch:
     channels: int
 
     @property
+    def over_boxes(self) -> frozenset[str]:
+        """Blobs that have an item for each box; where there are any, the branch takes boxes, in :data:`ROIS`."""
+        found: set[str] = set()
+        for layer in self.layers:
+            if _is_per_box(layer) or found & set(layer.bottom):
+                found |= set(layer.top)
+        return frozenset(found)
+
+    @property
     def fixed(self) -> bool:
         """Whether a layer ties the net to one size of images."""
-        return any(layer_class(Params(describe_layer(layer))).fixes_size for layer in self.layers)
+        boxes = self.over_boxes
+        return any(is_fixing(layer) and not boxes & set(layer.bottom) for layer in self.layers)
 
     def message(self, size: tuple[int, int], batch: int = 1) -> Any:
-        """The branch as a net of its own: an Input layer (batch, channels, height, width), then the layers."""
+        """The branch as a net of its own: Input layers for images (batch, channels, height, width) and boxes, the rest."""
         net = caffe_pb2.NetParameter(name=self.name)
         net.layer.add().CopyFrom(input_layer(self.input, (batch, self.channels, *size)))
+        if self.over_boxes:
+            net.layer.add().CopyFrom(input_layer(ROIS, (1, 5)))
         net.layer.extend(self.layers)
         return net
 
@@ -70,8 +84,9 @@ class Branch:
             return build(describe_net(message, source=self.path), fill=False)
 
     def shapes(self, plan: Plan, size: tuple[int, int]) -> dict[str, Shape]:
-        """Shapes of all blobs for one image of (height, width)."""
-        found = walk_shapes(plan.nodes, dict.fromkeys(plan.inputs, (1, self.channels, *size)))
+        """Shapes of all blobs for one image of (height, width), and one box."""
+        images: Shape = (1, self.channels, *size)
+        found = walk_shapes(plan.nodes, {blob: (1, 5) if plan.names[blob] == ROIS else images for blob in plan.inputs})
         return {name: found[blob] for blob, name in enumerate(plan.names)}
 
     def stride(self, plan: Plan, size: tuple[int, int], blob: str) -> float:
@@ -100,13 +115,27 @@ def read_branch(path: PathLike, blobs: Sequence[str], phase: str, channels: int 
 
     Raises:
         PrototxtError, MissingFileError: the file.
-        UsageError: a blob that the net does not have, or that depends on more than one blob of images.
+        UsageError: a blob that the net does not have, that depends on more than one blob of images, or on boxes that
+            are no input.
     """
     message, lines = read_net_text(path)
+    return cut(path, message, blobs, phase, lines)
+
+
+def cut(path: PathLike, message: Any, blobs: Sequence[str], phase: str, lines: Any = None) -> Branch:
+    """The same of a net that was read.
+
+    Args:
+        lines: of its layers in the file, for messages.
+    """
     described = describe_net(message, State(phase), source=str(path), lines=lines)
     names = {layer.name for layer in message.layer}
     layers = [layer for layer in described.layers if layer.name in names]  # without the splits that were added
     kept, sources = _ancestors(path, layers, blobs)
+    boxes = {layer.message.bottom[1] for layer in kept if _is_per_box(layer.message)}
+    if boxes - {ROIS} or not boxes <= set(sources):
+        raise UsageError(f"{path}: boxes come from {sorted(boxes)}, expected them in an input that is called '{ROIS}'")
+    sources = {blob: layer for blob, layer in sources.items() if blob not in boxes}
     if len(sources) != 1:
         raise UsageError(
             f"{path}: {' and '.join(blobs)} must depend on one blob of images, found "
@@ -122,6 +151,15 @@ def read_branch(path: PathLike, blobs: Sequence[str], phase: str, channels: int 
         blobs=tuple(blobs),
         **_source_sizes(path, source, image, channels),
     )
+
+
+def is_fixing(layer: Any) -> bool:
+    """Whether the number of a layer's weights depends on the height and width of its bottom."""
+    return layer_class(Params(describe_layer(layer))).fixes_size
+
+
+def _is_per_box(layer: Any) -> bool:
+    return layer_class(Params(describe_layer(layer))).per_box and len(layer.bottom) > 1
 
 
 def _ancestors(

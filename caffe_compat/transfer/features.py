@@ -11,12 +11,15 @@ from caffe_compat.errors import UsageError
 from caffe_compat.layers import Shape
 from caffe_compat.net import Plan
 from caffe_compat.proto import read_net
-from caffe_compat.transfer.branch import Branch, read_branch
+from caffe_compat.transfer.boxes import read_features
+from caffe_compat.transfer.branch import Branch
 from caffe_compat.transfer.pairs import FeatureMap, feature_maps, nearest_fits
 from caffe_compat.transfer.recipe import Recipe, of_layer
 from caffe_compat.transfer.teachers import read_teacher
 
 __all__ = ["Feature", "Transfer"]
+
+_BOXES = {True: "boxes", False: "images"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Feature:
     Attributes:
         teacher, student: their blobs, as their prototxt files call them.
         shape, student_shape: for one image of the recipe's size.
+        over_boxes: whether they have an item for each box, not for each image.
         align: whether images are possible for which the maps differ by one row or column.
         norm: mean norm of the teacher's feature after scaling, or None if it was not measured.
         scale: factor on the teacher's feature, or None.
@@ -37,6 +41,7 @@ class Feature:
     student: str
     shape: Shape
     student_shape: Shape
+    over_boxes: bool
     align: bool
     norm: float | None
     scale: float | None = None
@@ -62,14 +67,22 @@ class Transfer:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.teacher = read_teacher(recipe)
-        self.student = read_branch(recipe.student, recipe.student_layers or self._same_layers(), "TRAIN")
+        self.student = read_features(
+            recipe.student, recipe.student_layers or self._same_layers(), "TRAIN", bool(recipe.proposals)
+        )
         size = self.teacher.size
         if self.teacher.fixed and size and size != recipe.size:
             raise UsageError(
                 f"{recipe.teacher}: '{recipe.layers[0]}' comes after an InnerProduct layer, which takes images of "
-                f"{size[0]} x {size[1]} only, not {recipe.size[0]} x {recipe.size[1]}; use --crop {size[0]} {size[1]}"
+                f"{size[0]} x {size[1]} only, not {recipe.size[0]} x {recipe.size[1]}; use --crop {size[0]} "
+                f"{size[1]}, or --proposals FILE (or builtin) for features over boxes, as in Fast R-CNN"
             )
         self.features = [self._feature(index) for index in range(len(recipe.layers))]
+
+    @property
+    def over_boxes(self) -> bool:
+        """Whether there are features over boxes."""
+        return any(feature.over_boxes for feature in self.features)
 
     def _same_layers(self) -> tuple[str, ...]:
         """The teacher's names, with the prefix where the student's prototxt has it."""
@@ -98,6 +111,9 @@ class Transfer:
             raise UsageError(
                 f"{who} have shapes {list(shapes[0])} and {list(shapes[1])}, expected both N x C x H x W or both N x C"
             )
+        over, theirs = names[0] in self.teacher.over_boxes, names[1] in self.student.over_boxes
+        if over != theirs:
+            raise UsageError(f"{who}: the one is over {_BOXES[over]}, the other over {_BOXES[theirs]}, expected alike")
         align = False
         if len(shapes[0]) == 4:
             if not (self.teacher.fixed or self.student.fixed):
@@ -113,7 +129,7 @@ class Transfer:
         norm = recipe.mean_norms[index] * (scale or 1.0) if recipe.mean_norms else None
         std, bias = of_layer(recipe.adapt_stds, index), of_layer(recipe.adapt_biases, index)
         alpha, tau = (of_layer(some, index) if some else None for some in (recipe.alphas, recipe.taus))
-        return Feature(names[0], names[1], shapes[0], shapes[1], align, norm, scale, std, bias, alpha, tau)
+        return Feature(names[0], names[1], shapes[0], shapes[1], over, align, norm, scale, std, bias, alpha, tau)
 
     def _check_strides(self, who: str, names: Sequence[str]) -> None:
         size = self.recipe.size
@@ -175,6 +191,8 @@ class Transfer:
 
     def loss_weight(self, feature: Feature) -> float:
         """1 / (H W n): the mean over locations, with gradients of about one unit whatever the teacher's scale.
+
+        Caffe's loss is the mean over images already, or over boxes.
 
         For the sigmoid loss, whose gradient at a unit is a probability error, n is the root of the channel count.
         Six significant digits.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from caffe_compat.errors import UsageError
-from caffe_compat.transfer.branch import Branch, input_layer
+from caffe_compat.transfer.branch import ROIS, Branch, input_layer
 from caffe_compat.transfer.features import Feature, Transfer
 from caffe_compat.transfer.nets import TransferNets, copied, kind_of, new_layer
 
@@ -88,6 +88,8 @@ def _upper(transfer: Transfer, feature: Feature) -> tuple[list[Any], list[Any]]:
         upper.append(copied(layer))
         for name in ("include", "exclude", "blobs"):
             upper[-1].ClearField(name)
+    if transfer.over_boxes:
+        extra.pop(ROIS, None)  # the student has them
     return [input_layer(name, shape) for name, shape in extra.items()], upper
 
 

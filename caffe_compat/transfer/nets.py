@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from caffe_compat.description import describe_layer
@@ -10,7 +11,7 @@ from caffe_compat.errors import UsageError
 from caffe_compat.layers import Layer, Params, Shape, layer_class
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.resources import program
-from caffe_compat.transfer.branch import input_layer
+from caffe_compat.transfer.branch import ROIS, input_layer
 from caffe_compat.transfer.features import Feature, Transfer
 
 __all__ = ["TransferNets", "copied", "kind_of", "new_layer"]
@@ -48,7 +49,7 @@ class TransferNets:
         layers = [self._data("TRAIN"), self._data("TEST"), *self._teacher_layers, *self._student_layers]
         for feature in self.transfer.features:
             layers += self._adaptation(feature) + self._comparison(feature)
-        first = {"pairs": "Pairs of images: the teacher's modality and the student's."}
+        first = {"pairs": f"Pairs of images: the teacher's modality and the student's.{self._of_boxes()}"}
         if self._teacher_layers:
             first[self._teacher_layers[0].name] = f"The teacher, frozen: {self.transfer.teacher.path}."
         if self._student_layers:
@@ -58,21 +59,33 @@ class TransferNets:
             self.comments[name] = text
         return layers
 
+    def _of_boxes(self) -> str:
+        """What a remark says of the boxes."""
+        recipe = self.recipe
+        if not self.transfer.over_boxes:
+            return ""
+        return (
+            f" Boxes are drawn from {recipe.proposals}; {program('make_proposals')} --pairs {recipe.source} "
+            f"{recipe.val_source} --output FILE.npz computes such."
+        )
+
     def teacher_side(self) -> list[Any]:
         """The training pairs and the teacher."""
         return [self._data("TRAIN"), *self._teacher_layers]
 
-    def student_side(self, images: Shape, targets: Sequence[Shape]) -> list[Any]:
-        """Inputs for the second images and for the teacher's features, student, adaptation and losses."""
-        names = [feature.teacher for feature in self.transfer.features]
-        layers = [input_layer(self.student_input, images), *map(input_layer, names, targets), *self._student_layers]
+    def student_side(self, inputs: Mapping[str, Shape]) -> list[Any]:
+        """Inputs (the second images, the teacher's features, boxes), student, adaptation and losses."""
+        layers = [*itertools.starmap(input_layer, inputs.items()), *self._student_layers]
         for feature in self.transfer.features:
             layers += self._adaptation(feature) + self._comparison(feature)
         return layers
 
     def student_deploy(self, size: tuple[int, int] | None = None) -> list[Any]:
         """The student's lower part with the adaptation, for images of the second modality."""
-        layers = [input_layer(self.student_input, (1, 3, *(size or self.recipe.size))), *self._student_layers]
+        layers = [input_layer(self.student_input, (1, 3, *(size or self.recipe.size)))]
+        if self.transfer.over_boxes:
+            layers.append(input_layer(ROIS, (1, 5)))
+        layers += self._student_layers
         for feature in self.transfer.features:
             layers += self._adaptation(feature)
         return layers
@@ -157,7 +170,7 @@ class TransferNets:
             {layer.name for layer in layers} | {blob for layer in layers for blob in (*layer.bottom, *layer.top)}
             for layers in (self._teacher_layers, self._student_layers)
         )
-        if both := sorted(teacher & student):
+        if both := sorted(teacher & student - {ROIS}):
             raise UsageError(
                 f"teacher {self.recipe.teacher} and student {self.recipe.student} would share the names "
                 f"{', '.join(both[:4])}; give the student another --prefix than '{self.recipe.prefix}'"
@@ -170,6 +183,9 @@ class TransferNets:
         layer = new_layer("pairs", "PairedImageData", [], [self.transfer.teacher.input, self.student_input])
         layer.include.add(phase=caffe_pb2.Phase.Value(phase))
         param = layer.paired_image_data_param
+        if self.transfer.over_boxes:
+            layer.top.append(ROIS)
+            param.proposals, param.rois_per_image = recipe.proposals, recipe.boxes_per_image
         param.source = recipe.source if train else recipe.val_source
         if recipe.root_folder:
             param.root_folder = recipe.root_folder
@@ -255,7 +271,8 @@ class TransferNets:
             sigmoid = self.recipe.loss == "sigmoid"
             what = "alpha x the root of the channel count" if sigmoid else "mean norm of the teacher's feature"
             known = feature.norm is not None or sigmoid
-            self.comments[name] = f"loss_weight = 1 / ({places or 1} locations x n), n = {what}" + (
+            over = f"({places or 1} locations x n)" if places or not feature.over_boxes else "n, the mean over boxes"
+            self.comments[name] = f"loss_weight = 1 / {over}, n = {what}" + (
                 "." if known else ", here 1 as it was not measured (--measure)."
             )
         layers = []
@@ -289,11 +306,11 @@ class _Prefixed:
         return name if name.startswith(self.prefix) else self.prefix + name
 
     def rename(self, layer: Any) -> None:
-        """Give a layer its names, in place."""
+        """Give a layer its names, in place; boxes are those of the teacher."""
         layer.name = self(layer.name)
         for blobs in (layer.bottom, layer.top):
             for index, blob in enumerate(blobs):
-                blobs[index] = self(blob)
+                blobs[index] = blob if blob == ROIS else self(blob)
         for spec in layer.param:
             if spec.name:
                 spec.name = self(spec.name)

@@ -44,6 +44,9 @@ class Recipe:
         negate_about: what the numbers of that channel are mirrored about.
         modality: of the second images, see :data:`~caffe_compat.media.MODALITIES`; what the student wants of a picture
             is then written too.
+        proposals: file (or folder) with boxes of the first images, or of the second; features after a fully connected
+            layer are then over boxes.
+        boxes_per_image: how many are drawn of a pair, from its first 2,000.
         prefix: of the student's layers and blobs.
         first_std: standard deviation of the student's first weights, instead of msra or xavier.
         filler: weight filler for the student and the adaptation instead of their own ones; biases then start at 0.
@@ -76,6 +79,8 @@ class Recipe:
     negate_x: int = -1
     negate_about: float = 128.0
     modality: str = ""
+    proposals: str = ""
+    boxes_per_image: int = 64
     prefix: str = "da_"
     filler: str | None = None
     first_std: float | None = None
@@ -113,8 +118,10 @@ class Recipe:
         for option, numbers in (("--mean", self.mean), ("--mean-second", self.mean_second or self.mean)):
             if len(numbers) not in (1, 3):
                 raise UsageError(f"{option} has {len(numbers)} numbers, expected 1 or 3 (blue, green, red)")
-        if min(*self.size, self.batch_size, self.multiple_of) < 1:
-            raise UsageError("--crop, --image-size, --batch-size and --multiple-of must be positive")
+        if min(*self.size, self.batch_size, self.multiple_of, self.boxes_per_image) < 1:
+            raise UsageError("--crop, --image-size, --batch-size, --multiple-of and --boxes-per-image must be positive")
+        if self.proposals and self.foreign is not None:
+            raise UsageError("--proposals: features over boxes need the teacher as a prototxt")
         if not self.prefix:
             raise UsageError("--prefix is empty, expected a word that tells the student's layers from the teacher's")
 

@@ -70,6 +70,10 @@ def load_branch(prototxt: str, weights: str, blobs: Sequence[str]) -> Net:
         CaffeCompatError: a file that cannot be used.
     """
     branch = read_branch(prototxt, blobs, "TEST")
+    if branch.over_boxes:
+        raise UsageError(
+            f"{prototxt}: {' and '.join(blobs)} would be measured over boxes: make_transfer --proposals does that"
+        )
     known = blobs_in([weights])
     net = Net(describe_net(branch.message(branch.size or (224, 224)), source=prototxt), known)
     check_fit(net.plan, branch.name, [(weights, known)])

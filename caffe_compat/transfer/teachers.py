@@ -11,7 +11,8 @@ from caffe_compat.errors import UsageError
 from caffe_compat.foreign import ForeignFeatures, ForeignSpec, load_features
 from caffe_compat.foreign.spec import blob_name
 from caffe_compat.proto import caffe_pb2
-from caffe_compat.transfer.branch import Branch, input_layer, read_branch
+from caffe_compat.transfer.boxes import read_features
+from caffe_compat.transfer.branch import Branch, input_layer
 from caffe_compat.transfer.recipe import Recipe
 
 __all__ = ["ForeignBranch", "foreign_branch", "read_teacher"]
@@ -94,7 +95,7 @@ def read_teacher(recipe: Recipe) -> Branch:
         CaffeCompatError: a file, net or feature that is not there.
     """
     if recipe.foreign is None:
-        return read_branch(recipe.teacher, recipe.layers, "TEST")
+        return read_features(recipe.teacher, recipe.layers, "TEST", bool(recipe.proposals))
     return foreign_branch(recipe.foreign, recipe.size)
 
 

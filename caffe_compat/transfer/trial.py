@@ -18,6 +18,7 @@ from caffe_compat.proto import caffe_pb2
 from caffe_compat.random import Stream
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.solver import Action, Solver
+from caffe_compat.transfer.branch import ROIS
 from caffe_compat.transfer.features import Transfer
 from caffe_compat.transfer.nets import TransferNets
 from caffe_compat.transfer.recipe import Schedule
@@ -27,10 +28,13 @@ __all__ = ["Batch", "Run", "Trial", "draw"]
 
 @dataclass(frozen=True)
 class Batch:
-    """The second images of some pairs (N x 3 x H x W), and the teacher's features of the first ones, unscaled."""
+    """The second images of some pairs (N x 3 x H x W), the teacher's features of the first ones, unscaled, and the
+    boxes (R x 5) of features over boxes.
+    """
 
     images: Tensor
     targets: tuple[Tensor, ...]
+    rois: Tensor | None = None
 
 
 @dataclass
@@ -65,6 +69,7 @@ def draw(transfer: Transfer, weights: Sequence[str], count: int, seed: int, devi
         filled.setdefault(name, set()).update(blobs)
     description = describe_net(message, State("TRAIN"), source=transfer.teacher.path)
     names = [feature.teacher for feature in transfer.features]
+    wanted = [nets.student_input, *names, *([ROIS] if transfer.over_boxes else [])]
     batches = []
     with Stream(seed).use(), torch.no_grad():
         net = Net(description, filled).to(device)
@@ -72,8 +77,9 @@ def draw(transfer: Transfer, weights: Sequence[str], count: int, seed: int, devi
         for file in weights:
             net.copy_from(file)
         for _ in range(count):
-            found = net(blobs=[nets.student_input, *names])
-            batches.append(Batch(found[nets.student_input], tuple(found[name] for name in names)))
+            found = net(blobs=wanted)
+            targets = tuple(found[name] for name in names)
+            batches.append(Batch(found[nets.student_input], targets, found.get(ROIS)))
     return batches
 
 
@@ -90,8 +96,8 @@ class Trial:
         nets = TransferNets(transfer)
         self._input = nets.student_input
         message = caffe_pb2.NetParameter(name="trial")
-        shapes = [tuple(target.shape) for target in batches[0].targets]
-        message.layer.extend(nets.student_side(tuple(batches[0].images.shape), shapes))
+        shapes = {blob: tuple(values.shape) for blob, values in self._inputs(batches[0]).items()}
+        message.layer.extend(nets.student_side(shapes))
         param = caffe_pb2.SolverParameter(
             net_param=message,
             base_lr=schedule.base_lr,
@@ -161,11 +167,15 @@ class Trial:
         (node,) = (node for node in engine.net.nodes if node.name == f"adapt_{feature}")
         return engine.blobs[node.bottom_ids[0]].tensor
 
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
+        """What a batch puts into the net, by blob."""
+        names = [feature.teacher for feature in self.transfer.features]
+        boxes = {} if batch.rois is None else {ROIS: batch.rois}
+        return {self._input: batch.images, **boxes, **dict(zip(names, batch.targets, strict=True))}
+
     def _feed(self, batch: Batch) -> None:
-        engine = self.solver.engine
-        engine.blob(self._input).set_data(batch.images)
-        for feature, target in zip(self.transfer.features, batch.targets, strict=True):
-            engine.blob(feature.teacher).set_data(target)
+        for blob, values in self._inputs(batch).items():
+            self.solver.engine.blob(blob).set_data(values)
 
     def _forward(self, batch: Batch) -> None:
         self._feed(batch)
