@@ -209,17 +209,19 @@ def list_features(arguments: argparse.Namespace) -> list[str]:
     Raises:
         CaffeCompatError: naming the file that is wrong.
     """
-    from caffe_compat.transfer.pairs import feature_maps, foreign_maps, table
+    from caffe_compat.transfer.pairs import box_features, boxes_table, feature_maps, foreign_maps, table
 
     height, width = arguments.crop or arguments.image_size or Recipe.image_size
     source = split_feature(arguments.teacher)[0]
+    vectors = []
     if is_foreign(source):
         teacher = foreign_maps(source, (height, width))
     else:
-        teacher = feature_maps(source, "TEST", (height, width))
+        teacher, vectors = feature_maps(source, "TEST", (height, width)), box_features(source, "TEST")
     student = feature_maps(arguments.student, "TRAIN", (height, width))
+    boxes = boxes_table(vectors, box_features(arguments.student, "TRAIN"))
     head = f"features of {source} and {arguments.student} that fit, for images of {height} x {width}:"
-    return [head, *table(teacher, student)]
+    return [head, *table(teacher, student), *boxes]
 
 
 def wants_measuring(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> bool:

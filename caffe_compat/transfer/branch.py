@@ -119,10 +119,17 @@ def read_branch(path: PathLike, blobs: Sequence[str], phase: str, channels: int 
             are no input.
     """
     message, lines = read_net_text(path)
-    return cut(path, message, blobs, phase, lines)
+    return cut(path, message, blobs, phase, lines, channels)
 
 
-def cut(path: PathLike, message: Any, blobs: Sequence[str], phase: str, lines: Any = None) -> Branch:
+def cut(
+    path: PathLike,
+    message: Any,
+    blobs: Sequence[str],
+    phase: str,
+    lines: Sequence[int | None] = (),
+    channels: int | None = 3,
+) -> Branch:
     """The same of a net that was read.
 
     Args:

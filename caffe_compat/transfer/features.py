@@ -107,13 +107,13 @@ class Transfer:
             for branch, plan, name in zip((self.teacher, self.student), self._plans, names, strict=True)
         ]
         who = f"'{names[0]}' of {recipe.teacher} and '{names[1]}' of {recipe.student}"
+        over, theirs = names[0] in self.teacher.over_boxes, names[1] in self.student.over_boxes
+        if over != theirs:
+            raise UsageError(f"{who} are features over {_BOXES[over]} and over {_BOXES[theirs]}, expected alike")
         if len(shapes[0]) != len(shapes[1]) or len(shapes[0]) not in (2, 4):
             raise UsageError(
                 f"{who} have shapes {list(shapes[0])} and {list(shapes[1])}, expected both N x C x H x W or both N x C"
             )
-        over, theirs = names[0] in self.teacher.over_boxes, names[1] in self.student.over_boxes
-        if over != theirs:
-            raise UsageError(f"{who}: the one is over {_BOXES[over]}, the other over {_BOXES[theirs]}, expected alike")
         align = False
         if len(shapes[0]) == 4:
             if not (self.teacher.fixed or self.student.fixed):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
 from caffe_compat.media.preprocessing import Preprocessing, write_preprocessing
+from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.resources import program
@@ -54,6 +56,7 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
     surgery = None
     try:
         joined = franken(nets)
+        _refuse_missing(recipe, joined)
         texts["franken_deploy.prototxt"] = _franken_text(title, nets, joined, command)
         surgery = _surgery(nets, joined, folder, schedule)
         texts["surgery.json"] = json.dumps(surgery, indent=2) + "\n"
@@ -81,6 +84,17 @@ def prefix(folder: Path) -> str:
 
 def _franken_text(title: str, nets: TransferNets, joined: Franken, command: str) -> str:
     return net_text(f"{title}_franken", joined.layers, nets.comments, [command])
+
+
+def _refuse_missing(recipe: Recipe, joined: Franken) -> None:
+    """Refuse a franken net whose upper part has no weights in the file that is there."""
+    file = recipe.teacher_weights
+    if file is None or not os.path.exists(file):
+        return
+    known = blobs_in([file])
+    missing = [name for name in joined.upper if not known.get(name)]
+    if missing:
+        raise UsageError(f"{file} has no weights for {', '.join(missing[:4])}{' and others' if missing[4:] else ''}")
 
 
 def _surgery(nets: TransferNets, joined: Franken, folder: Path, schedule: Schedule) -> list[dict[str, Any]]:

@@ -12,9 +12,10 @@ from caffe_compat.errors import UsageError
 from caffe_compat.foreign.load import all_features
 from caffe_compat.layers import Params, layer_class
 from caffe_compat.proto import read_net_text
-from caffe_compat.transfer.branch import FAR, read_branch
+from caffe_compat.transfer.boxes import read_boxes_branch
+from caffe_compat.transfer.branch import FAR, ROIS, read_branch
 
-__all__ = ["FeatureMap", "feature_maps", "fit", "foreign_maps", "nearest_fits", "table"]
+__all__ = ["FeatureMap", "box_features", "boxes_table", "feature_maps", "fit", "foreign_maps", "nearest_fits", "table"]
 
 PathLike = str | os.PathLike[str]
 
@@ -67,6 +68,30 @@ def feature_maps(path: PathLike, phase: str, size: tuple[int, int]) -> list[Feat
     return found
 
 
+def box_features(path: PathLike, phase: str) -> list[FeatureMap]:
+    """The features of a net, a vector each, that it has over boxes: those after its first fully connected layer.
+
+    None where boxes cannot be pooled for it.
+
+    Raises:
+        PrototxtError, MissingFileError: the file.
+    """
+    message, lines = read_net_text(path)
+    described = describe_net(message, State(phase), source=str(path), lines=lines)
+    names = {layer.name for layer in message.layer}
+    blobs = _over_boxes([layer for layer in described.layers if layer.name in names])
+    try:
+        branch = read_boxes_branch(path, blobs, phase) if blobs else None
+    except UsageError:  # what stands before its fully connected layer is no max pooling
+        branch = None
+    if branch is None:
+        return []
+    size = branch.size or (224, 224)
+    shapes = branch.shapes(branch.plan(size), size)
+    vectors = [blob for blob in blobs if len(shapes[blob]) == 2 and blob in branch.over_boxes]
+    return [FeatureMap(blob, shapes[blob][1], 1, 1, math.inf, 1.0) for blob in vectors]
+
+
 def foreign_maps(source: str, size: tuple[int, int]) -> list[FeatureMap]:
     """The same of a net of another framework; its features have the names that it gives them.
 
@@ -106,6 +131,20 @@ def _of_images(layers: Sequence[LayerDescription]) -> list[str]:
     return [blob for blob in dict.fromkeys(found) if blob in known]
 
 
+def _over_boxes(layers: Sequence[LayerDescription]) -> list[str]:
+    """Blobs that depend on images, and perhaps boxes, alone, and on regions or a fully connected layer."""
+    image = next((layer.message.top[0] for layer in layers if not layer.message.bottom and layer.message.top), None)
+    known, above = {image, ROIS}, dict[str, None]()
+    for layer in layers:
+        bottoms, tops = set(layer.message.bottom), list(layer.message.top)
+        kind = layer_class(Params(layer))
+        if bottoms and bottoms <= known:
+            known |= set(tops)
+            if kind.per_box or kind.fixes_size or bottoms & set(above):
+                above |= dict.fromkeys(tops)
+    return list(above)
+
+
 def fit(first: FeatureMap, second: FeatureMap) -> bool:
     """Whether a loss can compare the two."""
     near = abs(first.height - second.height) <= 1 and abs(first.width - second.width) <= 1
@@ -115,6 +154,14 @@ def fit(first: FeatureMap, second: FeatureMap) -> bool:
 def nearest_fits(wanted: FeatureMap, near: FeatureMap, maps: Iterable[FeatureMap], count: int = 3) -> list[FeatureMap]:
     """The maps that fit ``wanted``, those first that stand nearest to ``near`` in their net."""
     return sorted((one for one in maps if fit(wanted, one)), key=lambda one: abs(one.place - near.place))[:count]
+
+
+def boxes_table(teachers: Sequence[FeatureMap], students: Sequence[FeatureMap]) -> list[str]:
+    """Lines that say which features two nets have over boxes; any two of these fit.  Empty where one has none."""
+    if not teachers or not students:
+        return []
+    sides = (("teacher", teachers), ("student", students))
+    return ["over boxes (--proposals)", *(f"  {side}: {', '.join(map(str, some))}" for side, some in sides)]
 
 
 def table(teachers: Sequence[FeatureMap], students: Sequence[FeatureMap]) -> list[str]:

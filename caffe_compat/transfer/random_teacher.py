@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from caffe_compat.description import State, describe_net
 from caffe_compat.net import Net
 from caffe_compat.random import Stream, generator
-from caffe_compat.transfer.branch import Branch
+from caffe_compat.transfer.branch import ROIS, Branch
 from caffe_compat.transfer.nets import kind_of
 
 __all__ = ["random_net", "write_random_weights"]
@@ -22,9 +22,13 @@ PICTURES, CELLS, SPREAD = 4, 12, 60.0
 def random_net(branch: Branch, seed: int) -> Net:
     """A branch of a net, in the phase TRAIN, with the weights of its fillers: MSRA's where its prototxt names none.
 
-    Normalizations get the statistics of blurred noise: without any they would divide by nearly nothing.
+    Normalizations get the statistics of blurred noise: without any they would divide by nearly nothing.  Of a deploy
+    net over boxes the layers above the branch are there too, for the franken net: they are small.
     """
     message = branch.message(branch.size or (224, 224), PICTURES)
+    if branch.over_boxes and all(layer.is_input or layer.message.bottom for layer in branch.everything):
+        del message.layer[:]
+        message.layer.extend(layer.message for layer in branch.everything)
     gathers = False
     for layer in message.layer:
         section = kind_of(layer).filler_section
@@ -38,7 +42,8 @@ def random_net(branch: Branch, seed: int) -> Net:
         if gathers:
             shape = (PICTURES, branch.channels, CELLS, CELLS)
             noise = SPREAD * torch.randn(shape, generator=generator(torch.device("cpu")))
-            net(**{branch.input: F.interpolate(noise, branch.size or (224, 224), mode="bilinear")})
+            boxes = {ROIS: torch.tensor([[0.0, 0, 0, CELLS, CELLS]])} if branch.over_boxes else {}
+            net(**{branch.input: F.interpolate(noise, branch.size or (224, 224), mode="bilinear")}, **boxes)
     return net
 
 

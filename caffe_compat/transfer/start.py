@@ -120,7 +120,7 @@ def measure_start(
     """
     small = Transfer(_small(transfer))
     batches = draw(small, weights, BATCHES, schedule.random_seed, device)
-    changes = _scaled(small, batches)
+    changes = _scaled(small, batches, tell)
     small = Transfer(replace(small.recipe, **changes))
     if small.recipe.loss == "sigmoid":
         changes |= _odds(small, batches)
@@ -145,7 +145,7 @@ def _small(transfer: Transfer) -> Recipe:
     return replace(recipe, crop=(min(size[0], SIDES[0]), min(size[1], SIDES[1])))
 
 
-def _scaled(transfer: Transfer, batches: Sequence[Batch]) -> dict[str, Any]:
+def _scaled(transfer: Transfer, batches: Sequence[Batch], tell: Callable[[str], None]) -> dict[str, Any]:
     """Scales that make every feature :data:`NORM` large, and mean norms where they were not measured."""
     recipe = transfer.recipe
     norms = list(recipe.mean_norms)
@@ -157,7 +157,10 @@ def _scaled(transfer: Transfer, batches: Sequence[Batch]) -> dict[str, Any]:
                 "are these its weights, and is it the feature after its ReLU?"
             )
         if len(norms) == index:
-            norms.append(_digits(float(torch.cat([values.norm(dim=1).flatten() for values in found]).mean())))
+            places = torch.cat([values.norm(dim=1).flatten() for values in found])
+            norms.append(_digits(float(places.mean())))
+            what = "boxes" if feature.over_boxes else "locations"
+            tell(f"{feature.teacher}: mean norm {norms[-1]:g} over {len(places)} {what} of {len(found)} batches")
     scales = recipe.scales or tuple(_digits(NORM / norm, 3) for norm in norms)
     return {"mean_norms": tuple(norms), "scales": scales}
 
