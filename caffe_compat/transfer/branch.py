@@ -65,7 +65,7 @@ class Branch:
         return any(is_fixing(layer) and not boxes & set(layer.bottom) for layer in self.layers)
 
     def message(self, size: tuple[int, int], batch: int = 1) -> Any:
-        """The branch as a net of its own: Input layers for images (batch, channels, height, width) and boxes, the rest."""
+        """The branch as a net of its own: an Input for (batch, channels, height, width), one for boxes, the layers."""
         net = caffe_pb2.NetParameter(name=self.name)
         net.layer.add().CopyFrom(input_layer(self.input, (batch, self.channels, *size)))
         if self.over_boxes:
