@@ -12,11 +12,14 @@ import pytest
 import torch
 
 import caffe_compat.pycaffe as caffe
+from caffe_compat.devices import full_precision
 from caffe_compat.proto import caffe_pb2
 
 __all__ = ["DEVICE", "cases", "needs_gpu", "on_gpu", "same", "weights_in"]
 
 DEVICE = torch.device("cuda", 0)
+if torch.cuda.is_available():
+    full_precision()
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
@@ -27,15 +30,12 @@ def cases(every: Sequence[Any]) -> list[Any]:
 
 @contextlib.contextmanager
 def on_gpu() -> Iterator[None]:
-    """pycaffe's nets and solvers run on the GPU within the block, with Caffe's arithmetic: no TF32."""
-    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    """pycaffe's nets and solvers run on the GPU within the block."""
     caffe.set_mode_gpu()
     try:
         yield
     finally:
         caffe.set_mode_cpu()
-        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def same(what: str, got: Any, wanted: Any, rtol: float = 1e-4) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from importlib import import_module
 
 import pytest
 import torch
 
 from caffe_compat.commands import COMMANDS
-from caffe_compat.devices import choose, several
+from caffe_compat.devices import TF32, choose, several
 from caffe_compat.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -31,6 +32,14 @@ def two(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def tf32() -> Iterator[None]:
+    """torch's settings, put back after the test."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.fixture
 def none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
@@ -49,6 +58,22 @@ def test_spellings() -> None:
 def test_what_there_is_not(wanted: int | str) -> None:
     with pytest.raises(UsageError, match="--gpu"):
         choose(wanted)
+
+
+@pytest.mark.usefixtures("two", "tf32")
+@pytest.mark.parametrize(("setting", "allowed"), [(None, False), ("0", False), ("1", True)])
+@pytest.mark.parametrize("ask", [lambda: choose(1), lambda: several("0"), lambda: several("all")])
+def test_a_gpu_computes_in_float32_unless_tf32_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, setting: str | None, allowed: bool, ask: Callable[[], object]
+) -> None:
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = not allowed
+    monkeypatch.delenv(TF32, raising=False)
+    if setting is not None:
+        monkeypatch.setenv(TF32, setting)
+    choose("cpu")
+    assert torch.backends.cudnn.allow_tf32 is not allowed
+    ask()
+    assert torch.backends.cudnn.allow_tf32 is torch.backends.cuda.matmul.allow_tf32 is allowed
 
 
 @pytest.mark.usefixtures("two")

@@ -72,7 +72,11 @@ class FlagParser(argparse.ArgumentParser):
 def add_gpu(parser: argparse._ActionsContainer, what: str = "run the net") -> None:
     """Declare ``--gpu N``, which every tool that runs nets has; :func:`caffe_compat.devices.choose` reads it."""
     parser.add_argument(
-        "--gpu", type=int, metavar="N", help=f"{what} on this CUDA device, counted from 0; -1, the default: on the CPU"
+        "--gpu",
+        type=int,
+        metavar="N",
+        help=f"{what} on this CUDA device, counted from 0, in float32 "
+        "(in TF32 if CAFFE_COMPAT_TF32 is 1); -1, the default: on the CPU",
     )
 
 

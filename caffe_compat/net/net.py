@@ -332,6 +332,9 @@ def load_net(
 ) -> Net:
     """Build a net from a prototxt, with weights if given.
 
+    On a GPU (``load_net(...).to("cuda")``) torch rounds the factors of convolutions to TF32, about 1e-3 off Caffe's
+    numbers; call :func:`caffe_compat.devices.full_precision` once for float32, as the tools do.
+
     Args:
         prototxt: net definition, any format that Caffe ever had.
         weights: one or several ``.caffemodel`` or ``.caffemodel.h5`` files, copied by layer name in order.

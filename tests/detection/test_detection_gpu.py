@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from detection.small_run import FOLDER, write_run
 from gpu import needs_gpu, same, weights_in
 from program import call
@@ -21,11 +20,6 @@ OUT = Path("output/small/run/nyud2_hha_2015_trainval")
 SMALL = ["TEST.SCALES", "[96]", "TEST.MAX_SIZE", "2000", "TEST.MAX_PER_IMAGE", "30", "TEST.MAX_PER_SET_F", "6"]
 SINGLE = ["--def", TRACE / "test.prototxt", "--net", TRACE / "fast_rcnn_iter_20.caffemodel"]
 FUSED = ["--def", TRACE / "test_fused.prototxt", "--net", TRACE / "init.caffemodel"]
-
-
-@pytest.fixture(autouse=True)
-def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
 def _train(folder: Path, *words: object) -> list[np.ndarray]:

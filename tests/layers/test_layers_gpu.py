@@ -52,10 +52,9 @@ def _run(case: Case, phase: str, device: torch.device) -> tuple[list[Tensor], li
 @needs_gpu
 @pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
 @pytest.mark.parametrize("case", cases([case for case in CASES if case.values[0][0] not in ELSEWHERE]))
-def test_layer_on_gpu(case: Case, phase: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_on_gpu(case: Case, phase: str) -> None:
     if case[3].get("forward") is False:
         pytest.skip("needs more than a prototxt for its forward pass")
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     tops, gradients = _run(case, phase, DEVICE)
     on_cpu = _run(case, phase, torch.device("cpu"))
     for index, (got, wanted) in enumerate(zip(tops, on_cpu[0], strict=True)):

@@ -24,7 +24,6 @@ LISTS = ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.t
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("caffe_compat.log.to_stderr", lambda: None)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     write_nets(tmp_path)
     write_pairs(tmp_path / "pairs", count=6)
     torch.manual_seed(1)
