@@ -129,13 +129,17 @@ class BlobNet:
 
     def forward(self, start: int = 0, end: int | None = None) -> float:
         """Run layers ``start`` to ``end`` (inclusive) and return their weighted loss."""
+        return float(self.forward_loss(start, end))
+
+    def forward_loss(self, start: int = 0, end: int | None = None) -> Tensor | float:
+        """The same with the loss as a tensor, if there is one, which on a GPU is waited for when it is looked at."""
         nodes = self.net.nodes
         total: Tensor | float = 0.0
         for number in range(start, len(nodes) if end is None else end + 1):
             loss = self.forward_layer(number)
             if loss is not None:
                 total = total + loss
-        return float(total)
+        return total
 
     def forward_layer(self, number: int) -> Tensor | None:
         """Run one layer; its weighted loss, or ``None`` if it has none."""
@@ -295,10 +299,9 @@ class BlobNet:
     def clear_param_diffs(self) -> None:
         """Set the gradients of all learnable parameters to zero."""
         self.write_back()
-        for learnable in self.net.learnables:
-            grad = learnable.parameter.grad
-            if grad is not None:
-                grad.zero_()
+        found = [learnable.parameter.grad for learnable in self.net.learnables]
+        if gradients := [gradient for gradient in found if gradient is not None]:
+            torch._foreach_zero_(gradients)
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from caffe_compat.errors import SolverError
-from caffe_compat.net import BlobNet
+from caffe_compat.net import BlobNet, Learnable
 from caffe_compat.net.plan import Node
 
-__all__ = ["check_hope", "check_loss", "check_weights"]
+__all__ = ["by_norms", "check_hope", "check_loss", "check_weights"]
 
 
-def check_loss(engine: BlobNet, loss: float, iteration: int) -> None:
+def check_loss(engine: BlobNet, loss: float, iteration: int, backward: Callable[[], str] | None = None) -> None:
     """Refuse a loss that is not finite.
 
     Args:
         engine: after the forward pass that gave the loss.
         loss: of that pass.
         iteration: counted from 0.
+        backward: says which layer's backward pass first gave a gradient that is not finite, as :func:`by_norms` does;
+            by default the blobs are asked, which know until the next backward pass.
 
     Raises:
         SolverError: naming the first layer whose output is not finite; where its weights are not, the layer that the
@@ -32,9 +35,8 @@ def check_loss(engine: BlobNet, loss: float, iteration: int) -> None:
     for node in engine.net.nodes:
         names = [index for index, blob in enumerate(node.layer.blobs) if not _finite(blob)]
         if names:
-            raise SolverError(
-                f"{start}: {_weights(node, names[0])} since the update before{_backward(engine)}; {_ADVICE}"
-            )
+            who = _backward(engine) if backward is None else backward()
+            raise SolverError(f"{start}: {_weights(node, names[0])} since the update before{who}; {_ADVICE}")
         for blob in node.top_ids:
             if not _finite(engine.blobs[blob].tensor):
                 raise SolverError(
@@ -81,8 +83,22 @@ def _backward(engine: BlobNet) -> str:
     for node in reversed(engine.net.nodes):
         for blob, wanted in zip(node.bottom_ids, node.bottom_grads, strict=True):
             if wanted and not _finite(engine.blobs[blob].gradient):
-                return f" (backward, layer '{node.name}' ({node.type}) gave the first such gradient)"
+                return _gave(node)
     return ""
+
+
+def by_norms(engine: BlobNet, learnables: Sequence[Learnable], norms: Tensor | None) -> str:
+    """The same, of the norms [N] that the gradients of the parameters had at the last update."""
+    finite = [] if norms is None else torch.isfinite(norms).tolist()
+    bad = {id(one.parameter) for one, good in zip(learnables, finite, strict=False) if not good}
+    for node in reversed(engine.net.nodes):
+        if any(id(parameter) in bad for parameter in node.layer.blobs):
+            return _gave(node)
+    return ""
+
+
+def _gave(node: Node) -> str:
+    return f" (backward, layer '{node.name}' ({node.type}) gave the first such gradient)"
 
 
 def _finite(values: Tensor) -> bool:

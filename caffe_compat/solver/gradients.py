@@ -5,14 +5,17 @@ Source: BVLC Caffe 1.0, ``SGDSolver::ClipGradients`` and ``Regularize``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffe_compat import log
+from caffe_compat.solver.later import Later
 
-__all__ = ["clip", "regularize"]
+__all__ = ["Clipping", "alike", "clip", "normalize", "regularize"]
 
 
 def clip(gradients: Sequence[Tensor], limit: float) -> None:
@@ -25,16 +28,80 @@ def clip(gradients: Sequence[Tensor], limit: float) -> None:
     norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
     if norm > limit:
         factor = limit / norm
-        log.info(
-            f"Gradient clipping: scaling down gradients (L2 norm {log.number(norm)} > {log.number(limit)}) "
-            f"by scale factor {log.number(factor)}",
-            "sgd_solver.cpp:92",
-        )
+        _tell(norm, limit)
         for gradient in gradients:
             gradient.mul_(factor)
 
 
-def regularize(gradient: Tensor, parameter: Tensor, decay: float, kind: str) -> None:
-    """Add the gradient of weight decay: of ``kind`` L2 ``decay * parameter``, of L1 ``decay * sign(parameter)``."""
-    if decay:
-        gradient.add_(parameter if kind == "L2" else parameter.sign(), alpha=decay)
+def _tell(norm: float, limit: float) -> None:
+    """Log that gradients are scaled down, if they are."""
+    if norm > limit:
+        log.info(
+            f"Gradient clipping: scaling down gradients (L2 norm {log.number(norm)} > {log.number(limit)}) "
+            f"by scale factor {log.number(limit / norm)}",
+            "sgd_solver.cpp:92",
+        )
+
+
+class Clipping:
+    """Clips the gradients of a training; on a GPU without waiting for their norm, which is told of later.
+
+    Attributes:
+        norms: on a GPU the L2 norm of each gradient at the last update, before clipping, [N]; None before the first,
+            and where nobody asked.
+    """
+
+    def __init__(self) -> None:
+        self.norms: Tensor | None = None
+        self._limit = -1.0
+        self._common: Later | None = None
+
+    def apply(self, gradients: list[Tensor], limit: float, keep: bool) -> None:
+        """Clip as :func:`clip` does.
+
+        Args:
+            keep: whether ``norms`` are wanted where nothing is clipped, too.
+        """
+        if not gradients or not gradients[0].is_cuda:
+            clip(gradients, limit)
+            return
+        if limit < 0 and not keep:
+            return
+        self.norms = torch.stack(torch._foreach_norm(gradients))
+        if limit >= 0:
+            common, self._limit = self.norms.norm(), limit
+            torch._foreach_mul_(gradients, torch.where(common > limit, limit / common, 1.0))
+            self._common = Later(common)
+
+    def tell(self) -> None:
+        """Log, if the last update was clipped and this was not told yet."""
+        if self._common is not None:
+            _tell(self._common.get(), self._limit)
+            self._common = None
+
+
+def normalize(gradients: list[Tensor], size: int) -> None:
+    """Divide by ``iter_size``."""
+    if size != 1:
+        torch._foreach_mul_(gradients, 1.0 / size)
+
+
+def regularize(gradients: list[Tensor], parameters: list[Tensor], multipliers: Sequence[float], param: Any) -> None:
+    """Add the gradients of weight decay: of L2 ``decay * parameter``, of L1 ``decay * sign(parameter)``.
+
+    Args:
+        multipliers: the ``decay_mult`` of each.
+        param: the ``SolverParameter``.
+    """
+    for decay, indices in alike([param.weight_decay * multiplier for multiplier in multipliers]):
+        if decay:
+            which = [parameters[index] for index in indices]
+            terms = which if param.regularization_type == "L2" else [parameter.sign() for parameter in which]
+            torch._foreach_add_([gradients[index] for index in indices], terms, alpha=decay)
+
+
+def alike(values: Sequence[float]) -> Iterator[tuple[float, list[int]]]:
+    """Every value with the indices where it stands: a GPU takes the tensors that are treated alike in one go."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    for value, indices in groupby(order, key=values.__getitem__):
+        yield value, list(indices)

@@ -8,11 +8,14 @@ the old velocity persists; ``torch.optim`` rescales it at once and diverges from
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from caffe_compat.errors import SolverError, nearest
+from caffe_compat.solver.gradients import alike
 from caffe_compat.solver.solver import Solver
 
 __all__ = [
@@ -32,11 +35,13 @@ class SGDSolver(Solver):
 
     type_name = "SGD"
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the gradient into the step."""
-        history = self.history[index]
-        history.mul_(self.param.momentum).add_(gradient, alpha=rate)
-        gradient.copy_(history)
+    def compute_updates(self, gradients: list[Tensor], rates: Sequence[float]) -> None:
+        """Turn the gradients into the steps."""
+        torch._foreach_mul_(self.history, self.param.momentum)
+        for rate, indices in alike(rates):
+            which = [self.history[index] for index in indices]
+            torch._foreach_add_(which, [gradients[index] for index in indices], alpha=rate)
+        torch._foreach_copy_(gradients, self.history)
 
 
 class NesterovSolver(Solver):

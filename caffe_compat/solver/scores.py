@@ -10,7 +10,7 @@ import numpy as np
 from caffe_compat import log
 from caffe_compat.net import BlobNet
 
-__all__ = ["Scores", "output_lines", "outputs", "score"]
+__all__ = ["Scores", "output_lines", "outputs", "score", "tell_display"]
 
 
 def outputs(engine: BlobNet) -> dict[int, np.ndarray]:
@@ -25,6 +25,25 @@ def output_lines(engine: BlobNet, values: Mapping[int, np.ndarray], weighted: bo
         for value in np.ravel(array):
             loss = f" (* {log.number(weight)} = {log.number(weight * value)} loss)" if weight else ""
             yield f"{engine.names[blob]} = {log.number(value)}{loss}"
+
+
+def tell_display(engine: BlobNet, iteration: int, loss: float, every: int, since: tuple[int, float]) -> None:
+    """Log a displayed iteration and the net's outputs.
+
+    Args:
+        loss: smoothed.
+        every: iterations from display to display.
+        since: iterations since the last, and the seconds that they took.
+    """
+    done, seconds = since
+    rate = done / seconds if seconds > 0 else 0.0
+    log.info(
+        f"Iteration {iteration} ({log.number(rate)} iter/s, {log.number(seconds)}s/{every} iters), "
+        f"loss = {log.number(loss)}",
+        "solver.cpp:218",
+    )
+    for number, line in enumerate(output_lines(engine, outputs(engine))):
+        log.info(f"    Train net output #{number}: {line}", "solver.cpp:237")
 
 
 class Scores:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -28,10 +29,11 @@ from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import lock, snapshots
 from caffe_compat.solver.config import check_solver, solver_nets, tests_before, weight_files
-from caffe_compat.solver.finite import check_hope, check_loss, check_weights
-from caffe_compat.solver.gradients import clip, regularize
+from caffe_compat.solver.finite import by_norms, check_hope, check_loss, check_weights
+from caffe_compat.solver.gradients import Clipping, normalize, regularize
+from caffe_compat.solver.later import Later, SmoothedLoss
 from caffe_compat.solver.policies import learning_rate
-from caffe_compat.solver.scores import Scores, output_lines, outputs, score
+from caffe_compat.solver.scores import Scores, output_lines, score, tell_display
 
 __all__ = ["Action", "Solver"]
 
@@ -103,9 +105,8 @@ class Solver:
         ]
         self.iter = self.current_step = 0
         self.resume_from, self._locked = "", False
-        self.smoothed_loss = 0.0
         self.stopped_early = self.stop_at_nan = False
-        self._losses: list[float] = []
+        self._smoothed, self._clipping = SmoothedLoss(), Clipping()
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
         self.on_restore: Callable[[str], None] = lambda path: None
@@ -149,7 +150,17 @@ class Solver:
         """Turn the processed gradient of learnable ``index`` into the step to subtract, in place."""
         raise NotImplementedError
 
+    def compute_updates(self, gradients: list[Tensor], rates: Sequence[float]) -> None:
+        """The same for all learnables; a rule that a GPU does faster in one go overrides this."""
+        for index, (gradient, rate) in enumerate(zip(gradients, rates, strict=True)):
+            self.compute_update(index, gradient, rate)
+
     # -- training ---------------------------------------------------------------------------------------------
+
+    @property
+    def smoothed_loss(self) -> float:
+        """The mean loss of the last ``average_loss`` iterations of this :meth:`step`."""
+        return self._smoothed.value
 
     @property
     def lr(self) -> float:
@@ -181,7 +192,7 @@ class Solver:
             self._random.turn_to(self.iter)
             with self._random.use():
                 loss = self.engine.forward()
-            self._smooth(loss, self.iter, start)
+            self._smoothed.add(loss, self.iter - start, self.param.average_loss)
             log.info(f"Iteration {self.iter}, loss = {log.number(self.smoothed_loss)}", "solver.cpp:310")
         if param.test_interval and self.iter % param.test_interval == 0:
             self.test_all()
@@ -213,7 +224,7 @@ class Solver:
         param = self.param
         start, stop = self.iter, self.iter + iterations
         self._random = self._stream()
-        self._losses, self.smoothed_loss = [], 0.0
+        self._smoothed = SmoothedLoss()
         clock = (time.perf_counter(), self.iter)
         while self.iter < stop:
             self.engine.clear_param_diffs()
@@ -227,7 +238,7 @@ class Solver:
             display = bool(param.display) and self.iter % param.display == 0
             self._debug.enabled = display and param.debug_info
             loss = self._forward_backward()
-            self._smooth(loss, self.iter, start)
+            self._smoothed.add(loss, self.iter - start, self.param.average_loss)
             if display:
                 clock = self._display(clock)
             for function in self.on_gradients_ready:
@@ -236,6 +247,7 @@ class Solver:
             self.on_iteration(self.iter, self.smoothed_loss)
             if not self._after_update():
                 break
+        self._clipping.tell()
 
     def _after_update(self) -> bool:
         """Snapshots and signals; False to stop."""
@@ -253,35 +265,26 @@ class Solver:
         total = 0.0
         with self._random.use():
             for _ in range(self.param.iter_size):
-                loss = self.engine.forward()
-                if self.stop_at_nan:
-                    check_loss(self.engine, loss, self.iter)
-                total += loss
+                loss = Later(self.engine.forward_loss())
+                if not loss.underway and self.stop_at_nan:
+                    check_loss(self.engine, loss.get(), self.iter)
                 self.engine.backward()
+                if loss.underway:  # a GPU has the backward pass to do meanwhile
+                    self._look(loss.get())
+                total += loss.get()
         return total / int(self.param.iter_size)
 
-    def _smooth(self, loss: float, iteration: int, start: int) -> None:
-        window = self.param.average_loss
-        if len(self._losses) < window:
-            self._losses.append(loss)
-            size = len(self._losses)
-            self.smoothed_loss = (self.smoothed_loss * (size - 1) + loss) / size
-        else:
-            index = (iteration - start) % window
-            self.smoothed_loss += (loss - self._losses[index]) / window
-            self._losses[index] = loss
+    def _look(self, loss: float) -> None:
+        """Look at what a GPU has computed: the loss of this iteration, and the norm of the gradients before it."""
+        self._clipping.tell()
+        if self.stop_at_nan:
+            who = partial(by_norms, self.engine, self.learnables, self._clipping.norms)
+            check_loss(self.engine, loss, self.iter, who)
 
     def _display(self, clock: tuple[float, int]) -> tuple[float, int]:
         now = time.perf_counter()
-        seconds, done = now - clock[0], self.iter - clock[1]
-        rate = done / seconds if seconds > 0 else 0.0
-        log.info(
-            f"Iteration {self.iter} ({log.number(rate)} iter/s, {log.number(seconds)}s/{self.param.display} iters), "
-            f"loss = {log.number(self.smoothed_loss)}",
-            "solver.cpp:218",
-        )
-        for number, line in enumerate(output_lines(self.engine, outputs(self.engine))):
-            log.info(f"    Train net output #{number}: {line}", "solver.cpp:237")
+        since = (self.iter - clock[1], now - clock[0])
+        tell_display(self.engine, self.iter, self.smoothed_loss, self.param.display, since)
         return now, self.iter
 
     # -- the update -------------------------------------------------------------------------------------------
@@ -294,16 +297,14 @@ class Solver:
             log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")
             self.on_display(rate)
         with torch.no_grad():
+            parameters: list[Tensor] = [learnable.parameter for learnable in self.learnables]
             gradients = [gradient_of(learnable.parameter) for learnable in self.learnables]
-            clip(gradients, self.param.clip_gradients)
-            for index, (learnable, gradient) in enumerate(zip(self.learnables, gradients, strict=True)):
-                if self.param.iter_size != 1:
-                    gradient.mul_(1.0 / self.param.iter_size)
-                decay = self.param.weight_decay * learnable.decay_mult
-                regularize(gradient, learnable.parameter, decay, self.param.regularization_type)
-                self.compute_update(index, gradient, rate * learnable.lr_mult)
-            for learnable, gradient in zip(self.learnables, gradients, strict=True):
-                learnable.parameter.sub_(gradient)
+            self._clipping.apply(gradients, self.param.clip_gradients, self.stop_at_nan)
+            if gradients:
+                normalize(gradients, self.param.iter_size)
+                regularize(gradients, parameters, [one.decay_mult for one in self.learnables], self.param)
+                self.compute_updates(gradients, [rate * learnable.lr_mult for learnable in self.learnables])
+                torch._foreach_sub_(parameters, gradients)
         self.iter += 1
 
     # -- tests ------------------------------------------------------------------------------------------------

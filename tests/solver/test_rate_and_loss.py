@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import Tensor
 
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.solver import load_solver
@@ -29,13 +30,14 @@ def test_last_loss_takes_its_turn_in_the_window(tmp_path: Path, max_iter: int, w
     )
     solver = load_solver(tmp_path / "solver.prototxt")
     losses: list[float] = []
-    forward = solver.engine.forward
+    forward = solver.engine.forward_loss
 
-    def noted() -> float:
-        losses.append(forward())
-        return losses[-1]
+    def noted(start: int = 0, end: int | None = None) -> Tensor | float:
+        loss = forward(start, end)
+        losses.append(float(loss))
+        return loss
 
-    solver.engine.forward = noted  # type: ignore[method-assign]
+    solver.engine.forward_loss = noted  # type: ignore[method-assign]
     solver.solve()
     assert len(losses) == max_iter + 1
     assert solver.smoothed_loss == pytest.approx(np.mean(losses[-window:]))
