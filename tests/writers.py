@@ -10,6 +10,7 @@ from transfer.tiny_nets import write_nets, write_pairs
 from caffe_compat import load_net, media
 from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
+from caffe_compat.commands.experiment_actions import write_table
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
@@ -27,6 +28,9 @@ from caffe_compat.detection.targets import TargetStatistics
 from caffe_compat.evaluation import competition, examples, pictures, plots, reports
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
+from caffe_compat.experiments.declarations import Experiment, read_setting
+from caffe_compat.experiments.running import make_folder as make_stage
+from caffe_compat.experiments.stages import Stage
 from caffe_compat.figures.save import write_figure
 from caffe_compat.files import copy_file
 from caffe_compat.frames import png
@@ -326,6 +330,16 @@ WRITERS = {
     ),
     "upgraded solver": Writer(
         lambda path, _: upgrade_solver_file("solver.prototxt", str(path)), ("commands/upgrade.py",), prepare=_old_net
+    ),
+    "stage of an experiment": Writer(
+        lambda path, _: make_stage(Stage("test", "a", "s", (), files={"a.json": "x" * 100, "b.json": "y" * 100})),
+        ("experiments/running.py",),
+        many=True,
+    ),
+    "table of an experiment": Writer(
+        lambda path, _: write_table(path.parent / "t", Experiment("t", {}), read_setting("scenes"), []),
+        ("commands/experiment_actions.py",),
+        many=True,
     ),
     "demo prototxts": Writer(
         lambda path, demo: demo._write_prototxts(), ("commands/demo_run.py",), many=True, prepare=_demo

@@ -23,8 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
         "data set: nyu_depth_v2_labeled.mat, a folder of NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
     add("-o", "--output", help="png (one input) or folder")
     add("--list", help="text file of depth files, one a line, relative to its folder")
-    add("--index", help="JSON list of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, where wanted, "
-        "rawdepth, scene, origin, encoding, invalid")  # fmt: skip
+    add("--index", nargs="+", help="JSON lists of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, "
+        "where wanted, rawdepth, scene, origin, encoding, invalid")  # fmt: skip
     add("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
     add_file_arguments(parser.add_argument_group("depth files"), kind)
     sets = parser.add_argument_group("data sets (they get folders color/ and the images', and pairs.txt)")
@@ -39,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     sets.add_argument(
         "--sun-split", metavar="ALLSPLIT", help="of SUN RGB-D: split the pairs as the toolbox's allsplit.mat does"
     )
+    sets.add_argument(
+        "--without", metavar="JSON[,split=NAME]", help="of --index: leave out the frames that are images of this "
+        "COCO-style json, such as those that a detector is tested on",
+    )  # fmt: skip
     sets.add_argument("--hold-out", type=int, metavar="N", help="also split the pairs; every Nth frame validates")
     sets.add_argument("--hold-out-scenes", type=int, metavar="N", help="the same by scenes: every Nth scene validates")
     add_hole_arguments(parser)

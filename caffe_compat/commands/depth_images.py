@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caffe_compat.commands.depth_arguments import FILE_ARGUMENTS
-from caffe_compat.datasets.coco_file import depth_files
+from caffe_compat.datasets.coco_file import depth_files, image_files
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
 from caffe_compat.datasets.motorcycle import motorcycle_frame
@@ -51,7 +51,7 @@ ACCEPTED = {
     "the labelled NYUD2": ("output", "frames", "no_crop", "hold_out", "hold_out_scenes"),
     "NYUD2 raw video": ("output", "count", "hold_out", "hold_out_scenes"),
     "SUN RGB-D": ("output", "exclude_nyud2", "sun_split", "hold_out"),
-    "--index": ("output", "hold_out", "hold_out_scenes"),
+    "--index": ("output", "without", "hold_out", "hold_out_scenes"),
     "--stereo-motorcycle": (),
 }
 """What each source takes, of the arguments that some source does not."""
@@ -133,7 +133,7 @@ def _frames(arguments: argparse.Namespace, options: Options, found: Report) -> t
 
 def _records(arguments: argparse.Namespace, source: str, found: Report) -> list[FrameRecord]:
     if source == "--index":
-        return index_records(arguments.index, found.failed)
+        return _index_records(arguments, found)
     (path,) = arguments.input
     if source == "SUN RGB-D":
         return _sun_records(path, arguments, found)
@@ -141,6 +141,26 @@ def _records(arguments: argparse.Namespace, source: str, found: Report) -> list[
         return [pair.record() for pair in _video_pairs(path, arguments, found)]
     numbers = None if arguments.frames is None else parse_numbers(arguments.frames)
     return labelled_records(path, numbers, crop=not arguments.no_crop)
+
+
+def _index_records(arguments: argparse.Namespace, found: Report) -> list[FrameRecord]:
+    records: dict[str, FrameRecord] = {}
+    for index in arguments.index:
+        for record in index_records(index, found.failed):
+            if record.name in records:
+                raise DataError(f"{index}: another index has a frame {record.name} too")
+            records[record.name] = record
+    if not arguments.without:
+        return list(records.values())
+    path, _, split = arguments.without.partition(",split=")
+    taken = {os.path.realpath(file) for file in image_files(path, split or None)}
+    left = [record for record in records.values() if os.path.realpath(record.paths["images"]) not in taken]
+    if not left or len(left) == len(records):
+        raise UsageError(
+            f"--without {arguments.without}: leaves out {len(records) - len(left)} of {len(records)} frames; are these "
+            "the same files?"
+        )
+    return left
 
 
 def _sun_records(path: str, arguments: argparse.Namespace, found: Report) -> list[FrameRecord]:

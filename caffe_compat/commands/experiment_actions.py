@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from caffe_compat.experiments.stages import Stage, in_order
 from caffe_compat.experiments.tables import Found, RowResult, read_result, render, summary
 from caffe_compat.files import write_file
 
-__all__ = ["choose_setting", "list_experiments", "run_experiments"]
+__all__ = ["choose_setting", "list_experiments", "run_experiments", "write_table"]
 
 PREFERRED = ("nyud2", "mosd", "scenes")
 """Settings, the first of which is taken that has its data."""
@@ -45,6 +45,7 @@ class _Row:
     name: str
     tests: dict[int, Stage]
     reason: str = ""
+    test_set: str = ""
 
 
 def run_experiments(args: argparse.Namespace) -> int:
@@ -69,10 +70,11 @@ def run_experiments(args: argparse.Namespace) -> int:
     with _Watch(in_order(tests)) as watch:
         outcome = Runner(args.jobs, args.gpu, watch.tell, watch.look).run(tests)
     complete = True
+    means = {name: found.mean for name, found in setting.sets.items()}
     for experiment in experiments:
-        results = [_result(row, outcome) for row in rows if row.experiment is experiment]
+        results = [_result(row, outcome, means) for row in rows if row.experiment is experiment]
         complete &= all(result.values for result in results)
-        _write(folder / setting.name / experiment.name, experiment, setting, results)
+        write_table(folder / setting.name / experiment.name, experiment, setting, results)
     if outcome.stopped_by:
         print("stopped; the same command goes on", file=sys.stderr)
         return 128 + outcome.stopped_by
@@ -125,7 +127,7 @@ def _row(planners: Sequence[Planner], experiment: Experiment, name: str) -> _Row
     missing = _missing(need for stage in in_order(tests.values()) for need in stage.needs)
     if missing:
         return _Row(experiment, name, {}, f"{missing[0].path} is missing; it comes from {missing[0].comes_from}")
-    return _Row(experiment, name, tests)
+    return _Row(experiment, name, tests, test_set=planners[0].row(experiment, name)[2].test)
 
 
 def _commands(tests: Sequence[Stage]) -> Iterator[str]:
@@ -134,7 +136,7 @@ def _commands(tests: Sequence[Stage]) -> Iterator[str]:
         yield from ("$ " + " ".join(stage.filled(word) for word in words) for words in stage.commands)
 
 
-def _result(row: _Row, outcome: Outcome) -> RowResult:
+def _result(row: _Row, outcome: Outcome, means: Mapping[str, Sequence[str]]) -> RowResult:
     entry = row.experiment.rows[row.name]
     found: dict[int, Found] = {}
     reasons, seconds = [row.reason] if row.reason else [], []
@@ -142,14 +144,18 @@ def _result(row: _Row, outcome: Outcome) -> RowResult:
         if test.name in outcome.failed or not finished(test):
             reasons.append(f"seed {seed}: {outcome.failed.get(test.name, 'not finished')}")
             continue
-        found[seed] = read_result(test, entry.classes)
+        found[seed] = read_result(test, means[row.test_set])
         seconds.append(sum(seconds_of(stage) for stage in in_order([test])))
     mean = sum(seconds) / len(seconds) if seconds else 0.0
     return RowResult(row.name, entry.what, entry.paper, found, mean, "; ".join(reasons))
 
 
-def _write(folder: Path, experiment: Experiment, setting: Setting, results: list[RowResult]) -> None:
-    """Print a table, and write it."""
+def write_table(folder: Path, experiment: Experiment, setting: Setting, results: list[RowResult]) -> None:
+    """Print a table, and write it as ``table.md`` and ``table.json``.
+
+    Raises:
+        WriteError: one cannot be written.
+    """
     text = render(experiment, setting, results)
     write_file(folder / "table.md", text)
     write_file(folder / "table.json", json.dumps(summary(experiment, setting, results), indent=1) + "\n")
@@ -201,24 +207,33 @@ def _listed(experiments: Sequence[Experiment], setting: Setting, args: argparse.
     """Lines on rows, then on what the setting needs."""
     folder = (args.output / setting.name / "stages").as_posix()
     planner = Planner(setting, args.seeds[0], folder, cache(read_experiment))
-    yield f"on {setting.title} (--on {setting.name}; others: {', '.join(setting_names())})"
+    yield f"on {setting.title} (--on {setting.name}; others: {', '.join(set(setting_names()) - {setting.name})})"
     for experiment in experiments:
+        width = max(map(len, experiment.rows))
+        longest = max(len(row.what) for row in experiment.rows.values())
         yield f"\n{experiment.name}: {experiment.title}"
-        for name in experiment.rows:
-            row = _row([planner], experiment, name)
-            entry = experiment.rows[name]
-            paper = "-" if entry.paper is None else f"{entry.paper:.1f}"
-            if row.reason:
-                state = f"cannot run: {row.reason}"
-            else:
-                stages = in_order(row.tests.values())
-                state = f"can run; {sum(map(finished, stages))} of {len(stages)} stages are finished"
-            yield f"  {name:<12} {entry.what:<46} paper {paper:>5}   {state}"
+        for name, row in experiment.rows.items():
+            paper = "-" if row.paper is None else f"{row.paper:.1f}"
+            state = _state(planner, experiment, name)
+            yield f"  {name:<{width}}  {row.what:<{longest}}  paper {paper:>4}  {state}"
     yield "\nneeds:" if setting.needs else "\nneeds nothing: all data and weights are made"
     for title, need in setting.needs.items():
         there = "yes" if Path(need.path).exists() else "missing"
-        yield f"  {title:<14} {there:<8} {need.path}\n{'':26}from: {need.comes_from}"
+        yield f"  {title}: {there}: {need.path}\n    from {need.comes_from}"
     yield from _made(setting)
+
+
+def _state(planner: Planner, experiment: Experiment, name: str) -> str:
+    """Whether a row can run, and what it needs."""
+    try:
+        stages = in_order([planner.test(experiment, name)])
+    except Unavailable as error:
+        return f"cannot run: {error}"
+    titles = {need.path: title for title, need in planner.setting.needs.items()}
+    needs = {need.path: need for stage in stages for need in stage.needs}
+    words = [f"{titles[path]} ({'missing' if _missing([need]) else 'yes'})" for path, need in needs.items()]
+    done = sum(map(finished, stages))
+    return f"{done}/{len(stages)} stages done; needs {', '.join(words) or 'nothing'}"
 
 
 def _made(setting: Setting) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ __all__ = ["coco", "coco_json"]
 
 METRICS = ("nyud2", "voc07", "voc", "coco")
 PROPOSALS = "selective_search"
-_OPTIONS = ("split", "metric")
+_OPTIONS = ("split", "metric", "classes")
 
 
 @register_imdb(
@@ -61,7 +62,8 @@ def coco_json(root: Path, path: str, options: str) -> ImageDatabase:
     """Pictures of one's own with a COCO-style json.
 
     Options after the path, separated by commas: ``split=NAME`` (images whose entry has it as ``split``),
-    ``metric=RULE`` (``coco`` if not given), and modalities in the order in which a net takes them: ``hha=FOLDER``, or
+    ``metric=RULE`` (``coco`` if not given), ``classes=NAME+NAME`` (only these, and only images all of whose objects are
+    of them), and modalities in the order in which a net takes them: ``hha=FOLDER``, or
     ``hha`` where the images' entries name files beside the json.  Without any, there is one, ``images``.  All paths are
     as a shell has them.
 
@@ -83,6 +85,8 @@ def coco_json(root: Path, path: str, options: str) -> ImageDatabase:
     path = os.path.expanduser(path)
     chosen, folders = _options(options, path)
     found = read_coco(path, chosen.get("split"))
+    if "classes" in chosen:
+        found = _only(found, tuple(chosen["classes"].split("+")))
     here = Path(path).parent
     pictures = {
         kind: Pictures(folder or here, f"{path}: modality {kind}", only_named=not folder and kind != "images")
@@ -90,7 +94,7 @@ def coco_json(root: Path, path: str, options: str) -> ImageDatabase:
     }
     records = _records(found, pictures, found.labelled)
     check_names(records, path)
-    parts = (here.resolve().name, Path(path).stem, "+".join(folders), chosen.get("split"))
+    parts = (here.resolve().name, Path(path).stem, "+".join(folders), chosen.get("classes"), chosen.get("split"))
     name = re.sub(r"[^\w.+-]+", "_", "_".join(part for part in parts if part))
     metric = chosen.get("metric", "coco")
     return ImageDatabase(name, found.classes, tuple(folders), records, None, metric, found.category_ids)
@@ -104,7 +108,8 @@ def _options(text: str, path: str) -> tuple[dict[str, str], dict[str, str]]:
         key, equals, value = part.partition("=")
         target = chosen if key in _OPTIONS else folders
         if not re.fullmatch(r"[\w.-]+", key) or (not value and (equals or key in _OPTIONS)):
-            raise UsageError(f"coco:{path}: '{part}', expected split=NAME, metric=RULE, MODALITY=FOLDER or MODALITY")
+            known = "split=NAME, metric=RULE, classes=NAME+NAME, MODALITY=FOLDER or MODALITY"
+            raise UsageError(f"coco:{path}: '{part}', expected {known}")
         if key in target:
             raise UsageError(f"coco:{path}: {key} is given twice")
         target[key] = os.path.expanduser(value)
@@ -112,6 +117,22 @@ def _options(text: str, path: str) -> tuple[dict[str, str], dict[str, str]]:
     if metric not in METRICS:
         raise UsageError(f"coco:{path}: metric '{metric}'{nearest(metric, METRICS)}, expected {', '.join(METRICS)}")
     return chosen, folders or {"images": ""}
+
+
+def _only(found: CocoFile, classes: tuple[str, ...]) -> CocoFile:
+    """The images all of whose objects are of some classes, with these only, in the order given."""
+    numbers = dict(zip(found.classes, found.category_ids, strict=True))
+    for name in classes:
+        if name not in numbers:
+            raise DataError(f"{found.path}: no class '{name}'{nearest(name, numbers)}; it has {', '.join(numbers)}")
+    if len(set(classes)) < len(classes):
+        raise UsageError(f"coco:{found.path}: classes={'+'.join(classes)}: a class is given twice")
+    others = {key for key, objects in found.objects.items() if set(objects.classes) - set(classes)}
+    images = [entry for entry in found.images if entry["id"] not in others]
+    if not images:
+        raise DataError(f"{found.path}: no image has only objects of {', '.join(classes)}")
+    ids = tuple(numbers[name] for name in classes)
+    return dataclasses.replace(found, classes=classes, category_ids=ids, images=images)
 
 
 def _records(found: CocoFile, pictures: Mapping[str, Pictures], labelled: bool) -> list[FrameRecord]:

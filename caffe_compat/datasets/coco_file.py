@@ -16,7 +16,7 @@ from caffe_compat.documents import read_json
 from caffe_compat.errors import DataError, nearest
 from caffe_compat.media.sizes import check_size
 
-__all__ = ["CocoFile", "depth_files", "read_coco"]
+__all__ = ["CocoFile", "depth_files", "image_files", "read_coco"]
 
 _LARGEST = 1 << 20
 """Pixels that a side of an image may have."""
@@ -127,6 +127,19 @@ def depth_files(path: str | os.PathLike[str]) -> list[Path]:
     if not entries:
         raise DataError(f"{name}: no images")
     return [Path(path).parent / entry["depth"] for entry in entries]
+
+
+def image_files(path: str | os.PathLike[str], split: str | None = None) -> list[Path]:
+    """The colour pictures of a COCO-style json, beside the json.
+
+    Args:
+        path: the file.
+        split: only images whose entry has this ``split``; None: all.
+
+    Raises:
+        MissingFileError, DataError: as :func:`read_coco`.
+    """
+    return [Path(path).parent / entry["file_name"] for entry in read_coco(path, split, lenient=True).images]
 
 
 def _entries(document: dict[str, Any], field: str, name: str) -> list[dict[str, Any]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from caffe_compat.datasets.coco_classes import COCO_CLASSES, NYUD2_IN_COCO
 from caffe_compat.datasets.imdb import FileProposals, ImageDatabase, ProposalSource, register_imdb
 from caffe_compat.datasets.nyud2 import CLASSES
 from caffe_compat.datasets.tree import NYUD2Tree
@@ -17,22 +21,43 @@ _MODALITIES = r"(?P<modalities>[^_:/,+]+(?:\+[^_:/,+]+)*)"
 
 
 @register_imdb(
-    rf"nyud2_{_MODALITIES}_2015_(?P<split>\w+)",
-    [f"nyud2_{kind}_2015_{split}" for kind in ("images", "hha", "images+hha") for split in ("trainval", "test")],
+    rf"nyud2_{_MODALITIES}_2015_(?P<split>\w+)(?P<coco>,classes=coco)?",
+    [
+        *(f"nyud2_{kind}_2015_{split}" for kind in ("images", "hha", "images+hha") for split in ("trainval", "test")),
+        "nyud2_images_2015_test,classes=coco",
+    ],
 )
-def nyud2(root: Path, modalities: str, split: str) -> ImageDatabase:
+def nyud2(root: Path, modalities: str, split: str, coco: str | None = None) -> ImageDatabase:
     """NYUD2 on the tree ``data/nyud2`` with the proposals ``data/nyud2_mcg_boxes.mat``.
 
     Args:
         root: the folder that holds ``data/``.
         modalities: folders of ``data/nyud2/data`` joined by ``+``.
         split: train, val, trainval, test, or another of ``nyusplits.mat``; the records have the order of its numbers.
+        coco: classes are COCO's, for detectors that were trained there; of the objects those of the 7 classes that
+            both have count.
 
     Raises:
         MissingFileError, DataError: pictures or boxes are missing (named) or cannot be used.
     """
     name, tree = f"nyud2_{modalities}_2015_{split}", NYUD2Tree(root / "data" / "nyud2")
-    return _database(name, tree, modalities, split, CLASSES, root / "data" / "nyud2_mcg_boxes.mat")
+    found = _database(name, tree, modalities, split, CLASSES, root / "data" / "nyud2_mcg_boxes.mat")
+    return _with_cocos_classes(found) if coco else found
+
+
+def _with_cocos_classes(found: ImageDatabase) -> ImageDatabase:
+    records = []
+    for record in found.records:
+        names = record.classes or ()
+        keep = np.array([name in NYUD2_IN_COCO for name in names], bool)
+        kept = {
+            kind: values[keep]
+            for kind in ("boxes", "difficult", "crowd", "areas")
+            if (values := getattr(record, kind)) is not None
+        }
+        classes = tuple(NYUD2_IN_COCO[name] for name in names if name in NYUD2_IN_COCO)
+        records.append(dataclasses.replace(record, classes=classes, masks=None, instances=None, **kept))
+    return dataclasses.replace(found, name=f"{found.name}_coco", classes=COCO_CLASSES, records=records)
 
 
 @register_imdb(rf"scenes_{_MODALITIES}_(?P<split>\w+)", ["scenes_images_train", "scenes_images+hha_test"])

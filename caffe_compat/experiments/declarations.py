@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from caffe_compat.resources import root
 __all__ = [
     "Database",
     "Experiment",
+    "Modality",
     "NetRole",
     "Need",
     "Pairs",
@@ -44,6 +45,7 @@ class Transfer:
         schedule: of the setting.
         teacher_net: role of the teacher's net if it is not the student's, where the teacher is ``imagenet``.
         pairs: which of the setting's pairs.
+        boxes: regions of each image on which features are compared, for fc6 and fc7; 0: on whole maps.
         options: more of make_transfer.
     """
 
@@ -52,6 +54,7 @@ class Transfer:
     schedule: str = "transfer"
     teacher_net: str = ""
     pairs: str = "train"
+    boxes: int = 0
     options: str = ""
 
 
@@ -72,7 +75,6 @@ class Row:
         head: zero-shot: the row whose detector gives fc6 and above; nothing is tuned, and ``init`` is transfer.
         fuse: two rows, colour first, whose scores are averaged; or none.
         same_as: the row, here or ``TABLE/ROW``, that this one is; the rest but ``what`` and ``paper`` is its.
-        classes: the mean is over these only; none: over all.
     """
 
     what: str
@@ -88,7 +90,6 @@ class Row:
     head: str = ""
     fuse: tuple[str, ...] = ()
     same_as: str = ""
-    classes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -124,7 +125,10 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Need:
-    """Something that must be there before: a file or folder, and where it comes from."""
+    """Something that must be there before: a file or folder, and where it comes from.
+
+    ``{shared}`` in the path is ``$CAFFE_COMPAT_SHARED``, else ``../shared``.
+    """
 
     path: str
     comes_from: str
@@ -148,6 +152,21 @@ class Preparation:
 
 
 @dataclass(frozen=True)
+class Modality:
+    """Pictures of one modality.
+
+    Args:
+        folder: as image databases name it.
+        after: the preparation that makes it, where the folder's text does not name it.
+        needs: names of what it needs.
+    """
+
+    folder: str
+    after: str = ""
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Database:
     """Images with objects; ``{input}`` is the folder, or the folders, of the modality.
 
@@ -155,30 +174,32 @@ class Database:
         imdb: name of the image database.
         classes: how many it has, without the background.
         proposals: for ``--proposals``; empty: the database's own.
+        mean: classes over which the mean is taken; none: all that have objects.
         needs: names of what it needs.
     """
 
     imdb: str
     classes: int
     proposals: str = ""
+    mean: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Lists of pairs; ``{input}`` is the folder of the student's modality.
+    """Lists of pairs of colour and another modality.
 
     Args:
         train, val: the lists.
         root: what paths in them are relative to; empty: to the list.
-        inputs: modalities that it has.
+        proposals: of the pictures, for transfers at fc6 and fc7; a file, or ``builtin``.
         needs: names of what it needs.
     """
 
     train: str
     val: str
     root: str = ""
-    inputs: tuple[str, ...] = ("hha",)
+    proposals: str = ""
     needs: tuple[str, ...] = ()
 
 
@@ -235,10 +256,10 @@ class Setting:
         title: names the data set in every table.
         about: schedules and how they differ from the paper's; stands below every table.
         needs: what must be there, by name.
-        inputs: modality in the rows -> folder of pictures, as the image databases name it.
+        inputs: by the rows' modality; the folders of two are joined by ``join``.
         prepare: by name; only what a row uses is made.
         sets: image databases by what rows call them.
-        pairs: lists of pairs by what rows call them.
+        pairs: lists of pairs by what rows call them, and by the modality.
         nets: by role.
         missing: roles that there are none for -> why.
         schedules: by name.
@@ -249,14 +270,15 @@ class Setting:
 
     title: str
     about: str
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, Modality]
     sets: Mapping[str, Database]
-    pairs: Mapping[str, Pairs]
+    pairs: Mapping[str, Mapping[str, Pairs]]
     nets: Mapping[str, NetRole]
     schedules: Mapping[str, Timing]
     needs: Mapping[str, Need] = field(default_factory=dict)
     prepare: Mapping[str, Preparation] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    join: str = "+"
     detector: str = ""
     train: str = ""
     test: str = ""
@@ -282,7 +304,7 @@ def read_experiment(name: str, folder: Path | None = None) -> Experiment:
     """
     path = _find(name, folder or root() / "experiments", "experiment")
     found = read_declaration(Experiment, path, ("defaults", "rows"))
-    return Experiment(found.title, found.rows, found.about, path.stem)
+    return replace(found, name=path.stem)
 
 
 def read_setting(name: str, folder: Path | None = None) -> Setting:
@@ -292,8 +314,10 @@ def read_setting(name: str, folder: Path | None = None) -> Setting:
         UsageError: there is none; or its file is wrong, named with the line.
     """
     path = _find(name, (folder or root() / "experiments") / "settings", "setting")
-    values = read_declaration(Setting, path)
-    return Setting(**{**vars(values), "name": path.stem})
+    found = read_declaration(Setting, path)
+    shared = os.environ.get("CAFFE_COMPAT_SHARED", os.path.relpath(root().parent / "shared"))
+    needs = {key: Need(need.path.replace("{shared}", shared), need.comes_from) for key, need in found.needs.items()}
+    return replace(found, name=path.stem, needs=needs)
 
 
 def _find(name: str, folder: Path, what: str) -> Path:

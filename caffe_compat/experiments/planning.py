@@ -63,6 +63,7 @@ class Planner:
         self.setting, self.seed, self.folder, self._find = setting, seed, folder, find
         self._prepared: dict[str, Stage] = {}
         self._digests: dict[str, str] = {}
+        self._open: list[str] = []
 
     def test(self, experiment: Experiment, name: str) -> Stage:
         """The stage that tests a row's detector; its ``after`` leads to all others.
@@ -78,8 +79,9 @@ class Planner:
         words += ["--cfg", model.config, *self._proposals(database, known)]
         options = self._words(self.setting.test)
         words += [*options, *([] if "--set" in options else ["--set"]), "EXP_DIR", EXPERIMENT_FOLDER]
-        label = f"{row.test}-of-{model.stages[0].label}"
-        return self._stage("test", label, [words], after=model.stages, needs=database.needs)
+        label = f"{model.stages[0].kind}-{model.stages[0].label}"
+        before, needs = self._made_before(row)
+        return self._stage("test", label, [words], after=[*model.stages, *before], needs=[*database.needs, *needs])
 
     def row(self, experiment: Experiment, name: str) -> tuple[Experiment, str, Row]:
         """A row as it is run: the experiment that declares it, its name there, and itself."""
@@ -106,7 +108,8 @@ class Planner:
 
     def _detector(self, experiment: Experiment, row: Row) -> Model:
         net, database, timing = self._net(row.net), self._database(row.train), self._timing(row.schedule)
-        known, after = self._input(row), [self._stage_of(word) for word in self._mentions(net.weights)]
+        known = self._input(row)
+        after, more = self._made_before(row)
         backbone = net.rgb if row.input == "rgb" else net.depth
         words = ["make_detection", "--net", backbone, "--classes", str(database.classes), "--folder", HERE]
         words += ["--iters", str(timing.iters), "--base-lr", f"{timing.base_lr:g}"]
@@ -116,9 +119,10 @@ class Planner:
         words += self._words(f"{self.setting.detector} {net.detector} {timing.options}")
         commands, files = [words], {}
         start: list[str] = []
-        needs = list(database.needs)
+        needs = [*database.needs, *more]
         if row.init == "copy":
             needs += net.needs
+            after += [self._stage_of(word) for word in self._mentions(net.weights)]
             start = [self._text(net.weights)]
             if row.input != "rgb":
                 files["copy.json"] = self._copying(net, start[0])
@@ -127,15 +131,13 @@ class Planner:
                                  f"{HERE}/copy.json", "--out_net_file", start[0]])  # fmt: skip
         elif row.transfer is not None:
             stage = self._transfer(experiment, row, row.transfer)
-            after, start = [stage], [self._student(stage, row.transfer)]
-        else:
-            after = []
+            after, start = [*after, stage], [self._student(stage, row.transfer)]
         train = ["train_net", "--solver", f"{HERE}/solver.prototxt", "--cfg", f"{HERE}/config.yml", "--resume"]
         train += ["--imdb", self._imdb(database, known), "--iters", str(timing.iters)]
         train += [*self._proposals(database, known), *(["--weights", ",".join(start)] if start else [])]
         train += ["--set", "RNG_SEED", str(self.seed), "EXP_DIR", EXPERIMENT_FOLDER, *self._words(self.setting.train)]
-        how = row.init if row.transfer is None else f"transfer-{'+'.join(row.transfer.layers)}-{row.transfer.teacher}"
-        label = f"{row.input}-{row.net}-{how}-tune-{row.tune}-on-{row.train}"
+        how = row.init if row.transfer is None else self._taught(experiment, row, row.transfer)
+        label = f"{row.input}-{row.net}-{how}-tune-{row.tune}"
         stage = self._stage("detector", label, [*commands, train], files, after, needs)
         models = (f"{stage.folder}/*/fast_rcnn_iter_{timing.iters}.caffemodel",)
         return Model((stage,), f"{stage.folder}/test.prototxt", models, f"{stage.folder}/config.yml", backbone)
@@ -179,7 +181,7 @@ class Planner:
         words += ["--part", head.prototxt, head.weights[0]]
         surgery = ["net_surgery", "--out_net_def", f"{HERE}/test.prototxt", "--net_surgery_json"]
         surgery += [f"{HERE}/init_weights.json", "--out_net_file", f"{HERE}/franken.caffemodel"]
-        label = f"{row.input}-{row.net}-{'+'.join(row.transfer.layers)}-under-{row.head}"
+        label = f"{row.input}-{row.net}-{self._taught(experiment, row, row.transfer)}"
         made = self._stage("franken", label, [words, surgery], after=(stage, *head.stages))
         models = (f"{made.folder}/franken.caffemodel",)
         return Model((made,), f"{made.folder}/test.prototxt", models, f"{made.folder}/config.yml", net.franken)
@@ -191,23 +193,29 @@ class Planner:
         weights, teacher, after, needs = self._teacher(experiment, row, transfer)
         if transfer.pairs not in self.setting.pairs:
             raise Unavailable(f"{self.setting.title}: there are no pairs '{transfer.pairs}'")
-        pairs = self.setting.pairs[transfer.pairs]
-        if row.input not in pairs.inputs:
+        lists = self.setting.pairs[transfer.pairs]
+        if row.input not in lists:
             raise Unavailable(f"{self.setting.title}: there are no pairs of colour and {row.input}")
-        known = self._input(row)
+        pairs = lists[row.input]
         words = ["make_transfer", "--teacher", self._file(teacher.teacher), "--teacher-weights", weights]
         words += ["--student", self._file(student.student)]
         words += ["--layer", *(self._feature(teacher, layer) for layer in transfer.layers)]
         if teacher is not student:
             words += ["--student-layer", *(self._feature(student, layer) for layer in transfer.layers)]
-        words += ["--output", HERE, "--source", self._text(pairs.train, known)]
-        words += ["--val-source", self._text(pairs.val, known)]
-        words += ["--root-folder", self._text(pairs.root, known)] if pairs.root else []
+        words += ["--output", HERE, "--source", self._text(pairs.train)]
+        words += ["--val-source", self._text(pairs.val)]
+        words += ["--root-folder", self._text(pairs.root)] if pairs.root else []
+        if transfer.boxes:
+            if not pairs.proposals:
+                raise Unavailable(f"{self.setting.title}: there are no proposals of the pairs")
+            words += ["--proposals", self._text(pairs.proposals), "--boxes-per-image", str(transfer.boxes)]
         words += ["--max-iter", str(timing.iters), "--base-lr", f"{timing.base_lr:g}", "--random-seed", str(self.seed)]
         words += self._words(f"{self.setting.transfer} {student.transfer} {timing.options} {transfer.options}")
         train = ["train_net", "--solver", f"{HERE}/solver.prototxt", "--resume"]
-        label = f"{row.input}-{row.net}-{'+'.join(transfer.layers)}-of-{transfer.teacher}"
-        return self._stage("transfer", label, [words, train], after=after, needs=[*needs, *pairs.needs])
+        label = f"{row.input}-{row.net}-{self._taught(experiment, row, transfer)}"
+        before, more = self._made_before(row)
+        every = [*needs, *pairs.needs, *more]
+        return self._stage("transfer", label, [words, train], after=[*after, *before], needs=every)
 
     def _teacher(
         self, experiment: Experiment, row: Row, transfer: Transfer
@@ -220,6 +228,14 @@ class Planner:
         teacher = self.row(experiment, transfer.teacher)
         model = self.model(teacher[0], teacher[1])
         return model.weights[0], self._net(teacher[2].net), model.stages, ()
+
+    def _taught(self, experiment: Experiment, row: Row, transfer: Transfer) -> str:
+        """What and by whom, for names; the same words for rows of other names that mean the same."""
+        if transfer.teacher == IMAGENET:
+            teacher = f"{transfer.teacher_net or row.net}-imagenet"
+        else:
+            teacher = f"{self.row(experiment, transfer.teacher)[2].net}-detector"
+        return f"{'+'.join(transfer.layers)}-of-{teacher}"
 
     def _student(self, stage: Stage, transfer: Transfer) -> str:
         return f"{stage.folder}/transfer_iter_{self._timing(transfer.schedule).iters}.caffemodel"
@@ -256,7 +272,12 @@ class Planner:
         for kind in kinds:
             if kind not in self.setting.inputs:
                 raise Unavailable(f"{self.setting.title}: there are no pictures of '{kind}'")
-        return "+".join(self.setting.inputs[kind] for kind in kinds)
+        return self._text(self.setting.join.join(self.setting.inputs[kind].folder for kind in kinds))
+
+    def _made_before(self, row: Row) -> tuple[list[Stage], tuple[str, ...]]:
+        """Preparations and needs of the pictures of a row's modality that no command names."""
+        found = self.setting.inputs[row.input]
+        return [self._stage_of(found.after)] if found.after else [], found.needs
 
     def _imdb(self, database: Database, known: str) -> str:
         return self._text(database.imdb, known)
@@ -268,7 +289,10 @@ class Planner:
 
     def _stage_of(self, name: str) -> Stage:
         """The stage of a preparation."""
+        if name in self._open:
+            raise UsageError(f"{self.setting.name}: prepare: {' needs '.join([*self._open, name])}")
         if name not in self._prepared:
+            self._open.append(name)
             entry = self.setting.prepare[name]
             files = self._templates(entry)
             commands = [self._words(command) for command in entry.run]
@@ -281,6 +305,7 @@ class Planner:
             stage = self._stage("prepare", name, commands, files, after, wanted)
             seeded = own or any(found.seed is not None for found in after)
             self._prepared[name] = replace(stage, seed=self.seed if seeded else None)
+            self._open.remove(name)
         return self._prepared[name]
 
     def _templates(self, entry: Preparation) -> Mapping[str, str]:

@@ -27,7 +27,7 @@ from caffe_compat.locks import hold
 from caffe_compat.resources import root as checkout
 from caffe_compat.stamps import check_stamp, read_stamp, write_stamp
 
-__all__ = ["Outcome", "Process", "Runner", "launch", "last_line", "seconds_of"]
+__all__ = ["Outcome", "Process", "Runner", "launch", "last_line", "make_folder", "seconds_of"]
 
 ON_GPU = ("make_transfer", "test_net", "train_net")
 """Commands that take ``--gpu``."""
@@ -155,9 +155,7 @@ class Runner:
         lock = contextlib.ExitStack()
         lock.enter_context(hold(folder / "stage.lock", f"running {folder}", "choose another --output", UsageError))
         if found is None:
-            for name, text in stage.files.items():
-                write_file(folder / name, stage.filled(text))
-            write_stamp(stamp, stage.declaration)
+            make_folder(stage)
         done = (read_stamp(folder / "done.json") or {}).get("seconds", [])
         self._tell(f"{'going on with' if done or found else 'making'} {folder}")
         running = _Running(stage, lock, list(done))
@@ -240,6 +238,18 @@ class Runner:
         self._forward(signal.SIGTERM)
         for running in list(self._running):
             self._close(running)
+
+
+def make_folder(stage: Stage) -> None:
+    """Write a stage's texts into its folder, and then what it is made from.
+
+    Raises:
+        WriteError: a file cannot be written.
+    """
+    folder = Path(stage.folder)
+    for name, text in stage.files.items():
+        write_file(folder / name, stage.filled(text))
+    write_stamp(folder / "stage.json", stage.declaration)
 
 
 def finished(stage: Stage) -> bool:

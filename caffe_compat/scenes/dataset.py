@@ -11,7 +11,9 @@
     root/benchmarkData/metadata/nyusplits.mat          frame numbers: train, val, trainval, test, pairs
     root/benchmarkData/gt_box_cache_dir/img_NNNN.mat   rec.imgsize, rec.objects; not for the split "pairs"
     root/benchmarkData/groundTruth/img_NNNN.mat        the object's pixels; not for the split "pairs"
-    root/lists/*.txt                                   lists for data layers, paths relative to root
+    root/lists/*.txt                                   lists for data layers, paths relative to root; those of
+                                                       disparity need make_disparity root/data/depth -o
+                                                       root/data/disparity
 
 Frame numbers start at 5001.  The frames of a scene share a room and belong to one split.  A frame depends on the seed,
 the split sizes and its number only, so neither the number of workers nor an interruption changes it.
@@ -149,6 +151,8 @@ def write_lists(root: Path, settings: Settings) -> None:
         ("teacher_val_images", "val", ("images",), True),
         ("pairs_train", "pairs", ("images", "hha"), False),
         ("pairs_val", "val", ("images", "hha"), False),
+        ("pairs_train_disparity", "pairs", ("images", "disparity"), False),
+        ("pairs_val_disparity", "val", ("images", "disparity"), False),
         ("test_images", "test", ("images",), True),
         ("test_hha", "test", ("hha",), True),
     ):

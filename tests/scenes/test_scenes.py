@@ -201,13 +201,16 @@ def test_splits_and_lists(root: Path) -> None:
     lists = {path.stem: path.read_text().splitlines() for path in (root / "lists").iterdir()}
     assert sorted(lists) == [
         "pairs_train",
+        "pairs_train_disparity",
         "pairs_val",
+        "pairs_val_disparity",
         "teacher_train_images",
         "teacher_val_images",
         "test_hha",
         "test_images",
     ]
     assert lists["pairs_train"][0] == "data/images/img_5009.png data/hha/img_5009.png"
+    assert lists["pairs_val_disparity"][0] == "data/images/img_5015.png data/disparity/img_5015.png"
     labels = {spec.id: spec.label for spec in frame_specs(SMALL)}
     for name, split, folder in (("teacher_train_images", "train", "images"), ("test_hha", "test", "hha")):
         assert lists[name] == [f"data/{folder}/img_{i}.png {labels[i]}" for i in splits[split]]

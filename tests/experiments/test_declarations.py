@@ -1,0 +1,193 @@
+"""Every row of every experiment becomes commands that exist, on every setting."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from caffe_compat.commands import main_of
+from caffe_compat.errors import UsageError
+from caffe_compat.experiments.declarations import (
+    Experiment,
+    Setting,
+    experiment_names,
+    read_experiment,
+    read_setting,
+    setting_names,
+)
+from caffe_compat.experiments.planning import Planner, Unavailable
+from caffe_compat.experiments.stages import Stage, in_order
+from caffe_compat.net import load_net
+from caffe_compat.resources import root
+
+FOLDER = "output/experiments/x/stages"
+LATER = ("fc6", "fc7", "conv3+fc7")
+"""Rows whose command may not know all its options yet."""
+
+
+def planner(setting: Setting, seed: int = 1) -> Planner:
+    return Planner(setting, seed, FOLDER, cache(read_experiment))
+
+
+def planned() -> Iterator[tuple[Setting, Experiment, str, Stage]]:
+    for setting in map(read_setting, setting_names()):
+        plan = planner(setting)
+        for experiment in map(read_experiment, experiment_names()):
+            for name in experiment.rows:
+                try:
+                    yield setting, experiment, name, plan.test(experiment, name)
+                except Unavailable as error:
+                    assert str(error)
+
+
+def test_which_rows_there_are() -> None:
+    assert setting_names() == ["mosd", "nyud2", "scenes"]
+    rows = {name: list(read_experiment(name).rows) for name in experiment_names()}
+    assert rows["table1"] == [
+        *("1A", "1B", "1C", "1D", "2A", "2B", "2C", "2D", "3A", "3B", "3C", "3D"),
+        *("VGG RGB", "VGG to VGG"),
+    ]
+    assert rows["table4"] == ["pool1", "pool2", "conv3", "conv4", "pool5", "fc6", "fc7", "conv3+fc7"]
+    assert set(rows) == {"table1", "table4", "table5", "table6", "disparity", "loss_variant", "longer"}
+
+
+def test_the_paper_s_figures() -> None:
+    """Of the facts that the declarations were made from."""
+    figures = {name: row.paper for name, row in read_experiment("table1").rows.items()}
+    assert figures == {
+        "1A": 22.7, "1B": 25.1, "1C": 29.7, "1D": 30.5, "2A": 19.8, "2B": 30.0, "2C": 32.2, "2D": 33.6, "3A": 22.3,
+        "3B": 33.8, "3C": 35.6, "3D": 37.0, "VGG RGB": 28.0, "VGG to VGG": 33.5,
+    }  # fmt: skip
+    assert [row.paper for row in read_experiment("table4").rows.values()] == [
+        24.4, 28.4, 30.6, 29.9, 30.5, 29.7, 27.7, 31.3,
+    ]  # fmt: skip
+    assert [row.paper for row in read_experiment("table5").rows.values()] == [33.0, 30.4, 37.6, 35.7, 45.0, 54.4]
+
+
+def test_every_command_is_one_that_its_parser_takes() -> None:
+    seen = set()
+    for setting, experiment, name, test in planned():
+        if name in LATER:
+            continue
+        for stage in in_order([test]):
+            for words in stage.commands:
+                if words not in seen:
+                    seen.add(words)
+                    module = sys.modules[main_of(words[0]).__module__]
+                    if "--pairs" in words and words[0] == "make_proposals":
+                        continue
+                    try:
+                        module.make_parser().parse_args([stage.filled(word) for word in words[1:]])
+                    except SystemExit:
+                        pytest.fail(f"{setting.name} {experiment.name} {name}: {' '.join(words)}")
+    assert len(seen) > 100
+
+
+def test_all_rows_run_on_nyud2() -> None:
+    rows = dict.fromkeys(experiment_names(), 0)
+    for setting, experiment, _, _ in planned():
+        rows[experiment.name] += setting.name == "nyud2"
+    assert rows == {name: len(read_experiment(name).rows) for name in experiment_names()}
+
+
+def test_nets_and_features_are_there() -> None:
+    for setting in map(read_setting, setting_names()):
+        for role in setting.nets.values():
+            for path in (role.teacher, role.student, role.classifier):
+                assert (root() / path).is_file(), (setting.name, path)
+            teacher, student = (set(load_net(root() / path).blob_shapes) for path in (role.teacher, role.student))
+            for blob in role.layers.values():
+                if not blob.startswith("fc"):
+                    assert {blob, f"da_{blob}"} & student and blob in teacher, (setting.name, blob)
+
+
+def test_rows_share_stages() -> None:
+    """1D and 2B have one teacher and one transfer; Table 4's pool5 is 1D."""
+    plan, table1, table4 = planner(read_setting("scenes")), read_experiment("table1"), read_experiment("table4")
+
+    def names(experiment: Experiment, row: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for stage in in_order([plan.test(experiment, row)]):
+            found.setdefault(stage.kind, []).append(stage.name)
+        return found
+
+    first, second = names(table1, "1D"), names(table1, "2B")
+    assert first["transfer"] == second["transfer"] and len(first["detector"]) == 2
+    assert first["detector"][0] == second["detector"][0] and first["detector"][1] != second["detector"][1]
+    assert names(table4, "pool5") == first
+    assert names(table1, "1C")["transfer"] != first["transfer"]
+
+
+def test_seeds_share_what_does_not_depend_on_them() -> None:
+    setting, table1 = read_setting("scenes"), read_experiment("table1")
+    one, two = (
+        {stage.name: stage for stage in in_order([planner(setting, seed).test(table1, "1B")])} for seed in (1, 2)
+    )
+    shared = {one[name].label for name in one.keys() & two.keys()}
+    assert shared == {"scenes", "boxes_train", "boxes_val"}
+    assert all(stage.seed == 2 for name, stage in two.items() if name not in one)
+
+
+def test_names_say_what_a_stage_is_and_change_with_it(tmp_path: Path) -> None:
+    table1, setting = read_experiment("table1"), read_setting("scenes")
+    name = planner(setting).test(table1, "1D").after[0].name
+    assert name.startswith("detector-hha-alexnet-pool5-of-alexnet-detector-tune-all-seed1-")
+    text = (root() / "experiments/settings/scenes.yml").read_text(encoding="utf-8")
+    path = tmp_path / "scenes.yml"
+    path.write_text(text.replace("base_lr: 0.1,", "base_lr: 0.05,"), encoding="utf-8")
+    changed = planner(read_setting(str(path))).test(table1, "1D").after[0].name
+    assert changed != name and changed.rpartition("-")[0] == name.rpartition("-")[0]
+
+
+def test_the_root_folder_is_no_part_of_what_a_stage_is() -> None:
+    table1, setting = read_experiment("table1"), read_setting("mosd")
+    here, there = (Planner(setting, 1, folder, read_experiment).test(table1, "3C") for folder in (FOLDER, "output/y"))
+    assert here.name == there.name and here.folder != there.folder
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{classifier}/", "{classifer}/", r"scenes: \{classifer\} stands for nothing \(did you mean 'classifier'"),
+        ("  finetune:", "  fine:", "no schedule 'finetune'"),
+        ("  alexnet:", "  alex:", r"no net 'alexnet' \(did you mean 'alex"),
+        ("--out {here}/data", "--out {here}/data {classifier}", "classifier needs scenes needs classifier"),
+    ],
+)
+def test_settings_that_contradict_themselves(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (root() / "experiments/settings/scenes.yml").read_text(encoding="utf-8")
+    assert old in text
+    path = tmp_path / "scenes.yml"
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        planner(read_setting(str(path))).test(read_experiment("table1"), "1B")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("{what: a, init: coppy}", r"t\.yml:3: init is 'coppy', expected one of none, copy, transfer \(did you"),
+        ("{what: a, init: transfer}", "belong together"),
+        ("{what: a, fuse: [a]}", "fuse has 1 rows, expected two"),
+        ("{what: a, head: b}", "expected to have 'init: transfer'"),
+        ("{what: a, tune: some}", "tune is 'some'"),
+    ],
+)
+def test_rows_that_contradict_themselves(tmp_path: Path, entry: str, message: str) -> None:
+    path = tmp_path / "t.yml"
+    path.write_text(f"title: t\nrows:\n  a: {entry}\n", encoding="utf-8")
+    with pytest.raises(UsageError, match=message):
+        read_experiment(str(path))
+
+
+def test_names_that_do_not_exist() -> None:
+    with pytest.raises(UsageError, match=r"no experiment 'table', expected one of .*did you mean 'table"):
+        read_experiment("table")
+    with pytest.raises(UsageError, match=r"no setting 'scene', expected one of mosd, nyud2, scenes \(did you"):
+        read_setting("scene")
+    with pytest.raises(UsageError, match="table1: no row '1Z'"):
+        planner(read_setting("scenes")).test(read_experiment("table1"), "1Z")

@@ -1,0 +1,60 @@
+"""Tables of rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from caffe_compat.errors import DataError
+from caffe_compat.experiments.declarations import read_experiment, read_setting
+from caffe_compat.experiments.stages import Stage
+from caffe_compat.experiments.tables import Found, RowResult, read_result, render, summary
+
+ROWS = [
+    RowResult("1A", "no initialisation", 22.7, {1: Found(10.0, {"x": 10.0}), 2: Found(14.0, {"x": 14.0})}, 61.2),
+    RowResult("1B", "copied", 25.1, {1: Found(20.04, {"x": math.nan})}, 5.0),
+    RowResult("2C", "from VGG*", None, reason="no VGG16 here"),
+]
+
+
+def test_text() -> None:
+    text = render(read_experiment("table1"), read_setting("scenes"), ROWS)
+    lines = text.splitlines()
+    assert lines[0].endswith("; ours on: drawn scenes (8 solids, 128 x 96 pixels)")
+    assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
+        *("row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds", "seconds"),
+    ]
+    assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == [
+        *("1A", "no initialisation", "22.7", "12.0", "10.0 to 14.0", "2.8", "2", "61"),
+    ]
+    assert [cell.strip() for cell in lines[5].split("|")[1:-1]][3:7] == ["20.0", "20.0 to 20.0", "", "1"]
+    assert [cell.strip() for cell in lines[6].split("|")[1:-1]][2:] == ["", "-", "", "", "0", ""]
+    assert "2C: no VGG16 here" in lines and len({len(line) for line in lines[2:7]}) == 1
+    assert "short schedules" in lines[-1]
+
+
+def test_numbers() -> None:
+    found = json.loads(json.dumps(summary(read_experiment("table1"), read_setting("scenes"), ROWS), allow_nan=False))
+    first, second, third = found["rows"]
+    assert (first["mean"], first["least"], first["greatest"], first["deviation"]) == (12.0, 10.0, 14.0, 2.828)
+    assert first["seeds"]["2"] == {"mean": 14.0, "classes": {"x": 14.0}}
+    assert second["deviation"] is None and second["seeds"]["1"]["classes"] == {"x": None}
+    assert third["mean"] is None and third["reason"] == "no VGG16 here" and third["seeds"] == {}
+
+
+def test_results_are_read_from_the_evaluation(tmp_path: Path) -> None:
+    stage = Stage("test", "a", str(tmp_path), ())
+    with pytest.raises(DataError, match="0 evaluations, expected one"):
+        read_result(stage)
+    folder = Path(stage.folder) / "imdb/net"
+    folder.mkdir(parents=True)
+    classes = {"bed": {"ap": 0.5}, "sofa": {"ap": 0.25}, "lamp": {"ap": None}}
+    (folder / "eval.json").write_text(json.dumps({"mean": 0.375, "classes": classes}))
+    found = read_result(stage)
+    assert found.mean == 37.5 and found.classes["sofa"] == 25.0 and math.isnan(found.classes["lamp"])
+    assert read_result(stage, ["sofa"]) == Found(25.0, {"sofa": 25.0})
+    with pytest.raises(DataError, match="no class 'couch', it has bed, sofa, lamp"):
+        read_result(stage, ["couch"])
