@@ -35,6 +35,7 @@ ALLOWED = {
     ("onnx/save.py", "save_model"): "into a folder of the writer",
     ("transfer/nets.py", "rename"): "no file: names of layers",
     ("evaluation/plots.py", "savefig"): "into a stream of the writer",
+    ("transfer/report_plot.py", "savefig"): "into a stream of the writer",
     ("detection/snapshots.py", "savez"): "into a stream of the writer",
     ("evaluation/reports.py", "savez_compressed"): "into a stream of the writer",
     ("evaluation/detections.py", "savez"): "into a stream of the writer",

@@ -42,6 +42,11 @@ from caffe_compat.pycaffe import draw
 from caffe_compat.scenes import dataset as scenes
 from caffe_compat.solver.metrics import Metrics
 from caffe_compat.stamps import write_stamp
+from caffe_compat.transfer import Recipe, Schedule, Transfer
+from caffe_compat.transfer.measured import write_measured
+from caffe_compat.transfer.report import write_report
+from caffe_compat.transfer.runs import read_run
+from caffe_compat.transfer.start import Start, Verdict
 
 NET = """name: "n"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }
@@ -185,6 +190,20 @@ def _conv1(folder):
     return nets
 
 
+def _start(folder):
+    _transfer(folder)
+    recipe = Recipe("teacher.prototxt", "student.prototxt", ("pool1",), "out", ("c2",), image_size=(40, 48))
+    return Start(Transfer(recipe), Schedule(), (Verdict(0.01, 1.0, 0.5, 1.0, 1.0, 0.0, ""),))
+
+
+def _run(folder):
+    records = [{"iteration": i, "net": 0, "scores": {"accuracy": 0.1 * i}} for i in range(3)]
+    lines = [json.dumps({"phase": "test", **record}) + "\n" for record in records]
+    (folder / "run").mkdir()
+    (folder / "run" / "x_metrics.jsonl").write_text("".join(lines))
+    return [read_run("run")]  # whose paths stand in the report
+
+
 def _figure(folder):
     from matplotlib.figure import Figure
 
@@ -303,6 +322,18 @@ WRITERS = {
     "what a training says of itself": Writer(
         lambda path, _: Metrics(path, 0).append({"phase": "start", "iteration": 0, "loss": [1.5] * 99}),
         ("solver/metrics.py",),
+    ),
+    "what was measured": Writer(
+        lambda path, start: write_measured(path.parent, start),
+        ("transfer/measured.py",),
+        "measured.json",
+        prepare=_start,
+    ),
+    "report of a training": Writer(
+        lambda path, runs: write_report(runs, path.parent),
+        ("transfer/report.py", "transfer/report_plot.py"),
+        many=True,
+        prepare=_run,
     ),
     "onnx": Writer(lambda path, net: export_onnx(net, path), ("onnx/save.py",), "n.onnx", prepare=a_net),
     "onnx with external data": Writer(

@@ -111,7 +111,7 @@ def train(options: TrainOptions) -> int:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)
     if options.metrics:
-        record_metrics(solver, {"solver": options.solver})
+        record_metrics(solver, {"solver": options.solver, "weights": _weights(options) or weight_files(param)})
     log.info("Starting Optimization", "caffe.cpp:248")
     start = time.perf_counter()
     with in_file(options.solver), handler, _progress(solver):

@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.boxes_arguments import add_boxes, boxes_file, compute_boxes
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from caffe_compat.foreign.spec import ForeignSpec
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written
+    from caffe_compat.transfer.start import Start
 
 __all__ = ["add_transfer_arguments", "list_features", "make_transfer"]
 
@@ -146,6 +148,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     """
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import write_transfer
+    from caffe_compat.transfer.measured import forget_measured, write_measured
 
     foreign = name_teacher(arguments)
     name_modality(arguments)
@@ -157,10 +160,13 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     if foreign is None and arguments.teacher_weights == RANDOM:
         transfer = _randomised(arguments, transfer)
-    if wants_measuring(arguments, foreign):
-        transfer, schedule = _measured(arguments, transfer, schedule, foreign)
-        _remember(arguments, transfer.recipe, schedule)
-    return write_transfer(transfer, schedule, command_line(parser, arguments))
+    if not wants_measuring(arguments, foreign):
+        forget_measured(arguments.output)
+        return write_transfer(transfer, schedule, command_line(parser, arguments))
+    start = _measured(arguments, transfer, schedule, foreign)
+    _remember(arguments, start.transfer.recipe, start.schedule)
+    written = write_transfer(start.transfer, start.schedule, command_line(parser, arguments))
+    return replace(written, files=[*written.files, write_measured(arguments.output, start)])
 
 
 def _randomised(arguments: argparse.Namespace, transfer: Transfer) -> Transfer:
@@ -303,7 +309,7 @@ def _loss_weight(text: str) -> float | None:
 
 def _measured(
     arguments: argparse.Namespace, transfer: Transfer, schedule: Schedule, foreign: ForeignSpec | None
-) -> tuple[Transfer, Schedule]:
+) -> Start:
     """The transfer and the schedule with what was measured on the pairs; prints it."""
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.start import measure_start
@@ -313,8 +319,7 @@ def _measured(
         arguments.mean_norm = _whole_norms(arguments, foreign, device)
     transfer = Transfer(_recipe(arguments, foreign))
     weights = [arguments.teacher_weights] if foreign is None else []
-    start = measure_start(transfer, schedule, weights, device, lambda line: print(line, flush=True), arguments.sweep)
-    return start.transfer, start.schedule
+    return measure_start(transfer, schedule, weights, device, lambda line: print(line, flush=True), arguments.sweep)
 
 
 def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, device: torch.device) -> list[float]:

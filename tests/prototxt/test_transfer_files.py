@@ -13,10 +13,14 @@ import pytest
 from conftest import ROOT
 
 from caffe_compat.commands import make_transfer
+from caffe_compat.media import read_preprocessing
+from caffe_compat.media.modalities import FORK_MEAN, MODALITIES
 from caffe_compat.net import load_net
 from caffe_compat.proto import read_net, read_solver
 
 TRANSFER = ROOT / "prototxt" / "transfer"
+OWN = {"squeezenet_to_alexnet_hha": 8, "squeezenet_to_alexnet_thermal": 4}
+"""Recipes that are not the paper's, for pairs that can be had, with their pairs per iteration."""
 FOLDERS = sorted(path.parent.relative_to(TRANSFER) for path in TRANSFER.rglob("solver.prototxt"))
 
 
@@ -24,7 +28,7 @@ def test_the_recipes_of_the_paper_are_there() -> None:
     names = {folder.as_posix() for folder in FOLDERS}
     expected = {"alexnet_to_alexnet_hha", "vgg16_to_alexnet_hha", "vgg16_to_vgg16_hha", "caffenet_to_caffenet_hha"}
     expected |= {f"caffenet_to_caffenet_hha/{layer}" for layer in ("pool1", "pool2", "conv3", "conv4", "conv3+pool5")}
-    assert expected | {"squeezenet_to_alexnet_hha"} <= names
+    assert expected | set(OWN) <= names
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=str)
@@ -42,12 +46,12 @@ def test_the_tool_writes_the_committed_files(folder: Path, tmp_path: Path, monke
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame of 480 x 640 where the recipes expect their lists."""
     monkeypatch.chdir(tmp_path)
-    for name in ("teacher", "student"):
-        folder = tmp_path / "output" / "rgbd"
+    for folder in (tmp_path / "output" / "rgbd", tmp_path / "output" / "thermal"):
         folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / f"{name}.png"), np.zeros((480, 640, 3), np.uint8))
-    for name in ("train", "val"):
-        (folder / f"{name}_pairs.txt").write_text("teacher.png student.png\n")
+        for name in ("teacher", "student"):
+            cv2.imwrite(str(folder / f"{name}.png"), np.zeros((480, 640, 3), np.uint8))
+        for name in ("train", "val"):
+            (folder / f"{name}_pairs.txt").write_text("teacher.png student.png\n")
 
 
 @pytest.mark.usefixtures("pairs")
@@ -58,7 +62,7 @@ def test_every_net_builds_and_its_maps_agree(folder: Path, phase: str) -> None:
     shapes = net.blob_shapes
     losses = [node for node in net.nodes if node.type == "EuclideanLoss"]
     assert losses
-    batch = 8 if folder.name == "squeezenet_to_alexnet_hha" else 2
+    batch = OWN.get(folder.name, 2)
     for node in losses:
         first, second = (shapes[name] for name in node.description.bottoms)
         assert first == second and first[0] == (batch if phase == "TRAIN" else 1)
@@ -73,7 +77,7 @@ def test_solver_and_surgery_belong_to_the_nets(folder: Path) -> None:
     solver = read_solver(TRANSFER / folder / "solver.prototxt")
     assert solver.net == f"prototxt/transfer/{folder.as_posix()}/train_val.prototxt"
     assert solver.random_seed >= 0 and solver.snapshot > 0 and solver.lr_policy == "multistep"
-    drops = [0.6, 0.85] if folder.name == "squeezenet_to_alexnet_hha" else [0.3, 0.6, 0.9]
+    drops = [0.6, 0.85] if folder.name in OWN else [0.3, 0.6, 0.9]
     assert [round(step / solver.max_iter, 3) for step in solver.stepvalue] == drops
     surgery = TRANSFER / folder / "surgery.json"
     if surgery.exists():
@@ -92,3 +96,13 @@ def test_the_vgg16_transfer_is_scaled_aligned_and_longer() -> None:
     assert layers["adapt_pool5"].convolution_param.num_output == 512
     assert read_solver(TRANSFER / "vgg16_to_alexnet_hha" / "solver.prototxt").max_iter == 150_000
     assert read_solver(TRANSFER / "alexnet_to_alexnet_hha" / "solver.prototxt").max_iter == 100_000
+
+
+def test_the_thermal_recipe_says_what_its_student_sees() -> None:
+    folder = TRANSFER / "squeezenet_to_alexnet_thermal"
+    wanted, kind = read_preprocessing(folder / "preprocessing.json"), MODALITIES["thermal"]
+    assert (wanted.modality, wanted.mean, wanted.scale) == ("thermal", kind.mean, kind.scale) and not wanted.negated
+    for layer in read_net(folder / "train_val.prototxt").layer[:2]:
+        param = layer.paired_image_data_param
+        assert list(param.mean_value_1) == list(kind.mean) and list(param.mean_value) == pytest.approx(FORK_MEAN)
+        assert param.short_side == wanted.short_side and param.negate_x_channel == -1

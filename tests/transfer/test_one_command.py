@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from transfer.tiny_nets import write_nets, write_pairs
@@ -15,6 +17,7 @@ from caffe_compat.net import load_net
 
 NETS = ["--teacher", "teacher.prototxt", "--teacher-weights", "teacher.caffemodel", "--student", "student.prototxt"]
 WHAT = [*NETS, "--layer", "pool1", "--student-layer", "c2", "--output", "out", "--image-size", "40", "48"]
+SEED = 3
 SHORT = ["--max-iter", "6", "--snapshot", "4", "--test-interval", "6", "--sweep", "12"]
 
 
@@ -35,7 +38,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     teacher.save("teacher.caffemodel")
 
 
-def test_from_two_folders_to_an_onnx_file_and_on_from_a_snapshot() -> None:
+def test_from_two_folders_to_an_onnx_file_and_on_from_a_snapshot(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--folders", "color", "other", "--hold-out", "3", *WHAT, *SHORT]
     assert transfer.main(arguments) == 0
     lists = [[Path(pair.first).name for pair in read_pair_list(f"out/{name}_pairs.txt")] for name in ("train", "val")]
@@ -45,8 +48,16 @@ def test_from_two_folders_to_an_onnx_file_and_on_from_a_snapshot() -> None:
     weights = Path("out/transfer_iter_6.caffemodel").read_bytes()
     Path("out/transfer_iter_6.solverstate").unlink()
     Path("out/student.onnx").unlink()
+    report = json.loads(Path("out/report.json").read_text())
+    capsys.readouterr()
     assert transfer.main(arguments) == 0  # goes on from iteration 4
     assert Path("out/transfer_iter_6.caffemodel").read_bytes() == weights and Path("out/student.onnx").exists()
+    said = capsys.readouterr().out
+    assert "wrote out/report.md" in said and f"--output out_seed{SEED + 1} --random-seed {SEED + 1}" in said
+    again = json.loads(Path("out/report.json").read_text())
+    assert [start["iteration"] for start in again["groups"][0]["runs"][0]["starts"]] == [0, 4]
+    assert again["groups"][0]["curves"] == report["groups"][0]["curves"]
+    assert "tools/transfer.py --folders color other" in again["command"] and cv2.imread("out/curve.png") is not None
 
 
 def test_files_without_a_partner_are_all_named() -> None:
