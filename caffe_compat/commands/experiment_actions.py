@@ -162,11 +162,18 @@ def write_table(folder: Path, experiment: Experiment, setting: Setting, results:
     print(printable(f"\n{text}\nwrote {folder / 'table.md'} and {folder / 'table.json'}"), flush=True)
 
 
+def _latest(stage: Stage) -> str:
+    """What a stage said last, without what a log puts before it; of a command that says nothing its name."""
+    line = last_line(f"{stage.folder}/stage.log")
+    return f"{line[2:].split()[0]} runs" if line.startswith("$ ") else line.rpartition("] ")[2]
+
+
 class _Watch:
     """Says what goes on: a bar where there is a terminal, else a line now and then."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._stages, self._seen = list(stages), 0.0
+        self._since: dict[str, float] = {}
         self._bar = tqdm(total=len(stages), unit="stage", disable=not sys.stderr.isatty(), leave=False)
 
     def __enter__(self) -> _Watch:
@@ -186,10 +193,11 @@ class _Watch:
         if time.monotonic() - self._seen < pause:
             return
         self._seen = time.monotonic()
-        latest = {stage.folder: last_line(f"{stage.folder}/stage.log").rpartition("] ")[2] for stage in running}
+        self._since = {stage.name: self._since.get(stage.name, self._seen) for stage in running}
+        latest = {stage.name: _latest(stage) for stage in running}
         if self._bar.disable:
-            for folder, line in latest.items():
-                self.tell(f"  {Path(folder).name}: {line}")
+            for name, line in latest.items():
+                self.tell(f"  {self._seen - self._since[name]:5.0f} s  {name}: {line}")
             return
         self._bar.n = sum(finished(stage) for stage in self._stages)
         self._bar.set_postfix_str(printable(" | ".join(line[:60] for line in latest.values())))

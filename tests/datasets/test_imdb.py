@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from conftest import needs
 
 from caffe_compat.datasets import NYUD2Tree, find_imdb, imdb_names, read_mat
+from caffe_compat.datasets.coco_classes import COCO_CLASSES, NYUD2_IN_COCO
 from caffe_compat.datasets.mat import write_mat
+from caffe_compat.datasets.nyud2 import CLASSES
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.scenes.dataset import write_frame, write_lists
 from caffe_compat.scenes.settings import Settings, frame_specs
@@ -35,6 +38,31 @@ def test_nyud2(tmp_path: Path) -> None:
     assert record.classes == ("chair", "bed")  # no teapots
     np.testing.assert_array_equal(record.boxes, np.array([[2, 3, 9, 12], [0, 0, 29, 19]], np.float32))
     assert record.difficult is not None and record.difficult.tolist() == [False, True]
+
+
+def test_nyud2_by_the_names_of_coco_s_classes(tmp_path: Path) -> None:
+    """Objects that COCO does not know are no objects; what is left has COCO's names."""
+    tree = make_tree(tmp_path)
+    truth = tree.ground_truth(5001, None)
+    tree.write_ground_truth(5001, dataclasses.replace(truth, names=["lamp", "sofa", "teapot"]))
+    found = find_imdb("nyud2_images_2015_trainval,classes=coco", tmp_path)
+    assert found.name == "nyud2_images_2015_trainval_coco" and found.classes == COCO_CLASSES
+    assert found.proposals is not None and len(found.proposals(found.records[0]))
+    plain = find_imdb("nyud2_images_2015_trainval", tmp_path)
+    for before, after in zip(plain.records, found.records, strict=True):
+        assert before.classes is not None and after.classes is not None and after.boxes is not None
+        keep = [index for index, name in enumerate(before.classes) if name in NYUD2_IN_COCO]
+        assert after.classes == tuple(NYUD2_IN_COCO[before.classes[index]] for index in keep)
+        np.testing.assert_array_equal(after.boxes, before.boxes[keep])
+    assert found.records[1].classes == ("couch",)
+
+
+def test_coco_s_classes() -> None:
+    """Order and number of those in instances_val2014.json: ids rise, and these stand at known places."""
+    assert len(COCO_CLASSES) == len(set(COCO_CLASSES)) == 80
+    places = {"person": 0, "chair": 56, "couch": 57, "bed": 59, "dining table": 60, "toilet": 61, "tv": 62, "sink": 71}
+    assert {name: COCO_CLASSES.index(name) for name in places} == places
+    assert set(NYUD2_IN_COCO.values()) < set(COCO_CLASSES) and set(NYUD2_IN_COCO) < set(CLASSES)
 
 
 def test_proposals_of_nyud2(tmp_path: Path) -> None:

@@ -82,6 +82,23 @@ def test_modalities_in_the_order_given(tmp_path: Path, monkeypatch: pytest.Monke
     assert find_imdb("coco:set.json,hha,split=test").records[0].paths == {"hha": "hha/b_d.png"}  # beside the json
 
 
+def test_some_classes_only(tmp_path: Path) -> None:
+    """An image with an object of another class is left out: its objects would count against who does not know it."""
+    path = save(tmp_path)
+    found = find_imdb(f"coco:{path},classes=cup")
+    assert found.name == f"{tmp_path.name}_set_images_cup" and found.classes == ("cup",) and found.category_ids == (70,)
+    assert [record.name for record in found.records] == ["b"]
+    both = find_imdb(f"coco:{path},classes=cup+box")
+    assert both.classes == ("cup", "box") and both.category_ids == (70, 5) and len(both.records) == 2
+    for classes, error, message in (
+        ("cups", DataError, r"no class 'cups' \(did you mean 'cup'\?\); it has box, cup"),
+        ("box", DataError, "no image has only objects of box"),
+        ("cup+cup", UsageError, "a class is given twice"),
+    ):
+        with pytest.raises(error, match=message):
+            find_imdb(f"coco:{path},classes={classes}")
+
+
 def test_pictures_must_be_there_once(tmp_path: Path) -> None:
     path = save(tmp_path)
     with pytest.raises(DataError, match=r"set\.json: modality hha: 2 pictures are missing in .*thermal.*: b\.\*|b_d"):

@@ -16,6 +16,7 @@ from caffe_compat.config import load_config
 from caffe_compat.errors import UsageError
 from caffe_compat.net import Net, load_net
 from caffe_compat.proto import read_net
+from caffe_compat.resources import root
 
 SIZE = (3, 96, 128)
 HIDDEN = ["--hidden", "16"]
@@ -180,6 +181,37 @@ def test_a_franken_net_has_two_parts_and_no_training_net() -> None:
     student, teacher = json.loads(Path("franken/init_weights.json").read_text())
     assert student["copy_ops"]["dest"][-1] == "adapt_pool5" and teacher["copy_ops"]["dest"][0] == "da_fc6"
     assert teacher["copy_ops"]["source"] == ["fc6", "fc7", "cls_score", "bbox_pred"]
+
+
+def test_a_franken_net_gives_the_teacher_s_feature_as_large_as_it_was() -> None:
+    """The transfer scaled it; the adaptation of the detector undoes that, as unscale_pool5 does in the whole net."""
+    Path("t").mkdir()
+    Path("t/train_val.prototxt").write_text(
+        'layer { name: "scale_pool5" type: "Power" bottom: "a" top: "b" power_param { scale: 0.25 } }'
+    )
+    parts = ["--part", "t/student_deploy.prototxt", "s.caffemodel", "--part", "teacher.prototxt", "t.caffemodel"]
+    make("caffenet_franken", "franken", *parts)
+    student, teacher = json.loads(Path("franken/init_weights.json").read_text())
+    assert student["copy_ops"]["scale"] == [1.0] * 5 + [4.0] and "scale" not in teacher["copy_ops"]
+
+
+def test_the_head_s_own_scale_comes_after_the_adaptation() -> None:
+    parts = ["--part", "student.prototxt", "s.caffemodel", "--part", "teacher.prototxt", "t.caffemodel"]
+    make("squeezenet_franken", "franken", *parts)
+    layers = by_name("franken/test.prototxt")
+    assert layers["adapt_pool9"].bottom == ["da_pool9"]
+    assert layers["da_pool9_scale"].bottom == ["adapt_pool9"] and layers["da_fc6"].bottom == ["da_pool9_scale"]
+
+
+def test_a_backbone_of_another_stride() -> None:
+    make("small", "rgb")
+    assert by_name("rgb/test.prototxt")["roi_pool5"].roi_pooling_param.spatial_scale == 0.125
+    assert load_config("rgb/config.yml").dedup_boxes == 0.125
+    net = random_model("rgb", 1)
+    assert net(data=torch.zeros(1, 3, 96, 128), rois=regions(2), blobs=["conv5"])["conv5"].shape == (1, 64, 13, 17)
+    own = load_net(root() / "prototxt/small/deploy.prototxt")
+    for name in ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"):
+        assert own.layer(name).blob_shapes == net.layer(name).blob_shapes, name
 
 
 def test_commands_for_ones_own_pictures_name_the_folder_and_the_other_split(

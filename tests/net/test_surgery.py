@@ -88,6 +88,23 @@ def test_hdf5_is_written_where_the_name_asks_for_it() -> None:
     assert torch.equal(out.layer("b_fc").blob(0), load_net("b_net.prototxt", "b_net.caffemodel").layer("b_fc").blob(0))
 
 
+def test_scale_is_a_factor_on_what_a_layer_gives() -> None:
+    scaled = entry("a_", ["a_conv"])
+    scaled["copy_ops"]["scale"] = [0.25]
+    run([scaled, entry("b_", ["b_fc"])])
+    source, out = load_net("a_net.prototxt", "a_net.caffemodel"), load_net("out.prototxt", "out.caffemodel")
+    data = torch.randn(1, 2, 4, 4)
+    expected = source(data=data, blobs=["conv"])["conv"] * 0.25
+    assert torch.allclose(out(data=data, blobs=["conv"])["conv"], expected, rtol=1e-6)
+    for scales, message in (
+        ([1, 2], "scale has 2 entries, expected 1"),
+        (["x"], "scale is expected to be a list"),
+    ):
+        scaled["copy_ops"]["scale"] = scales
+        with pytest.raises(UsageError, match=message):
+            run([scaled])
+
+
 @pytest.mark.parametrize(
     ("entries", "error", "message"),
     [

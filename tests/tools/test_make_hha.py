@@ -239,6 +239,25 @@ def test_a_refused_run_leaves_the_lists(folder):
     assert (folder / "out" / "pairs.txt").read_text() == content
 
 
+def test_several_indexes_without_the_pictures_of_a_test(folder):
+    index = write_index(folder)
+    more = folder / "more.json"
+    entries = json.loads(index.read_text())
+    more.write_text(json.dumps([entries.pop()]))
+    index.write_text(json.dumps(entries))
+    images = [{"id": k, "file_name": f"in/c{k}.jpg", "width": 24, "height": 18, "split": "ab"[k]} for k in range(2)]
+    (folder / "set.json").write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "x"}]}))
+    words = ["make_hha", "--index", index, more, "--quiet", "-o"]
+    done = call(*words, folder / "both")
+    assert done.status == 0 and len((folder / "both" / "pairs.txt").read_text().splitlines()) == 2
+    done = call(*words, folder / "one", "--without", f"{folder / 'set.json'},split=b")
+    assert (folder / "one" / "pairs.txt").read_text() == "color/in_0.png hha/in_0.png\n", done.stderr
+    done = call(*words, folder / "none", "--without", folder / "set.json")
+    assert done.status == 2 and "leaves out 2 of 2 frames" in done.stderr
+    done = call("make_hha", "--index", index, index, "--quiet", "-o", folder / "twice")
+    assert done.status == 2 and "another index has a frame in_0 too" in done.stderr
+
+
 def test_index_keeps_outputs_in_their_folder_and_apart(folder):
     index = write_index(folder)
     entries = json.loads(index.read_text())
