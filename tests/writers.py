@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ from caffe_compat.evaluation.detections import Detections, write_detections, wri
 from caffe_compat.experiments.declarations import Experiment, read_setting
 from caffe_compat.experiments.running import make_folder as make_stage
 from caffe_compat.experiments.stages import Stage
+from caffe_compat.figures.answers import Feature, Moments
+from caffe_compat.figures.pair import NetPair, write_numbers
 from caffe_compat.figures.save import write_figure
 from caffe_compat.files import copy_file
 from caffe_compat.frames import png
@@ -204,6 +207,12 @@ def _run(folder):
     return [read_run("run")]  # whose paths stand in the report
 
 
+def _numbers(path, _):
+    pairs = SimpleNamespace(source="pairs.txt", pairs=[])
+    feature = Feature(None, "pool5", "m.prototxt", "w.caffemodel")
+    write_numbers(path, NetPair(feature, feature, pairs, "hha"), [], Moments(300), [None, None])
+
+
 def _figure(folder):
     from matplotlib.figure import Figure
 
@@ -281,6 +290,7 @@ WRITERS = {
     "encoded png": Writer(lambda path, _: png.write_encoded(path, PICTURE, {"a": 1}), ("frames/png.py",)),
     "depth png": Writer(lambda path, _: depth_io.write_depth(path, PICTURE[..., 0] / 50), ("depth/io.py",)),
     "figure": Writer(lambda path, figure: show.save_figure(path, figure), ("depth/show.py",), "f.png", prepare=_figure),
+    "numbers of patches": Writer(_numbers, ("figures/pair.py",)),
     "mat": Writer(lambda path, _: mat.write_mat(path, {"a": PICTURE}), ("datasets/mat.py",)),
     "boxes": Writer(lambda path, _: boxes.write_ground_truth(path, TRUTH), ("datasets/boxes.py",)),
     "proposals": Writer(

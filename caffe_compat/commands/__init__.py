@@ -43,6 +43,7 @@ COMMANDS = (
     "reval",
     "show_depth",
     "show_filters",
+    "show_patches",
     "test_net",
     "train_net",
     "train_svms",

@@ -150,7 +150,7 @@ class Preprocessing:
             raise DataError(
                 f"a picture {image.dtype} {list(image.shape)}: expected uint8 (height, width, {len(kind.channels)})"
             )
-        channels = planes(self._resized(image))
+        channels = planes(self.resized(image))
         order = _order(self.channels, kind.channels)
         channels = [channels[at] for at in order]
         height, width = channels[0].shape
@@ -170,7 +170,8 @@ class Preprocessing:
         fill_blob(cut, out, mean, 1.0 if self.scale is None else self.scale, mirrored)
         return out
 
-    def _resized(self, image: np.ndarray) -> np.ndarray:
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """A picture in the size that it is cropped from."""
         if self.resize is not None:
             return RESIZERS[self.resize_rule](image, *self.resize)
         return resize_short_side(image, self.short_side, self.longest_side) if self.short_side else image
