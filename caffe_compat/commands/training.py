@@ -32,6 +32,7 @@ from caffe_compat.detection.training import (
 )
 from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file, printable
+from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.resources import program
 from caffe_compat.solver.config import weight_files
@@ -252,8 +253,9 @@ def _device(gpu: int | None, param: caffe_pb2.SolverParameter) -> torch.device:
 
 
 def _tell_waiting(solver: Solver, seconds: float) -> None:
-    """How long training waited for minibatches of regions, if it had any."""
-    for layer in region_layers(solver.net):
+    """How long training waited for what its data layers read."""
+    reading = [node.layer for node in solver.net.nodes if isinstance(node.layer, DataLayer)]
+    for layer in (*region_layers(solver.net), *reading):
         part = 100 * layer.waited / seconds if seconds > 0 else 0.0
         log.info(
             f"Waited {layer.waited:.2f} s of {seconds:.1f} s ({part:.1f} %) for minibatches of layer '{layer.name}'",

@@ -26,6 +26,7 @@ from caffe_compat.detection.snapshots import RegressionSnapshots
 from caffe_compat.detection.targets import target_statistics
 from caffe_compat.errors import DataError, SolverError, UsageError, nearest
 from caffe_compat.layers.data import RegionData
+from caffe_compat.layers.data.prefetch import usual_depth
 from caffe_compat.media import write_preprocessing
 from caffe_compat.net import Net
 from caffe_compat.net.plan import Node
@@ -35,8 +36,6 @@ from caffe_compat.solver.config import weight_files
 
 __all__ = ["DetectorRun", "detector_solver", "output_folder", "region_layers", "set_snapshots", "training_settings"]
 
-AHEAD = 4
-"""Minibatches made while one is trained on (TRAIN.USE_PREFETCH)."""
 _FREE = {"TRAIN.SNAPSHOT_ITERS", "TRAIN.SNAPSHOT_INFIX", "TRAIN.USE_PREFETCH", "EXP_DIR", "ROOT_DIR", "DEDUP_BOXES"}
 """Options on which no minibatch depends; nor does one on those of testing."""
 
@@ -117,7 +116,7 @@ def detector_solver(param: Any, run: DetectorRun, device: torch.device | str | N
         _check_start(solver.net, blobs_in(files))
     minibatches = _minibatches(run)
     for layer in region_layers(solver.net):
-        layer.feed(minibatches, AHEAD if run.config.train.use_prefetch else 0)
+        layer.feed(minibatches, usual_depth() if run.config.train.use_prefetch else 0)
     RegressionSnapshots(solver, names, minibatches.statistics, training_settings(run, param.random_seed))
     _write_config_once(solver, run)
     return solver

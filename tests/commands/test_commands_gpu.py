@@ -164,3 +164,8 @@ def test_hha_and_disparity_images(tmp_path: Path) -> None:
 def test_time_of_a_whole_net() -> None:
     done = call("caffe", "time", "-model", ROOT / "prototxt/caffenet/deploy.prototxt", "-iterations", "2", "-gpu", "0")
     assert done.status == 0, done.stderr
+
+
+def test_the_benchmark_of_transfer_runs() -> None:
+    done = call("bench", "transfer_gpu", "--rounds", "1")
+    assert done.status == 0 and "waiting for pictures" in done.stdout, done.stdout + done.stderr

@@ -12,6 +12,7 @@ BENCHMARKS = (
     "forward",
     "compile",
     "transfer",
+    "transfer_gpu",
     "solver",
     "weights",
     "onnx",

@@ -23,6 +23,7 @@ from caffe_compat.commands.measurements.hha_peer import port_hha
 from caffe_compat.commands.measurements.proposals import proposals
 from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
+from caffe_compat.commands.measurements.transfer_gpu import transfer_gpu
 from caffe_compat.compare import difference
 from caffe_compat.datasets.motorcycle import MOTORCYCLE_CAMERA, MotorcycleSource
 from caffe_compat.depth import complete
@@ -45,6 +46,7 @@ __all__ = [
     "solver",
     "testing",
     "transfer",
+    "transfer_gpu",
     "weights",
 ]
 

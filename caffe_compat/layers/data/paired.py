@@ -11,6 +11,8 @@ import numpy as np
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.boxes import PairBoxes, View
+from caffe_compat.layers.data.kept import Kept
+from caffe_compat.layers.data.prefetch import usual_depth
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
@@ -49,7 +51,9 @@ class PairedImageData(DataLayer):
     only).  Where ``negate_x_channel`` names the channel of the second image that holds horizontal flow, mirroring
     replaces its values v by 256 - v (2 ``negate_about`` - v).  In TRAIN ``shuffle`` reorders the pairs for every epoch;
     in TEST they come in order.  ``mean_value`` is for the first image, and for the second too unless ``mean_value_1``
-    is given: one mean for all modalities is what the released supervision transfer code subtracts.
+    is given: one mean for all modalities is what the released supervision transfer code subtracts.  ``prefetch``
+    batches are read ahead, each in a thread of its own (by default one a core, 4 to 16); decoded pictures are kept in
+    memory as long as a quarter of what was free holds them.
 
     Regions of interest are the third top where ``proposals`` names a file (or folder) of boxes: rois [R, 5], number of
     the pair in the batch and x1 y1 x2 y2 in pixels of the batch's images.  Of each pair ``rois_per_image`` are drawn
@@ -65,7 +69,8 @@ class PairedImageData(DataLayer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         section = params.section("paired_image_data_param")
         seed = int(section.seed)
-        super().__init__(params, bottoms, int(section.prefetch), None if seed < 0 else seed)
+        ahead = int(section.prefetch) if section.has("prefetch") else usual_depth()
+        super().__init__(params, bottoms, ahead, None if seed < 0 else seed)
         self.source = str(section.source)
         self.size = self.batch_size(section)
         self.pairs = read_pair_list(self.source, section.root_folder)
@@ -82,6 +87,7 @@ class PairedImageData(DataLayer):
             raise self.error(f"negate_x_channel is {self.negate_x_channel}, expected 0, 1, 2 or -1 for none")
         if not 0 <= self.negate_about <= 255:
             raise self.error(f"negate_about is {self.negate_about:g}, expected 0 to 255")
+        self._kept = Kept()
         self._check_heads()
         self.boxes = self._read_boxes(section)
         first, second, _ = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
@@ -183,6 +189,15 @@ class PairedImageData(DataLayer):
 
     def _load(self, pair: Pair, draw: _Draw) -> tuple[np.ndarray, np.ndarray, View]:
         """Both images of a pair, resized and cropped: uint8 (height, width, 3); and how."""
+        first, second, size = self._kept.get(pair, lambda: self._decode(pair))
+        try:
+            cut = self._window(first.shape[0], first.shape[1], draw)
+        except DataError as error:
+            raise self.data_error(f"{self.source}, line {pair.line}: {pair.first}: {error}") from error
+        return first[cut], second[cut], View(self._factors(*map(int, size)), *cut, draw.mirror)
+
+    def _decode(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Both images of a pair, resized, and the height and the width that they have in the files."""
         where = f"{self.source}, line {pair.line}"
         try:
             first, second = read_picture(pair.first), read_picture(pair.second)
@@ -195,10 +210,7 @@ class PairedImageData(DataLayer):
             ]
             raise self.data_error(f"{where}: the images of the pair have different sizes, {sizes[0]} and {sizes[1]}")
         try:
-            resized = [self._resize(first), self._resize(second)]
-            cut = self._window(resized[0].shape[0], resized[0].shape[1], draw)
-            view = View(self._factors(*first.shape[:2]), *cut, draw.mirror)
-            return resized[0][cut], resized[1][cut], view
+            return self._resize(first), self._resize(second), np.array(first.shape[:2])
         except DataError as error:
             raise self.data_error(f"{where}: {pair.first}: {error}") from error
 

@@ -9,9 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["Prefetcher"]
+__all__ = ["Prefetcher", "cores", "usual_depth"]
 
 T = TypeVar("T")
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_depth() -> int:
+    """Batches to read ahead where nobody says: one a core, 4 to 16.  A GPU wants one every few milliseconds."""
+    return max(4, min(16, cores()))
 
 
 class Prefetcher(Generic[T]):
@@ -24,7 +34,8 @@ class Prefetcher(Generic[T]):
     Args:
         read: makes batch ``n``; called from several threads.  A method of the owner of the prefetcher, which does not
             keep the owner alive.
-        depth: how many batches to read ahead; 0 reads each when it is asked for.
+        depth: how many batches to read ahead, and at most how many threads do it (no more than there are cores); 0
+            reads each when it is asked for.
 
     Attributes:
         waited: seconds that callers of :meth:`take` have waited.
@@ -51,7 +62,7 @@ class Prefetcher(Generic[T]):
         if self._depth == 0:
             return read(number)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(min(self._depth, os.cpu_count() or 1), thread_name_prefix="caffe_compat")
+            self._pool = ThreadPoolExecutor(min(self._depth, cores()), thread_name_prefix="caffe_compat")
             self._finalizer = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
         wanted = range(number, number + self._depth + 1)
         for other in [key for key in self._pending if key not in wanted]:

@@ -58,6 +58,11 @@ class DataLayer(Layer):
         """Number of batches consumed so far."""
         return self._position
 
+    @property
+    def waited(self) -> float:
+        """Seconds for which training has waited for batches."""
+        return self._prefetcher.waited
+
     def seek(self, batches: int) -> None:
         """Go on as if ``batches`` batches had been consumed.
 
