@@ -94,7 +94,8 @@ def _refuse(path: PathLike, pictures: Sequence[str], what: str) -> None:
         different = list(dict.fromkeys(pictures))
         more = f" and {len(different) - MOST} more" if len(different) > MOST else ""
         listed = ", ".join(different[:MOST])
-        raise DataError(f"{os.fspath(path)}: there {what} in it for {len(different)} pictures: {listed}{more}")
+        count = f"{len(different)} picture{'s' * (len(different) > 1)}"
+        raise DataError(f"{os.fspath(path)}: there {what} in it for {count}: {listed}{more}")
 
 
 def _finder(path: PathLike) -> Callable[[str], str | None]:

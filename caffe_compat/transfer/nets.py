@@ -64,10 +64,11 @@ class TransferNets:
         recipe = self.recipe
         if not self.transfer.over_boxes:
             return ""
-        return (
-            f" Boxes are drawn from {recipe.proposals}; {program('make_proposals')} --pairs {recipe.source} "
-            f"{recipe.val_source} --output FILE.npz computes such."
-        )
+        told = f" Boxes are drawn from {recipe.proposals}"
+        if not recipe.proposals.endswith(".npz"):
+            return f"{told}."
+        lists = f"{recipe.source} {recipe.val_source}"
+        return f"{told}; {program('make_proposals')} --pairs {lists} --output {recipe.proposals} makes such a file."
 
     def teacher_side(self) -> list[Any]:
         """The training pairs and the teacher."""

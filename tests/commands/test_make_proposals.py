@@ -87,3 +87,18 @@ def test_imdb_measures_the_built_in_proposer(tmp_path):
     done = call("imdb", pictures(tmp_path), "--root", tmp_path, "--recall", "--proposals", "builtin", "--quiet")
     assert done.status == 0, done.stderr
     assert "100.00" in done.stdout and len(list((tmp_path / "data" / "cache" / "proposals").rglob("*.npz"))) == 3
+
+
+def test_of_the_first_pictures_of_pairs(tmp_path):
+    pictures(tmp_path)
+    (tmp_path / "train.txt").write_text("0.png 1.png\n1.png 0.png\n")
+    (tmp_path / "val.txt").write_text("2.png 1.png\n1.png 2.png\n")
+    words = ("--pairs", tmp_path / "train.txt", tmp_path / "val.txt", "--quiet", "--workers", 0)
+    done = call("make_proposals", *words, "--output", tmp_path / "p.npz")
+    assert done.status == 0 and "proposals of 3 images" in done.stdout, done.stderr
+    found = read_proposal_file(tmp_path / "p.npz")
+    assert found.images == tuple(f"{tmp_path}/{number}" for number in range(3)) and min(map(len, found.boxes)) > 0
+    words = (*words, "--output", tmp_path / "q.npz", "--recall")
+    refused = call("make_proposals", *words)
+    assert refused.status == 2 and "--recall: the objects of --pairs are not known" in refused.stderr
+    assert call("make_proposals", "--output", tmp_path / "q.npz").status == 2

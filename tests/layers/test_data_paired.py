@@ -342,7 +342,7 @@ def test_pairs_without_proposals_are_named(folder):
         boxed(folder)
     flat = [np.array([[1, 1, 1, 5]], "f4"), *proposals[1:]]
     write_proposal_file(folder / "boxes.npz", ProposalFile(list("01234"), flat))
-    with pytest.raises(DataError, match=r"there is no box in it for 1 pictures: \S*/0.png"):
+    with pytest.raises(DataError, match=r"there is no box in it for 1 picture: \S*/0.png"):
         boxed(folder)
     write_proposal_file(folder / "boxes.npz", ProposalFile(list("01234"), [proposals[0] + 3, *proposals[1:]]))
     with pytest.raises(DataError, match="boxes of 0 are not within its 8 x 6 pixels"):

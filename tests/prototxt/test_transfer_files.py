@@ -13,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from caffe_compat.commands import make_transfer
+from caffe_compat.datasets.proposal_file import ProposalFile, write_proposal_file
 from caffe_compat.media import read_preprocessing
 from caffe_compat.media.modalities import FORK_MEAN, MODALITIES
 from caffe_compat.net import load_net
@@ -27,7 +28,8 @@ FOLDERS = sorted(path.parent.relative_to(TRANSFER) for path in TRANSFER.rglob("s
 def test_the_recipes_of_the_paper_are_there() -> None:
     names = {folder.as_posix() for folder in FOLDERS}
     expected = {"alexnet_to_alexnet_hha", "vgg16_to_alexnet_hha", "vgg16_to_vgg16_hha", "caffenet_to_caffenet_hha"}
-    expected |= {f"caffenet_to_caffenet_hha/{layer}" for layer in ("pool1", "pool2", "conv3", "conv4", "conv3+pool5")}
+    points = ("pool1", "pool2", "conv3", "conv4", "conv3+pool5", "fc6", "fc7", "conv3+fc7")
+    expected |= {f"caffenet_to_caffenet_hha/{layer}" for layer in points}
     assert expected | set(OWN) <= names
 
 
@@ -52,6 +54,8 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             cv2.imwrite(str(folder / f"{name}.png"), np.zeros((480, 640, 3), np.uint8))
         for name in ("train", "val"):
             (folder / f"{name}_pairs.txt").write_text("teacher.png student.png\n")
+        boxes = np.array([(4 * n, 2 * n, 4 * n + 99, 2 * n + 80) for n in range(80)], np.float32)
+        write_proposal_file(folder / "proposals.npz", ProposalFile(["teacher"], [boxes]))
 
 
 @pytest.mark.usefixtures("pairs")
@@ -65,7 +69,8 @@ def test_every_net_builds_and_its_maps_agree(folder: Path, phase: str) -> None:
     batch = OWN.get(folder.name, 2)
     for node in losses:
         first, second = (shapes[name] for name in node.description.bottoms)
-        assert first == second and first[0] == (batch if phase == "TRAIN" else 1)
+        items = (batch if phase == "TRAIN" else 1) * (64 if node.name in ("loss_fc6", "loss_fc7") else 1)
+        assert first == second and first[0] == items
     for node in net.nodes:
         student = node.name.startswith(("da_", "adapt_"))
         assert all(p.requires_grad == student for p in node.layer.blobs), node.name
