@@ -139,7 +139,7 @@ class Preparation:
     """Commands that make data or weights, in a folder of their own.
 
     ``{here}`` is that folder, ``{seed}`` the seed (one preparation for each, if it stands anywhere in it), ``{NAME}``
-    the folder of another preparation, ``{need:NAME}`` the path of something needed.
+    the folder of another preparation, ``{need:NAME}`` the path of something needed, ``{cores}`` the number of cores.
 
     Args:
         run: commands of this project, in order.

@@ -24,7 +24,7 @@ from caffe_compat.experiments.declarations import (
     Timing,
     Transfer,
 )
-from caffe_compat.experiments.stages import EXPERIMENT_FOLDER, HERE, Stage
+from caffe_compat.experiments.stages import CORES, EXPERIMENT_FOLDER, HERE, Stage
 from caffe_compat.proto.read import read_net
 from caffe_compat.resources import root as checkout
 from caffe_compat.stamps import file_digest
@@ -85,7 +85,7 @@ class Planner:
 
     def row(self, experiment: Experiment, name: str) -> tuple[Experiment, str, Row]:
         """A row as it is run: the experiment that declares it, its name there, and itself."""
-        if "/" in name:
+        if "/" in name and name not in experiment.rows:
             table, _, name = name.partition("/")
             experiment = self._find(table)
         if name not in experiment.rows:
@@ -332,6 +332,8 @@ class Planner:
     def _meaning(self, name: str, modality: str) -> str:
         if name == "here":
             return HERE
+        if name == "cores":
+            return CORES
         if name == "seed":
             return str(self.seed)
         if name == "input":
@@ -339,7 +341,7 @@ class Planner:
         if name.startswith("need:"):
             return self._need(name.partition(":")[2]).path
         if name not in self.setting.prepare:
-            known = [*self.setting.prepare, "here", "seed", "input"]
+            known = [*self.setting.prepare, "cores", "here", "input", "seed"]
             raise UsageError(f"{self.setting.name}: {{{name}}} stands for nothing{nearest(name, known)}")
         return self._stage_of(name).folder
 

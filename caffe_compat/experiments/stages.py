@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +14,14 @@ from typing import Any
 
 from caffe_compat.experiments.declarations import Need
 
-__all__ = ["EXPERIMENT_FOLDER", "HERE", "Stage", "in_order"]
+__all__ = ["CORES", "EXPERIMENT_FOLDER", "HERE", "Stage", "in_order"]
 
 HERE = "@here@"
 """Stands in words and texts for the stage's own folder."""
 EXPERIMENT_FOLDER = "@exp_dir@"
 """The same without ``output/``, as EXP_DIR wants it."""
+CORES = "@cores@"
+"""Stands for the number of cores of the machine that runs the commands; no result depends on it."""
 LONGEST = 120
 """Letters of a folder's name that say what it is."""
 
@@ -83,7 +86,8 @@ class Stage:
     def filled(self, text: str) -> str:
         """A word or a text with the stage's folder in it."""
         below = self.folder.removeprefix("output/")
-        return text.replace(HERE, self.folder).replace(EXPERIMENT_FOLDER, below)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return text.replace(HERE, self.folder).replace(EXPERIMENT_FOLDER, below).replace(CORES, str(cores))
 
 
 def in_order(stages: Iterable[Stage]) -> list[Stage]:

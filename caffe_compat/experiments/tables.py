@@ -7,22 +7,36 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import glob
+from pathlib import Path
 from typing import Any
 
 from caffe_compat.documents import read_json
 from caffe_compat.errors import DataError
 from caffe_compat.experiments.declarations import Experiment, Setting
-from caffe_compat.experiments.stages import Stage
+from caffe_compat.experiments.stages import Stage, in_order
+from caffe_compat.solver.metrics import read_metrics
 
 __all__ = ["Found", "RowResult", "read_result", "render", "summary"]
+
+VARIANCE = "explained_variance_"
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a test gave: mean average precision and those of the classes, in %; NaN where there is none."""
+    """What a test gave.
+
+    Args:
+        mean: average precision in %, over classes; NaN: there is none.
+        classes: that of each class.
+        variance: explained variance of the teacher's feature on validation pairs at the end of the transfer, by
+            feature.
+        folders: of all stages that it took.
+    """
 
     mean: float
     classes: Mapping[str, float]
+    variance: Mapping[str, float] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,26 @@ def read_result(stage: Stage, classes: Sequence[str] = ()) -> Found:
     lacking = [name for name in classes if name not in every]
     if lacking:
         raise DataError(f"{files[0]}: no class '{lacking[0]}', it has {', '.join(every)}")
-    if not classes:
-        return Found(_percent(document["mean"]), every)
-    chosen = {name: every[name] for name in classes}
-    return Found(statistics.fmean(chosen.values()), chosen)
+    chosen = {name: every[name] for name in classes} or every
+    mean = statistics.fmean(chosen.values()) if classes else _percent(document["mean"])
+    stages = in_order([stage])
+    return Found(mean, chosen, _variance(stages), tuple(one.folder for one in stages))
+
+
+def _variance(stages: Sequence[Stage]) -> dict[str, float]:
+    """The last test of the last transfer."""
+    found: dict[str, float] = {}
+    for stage in stages:
+        path = Path(stage.folder) / "transfer_metrics.jsonl"
+        if stage.kind == "transfer" and path.exists():
+            tests = [record["scores"] for record in read_metrics(path) if record["phase"] == "test"]
+            scores = tests[-1] if tests else {}
+            found = {
+                name.removeprefix(VARIANCE): float(value)
+                for name, value in scores.items()
+                if name.startswith(VARIANCE) and value is not None
+            }
+    return found
 
 
 def _percent(value: float | None) -> float:
@@ -90,6 +120,8 @@ def summary(experiment: Experiment, setting: Setting, rows: Sequence[RowResult])
                     str(seed): {
                         "mean": _number(found.mean),
                         "classes": {name: _number(value) for name, value in found.classes.items()},
+                        "explained_variance": {name: round(value, 4) for name, value in found.variance.items()},
+                        "stages": list(found.folders),
                     }
                     for seed, found in row.found.items()
                 },
@@ -103,7 +135,8 @@ def summary(experiment: Experiment, setting: Setting, rows: Sequence[RowResult])
 
 def render(experiment: Experiment, setting: Setting, rows: Sequence[RowResult]) -> str:
     """The table as Markdown, columns aligned."""
-    head = ["row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds", "seconds"]
+    head = ["row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds"]
+    head += ["explained variance", "seconds"]
     lines = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     ruled = [lines[0], ["-" * width for width in widths], *lines[1:]]
@@ -122,7 +155,10 @@ def _cells(row: RowResult) -> list[str]:
     mean = f"{_mean(values):.1f}" if values else "-"
     seconds = f"{row.seconds:.0f}" if values else ""
     paper = "" if row.paper is None else f"{row.paper:.1f}"
-    return [row.name, row.what, paper, mean, spread, deviation, str(len(values)), seconds]
+    every = [found.variance for found in row.found.values() if found.variance]
+    names = every[0] if every else ()
+    variance = ", ".join(f"{statistics.fmean(found[name] for found in every):.2f}" for name in names)
+    return [row.name, row.what, paper, mean, spread, deviation, str(len(values)), variance, seconds]
 
 
 def _mean(values: Sequence[float]) -> float:

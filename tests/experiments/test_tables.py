@@ -14,7 +14,13 @@ from caffe_compat.experiments.stages import Stage
 from caffe_compat.experiments.tables import Found, RowResult, read_result, render, summary
 
 ROWS = [
-    RowResult("1A", "no initialisation", 22.7, {1: Found(10.0, {"x": 10.0}), 2: Found(14.0, {"x": 14.0})}, 61.2),
+    RowResult(
+        "1A",
+        "no initialisation",
+        22.7,
+        {1: Found(10.0, {"x": 10.0}, {"pool5": 0.2}), 2: Found(14.0, {"x": 14.0}, {"pool5": 0.3}, ("s",))},
+        61.2,
+    ),
     RowResult("1B", "copied", 25.1, {1: Found(20.04, {"x": math.nan})}, 5.0),
     RowResult("2C", "from VGG*", None, reason="no VGG16 here"),
 ]
@@ -25,13 +31,14 @@ def test_text() -> None:
     lines = text.splitlines()
     assert lines[0].endswith("; ours on: drawn scenes (8 solids, 128 x 96 pixels)")
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
-        *("row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds", "seconds"),
+        *("row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds"),
+        *("explained variance", "seconds"),
     ]
     assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == [
-        *("1A", "no initialisation", "22.7", "12.0", "10.0 to 14.0", "2.8", "2", "61"),
+        *("1A", "no initialisation", "22.7", "12.0", "10.0 to 14.0", "2.8", "2", "0.25", "61"),
     ]
     assert [cell.strip() for cell in lines[5].split("|")[1:-1]][3:7] == ["20.0", "20.0 to 20.0", "", "1"]
-    assert [cell.strip() for cell in lines[6].split("|")[1:-1]][2:] == ["", "-", "", "", "0", ""]
+    assert [cell.strip() for cell in lines[6].split("|")[1:-1]][2:] == ["", "-", "", "", "0", "", ""]
     assert "2C: no VGG16 here" in lines and len({len(line) for line in lines[2:7]}) == 1
     assert "short schedules" in lines[-1]
 
@@ -40,7 +47,12 @@ def test_numbers() -> None:
     found = json.loads(json.dumps(summary(read_experiment("table1"), read_setting("scenes"), ROWS), allow_nan=False))
     first, second, third = found["rows"]
     assert (first["mean"], first["least"], first["greatest"], first["deviation"]) == (12.0, 10.0, 14.0, 2.828)
-    assert first["seeds"]["2"] == {"mean": 14.0, "classes": {"x": 14.0}}
+    assert first["seeds"]["2"] == {
+        "mean": 14.0,
+        "classes": {"x": 14.0},
+        "explained_variance": {"pool5": 0.3},
+        "stages": ["s"],
+    }
     assert second["deviation"] is None and second["seeds"]["1"]["classes"] == {"x": None}
     assert third["mean"] is None and third["reason"] == "no VGG16 here" and third["seeds"] == {}
 
@@ -55,6 +67,24 @@ def test_results_are_read_from_the_evaluation(tmp_path: Path) -> None:
     (folder / "eval.json").write_text(json.dumps({"mean": 0.375, "classes": classes}))
     found = read_result(stage)
     assert found.mean == 37.5 and found.classes["sofa"] == 25.0 and math.isnan(found.classes["lamp"])
-    assert read_result(stage, ["sofa"]) == Found(25.0, {"sofa": 25.0})
+    assert found.variance == {} and found.folders == (stage.folder,)
+    assert read_result(stage, ["sofa"]).mean == 25.0
     with pytest.raises(DataError, match="no class 'couch', it has bed, sofa, lamp"):
         read_result(stage, ["couch"])
+
+
+def test_explained_variance_is_that_of_the_transfer_s_last_test(tmp_path: Path) -> None:
+    transfer = Stage("transfer", "t", str(tmp_path), ())
+    test = Stage("test", "a", str(tmp_path), (), after=(transfer,))
+    folder = Path(test.folder) / "imdb/net"
+    folder.mkdir(parents=True)
+    (folder / "eval.json").write_text(json.dumps({"mean": 0.5, "classes": {"bed": {"ap": 0.5}}}))
+    metrics = Path(transfer.folder) / "transfer_metrics.jsonl"
+    metrics.parent.mkdir()
+    lines = [{"phase": "start", "iteration": 0}]
+    for iteration, value in ((0, -0.5), (10, 0.125)):
+        scores = {"explained_variance_pool5": value, "dead_units_pool5": 0.0}
+        lines.append({"phase": "test", "iteration": iteration, "net": 0, "loss": 1.0, "scores": scores, "seconds": 1.0})
+    metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    found = read_result(test)
+    assert found.variance == {"pool5": 0.125} and found.folders == (transfer.folder, test.folder)
