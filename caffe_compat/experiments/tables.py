@@ -16,7 +16,7 @@ from caffe_compat.experiments.declarations import Experiment, Setting
 from caffe_compat.experiments.stages import Stage, in_order
 from caffe_compat.solver.metrics import read_metrics
 
-__all__ = ["Found", "RowResult", "read_result", "render", "summary"]
+__all__ = ["Found", "RowResult", "read_result", "render", "schedules", "summary"]
 
 VARIANCE = "explained_variance_"
 
@@ -107,6 +107,7 @@ def summary(experiment: Experiment, setting: Setting, rows: Sequence[RowResult])
         "title": experiment.title,
         "data": setting.title,
         "about": setting.about.strip(),
+        "schedules": {name: dict(vars(timing)) for name, timing in setting.schedules.items()},
         "rows": [
             {
                 "row": row.name,
@@ -145,7 +146,14 @@ def render(experiment: Experiment, setting: Setting, rows: Sequence[RowResult]) 
     ]
     reasons = [f"{row.name}: {row.reason}" for row in rows if row.reason]
     title = f"{experiment.title}; ours on: {setting.title}"
-    return "\n".join([title, "", *text, "", *reasons, *([""] if reasons else []), setting.about.strip()]) + "\n"
+    below = [setting.about.strip(), schedules(setting)]
+    return "\n".join([title, "", *text, "", *reasons, *([""] if reasons else []), *below]) + "\n"
+
+
+def schedules(setting: Setting) -> str:
+    """One line on how long everything is trained."""
+    entries = [f"{name} {timing.iters} at {timing.base_lr:g}" for name, timing in setting.schedules.items()]
+    return f"Iterations at the first learning rate: {', '.join(entries)} (transfers: at most)."
 
 
 def _cells(row: RowResult) -> list[str]:

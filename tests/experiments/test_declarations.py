@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from experiments.tiny import Tree, scenes
 
 from caffe_compat.commands import main_of
 from caffe_compat.errors import UsageError
@@ -130,9 +131,11 @@ def test_names_say_what_a_stage_is_and_change_with_it(tmp_path: Path) -> None:
     table1, setting = read_experiment("table1"), read_setting("scenes")
     name = planner(setting).test(table1, "1D").after[0].name
     assert name.startswith("detector-hha-alexnet-pool5-of-alexnet-detector-tune-all-seed1-")
-    text = (root() / "experiments/settings/scenes.yml").read_text(encoding="utf-8")
-    path = tmp_path / "scenes.yml"
-    path.write_text(text.replace("base_lr: 0.1,", "base_lr: 0.05,"), encoding="utf-8")
+
+    def change(tree: Tree) -> None:
+        tree["schedules"]["transfer"]["base_lr"] /= 2
+
+    path = scenes(tmp_path, change)
     changed = planner(read_setting(str(path))).test(table1, "1D").after[0].name
     assert changed != name and changed.rpartition("-")[0] == name.rpartition("-")[0]
 
@@ -146,16 +149,16 @@ def test_the_root_folder_is_no_part_of_what_a_stage_is() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("{classifier}/", "{classifer}/", r"scenes: \{classifer\} stands for nothing \(did you mean 'classifier'"),
+        ("{classifier}/", "{classifer}/", r"tiny: \{classifer\} stands for nothing \(did you mean 'classifier'"),
         ("  finetune:", "  fine:", "no schedule 'finetune'"),
         ("  alexnet:", "  alex:", r"no net 'alexnet' \(did you mean 'alex"),
         ("--out {here}/data", "--out {here}/data {classifier}", "classifier needs scenes needs classifier"),
     ],
 )
 def test_settings_that_contradict_themselves(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = (root() / "experiments/settings/scenes.yml").read_text(encoding="utf-8")
+    path = scenes(tmp_path, lambda tree: None)
+    text = path.read_text(encoding="utf-8")
     assert old in text
-    path = tmp_path / "scenes.yml"
     path.write_text(text.replace(old, new), encoding="utf-8")
     with pytest.raises(UsageError, match=message):
         planner(read_setting(str(path))).test(read_experiment("table1"), "1B")

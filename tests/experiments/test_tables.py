@@ -27,9 +27,10 @@ ROWS = [
 
 
 def test_text() -> None:
-    text = render(read_experiment("table1"), read_setting("scenes"), ROWS)
+    setting = read_setting("scenes")
+    text = render(read_experiment("table1"), setting, ROWS)
     lines = text.splitlines()
-    assert lines[0].endswith("; ours on: drawn scenes (8 solids, 128 x 96 pixels)")
+    assert lines[0].endswith(f"; ours on: {setting.title}")
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
         *("row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds"),
         *("explained variance", "seconds"),
@@ -40,7 +41,8 @@ def test_text() -> None:
     assert [cell.strip() for cell in lines[5].split("|")[1:-1]][3:7] == ["20.0", "20.0 to 20.0", "", "1"]
     assert [cell.strip() for cell in lines[6].split("|")[1:-1]][2:] == ["", "-", "", "", "0", "", ""]
     assert "2C: no VGG16 here" in lines and len({len(line) for line in lines[2:7]}) == 1
-    assert "short schedules" in lines[-1]
+    timing = setting.schedules["finetune"]
+    assert lines[-2] == setting.about.strip() and f"finetune {timing.iters} at {timing.base_lr:g}" in lines[-1]
 
 
 def test_numbers() -> None:
