@@ -36,7 +36,7 @@ from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.resources import program
 from caffe_compat.solver.config import weight_files
-from caffe_compat.solver.metrics import record_metrics
+from caffe_compat.solver.metrics import metrics_path, record_metrics
 from caffe_compat.solver.resume import newest_state
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.signals import SignalHandler
@@ -142,6 +142,9 @@ def _tell_next(options: TrainOptions, solver: Solver) -> None:
         commands.append(f"{program('test_net')} {shlex.join(words)}")
     elif options.imdb is None and (folder / "student_deploy.prototxt").exists() and os.path.exists(model):
         commands += after_training(folder, model, (folder / "surgery.json").exists())
+    metrics = metrics_path(solver.param.snapshot_prefix)
+    if options.metrics and metrics.exists():
+        commands.append(f"{program('report')} {shlex.quote(str(metrics))}")
     if commands:
         print(printable("\n".join(["next:", *(f"  {command}" for command in commands)])))
 

@@ -72,7 +72,7 @@ def _panels(runs: Sequence[Run]) -> list[_Panel]:
     if explained:
         named = {name: name.removeprefix(EXPLAINED) for name in explained}
         panels.append(_Panel("explained variance on held-out pairs", named))
-    panels.append(_Panel("loss", {"loss": "training, smoothed", "test loss": "test"}))
+    panels.append(_Panel("loss", {"loss": "training, as logged", "test loss": "test"}))
     if dead:
         named = {name: name.removeprefix(DEAD) for name in dead}
         panels.append(_Panel("dead units of the adaptation, % (held-out pairs)", named, percent=True))
@@ -94,4 +94,4 @@ def _draw(axis: Any, group: Group, name: str, factor: float, look: dict[str, Any
     for run in group.runs:
         one = curve(run, name)
         values = [factor * value for value in one.values()]
-        axis.plot(list(one), values, linewidth=0.5, color=look["color"], alpha=0.6)
+        axis.plot(list(one), values, linewidth=0.5, color=look["color"], alpha=0.6, drawstyle=drawstyle)

@@ -90,7 +90,7 @@ def test_a_resumed_run_writes_the_lines_of_an_uninterrupted_one(stop: int) -> No
     assert train_net.main(["--solver", "solver.prototxt"]) == 0
     whole = _timeless()
     solver = load_solver("solver.prototxt")
-    record_metrics(solver, {"solver": "solver.prototxt"})
+    record_metrics(solver, {"solver": "solver.prototxt", "weights": []})
     solver.poll = lambda: Action.STOP if solver.iter == 9 else Action.NONE
     solver.solve()
     killed = Path("run_metrics.jsonl").read_bytes()

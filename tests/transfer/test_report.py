@@ -81,9 +81,10 @@ def lines(folder: str, scores: list[float | None], seed: int = 1, **start: Any) 
     return path
 
 
-def test_a_tiny_run_gives_a_report_of_all_it_did() -> None:
+def test_a_tiny_run_gives_a_report_of_all_it_did(capsys: pytest.CaptureFixture[str]) -> None:
     trained("out", "--random-seed", "5", "--sweep", "12")
-    assert report.main(["out"]) == 0
+    (command,) = (line for line in capsys.readouterr().out.splitlines() if "report" in line)
+    assert command.split()[0] == "tools/report.py" and report.main(command.split()[1:]) == 0
     said = json.loads(Path("out/report.json").read_text())
     (group,) = said["groups"]
     (run,) = group["runs"]
