@@ -24,13 +24,19 @@ def make_parser() -> argparse.ArgumentParser:
     """Nets, pictures, units and the sheet."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--model", nargs="+", required=True, metavar="PROTOTXT", help="train_val of a transfer, or teacher and student")
+    add(
+        "--model",
+        nargs="+",
+        required=True,
+        metavar="PROTOTXT",
+        help="train_val of a transfer, or teacher (also torchvision:NAME, FILE.onnx, ...) and student",
+    )
     add(
         "--weights",
         nargs="+",
         required=True,
         metavar="FILE",
-        help="weights of each, or one for both; several separated by commas; 'random'",
+        help="weights of each, or one for both; several separated by commas; 'random', or '-': its own",
     )
     add("--teacher-blob", required=True, metavar="BLOB", help="the teacher's feature")
     add("--student-blob", default="", metavar="BLOB", help="the student's (default: adapt_ and the teacher's name)")

@@ -125,7 +125,7 @@ class Answers:
 
     Attributes:
         most: float32 [pairs, C], the largest of each pair.
-        rows, columns: int64 [pairs, C], where that is; of equal ones the first.
+        rows, columns: int32 [pairs, C], where that is; of equal ones the first.
         least: float32 [C], the smallest of all.
     """
 
@@ -257,7 +257,8 @@ def _strongest(values: np.ndarray, cut: tuple[slice, slice]) -> tuple[np.ndarray
     flat = part.reshape(len(values), -1)
     place = flat.argmax(1)
     rows, columns = np.divmod(place, part.shape[2])
-    return flat[np.arange(len(flat)), place], rows + cut[0].start, columns + cut[1].start, flat.min(1)
+    found = [(first + part.start).astype(np.int32) for first, part in zip((rows, columns), cut, strict=True)]
+    return flat[np.arange(len(flat)), place], *found, flat.min(1)
 
 
 def _gathered(parts: Sequence[tuple[np.ndarray, ...]]) -> Answers:

@@ -25,11 +25,18 @@ from caffe_compat.figures.sources import (
     preparation,
 )
 from caffe_compat.files import write_file
-from caffe_compat.media import read_preprocessing
+from caffe_compat.foreign.spec import IMAGENET_RGB, ForeignSpec, blob_name, is_foreign, split_feature
+from caffe_compat.foreign.torch_nets import own_normalization
+from caffe_compat.media import Preprocessing, read_preprocessing
 from caffe_compat.net.receptive import Grid
 from caffe_compat.transfer.branch import Branch, read_branch
+from caffe_compat.transfer.teachers import foreign_branch
 
 __all__ = ["NetPair", "PairNames", "lines", "open_pair", "write_numbers"]
+
+
+OWN = "-"
+"""What stands for the weights of a net that brings its own."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,9 @@ class PairNames:
     """Which nets and features.
 
     Attributes:
-        models: one prototxt with both nets and their data (train_val), or the teacher's and the student's.
-        weights: as many, or one for both; files separated by commas, or ``random``.
+        models: one prototxt with both nets and their data (train_val), or the teacher's and the student's; the teacher
+            may be a net of another framework (``torchvision:NAME``, ...), its feature is then ``teacher_blob``.
+        weights: as many, or one for both; files separated by commas, ``random``, or ``-`` for a net with its own.
         teacher_blob, student_blob: the features.
         modality: of the second pictures; empty: what ``preprocessing.json`` beside the student says.
     """
@@ -81,15 +89,18 @@ def open_pair(names: PairNames, feeding: Feeding, seed: int = 0, device: torch.d
         CaffeCompatError: a file, net, blob or layer that cannot be used.
     """
     first, last = names.models[0], names.models[-1]
-    adapted = names.student_blob or f"adapt_{names.teacher_blob}"
-    branches = read_branch(first, [names.teacher_blob], "TEST"), read_branch(last, [adapted], "TEST")
+    foreign = is_foreign(first)
+    blob = blob_name(names.teacher_blob) if foreign else names.teacher_blob
+    teacher = _foreign(first, names, seed) if foreign else read_branch(first, [blob], "TEST")
+    branches = teacher, read_branch(last, [names.student_blob or f"adapt_{blob}"], "TEST")
     wanted = names.modality or _modality(last)
     source: PairSource
     if len(names.models) == 1:
         fixed = any(branch.fixed for branch in branches)
         source = DeclaredPairs(_data_layer(*branches), feeding, keep_crop=fixed)
     else:
-        source = PreparedPairs(preparation(first, "color"), preparation(last, names.modality), feeding)
+        wants = Preprocessing(mean=(0.0,)) if foreign else preparation(first, "color")  # it subtracts its own mean
+        source = PreparedPairs(wants, preparation(last, names.modality), feeding)
     features = [
         load_feature(branch, weights, seed)
         for branch, weights in zip(branches, (names.weights[0], names.weights[-1]), strict=True)
@@ -97,6 +108,14 @@ def open_pair(names: PairNames, feeding: Feeding, seed: int = 0, device: torch.d
     for feature in features:
         feature.net.to(device or torch.device("cpu"))
     return NetPair(features[0], features[1], source, wanted)
+
+
+def _foreign(model: str, names: PairNames, seed: int) -> Branch:
+    """A teacher of another framework, which takes pictures as it says itself, or as torchvision's nets."""
+    source = split_feature(model)[0]
+    weights = "" if names.weights[0] == OWN else names.weights[0]
+    takes = own_normalization(source) or IMAGENET_RGB
+    return foreign_branch(ForeignSpec(source, (names.teacher_blob,), weights, seed, takes), (224, 224))
 
 
 def _modality(model: str) -> str:

@@ -241,6 +241,36 @@ def test_size_and_means_are_those_declared(folder: Path) -> None:
     np.testing.assert_allclose(pair.source.blobs(0)[1][0], pair.source.pictures(0)[1].transpose(2, 0, 1) - 5.0)
 
 
+def test_teachers_of_other_frameworks(folder: Path) -> None:
+    """By name, or as the transfer's data layer and its layer of a torch net: the same answers, the student's fields."""
+    done = call(
+        "make_transfer", "--teacher", "torchvision:resnet18@layer1.0.relu", "--student", "student.prototxt",
+        "--student-layer", "c2", "--output", "res", "--source", "pairs/train_pairs.txt", "--val-source",
+        "pairs/val_pairs.txt", "--no-measure", "--teacher-weights", "random", "--teacher-seed", 4,
+    )  # fmt: skip
+    assert done.status == 0, done.stderr
+    torch.manual_seed(2)
+    net = load_net("res/train_val.prototxt")
+    (blob,) = {name for name in net.plan.names if name.startswith("layer1")}
+    for name in ("da_c1", "da_c2", f"adapt_{blob}"):
+        net.layer(name).blobs[0].data.normal_(0, 0.02)
+    net.save("res.caffemodel")
+    one = open_pair(PairNames(("res/train_val.prototxt",), ("res.caffemodel",), blob), Feeding())
+    models = ("torchvision:resnet18", "res/student_deploy.prototxt")
+    names = PairNames(models, ("random", "res.caffemodel"), "layer1.0.relu")
+    other = open_pair(names, Feeding("pairs/val_pairs.txt"), seed=4)
+    for mine, theirs in zip(_cut(one, [0, 9])[0], _cut(other, [0, 9])[0], strict=True):
+        assert mine.correlation == pytest.approx(theirs.correlation, nan_ok=True)
+        for a, b in zip(mine.teacher + mine.student, theirs.teacher + theirs.student, strict=True):
+            assert (a.place.pair, a.place.row, a.place.column, a.window) == (
+                b.place.pair, b.place.row, b.place.column, b.window,
+            )  # fmt: skip
+        for patch in mine.teacher:
+            assert patch.window == Windows(one.student, one.teacher).window(
+                patch.place.row, patch.place.column, (40, 48)
+            )
+
+
 def test_features_that_are_no_maps(folder: Path) -> None:
     """fc2 takes pictures of one size: the crop stays, and a unit sees all of it."""
     names = PairNames(("teacher.prototxt", "teacher.prototxt"), ("random",), "fc2", "fc2")
