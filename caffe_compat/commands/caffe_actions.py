@@ -91,6 +91,7 @@ def train(options: CaffeOptions) -> int:
             default_seed=False,
             stop_at_nan=False,
             metrics=False,
+            tell_next=False,
         )
     )
     return 0

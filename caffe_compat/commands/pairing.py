@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.media import read_pair_list, write_pairs
+from caffe_compat.media import Pair, check_pairs, read_pair_list, write_pairs
 
 __all__ = ["PAIR_OPTIONS", "add_pairs", "pairs_of_folders", "split_pairs"]
 
@@ -32,17 +32,18 @@ def split_pairs(arguments: argparse.Namespace, folder: Path) -> list[tuple[str, 
         Path of each and how many pairs it has; None where no pairs were given.
 
     Raises:
-        DataError: files without a partner, or a list that cannot be read.
+        DataError: files without a partner, a list that cannot be read, or pictures that cannot be used: names them.
         UsageError: too few pairs to hold some out.
     """
     if arguments.folders:
-        pairs = pairs_of_folders(*arguments.folders)
+        found = [Pair(first, second, 0) for first, second in pairs_of_folders(*arguments.folders)]
     elif arguments.pairs:
         found = read_pair_list(arguments.pairs, arguments.root_folder)
-        pairs = [(pair.first, pair.second) for pair in found]
     else:
         return None
-    blocks = _blocks(len(pairs), arguments.hold_out, arguments.block)
+    blocks = _blocks(len(found), arguments.hold_out, arguments.block)
+    check_pairs(arguments.pairs or " and ".join(arguments.folders), found)
+    pairs = [(pair.first, pair.second) for pair in found]
     sides = [[pair for pair, held in zip(pairs, blocks, strict=True) if held is side] for side in (False, True)]
     folder.mkdir(parents=True, exist_ok=True)
     paths = [str(folder / name) for name in ("train_pairs.txt", "val_pairs.txt")]

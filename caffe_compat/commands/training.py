@@ -57,7 +57,8 @@ class TrainOptions:
 
     ``caffe train`` has ``level`` and ``stages`` (for the train net; the level replaces that of the solver's
     ``train_state``), does not seed where the solver has no seed (``default_seed``), goes on with a loss that is not
-    finite and with weights that do not fit (``stop_at_nan``), and writes no file that Caffe would not (``metrics``).
+    finite and with weights that do not fit (``stop_at_nan``), writes no file that Caffe would not (``metrics``) and
+    does not print what comes next (``tell_next``).
     """
 
     solver: str
@@ -79,6 +80,7 @@ class TrainOptions:
     default_seed: bool = True
     stop_at_nan: bool = True
     metrics: bool = True
+    tell_next: bool = True
 
 
 def train(options: TrainOptions) -> int:
@@ -122,9 +124,12 @@ def train(options: TrainOptions) -> int:
     if solver.stopped_early:
         hint = f"go on with --snapshot {solver.resume_from}" if solver.resume_from else "there is no snapshot"
         log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
+        if options.tell_next and solver.resume_from:
+            _print_next([_again(options, solver.resume_from)])
         return 128 + handler.stopped_by
     log.info("Optimization Done.", "caffe.cpp:259")
-    _tell_next(options, solver)
+    if options.tell_next:
+        _tell_next(options, solver)
     return 0
 
 
@@ -145,8 +150,23 @@ def _tell_next(options: TrainOptions, solver: Solver) -> None:
     metrics = metrics_path(solver.param.snapshot_prefix)
     if options.metrics and metrics.exists():
         commands.append(f"{program('report')} {shlex.quote(str(metrics))}")
+    _print_next(commands)
+
+
+def _print_next(commands: Sequence[str]) -> None:
     if commands:
         print(printable("\n".join(["next:", *(f"  {command}" for command in commands)])))
+
+
+def _again(options: TrainOptions, state: str) -> str:
+    """The command that goes on from a snapshot."""
+    words = ["--solver", options.solver, "--snapshot", state]
+    for name in ("gpu", "iters", "imdb", "cfg", "proposals"):
+        value = getattr(options, name)
+        words += [f"--{name}", str(value)] if value is not None else []
+    words += ["--parity"] if options.parity else []
+    words += ["--set", *options.pairs] if options.pairs else []
+    return f"{program('train_net')} {shlex.join(words)}"
 
 
 def _resumed(options: TrainOptions, prefix: str) -> TrainOptions:

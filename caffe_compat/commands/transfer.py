@@ -22,7 +22,11 @@ from caffe_compat.commands import export_onnx, net_surgery
 from caffe_compat.commands.pairing import PAIR_OPTIONS, add_pairs, split_pairs
 from caffe_compat.commands.transfer_actions import add_transfer_arguments, make_transfer
 from caffe_compat.errors import UsageError
+from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.resources import program
+
+SAME = ("teacher", "layer", "student", "student_layer", "modality", "loss", "batch_size", "max_iter", "random_seed")
+"""Options that are what they were where a transfer goes on."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -36,6 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """0 when everything is written; 128 and the signal's number when training was stopped."""
     from caffe_compat.commands.training import TrainOptions, train
+    from caffe_compat.proto import read_solver
     from caffe_compat.transfer.files import prefix
 
     arguments = make_parser().parse_args(argv)
@@ -44,8 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     folder = Path(arguments.output)
     solver, stem = folder / "solver.prototxt", Path(prefix(folder))
     if solver.exists() and any(stem.parent.glob(f"{stem.name}_iter_*.solverstate")):
+        _check_same(arguments, solver)
         print(f"going on with the nets and the snapshots of {folder}; another --output begins anew")
     else:
+        _require_weights(arguments)
         lists = split_pairs(arguments, folder)
         if lists is not None:
             arguments.source, arguments.val_source, arguments.root_folder = lists[0][0], lists[1][0], ""
@@ -54,8 +61,9 @@ def main(argv: list[str] | None = None) -> int:
         known = {name: value for name, value in vars(arguments).items() if name not in PAIR_OPTIONS}
         written = make_transfer(parser, argparse.Namespace(**known))
         print("\n".join([*(f"wrote {name}" for name in written.files), *written.remarks]))
-    status = train(TrainOptions(solver=str(solver), gpu=arguments.gpu, resume=True))
+    status = train(TrainOptions(solver=str(solver), gpu=arguments.gpu, resume=True, tell_next=False))
     if status:
+        print(f"the same command goes on from the snapshot in {stem.parent}")
         return status
     franken = folder / "franken_deploy.prototxt"
     if franken.exists():
@@ -63,10 +71,45 @@ def main(argv: list[str] | None = None) -> int:
             ["--out_net_def", str(franken), "--net_surgery_json", str(folder / "surgery.json"), "--out_net_file",
              str(stem.parent / "franken.caffemodel")]
         )  # fmt: skip
-    weights = f"{stem}_iter_{arguments.max_iter}.caffemodel"
+    weights = f"{stem}_iter_{read_solver(str(solver)).max_iter}.caffemodel"
     model = ["--model", str(folder / "student_deploy.prototxt"), "--weights", weights]
     status = export_onnx.main([*model, "--output", str(stem.parent / "student.onnx")]) or 0
     return status or _report(folder, sys.argv[1:] if argv is None else argv)
+
+
+def _require_weights(arguments: argparse.Namespace) -> None:
+    if not arguments.teacher_weights and not is_foreign(arguments.teacher):
+        raise UsageError(
+            f"{arguments.teacher}: a teacher without weights teaches nothing; give --teacher-weights FILE (or, where "
+            f"random ones are wanted, --teacher-weights {RANDOM})"
+        )
+
+
+def _check_same(arguments: argparse.Namespace, solver: Path) -> None:
+    """Refuse to go on with what another command began.
+
+    Raises:
+        UsageError: the first option that is another one.
+    """
+    parser = argparse.ArgumentParser()
+    add_transfer_arguments(parser)
+    words = shlex.split(solver.read_text().splitlines()[1].lstrip("# "))
+    try:
+        begun = parser.parse_args(words[words.index("--teacher") :])
+    except (SystemExit, ValueError):
+        raise UsageError(f"{solver}: its second line is no make_transfer command; give another --output") from None
+    source, features = split_feature(arguments.teacher)
+    asked = {**vars(arguments), "teacher": source, "layer": list(features or arguments.layer or ())}
+    for name in SAME:
+        if asked[name] != getattr(begun, name):
+            raise UsageError(
+                f"{solver.parent} holds a transfer with --{name.replace('_', '-')} {_said(getattr(begun, name))}, not "
+                f"{_said(asked[name])}: go on with the same command, or give another --output"
+            )
+
+
+def _said(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _report(folder: Path, words: Sequence[str]) -> int:

@@ -15,7 +15,7 @@ from caffe_compat.commands.modality_arguments import add_modality, name_modality
 from caffe_compat.commands.scale_actions import load_features_of
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign, blobs_of, name_teacher
 from caffe_compat.devices import choose
-from caffe_compat.errors import UsageError
+from caffe_compat.errors import DataError, UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.media import check_pairs, read_first_paths, read_pair_list, short_side_factor
 from caffe_compat.media.modalities import FORK_MEAN
@@ -188,10 +188,20 @@ def _look_at_lists(arguments: argparse.Namespace, measuring: bool) -> None:
     """
     if measuring and not os.path.exists(arguments.source):
         raise UsageError(f"--source {arguments.source}: there are no pairs to measure on; --no-measure does without")
+    if measuring and not os.path.exists(arguments.val_source):
+        raise UsageError(
+            f"--val-source {arguments.val_source}: there is no such list; transfer.py --pairs makes two of one"
+        )
     sizes: list[tuple[int, int]] = []
+    wrong: list[str] = []
     for source in (arguments.source, arguments.val_source):
         if os.path.exists(source):
-            sizes += check_pairs(source, read_pair_list(source, arguments.root_folder))
+            try:
+                sizes += check_pairs(source, read_pair_list(source, arguments.root_folder))
+            except DataError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise DataError("; ".join(wrong))
     if arguments.image_size is None:
         factors = [short_side_factor(*size, arguments.short_side) if arguments.short_side else 1 for size in sizes]
         resized = [(round(h * f), round(w * f)) for (h, w), f in zip(sizes, factors, strict=True)]

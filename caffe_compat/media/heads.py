@@ -49,7 +49,7 @@ def check_pairs(
     """Hold the sizes that both images of every pair state against each other.
 
     Args:
-        source: the list that names them.
+        source: the list that names them; a line of 0 stands for a pair that none names.
         further: raises a DataError for a size that cannot be used.
 
     Returns:
@@ -62,21 +62,21 @@ def check_pairs(
     with ThreadPoolExecutor(THREADS) as pool:
         paths = list(dict.fromkeys(path for pair in pairs for path in (pair.first, pair.second)))
         found = dict(zip(paths, pool.map(_size_or_reason, paths), strict=True))
-    reasons: dict[int, str] = {}
+    reasons: list[tuple[int, str]] = []
     sizes: dict[Size, None] = {}
     for pair in pairs:
         first, second = found[pair.first], found[pair.second]
         wrong = [text for text in (first, second) if isinstance(text, str)]
         if wrong:
-            reasons[pair.line] = "; ".join(wrong)
+            reasons.append((pair.line, "; ".join(wrong)))
         elif first is not None and second is not None and first != second:
             told = [f"{size[1]}x{size[0]} ({path})" for size, path in ((first, pair.first), (second, pair.second))]
-            reasons[pair.line] = f"the images of the pair have different sizes, {told[0]} and {told[1]}"
+            reasons.append((pair.line, f"the images of the pair have different sizes, {told[0]} and {told[1]}"))
         elif isinstance(first, tuple):
             try:
                 further(first)
             except DataError as error:
-                reasons[pair.line] = f"{pair.first}: {error}"
+                reasons.append((pair.line, f"{pair.first}: {error}"))
             sizes[first] = None
     if reasons:
         raise DataError(_told(source, reasons, len(pairs)))
@@ -90,10 +90,10 @@ def _size_or_reason(path: str) -> Size | str | None:
         return str(error)
 
 
-def _told(source: str | os.PathLike[str], reasons: dict[int, str], count: int) -> str:
+def _told(source: str | os.PathLike[str], reasons: Sequence[tuple[int, str]], count: int) -> str:
     if len(reasons) == 1:
-        ((line, reason),) = reasons.items()
-        return f"{os.fspath(source)}, line {line}: {reason}"
-    listed = [f"line {line}: {reason}" for line, reason in reasons.items()]
+        ((line, reason),) = reasons
+        return f"{os.fspath(source)}{f', line {line}' if line else ''}: {reason}"
+    listed = [f"line {line}: {reason}" if line else reason for line, reason in reasons]
     more = f"; and {len(listed) - MOST} more" if len(listed) > MOST else ""
     return f"{os.fspath(source)}: {len(reasons)} of {count} pairs cannot be used: {'; '.join(listed[:MOST])}{more}"

@@ -337,6 +337,9 @@ def test_images_that_cannot_be_used_are_all_named_before_anything_is_measured(
     ):
         make(*USUAL, "--teacher-weights", "teacher.caffemodel")
     assert "mean norm" not in capsys.readouterr().out
+    Path("pairs/val_pairs.txt").write_text("a0.png b0.png\na2.png none.png\n")
+    with pytest.raises(DataError, match=r"train_pairs.txt: 2 of 4 .*; pairs/val_pairs.txt, line 2: .*none.png"):
+        make(*USUAL)
 
 
 def test_an_empty_validation_list_is_refused() -> None:
@@ -405,6 +408,8 @@ def test_the_size_of_the_frames_is_that_of_the_list() -> None:
 def test_measuring_needs_pairs() -> None:
     with pytest.raises(UsageError, match="--source nowhere.txt: there are no pairs to measure on; --no-measure"):
         make(*USUAL, "--source", "nowhere.txt", "--teacher-weights", "teacher.caffemodel")
+    with pytest.raises(UsageError, match="--val-source nowhere.txt: there is no such list; transfer.py --pairs makes"):
+        make(*USUAL, "--val-source", "nowhere.txt", "--teacher-weights", "teacher.caffemodel")
 
 
 def test_alpha_and_tau_of_the_sigmoid_loss_are_measured() -> None:

@@ -69,6 +69,28 @@ def test_files_without_a_partner_are_all_named() -> None:
         transfer.main(["--folders", "color", "nowhere", *WHAT])
 
 
+def test_only_the_same_command_goes_on() -> None:
+    arguments = ["--folders", "color", "other", "--hold-out", "3", *WHAT, *SHORT]
+    assert transfer.main(arguments) == 0
+    with pytest.raises(UsageError, match="out holds a transfer with --max-iter 6, not 9: go on with the same command"):
+        transfer.main([*arguments, "--max-iter", "9"])
+    with pytest.raises(UsageError, match="with --layer pool1, not conv1"):
+        transfer.main([*arguments, "--layer", "conv1", "--student-layer", "c1"])
+
+
+def test_a_teacher_without_weights_and_pictures_that_cannot_be_used_write_nothing() -> None:
+    with pytest.raises(UsageError, match="a teacher without weights teaches nothing; give --teacher-weights FILE"):
+        transfer.main(["--folders", "color", "other", *WHAT[:2], *WHAT[4:]])
+    Path("color/1.png").write_bytes(b"none")
+    Path("other/4.png").write_bytes(b"none either")
+    with pytest.raises(DataError, match="color and other: 2 of 6 pairs cannot be used: color/1.png.*; other/4.png"):
+        transfer.main(["--folders", "color", "other", *WHAT])
+    Path("pairs.txt").write_text("".join(f"color/{n}.png other/{n}.png\n" for n in range(6)))
+    with pytest.raises(DataError, match=r"pairs.txt: 2 of 6 pairs cannot be used: line 2: .*line 5: .*other/4.png"):
+        transfer.main(["--pairs", "pairs.txt", *WHAT])
+    assert not Path("out").exists()
+
+
 def test_too_few_pairs_to_hold_some_out() -> None:
     with pytest.raises(UsageError, match="--hold-out is 9, expected 2 to 6"):
         transfer.main(["--folders", "color", "other", "--hold-out", "9", *WHAT])
