@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from caffe_compat import log
-from caffe_compat.commands.training_checks import check_start
+from caffe_compat.commands.training_checks import check_start, shorten_tests
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
 from caffe_compat.datasets.imdb import ProposalSource
@@ -110,17 +110,15 @@ def train(options: TrainOptions) -> int:
     if options.stop_at_nan and imdb is None and not options.snapshot:
         given = _weights(options)
         check_start(solver, weight_files(param) if given is None else given)
+    if options.stop_at_nan:
+        shorten_tests(solver)
     if options.snapshot:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)
     if options.metrics:
         record_metrics(solver, {"solver": options.solver, "weights": _weights(options) or weight_files(param)})
     log.info("Starting Optimization", "caffe.cpp:248")
-    start = time.perf_counter()
-    with in_file(options.solver), handler, _progress(solver):
-        solver.poll = handler.poll
-        solver.solve()
-    _tell_waiting(solver, time.perf_counter() - start)
+    _solve(solver, handler, options)
     if solver.stopped_early:
         hint = f"go on with --snapshot {solver.resume_from}" if solver.resume_from else "there is no snapshot"
         log.info(f"Stopped at iteration {solver.iter}; {hint}", "caffe.cpp:255")
@@ -131,6 +129,19 @@ def train(options: TrainOptions) -> int:
     if options.tell_next:
         _tell_next(options, solver)
     return 0
+
+
+def _solve(solver: Solver, handler: SignalHandler, options: TrainOptions) -> None:
+    start = time.perf_counter()
+    with in_file(options.solver), handler, _progress(solver):
+        solver.poll = handler.poll
+        try:
+            solver.solve()
+        except SolverError:
+            if last := solver.resume_from or options.snapshot:
+                log.info(f"The last snapshot is {last}", "solver.cpp:447")
+            raise
+    _tell_waiting(solver, time.perf_counter() - start)
 
 
 def _tell_next(options: TrainOptions, solver: Solver) -> None:

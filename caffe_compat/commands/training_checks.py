@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from caffe_compat import log
@@ -10,7 +11,7 @@ from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in, is_nothing
 from caffe_compat.solver.solver import Solver
 
-__all__ = ["check_start"]
+__all__ = ["check_start", "shorten_tests"]
 
 SOURCE = "caffe.cpp:239"
 
@@ -27,7 +28,6 @@ def check_start(solver: Solver, weights: Sequence[str]) -> None:
     files = [file for file in weights if not is_nothing(file)]
     check_fit(solver.net.plan, solver.net.description.name, [(file, blobs_in([file])) for file in files])
     _refuse_empty_teacher(solver)
-    _tell_test_length(solver)
 
 
 def _refuse_empty_teacher(solver: Solver) -> None:
@@ -49,14 +49,18 @@ def _refuse_empty_teacher(solver: Solver) -> None:
         )
 
 
-def _tell_test_length(solver: Solver) -> None:
-    """Say where a test goes more than once through its list."""
-    for number, (net, iterations) in enumerate(zip(solver.test_nets, solver.param.test_iter, strict=True)):
-        for node in net.nodes:
-            there = node.layer.batches
-            if there is not None and iterations > there:
-                log.warning(
-                    f"test_iter is {iterations}, but layer '{node.name}' of test net #{number} has only {there:g} "
-                    f"batches: every test goes {iterations / there:.3g} times through its list",
-                    SOURCE,
-                )
+def shorten_tests(solver: Solver) -> None:
+    """Let no test go more than once through its list, and say so; of several lists the longest counts."""
+    for number, net in enumerate(solver.test_nets):
+        there = {node.name: node.layer.batches for node in net.nodes if node.layer.batches is not None}
+        if not there:
+            continue
+        name, batches = max(there.items(), key=lambda item: item[1])
+        asked, whole = solver.param.test_iter[number], math.ceil(batches)
+        if asked > whole > 0:
+            solver.param.test_iter[number] = whole
+            log.warning(
+                f"test_iter is {asked}, but layer '{name}' of test net #{number} has only {batches:g} batches, of "
+                f"which each would be tested {asked / batches:.3g} times: tests take {whole}",
+                SOURCE,
+            )

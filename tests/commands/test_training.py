@@ -11,6 +11,8 @@ from caffe_compat.commands.training import TrainOptions, train
 from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError, UsageError, WeightsError
 from caffe_compat.net import load_net
 from caffe_compat.solver.lock import hold
+from caffe_compat.solver.signals import SignalHandler
+from caffe_compat.solver.solver import Action
 
 LAYERS = """
 layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 } } }
@@ -155,6 +157,34 @@ def test_weights_of_another_net_are_refused_and_part_of_them_is_told(
     assert "fits net '' in part, 1 of 2 layers with weights: there are no weights for 'teacher'" in caplog.text
 
 
+def test_numbers_that_grow_out_of_bounds_end_training_and_the_last_snapshot_is_named(
+    run: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO", "caffe_compat")
+    text = Path("s.prototxt").read_text()
+    Path("s.prototxt").write_text(text.replace("base_lr: 0.1", "base_lr: 3e3").replace("max_iter: 8", "max_iter: 99"))
+    with pytest.raises(SolverError, match=r"s.prototxt: iteration \d+: the loss is (inf|nan)"):
+        train(TrainOptions(solver="s.prototxt"))
+    last = max(Path("out").glob("run_iter_*.solverstate"), key=lambda path: int(path.stem.split("_")[-1]))
+    assert caplog.messages[-1] == f"The last snapshot is {last}"
+    kept = load_net("net.prototxt", last.with_suffix(".caffemodel"))
+    assert all(bool(blob.isfinite().all()) for blob in kept.parameters())
+
+
+def test_a_stopped_run_prints_the_command_that_goes_on(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(self: SignalHandler) -> Action:
+        self.stopped_by = 15
+        return Action.STOP
+
+    monkeypatch.setattr(SignalHandler, "poll", stop)
+    assert train(TrainOptions(solver="s.prototxt", iters=7)) == 143
+    (state,) = Path("out").glob("*.solverstate")
+    told = f"next:\n  tools/train_net.py --solver s.prototxt --snapshot {state} --iters 7\n"
+    assert capsys.readouterr().out == told
+
+
 def test_a_test_longer_than_its_list_is_told(run: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_pairs(Path("pairs"), count=4, size=(8, 8))
     Path("net.prototxt").write_text(
@@ -169,4 +199,6 @@ layer { name: "loss" type: "EuclideanLoss" bottom: "c" bottom: "b" top: "loss" l
     Path("s.prototxt").write_text(f"{text} test_iter: 6 test_interval: 4")
     assert train(TrainOptions(solver="s.prototxt", iters=1)) == 0
     (told,) = (message for message in caplog.messages if "test_iter" in message and "batches" in message)
-    assert "test_iter is 6, but layer 'pairs' of test net #0 has only 2 batches: every test goes 3 times" in told
+    assert told.endswith("has only 2 batches, of which each would be tested 3 times: tests take 2")
+    assert train(TrainOptions(solver="s.prototxt", iters=1, stop_at_nan=False)) == 0, "Caffe goes round"
+    assert len([message for message in caplog.messages if "batches, of which" in message]) == 1
