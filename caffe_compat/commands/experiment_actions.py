@@ -23,10 +23,11 @@ from caffe_compat.experiments.declarations import (
     read_setting,
     setting_names,
 )
-from caffe_compat.experiments.planning import Planner, Unavailable
+from caffe_compat.experiments.planning import Planner
 from caffe_compat.experiments.running import Outcome, Runner, finished, last_line, seconds_of
 from caffe_compat.experiments.stages import Stage, in_order
 from caffe_compat.experiments.tables import Found, RowResult, read_result, render, summary
+from caffe_compat.experiments.workplace import Unavailable
 from caffe_compat.files import write_file
 
 __all__ = ["choose_setting", "list_experiments", "run_experiments", "write_table"]
@@ -67,7 +68,7 @@ def run_experiments(args: argparse.Namespace) -> int:
         print("\n".join(_commands(tests)))
         print("\n".join(printable(f"{row.name}: {row.reason}") for row in rows if row.reason))
         return 0
-    with _Watch(in_order(tests)) as watch:
+    with _Watch(len(in_order(tests))) as watch:
         outcome = Runner(args.jobs, args.gpu, watch.tell, watch.look).run(tests)
     complete = True
     means = {name: found.mean for name, found in setting.sets.items()}
@@ -171,10 +172,10 @@ def _latest(stage: Stage) -> str:
 class _Watch:
     """Says what goes on: a bar where there is a terminal, else a line now and then."""
 
-    def __init__(self, stages: Sequence[Stage]) -> None:
-        self._stages, self._seen = list(stages), 0.0
+    def __init__(self, stages: int) -> None:
+        self._seen = 0.0
         self._since: dict[str, float] = {}
-        self._bar = tqdm(total=len(stages), unit="stage", disable=not sys.stderr.isatty(), leave=False)
+        self._bar = tqdm(total=stages, unit="stage", disable=not sys.stderr.isatty(), leave=False)
 
     def __enter__(self) -> _Watch:
         return self
@@ -187,8 +188,8 @@ class _Watch:
         self._bar.write(printable(line))
         sys.stdout.flush()
 
-    def look(self, running: Sequence[Stage]) -> None:
-        """Show how far the stages are that run."""
+    def look(self, running: Sequence[Stage], done: int) -> None:
+        """Show how far the stages are that run, and how many are done."""
         pause = QUIET if self._bar.disable else 0.5
         if time.monotonic() - self._seen < pause:
             return
@@ -199,7 +200,7 @@ class _Watch:
             for name, line in latest.items():
                 self.tell(f"  {self._seen - self._since[name]:5.0f} s  {name}: {line}")
             return
-        self._bar.n = sum(finished(stage) for stage in self._stages)
+        self._bar.n = done
         self._bar.set_postfix_str(printable(" | ".join(line[:60] for line in latest.values())))
 
 

@@ -211,6 +211,7 @@ class NetRole:
         rgb, depth, franken: backbones of make_detection for colour, for other modalities, and for a student under its
             teacher's head (empty: there is none).
         teacher, student: prototxts for make_transfer.
+        regions: prototxt of both where features are compared on regions (fc6, fc7); empty: teacher and student.
         classifier: prototxt of the net that the weights are of.
         weights: trained on labelled colour pictures.
         layers: what its features are called, by AlexNet's names.
@@ -225,6 +226,7 @@ class NetRole:
     classifier: str
     weights: str
     franken: str = ""
+    regions: str = ""
     layers: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     detector: str = ""
     transfer: str = ""

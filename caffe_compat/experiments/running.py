@@ -31,7 +31,7 @@ __all__ = ["Outcome", "Process", "Runner", "launch", "last_line", "make_folder",
 
 ON_GPU = ("make_transfer", "test_net", "train_net")
 """Commands that take ``--gpu``."""
-POLL = 0.1
+POLL = 0.2
 """Seconds between looks at the processes."""
 GRACE = 2
 """Signals after which processes are killed."""
@@ -83,7 +83,7 @@ class Runner:
         jobs: stages at once, at most.
         gpu: for commands that take ``--gpu``; None: what they choose.
         tell: gets a line for everything that begins, ends or fails.
-        watch: is called again and again with the folders of the stages that run.
+        watch: is called again and again with the stages that run, and the number of those that are finished.
         start: starts a command.
     """
 
@@ -92,7 +92,7 @@ class Runner:
         jobs: int = 1,
         gpu: int | None = None,
         tell: Callable[[str], None] = lambda line: None,
-        watch: Callable[[Sequence[Stage]], None] = lambda stages: None,
+        watch: Callable[[Sequence[Stage], int], None] = lambda stages, done: None,
         start: Launch | None = None,
     ) -> None:
         if jobs < 1:
@@ -103,6 +103,7 @@ class Runner:
         self._outcome = Outcome()
         self._signals: list[int] = []
         self._sent = 0
+        self._done: set[str] = set()
 
     def run(self, stages: Sequence[Stage]) -> Outcome:
         """Run stages and all that they depend on.
@@ -113,14 +114,16 @@ class Runner:
             DataError: a folder of another declaration.
             WriteError: a folder or a stamp cannot be written.
         """
-        waiting = [stage for stage in in_order(stages) if not finished(stage)]
+        every = in_order(stages)
+        self._done = {stage.name for stage in every if finished(stage)}
+        waiting = [stage for stage in every if stage.name not in self._done]
         self._outcome = Outcome()
         with _catching(self._signals), contextlib.ExitStack() as stack:
             stack.callback(self._abandon)
             while (waiting and not self._signals) or self._running:
                 waiting = self._begin(waiting)
                 self._advance()
-                self._watch([running.stage for running in self._running])
+                self._watch([running.stage for running in self._running], len(self._done))
                 if self._running:
                     time.sleep(POLL)
         self._outcome.stopped_by = self._signals[0] if self._signals else 0
@@ -134,7 +137,9 @@ class Runner:
             if broken:
                 self._outcome.failed[stage.name] = self._outcome.failed[broken[0].name]
             elif (
-                self._signals or len(self._running) >= self.jobs or not all(finished(before) for before in stage.after)
+                self._signals
+                or len(self._running) >= self.jobs
+                or not all(before.name in self._done for before in stage.after)
             ):
                 left.append(stage)
             else:
@@ -166,6 +171,7 @@ class Runner:
         """Start a stage's next command, or close it."""
         stage, number = running.stage, len(running.seconds)
         if number == len(stage.commands):
+            self._done.add(stage.name)
             self._close(running)
             return
         try:

@@ -20,8 +20,9 @@ from caffe_compat.experiments.declarations import (
     read_setting,
     setting_names,
 )
-from caffe_compat.experiments.planning import Planner, Unavailable
+from caffe_compat.experiments.planning import Planner
 from caffe_compat.experiments.stages import Stage, in_order
+from caffe_compat.experiments.workplace import Unavailable
 from caffe_compat.net import load_net
 from caffe_compat.resources import root
 
@@ -188,3 +189,28 @@ def test_names_that_do_not_exist() -> None:
         read_setting("scene")
     with pytest.raises(UsageError, match="table1: no row '1Z'"):
         planner(read_setting("scenes")).test(read_experiment("table1"), "1Z")
+
+
+@pytest.mark.parametrize("name", ["mosd", "nyud2", "scenes"])
+def test_every_transfer_of_a_setting_can_be_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured: there are no pairs."""
+    stages: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for setting, _, _, test in planned():
+        for stage in in_order([test]) if setting.name == name else ():
+            if stage.kind == "transfer":
+                words = stage.commands[0]
+                what = words[words.index("--layer") : words.index("--output")]
+                stages.setdefault((words[2], words[6], *what), words)
+    monkeypatch.chdir(tmp_path)
+    assert len(stages) >= 5
+    for number, words in enumerate(stages.values()):
+        chosen = [str(root() / word) if word.startswith("prototxt/") else word for word in words[1:]]
+        dropped = {"--source": 2, "--val-source": 2, "--root-folder": 2, "--sweep": 2, "--test-iter": 2}
+        for option, count in dropped.items():
+            if option in chosen:
+                del chosen[chosen.index(option) : chosen.index(option) + count]
+        folder = f"t{number}"
+        chosen[chosen.index("--output") + 1] = folder
+        sigmoid = ["--alpha", "1", "--tau", "0"] if "--loss" in chosen else []
+        assert main_of("make_transfer")([*chosen, "--no-measure", *sigmoid]) == 0
+        assert (tmp_path / folder / "train_val.prototxt").is_file(), words
