@@ -27,7 +27,6 @@ from caffe_compat.detection.training import (
     DetectorRun,
     detector_solver,
     output_folder,
-    region_layers,
     set_snapshots,
 )
 from caffe_compat.devices import choose
@@ -57,8 +56,8 @@ class TrainOptions:
 
     ``caffe train`` has ``level`` and ``stages`` (for the train net; the level replaces that of the solver's
     ``train_state``), does not seed where the solver has no seed (``default_seed``), goes on with a loss that is not
-    finite and with weights that do not fit (``stop_at_nan``), writes no file that Caffe would not (``metrics``) and
-    does not print what comes next (``tell_next``).
+    finite and with weights that do not fit (``stop_at_nan``), writes no file and no line that Caffe would not
+    (``metrics``) and does not print what comes next (``tell_next``).
     """
 
     solver: str
@@ -141,7 +140,8 @@ def _solve(solver: Solver, handler: SignalHandler, options: TrainOptions) -> Non
             if last := solver.resume_from or options.snapshot:
                 log.info(f"The last snapshot is {last}", "solver.cpp:447")
             raise
-    _tell_waiting(solver, time.perf_counter() - start)
+    if options.metrics:
+        _tell_waiting(solver, time.perf_counter() - start)
 
 
 def _tell_next(options: TrainOptions, solver: Solver) -> None:
@@ -288,8 +288,7 @@ def _device(gpu: int | None, param: caffe_pb2.SolverParameter) -> torch.device:
 
 def _tell_waiting(solver: Solver, seconds: float) -> None:
     """How long training waited for what its data layers read."""
-    reading = [node.layer for node in solver.net.nodes if isinstance(node.layer, DataLayer)]
-    for layer in (*region_layers(solver.net), *reading):
+    for layer in (node.layer for node in solver.net.nodes if isinstance(node.layer, DataLayer)):
         part = 100 * layer.waited / seconds if seconds > 0 else 0.0
         log.info(
             f"Waited {layer.waited:.2f} s of {seconds:.1f} s ({part:.1f} %) for minibatches of layer '{layer.name}'",

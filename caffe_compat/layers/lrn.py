@@ -32,11 +32,15 @@ def negative_power(s: Tensor, beta: float) -> Tensor:
 def channel_sums(a: Tensor, b: Tensor, size: int) -> Tensor:
     """Sum of a * b over the ``size`` (odd) nearest channels, zeros outside; without gradient.
 
-    Shifted additions: on a CPU up to ten times faster than the three-dimensional pooling of ``F.local_response_norm``.
+    Shifted additions: on a CPU up to ten times faster than the three-dimensional pooling of ``F.local_response_norm``,
+    which on a GPU is the faster way.
     """
     batch, channels, *image = a.shape
     size = min(size, max(2 * channels - 1, 1))  # what is farther away is 0
     half = size // 2
+    if a.is_cuda and len(image) == 2 and channels >= size and a.numel():
+        wide = (a * b).unsqueeze(1)
+        return F.avg_pool3d(wide, (size, 1, 1), 1, (half, 0, 0), divisor_override=1).squeeze(1)
     if torch.compiler.is_compiling():  # which takes no output in a part of a tensor, and needs none
         wide = F.pad(a * b, [*[0, 0] * len(image), half, half])
     else:

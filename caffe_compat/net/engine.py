@@ -195,8 +195,9 @@ class BlobNet:
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Run the backward pass of layers ``start`` down to ``end`` (inclusive)."""
-        for number in range(len(self.net.nodes) - 1 if start is None else start, end - 1, -1):
-            self.backward_layer(number)
+        with torch.autograd.set_multithreading_enabled(False):  # a GPU's thread would be waited for at every layer
+            for number in range(len(self.net.nodes) - 1 if start is None else start, end - 1, -1):
+                self.backward_layer(number)
         if start is None and end == 0:
             for observer in self.observers:
                 observer.after_backward_pass()

@@ -18,6 +18,10 @@ from caffe_compat.solver.later import Later
 __all__ = ["Clipping", "alike", "clip", "normalize", "regularize"]
 
 
+_LEAST = 1e-30
+"""Divisor in place of a norm of 0."""
+
+
 def clip(gradients: Sequence[Tensor], limit: float) -> None:
     """Scale all gradients so that their common L2 norm is at most ``limit``; a negative limit does nothing.
 
@@ -70,7 +74,8 @@ class Clipping:
         self.norms = torch.stack(torch._foreach_norm(gradients))
         if limit >= 0:
             common, self._limit = self.norms.norm(), limit
-            torch._foreach_mul_(gradients, torch.where(common > limit, limit / common, 1.0))
+            factor = limit / common.clamp(min=max(limit, _LEAST))
+            torch._foreach_mul_(gradients, factor.nan_to_num(nan=1.0))  # as a comparison with NaN decides in clip()
             self._common = Later(common)
 
     def tell(self) -> None:

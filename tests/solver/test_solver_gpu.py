@@ -13,6 +13,7 @@ from gpu import DEVICE, needs_gpu, same
 from caffe_compat.errors import SolverError
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.solver import SOLVERS, load_solver
+from caffe_compat.solver.gradients import Clipping, clip
 from caffe_compat.solver.rules import solver_class
 from caffe_compat.solver.solver import Solver
 
@@ -126,6 +127,29 @@ def test_a_solver_moves_to_the_gpu_and_back(folder: Path) -> None:
         stays.step(4)
     for index, (got, wanted) in enumerate(zip(_state(solver), _state(stays), strict=True)):
         same(f"parameter or history {index}", got, wanted, 1e-3)
+
+
+def test_no_iteration_waits_for_all_that_the_gpu_has_to_do(folder: Path) -> None:
+    solver = _solver(folder, "SGD", DEVICE, more="clip_gradients: 0.02 iter_size: 2")
+    solver.stop_at_nan = True
+    solver.step(2)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        solver.step(4)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert solver.iter == 6
+
+
+@pytest.mark.parametrize(("limit", "wanted"), [(0.0, [0, 0]), (5.0, [3, 4]), (2.5, [1.5, 2]), (-1.0, [3, 4])])
+@pytest.mark.parametrize("values", [[3.0, 4.0], [0.0, 0.0], [float("nan"), 4.0], [float("inf"), 4.0]])
+def test_clipping_as_on_the_cpu(values: list[float], limit: float, wanted: list[float]) -> None:
+    gradients = [torch.tensor([value]) for value in values]
+    on_gpu = [gradient.to(DEVICE) for gradient in gradients]
+    clip(gradients, limit)
+    Clipping().apply(on_gpu, limit, keep=True)
+    same("gradients", torch.cat(on_gpu), torch.cat(gradients))
+    assert values != [3.0, 4.0] or torch.cat(gradients).tolist() == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize(

@@ -116,11 +116,6 @@ class RegionData(DataLayer):
         self.close()
         self._source, self._prefetcher = source, Prefetcher(self._read_tensors, ahead)
 
-    @property
-    def waited(self) -> float:
-        """Seconds that forward passes have waited for minibatches."""
-        return self._prefetcher.waited
-
     def read(self, number: int) -> tuple[np.ndarray, ...]:
         """Minibatch ``number``.
 
