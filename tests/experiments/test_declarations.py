@@ -214,3 +214,9 @@ def test_every_transfer_of_a_setting_can_be_written(name: str, tmp_path: Path, m
         sigmoid = ["--alpha", "1", "--tau", "0"] if "--loss" in chosen else []
         assert main_of("make_transfer")([*chosen, "--no-measure", *sigmoid]) == 0
         assert (tmp_path / folder / "train_val.prototxt").is_file(), words
+
+
+def test_the_page_names_every_experiment_and_setting() -> None:
+    page = (root() / "docs/experiments.md").read_text(encoding="utf-8")
+    assert not [name for name in experiment_names() if f"{name}.yml" not in page]
+    assert not [name for name in setting_names() if f"| `{name}` |" not in page]

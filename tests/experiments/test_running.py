@@ -14,7 +14,7 @@ import pytest
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.experiments.declarations import Need
 from caffe_compat.experiments.running import Process, Runner, finished, last_line, seconds_of
-from caffe_compat.experiments.stages import HERE, Stage, in_order
+from caffe_compat.experiments.stages import CORES, HERE, Stage, in_order
 from caffe_compat.locks import hold
 
 
@@ -185,3 +185,10 @@ def test_the_last_line_of_a_log(tmp_path: Path) -> None:
 
 def test_order_holds_every_stage_once() -> None:
     assert [found.label for found in in_order(diamond()[::-1])] == ["a", "b", "c", "d"]
+
+
+def test_cores_are_no_part_of_what_a_stage_is() -> None:
+    found = stage("a", words=(f"{CORES}",))
+    Runner(start=(fakes := Fakes())).run([found])
+    assert fakes.words == [f"a.{len(os.sched_getaffinity(0))}"]
+    assert CORES in str(found.declaration)
