@@ -443,6 +443,30 @@ def use_json() -> Callable[[str], None]:
     return lambda path: each(path, Camera.from_file, index_records, lambda name: read_selection(name, "."), read_stamp)
 
 
+def metrics_seeds() -> list[bytes]:
+    start = {"phase": "start", "iteration": 0, "random_seed": 3, "threads": 1, "device": "cpu", "weights": ["a"]}
+    train = {"phase": "train", "iteration": 0, "loss": 1.5, "lr": 0.1, "outputs": {"loss": 1.5}, "seconds": 0.2}
+    scores = {"explained_variance_a": 0.5, "each": [1, 2], "dead_units_a": None}
+    test = {"phase": "test", "iteration": 20, "net": 0, "loss": None, "scores": scores, "seconds": 3}
+    return [
+        "".join(json.dumps(line) + "\n" for line in lines).encode() for lines in ((start, train, test), (test, test))
+    ]
+
+
+def use_metrics() -> Callable[[str], None]:
+    from caffe_compat.transfer.curves import group_runs
+    from caffe_compat.transfer.report import contents
+    from caffe_compat.transfer.report_page import page
+    from caffe_compat.transfer.runs import read_run
+
+    def use(path: str) -> None:
+        said = contents(group_runs([read_run(path)]))
+        json.dumps(said, allow_nan=False)
+        page(said)
+
+    return use
+
+
 def coco_seeds() -> list[bytes]:
     image = {"id": 9, "file_name": "a.jpg", "width": 30, "height": 20, "split": "x", "depth": "d.png"}
     head = {"image_id": 9, "category_id": 5, "bbox": [2, 3, 8, 10.5], "area": 80, "iscrowd": 0}
@@ -539,6 +563,7 @@ KINDS = {
     "proposals": Kind(".npz", proposal_seeds, use_proposals),
     "detections": Kind(".npz", detection_seeds, use_detections),
     "json": Kind(".json", json_seeds, use_json, text=True),
+    "metrics": Kind(".jsonl", metrics_seeds, use_metrics, text=True),
     "coco": Kind(".json", coco_seeds, use_coco, text=True),
     "voc": Kind(".xml", voc_seeds, use_voc, text=True),
     "yaml": Kind(".yml", yaml_seeds, use_yaml, text=True),

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffe_compat.errors import DataError
+from caffe_compat.documents import parse_json
+from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.files import append_part, open_existing, write_file
 from caffe_compat.solver.scores import Scores, outputs
 from caffe_compat.solver.solver import Solver
@@ -33,6 +34,9 @@ __all__ = ["Metrics", "metrics_path", "read_metrics", "record_metrics"]
 MOST = 100
 """Numbers of an output that are kept."""
 PHASES = ("start", "train", "test")
+NUMBERS, COUNTS = ("seconds", "loss", "lr"), ("random_seed", "max_iter", "threads", "net")
+WORDS, TABLES = ("solver", "device", "torch"), ("scores", "outputs")
+LAST, LARGEST = 1 << 53, 1e300
 
 
 class Metrics:
@@ -120,7 +124,9 @@ def read_metrics(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
 
 
 def _refuse(path: str | os.PathLike[str], number: int) -> None:
-    raise DataError(f"{os.fspath(path)}: line {number}: expected an object with 'phase' and 'iteration'")
+    raise DataError(
+        f"{os.fspath(path)}: line {number}: expected an object with phase, iteration and what train_net writes there"
+    )
 
 
 def _kept(path: Path, start: int) -> Iterator[tuple[bytes, dict[str, Any]]]:
@@ -147,14 +153,36 @@ def _lines(
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None if that is not a line of such a file."""
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line, "")
+    except CaffeCompatError:
         return None
     if not isinstance(record, dict) or record.get("phase") not in PHASES:
         return None
     iteration = record.get("iteration")
-    return record if isinstance(iteration, int) and not isinstance(iteration, bool) else None
+    if not isinstance(iteration, int) or not _is_count(iteration) or iteration < 0:
+        return None
+    fits = (
+        all(_is_number(record.get(name)) for name in NUMBERS),
+        all(record.get(name) is None or _is_count(record[name]) for name in COUNTS),
+        all(isinstance(record.get(name, ""), str) for name in WORDS),
+        all(_is_table(record.get(name, {})) for name in TABLES),
+    )
+    return record if all(fits) else None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < LAST
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is null or a number that a float holds."""
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < LARGEST)
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, dict) and all(_is_number(inner) or isinstance(inner, list) for inner in value.values())
 
 
 def _machine(solver: Solver) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from caffe_compat.transfer.start import Start
 __all__ = ["forget_measured", "read_measured", "write_measured"]
 
 NAME = "measured.json"
+TABLES = ("features", "rates")
+LARGEST = 1e300
 
 
 def write_measured(folder: str | os.PathLike[str], start: Start) -> str:
@@ -62,9 +64,28 @@ def read_measured(folder: str | os.PathLike[str]) -> dict[str, Any]:
     """
     path = Path(folder) / NAME
     found = read_json(path) if path.exists() else {}
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: expected an object, as make_transfer writes it")
-    return found
+    tables = [found.get(name, []) for name in TABLES] if isinstance(found, dict) else []
+    if len(tables) < len(TABLES) or not all(map(_is_table, tables)) or not _is_row(_without(found)):
+        raise DataError(f"{path}: expected an object as make_transfer writes it")
+    if not all(isinstance(row.get("layer"), str) for row in tables[0]):
+        raise DataError(f"{path}: 'features': expected a 'layer' for each")
+    return dict(found)
+
+
+def _without(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in TABLES}
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(row, dict) and _is_row(row) for row in value)
+
+
+def _is_row(row: dict[str, Any]) -> bool:
+    """Whether all values are words, null, or numbers that a float holds."""
+    return all(
+        value is None or isinstance(value, str) or (isinstance(value, (int, float)) and abs(value) < LARGEST)
+        for value in row.values()
+    )
 
 
 def _finite(value: Any) -> Any:

@@ -99,14 +99,14 @@ def _measured(group: Mapping[str, Any]) -> list[str]:
     lines += [f"- {what}: {_number(found[key])}" for key, what in rest if found.get(key) is not None]
     rates = [_rate(rate) for rate in found.get("rates", [])]
     lines += [f"- base_lr: {_number(found.get('base_lr'))}, of those below"] if rates else []
-    table = _table(["rate", "loss first", "last", "largest", "gradient", "dead %", ""], rates) if rates else []
+    table = _table(["rate", "loss first", "last", "largest", "gradient", "dead", ""], rates) if rates else []
     return [*lines, "", *table, ""]
 
 
 def _rate(rate: Mapping[str, Any]) -> list[str]:
     """A row of the table of rates that were tried."""
     numbers = [_number(rate.get(key)) for key in ("rate", "first", "last", "largest", "gradient")]
-    return [*numbers, f"{100 * (rate.get('dead') or 0):.1f}", rate.get("reason") or "stable"]
+    return [*numbers, _number(rate.get("dead")), str(rate.get("reason") or "stable")]
 
 
 def _data(group: Mapping[str, Any]) -> list[str]:
@@ -159,7 +159,7 @@ def _code(lines: Iterable[str]) -> list[str]:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A table, without the columns that are empty in every row."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows]
     kept = [index for index in range(len(head)) if any(row[index] for row in rows)]
     cut = [[row[index] for index in kept] for row in (head, ["---"] * len(head), *rows)]
     return [f"| {' | '.join(row)} |" for row in cut]

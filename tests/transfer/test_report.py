@@ -218,8 +218,18 @@ def test_what_cannot_be_reported_is_named() -> None:
     with pytest.raises(DataError, match="holds no iteration and no test yet"):
         report.main(["a/x_metrics.jsonl"])
     trained("out")
-    Path("out/measured.json").write_text("[]")
-    with pytest.raises(DataError, match=r"out/measured.json: expected an object"):
+    for text in (
+        "[]",
+        '{"features": 3}',
+        '{"rates": [{"rate": [1]}]}',
+        '{"base_lr": {}}',
+        '{"rates": [{"rate": 1e999}]}',
+    ):
+        Path("out/measured.json").write_text(text)
+        with pytest.raises(DataError, match=r"out/measured.json: expected an object"):
+            report.main(["out"])
+    Path("out/measured.json").write_text('{"features": [{"scale": 1}]}')
+    with pytest.raises(DataError, match=r"out/measured.json: 'features': expected a 'layer'"):
         report.main(["out"])
 
 
