@@ -36,6 +36,7 @@ COMMANDS = (
     "make_proposals",
     "make_scenes",
     "make_transfer",
+    "match_norms",
     "measure_scale",
     "net_surgery",
     "prepare_nyud2",

@@ -267,6 +267,7 @@ class Setting:
         schedules: by name.
         detector, train, test, transfer: options of make_detection, train_net and test_net (of detectors), and
             make_transfer, for all rows.
+        match_norms: whether students get their teachers' mean norms (match_norms) before they are tuned.
         name: of the file.
     """
 
@@ -285,6 +286,7 @@ class Setting:
     train: str = ""
     test: str = ""
     transfer: str = ""
+    match_norms: bool = False
     name: str = ""
 
 

@@ -24,6 +24,7 @@ from caffe_compat.proto.read import read_net
 __all__ = ["Model", "Planner"]
 
 OUTPUTS = ("cls_score", "bbox_pred")
+MATCHED = "student_matched.caffemodel"
 
 
 @dataclass(frozen=True)
@@ -199,11 +200,15 @@ class Planner(Workplace):
             words += ["--proposals", self._text(pairs.proposals), "--boxes-per-image", str(transfer.boxes)]
         words += ["--max-iter", str(timing.iters), "--base-lr", f"{timing.base_lr:g}", "--random-seed", str(self.seed)]
         words += self._words(f"{self.setting.transfer} {student.transfer} {timing.options} {transfer.options}")
-        train = ["train_net", "--solver", f"{HERE}/solver.prototxt", "--resume"]
+        commands = [words, ["train_net", "--solver", f"{HERE}/solver.prototxt", "--resume"]]
+        if self.setting.match_norms:
+            last = f"{HERE}/transfer_iter_{timing.iters}.caffemodel"
+            commands.append(["match_norms", "--model", f"{HERE}/train_val.prototxt", "--weights", last,
+                             "--output", f"{HERE}/{MATCHED}"])  # fmt: skip
         label = f"{row.input}-{row.net}-{self._taught(experiment, row, transfer)}"
         before, more = self._made_before(row)
         every = [*needs, *pairs.needs, *more]
-        return self._stage("transfer", label, [words, train], after=[*after, *before], needs=every)
+        return self._stage("transfer", label, commands, after=[*after, *before], needs=every)
 
     def _teacher(
         self, experiment: Experiment, row: Row, transfer: Transfer
@@ -226,6 +231,8 @@ class Planner(Workplace):
         return f"{'+'.join(transfer.layers)}-of-{teacher}"
 
     def _student(self, stage: Stage, transfer: Transfer) -> str:
+        if self.setting.match_norms:
+            return f"{stage.folder}/{MATCHED}"
         return f"{stage.folder}/transfer_iter_{self._timing(transfer.schedule).iters}.caffemodel"
 
     def _feature(self, net: NetRole, layer: str) -> str:
