@@ -9,7 +9,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat import load_net, media
-from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, net_surgery
+from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, match_norms, net_surgery
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.experiment_actions import write_table
 from caffe_compat.commands.image_mean import compute_image_mean
@@ -157,6 +157,26 @@ def _surgery(folder):
 
 def _run_surgery(path, _):
     net_surgery.main(["--out_net_def", "n.prototxt", "--net_surgery_json", "surgery.json", "--out_net_file", path.name])
+
+
+def _transferred(folder):
+    text = (
+        'layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 } '
+        'data_filler { type: "gaussian" std: 9 } } }'
+    )
+    for name, bottom in (("y", "x"), ("da_y", "x"), ("adapt_y", "da_y")):
+        text += (
+            f'layer {{ name: "{name}" type: "InnerProduct" bottom: "{bottom}" top: "{name}" '
+            'inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }'
+        )
+    (folder / "pair.prototxt").write_text(text)
+    load_net(folder / "pair.prototxt").save(folder / "source.caffemodel")
+
+
+def _run_match(path, _):
+    match_norms.main(
+        ["--model", "pair.prototxt", "--weights", "source.caffemodel", "--output", path.name, "--count", "1"]
+    )
 
 
 def _compressed(folder):
@@ -363,6 +383,7 @@ WRITERS = {
     ),
     "compressed": Writer(_run_compress, ("proto/weights.py",), "source_svd_fc_2.caffemodel", prepare=_compressed),
     "surgery": Writer(_run_surgery, ("proto/weights.py",), "out.caffemodel", prepare=_surgery),
+    "match_norms": Writer(_run_match, ("proto/weights.py",), "out.caffemodel", prepare=_transferred),
     "lmdb": Writer(_database("lmdb"), ("media/records.py",), "new", replaces=False),
     "leveldb": Writer(_database("leveldb"), ("media/records.py",), "new", replaces=False),
     "mean": Writer(lambda path, records: compute_image_mean(records, str(path)), ("media/means.py",), prepare=_mean),

@@ -29,7 +29,7 @@ from caffe_compat.stamps import check_stamp, read_stamp, write_stamp
 
 __all__ = ["Outcome", "Process", "Runner", "launch", "last_line", "make_folder", "seconds_of"]
 
-ON_GPU = ("make_transfer", "test_net", "train_net")
+ON_GPU = ("make_transfer", "match_norms", "test_net", "train_net")
 """Commands that take ``--gpu``."""
 POLL = 0.2
 """Seconds between looks at the processes."""

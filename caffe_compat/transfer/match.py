@@ -64,7 +64,9 @@ def match_norms(net: Net, batches: int) -> list[Match]:
     nodes = net.nodes
     adaptations = [node for node in nodes if node.name.startswith(PREFIX) and node.type in WEIGHTED]
     if not adaptations:
-        raise UsageError(f"{net.description.source}: no layer's name begins with {PREFIX}: this is no net of a transfer")
+        raise UsageError(
+            f"{net.description.source}: no layer's name begins with {PREFIX}: this is no net of a transfer"
+        )
     if batches < 1:
         raise UsageError(f"{batches} batches to measure norms on, expected 1 or more")
     engine = BlobNet(net)
@@ -72,7 +74,7 @@ def match_norms(net: Net, batches: int) -> list[Match]:
     norms = _measure(engine, [blob for pair in pairs for blob in pair], batches)
     found = []
     for node, (teacher, student) in zip(adaptations, pairs, strict=True):
-        names = [name.split("_split_")[0] for name in (engine.names[teacher], node.description.bottoms[0])]
+        names = [engine.names[_unsplit(nodes, blob)] for blob in (teacher, student)]
         remark = _rescale(nodes, nodes.index(node), student, norms[teacher] / norms[student])
         found.append(Match(names[0], names[1], norms[teacher], norms[student], remark))
     return found
@@ -87,8 +89,15 @@ def _measure(engine: BlobNet, blobs: list[int], batches: int) -> dict[int, float
             sums[blob] += float(engine.blobs[blob].tensor.detach().double().norm(dim=1).mean())
     for blob, total in sums.items():
         if not (total > 0 and math.isfinite(total)):
-            raise DataError(f"blob '{engine.names[blob]}' has the mean norm {total / batches:g}, which cannot be matched")
+            raise DataError(
+                f"blob '{engine.names[blob]}' has the mean norm {total / batches:g}, which cannot be matched"
+            )
     return {blob: total / batches for blob, total in sums.items()}
+
+
+def _unsplit(nodes: tuple[Node, ...], blob: int) -> int:
+    """The blob that a Split layer's top is a copy of; any other blob itself."""
+    return next((node.bottom_ids[0] for node in nodes if node.type == "Split" and blob in node.top_ids), blob)
 
 
 def _rescale(nodes: tuple[Node, ...], reader: int, blob: int, factor: float) -> str:
@@ -100,9 +109,7 @@ def _rescale(nodes: tuple[Node, ...], reader: int, blob: int, factor: float) -> 
     scaled, readers = set[int](), []
     for node in nodes:
         inside = [bottom in scaled for bottom in node.bottom_ids]
-        if node in makers:
-            scaled.update(node.top_ids)
-        elif node.type in HOMOGENEOUS and all(inside) and inside:
+        if node in makers or node.type in HOMOGENEOUS and all(inside) and inside:
             scaled.update(node.top_ids)
         elif node.type in WEIGHTED and any(inside):
             readers.append(node)

@@ -119,12 +119,12 @@ def test_rows_share_stages() -> None:
 
 
 def test_seeds_share_what_does_not_depend_on_them() -> None:
-    setting, table1 = read_setting("scenes"), read_experiment("table1")
+    setting, table1 = read_setting("mosd"), read_experiment("table1")
     one, two = (
         {stage.name: stage for stage in in_order([planner(setting, seed).test(table1, "1B")])} for seed in (1, 2)
     )
     shared = {one[name].label for name in one.keys() & two.keys()}
-    assert shared == {"scenes", "boxes_train", "boxes_val"}
+    assert shared == {"hha", "boxes"}
     assert all(stage.seed == 2 for name, stage in two.items() if name not in one)
 
 
