@@ -56,6 +56,7 @@ class ReLU(NeuronLayer):
     In place with a negative slope the sign of the bottom is lost: the gradient is 1 wherever the top is positive.
     """
 
+    homogeneous = True
     caffe_type = "ReLU"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -96,6 +97,7 @@ class PReLU(NeuronLayer):
     Blob: the slopes, shape (C,) or (); filled with 0.25 unless ``filler`` says otherwise.
     """
 
+    homogeneous = True
     caffe_type = "PReLU"
     has_blobs = True
 
@@ -362,6 +364,7 @@ class Dropout(NeuronLayer):
     TEST scales by 1 - ratio instead.
     """
 
+    homogeneous = True
     caffe_type = "Dropout"
     phase_dependent = True
     keeps_sign = True  # a dropped number is 0, and so is its gradient

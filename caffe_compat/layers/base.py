@@ -103,6 +103,8 @@ class Layer(nn.Module):
     running_metric: bool = False  #: its top covers all batches since :meth:`start_over`
     batches: float | None = None  #: how many batches it reads before its list starts again, if it reads one
     hopeless: str = ""  #: after a test: why training cannot go on, if a metric shows that
+    affine: ClassVar[bool] = False  #: its blobs times a number give the top times it; only the first meets the bottom
+    homogeneous: ClassVar[bool] = False  #: its bottoms (not boxes) times a positive number give its tops times it
     per_box: ClassVar[bool] = False  #: its tops have an item for each row of bottom 1, a box of an image of bottom 0
     sized_by_values: ClassVar[bool] = False  #: values decide a size of its tops; of rows there are at most those told
     on_meta: ClassVar[bool] = True  #: whether ``forward`` gives the shapes on torch's meta device (it reads no files)

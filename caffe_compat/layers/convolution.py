@@ -156,6 +156,7 @@ class _Windowed(Layer):
 class _Learned(_Windowed):
     """What Convolution and Deconvolution share: weights, bias, groups."""
 
+    affine = True
     has_blobs = True
     filler_section = "convolution_param"
 

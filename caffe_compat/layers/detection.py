@@ -72,6 +72,7 @@ class ROIPooling(_RoiLayer):
     row by row (the GPU code of caffe-fast-rcnn drops it where a region is inverted; the reference values do not).
     """
 
+    homogeneous = True
     caffe_type = "ROIPooling"
     bottom_count = (2, 2)
 

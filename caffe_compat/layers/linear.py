@@ -23,6 +23,7 @@ class InnerProduct(Layer):
     Weights [num_output, K], or [K, num_output] with ``transpose``; bias [num_output].
     """
 
+    affine = True
     caffe_type = "InnerProduct"
     has_blobs = True
     filler_section = "inner_product_param"

@@ -226,6 +226,7 @@ class Pooling(_PoolLayer):
     TEST, Caffe would send it to the positions drawn in some earlier TRAIN pass).
     """
 
+    homogeneous = True
     caffe_type = "Pooling"
     top_count = (1, 2)
 

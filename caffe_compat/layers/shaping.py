@@ -25,6 +25,7 @@ INT64_MAX = 2**63 - 1
 class Flatten(Layer):
     """Merges axes ``axis`` to ``end_axis`` (inclusive) into one."""
 
+    homogeneous = True
     caffe_type = "Flatten"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -65,6 +66,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """Replaces ``num_axes`` axes from ``axis`` on by ``shape``, where 0 copies a dim and -1 takes what is left."""
 
+    homogeneous = True
     caffe_type = "Reshape"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -191,6 +193,7 @@ class _Along(Layer):
 class Concat(_Along):
     """Bottoms one behind the other along an axis; the top of a single bottom shares its memory."""
 
+    homogeneous = True
     caffe_type = "Concat"
     bottom_count = (1, UNLIMITED)
 
@@ -303,6 +306,7 @@ class Slice(_Along):
 class Split(Layer):
     """The bottom as several tops that share its memory; gradients add up."""
 
+    homogeneous = True
     caffe_type = "Split"
     pointwise = True
     top_count = (1, UNLIMITED)

@@ -22,8 +22,6 @@ from caffe_compat.net.plan import Node
 __all__ = ["Match", "match_norms"]
 
 PREFIX = "adapt_"
-HOMOGENEOUS = frozenset({"ReLU", "PReLU", "Pooling", "ROIPooling", "Dropout", "Split", "Concat", "Flatten", "Reshape"})
-WEIGHTED = frozenset({"Convolution", "InnerProduct", "Deconvolution"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def match_norms(net: Net, batches: int) -> list[Match]:
         DataError: a norm that is zero, NaN or infinite; names the blob.
     """
     nodes = net.nodes
-    adaptations = [node for node in nodes if node.name.startswith(PREFIX) and node.type in WEIGHTED]
+    adaptations = [node for node in nodes if node.name.startswith(PREFIX) and node.layer.affine]
     if not adaptations:
         raise UsageError(
             f"{net.description.source}: no layer's name begins with {PREFIX}: this is no net of a transfer"
@@ -89,29 +87,28 @@ def _measure(engine: BlobNet, blobs: list[int], batches: int) -> dict[int, float
             sums[blob] += float(engine.blobs[blob].tensor.detach().double().norm(dim=1).mean())
     for blob, total in sums.items():
         if not (total > 0 and math.isfinite(total)):
-            raise DataError(
-                f"blob '{engine.names[blob]}' has the mean norm {total / batches:g}, which cannot be matched"
-            )
+            name, norm = engine.names[_unsplit(engine.net.nodes, blob)], total / batches
+            raise DataError(f"blob '{name}' has the mean norm {norm:g}, which cannot be matched")
     return {blob: total / batches for blob, total in sums.items()}
 
 
 def _unsplit(nodes: tuple[Node, ...], blob: int) -> int:
     """The blob that a Split layer's top is a copy of; any other blob itself."""
-    return next((node.bottom_ids[0] for node in nodes if node.type == "Split" and blob in node.top_ids), blob)
+    return next((node.bottom_ids[0] for node in nodes if node.description.is_split and blob in node.top_ids), blob)
 
 
 def _rescale(nodes: tuple[Node, ...], reader: int, blob: int, factor: float) -> str:
     """Multiply a blob that node ``reader`` reads, by its makers' weights; why not, where that changes the net."""
     makers = list(_makers(nodes, reader, blob))
-    strange = next((node for node in makers if node.type not in WEIGHTED), None)
+    strange = next((node for node in makers if not node.layer.affine), None)
     if strange is not None:
         return f"layer '{strange.name}' ({strange.type}) makes it"
     scaled, readers = set[int](), []
     for node in nodes:
-        inside = [bottom in scaled for bottom in node.bottom_ids]
-        if node in makers or node.type in HOMOGENEOUS and all(inside) and inside:
+        inside = [bottom in scaled for bottom in _scaled_bottoms(node)]
+        if node in makers or node.layer.homogeneous and all(inside) and inside:
             scaled.update(node.top_ids)
-        elif node.type in WEIGHTED and any(inside):
+        elif node.layer.affine and any(inside):
             readers.append(node)
         elif any(inside):
             return f"layer '{node.name}' ({node.type}) reads it, which gives something else for another size"
@@ -124,15 +121,20 @@ def _rescale(nodes: tuple[Node, ...], reader: int, blob: int, factor: float) -> 
     return ""
 
 
+def _scaled_bottoms(node: Node) -> tuple[int, ...]:
+    """Its bottoms but for boxes."""
+    return node.bottom_ids[:1] if node.layer.per_box else node.bottom_ids
+
+
 def _makers(nodes: tuple[Node, ...], before: int, blob: int) -> Iterator[Node]:
     """The layers with weights that a blob comes from by homogeneous layers only, or the first other one."""
     for index in range(before - 1, -1, -1):
         node = nodes[index]
         if blob not in node.top_ids:
             continue
-        if node.type not in HOMOGENEOUS:
+        if not node.layer.homogeneous:
             yield node
         else:
-            for bottom in node.bottom_ids[:1] if node.type == "ROIPooling" else node.bottom_ids:
+            for bottom in _scaled_bottoms(node):
                 yield from _makers(nodes, index, bottom)
         return

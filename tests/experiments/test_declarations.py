@@ -153,7 +153,7 @@ def test_the_root_folder_is_no_part_of_what_a_stage_is() -> None:
         ("{classifier}/", "{classifer}/", r"tiny: \{classifer\} stands for nothing \(did you mean 'classifier'"),
         ("  finetune:", "  fine:", "no schedule 'finetune'"),
         ("  alexnet:", "  alex:", r"no net 'alexnet' \(did you mean 'alex"),
-        ("--out {here}/data", "--out {here}/data {classifier}", "classifier needs scenes needs classifier"),
+        ("--out {here}/data", "--out {here}/data {classifier}", "classifier needs pictures needs classifier"),
     ],
 )
 def test_settings_that_contradict_themselves(tmp_path: Path, old: str, new: str, message: str) -> None:

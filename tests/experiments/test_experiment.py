@@ -42,7 +42,7 @@ def test_dry_run_shows_commands(tmp_path: Path) -> None:
     words = ["--rows", "3A", "--seeds", "1", "2", "--on", "scenes", "--dry-run"]
     done = call("experiment", "table1", *words, folder=tmp_path)
     commands = [line for line in done.stdout.splitlines() if line.startswith("$ ")]
-    assert [line.split()[1] for line in commands].count("make_scenes") == 1
+    assert [line.split()[1] for line in commands].count("make_scenes") == 4  # two data sets a seed
     assert [line.split()[1] for line in commands].count("test_net") == 2 and "@" not in done.stdout
 
 
