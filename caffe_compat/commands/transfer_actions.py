@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import math
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from caffe_compat.commands.boxes_arguments import add_boxes, boxes_file, compute_boxes
 from caffe_compat.commands.flags import add_gpu
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
     from caffe_compat.foreign.spec import ForeignSpec
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import Written
+    from caffe_compat.transfer.scale import NormReport
     from caffe_compat.transfer.start import Start
 
 __all__ = ["add_transfer_arguments", "list_features", "make_transfer"]
@@ -325,10 +330,12 @@ def _measured(
     from caffe_compat.transfer.start import measure_start
 
     device = choose(arguments.gpu)
-    if not transfer.teacher.fixed and not transfer.over_boxes:  # those are measured on what they will see
+    weights = [arguments.teacher_weights] if foreign is None else []
+    if transfer.over_boxes:
+        arguments.mean_norm = _box_norms(arguments, transfer, weights, device)
+    elif not transfer.teacher.fixed:  # one of a fixed size is measured on the crops that it will see
         arguments.mean_norm = _whole_norms(arguments, foreign, device)
     transfer = Transfer(_recipe(arguments, foreign))
-    weights = [arguments.teacher_weights] if foreign is None else []
     return measure_start(transfer, schedule, weights, device, lambda line: print(line, flush=True), arguments.sweep)
 
 
@@ -339,7 +346,29 @@ def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, dev
     net, mean = load_features_of(foreign, arguments.teacher, arguments.teacher_weights, arguments.layer, arguments.mean)
     net, blobs = net.to(device), blobs_of(foreign, arguments.layer)
     images = read_first_paths(arguments.measure or arguments.source, arguments.root_folder)
-    reports = measure_norms(net, blobs, images, mean, arguments.measure_count)
+    return _told_norms(arguments, measure_norms(net, blobs, images, mean, arguments.measure_count))
+
+
+def _box_norms(
+    arguments: argparse.Namespace, transfer: Transfer, weights: list[str], device: torch.device
+) -> list[float]:
+    """The same of features of which some are over boxes, on the training pairs."""
+    from caffe_compat.transfer.scale import measure_batches
+    from caffe_compat.transfer.trial import training_batches
+
+    if arguments.measure:
+        raise UsageError("--measure: features over boxes are measured on the training pairs, whose boxes are known")
+    if arguments.measure_count < 1:
+        raise UsageError(f"--measure-count is {arguments.measure_count}, expected 1 or more")
+    there = len(read_pair_list(arguments.source, arguments.root_folder))
+    count = math.ceil(min(arguments.measure_count, there) / arguments.batch_size)
+    batches = itertools.islice(training_batches(transfer, weights, arguments.random_seed, device), count)
+    with tqdm(batches, total=count, unit="batch", disable=None) as bar:
+        return _told_norms(arguments, measure_batches(transfer, bar))
+
+
+def _told_norms(arguments: argparse.Namespace, reports: Mapping[str, NormReport]) -> list[float]:
+    """Mean norms, after they were printed."""
     for blob, report in reports.items():
         print(f"{blob}: {report}")
         if report.mean == 0:
@@ -349,4 +378,4 @@ def _whole_norms(arguments: argparse.Namespace, foreign: ForeignSpec | None, dev
             print(
                 f"{part}, which the adaptation's ReLU cannot give: choose the feature after a ReLU where there is one"
             )
-    return [float(f"{reports[blob].mean:.6g}") for blob in blobs]
+    return [float(f"{report.mean:.6g}") for report in reports.values()]

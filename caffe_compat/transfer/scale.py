@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +19,11 @@ from caffe_compat.net import Net
 from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.transfer.branch import read_branch
+from caffe_compat.transfer.features import Transfer
 from caffe_compat.transfer.teachers import foreign_branch
+from caffe_compat.transfer.trial import Batch
 
-__all__ = ["NormReport", "load_branch", "load_foreign", "measure_norms"]
+__all__ = ["NormReport", "load_branch", "load_foreign", "measure_batches", "measure_norms"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class NormReport:
         images, locations: how many of each.
         silent: fraction of locations where all channels are zero.
         negative: fraction of all values that are below zero.
+        places: what locations are called: boxes, for features over boxes.
     """
 
     mean: float
@@ -43,10 +46,11 @@ class NormReport:
     locations: int
     silent: float
     negative: float = 0.0
+    places: str = "locations"
 
     def __str__(self) -> str:
         return (
-            f"mean norm {self.mean:.6g}, standard deviation {self.std:.4g} over {self.locations} locations, "
+            f"mean norm {self.mean:.6g}, standard deviation {self.std:.4g} over {self.locations} {self.places}, "
             f"{self.image_std:.4g} between the means of {self.images} images, {100 * self.silent:.2g} % silent"
         )
 
@@ -123,6 +127,33 @@ def measure_norms(
                 norms[blob].append(found)
                 below[blob].append(float((result[blob] < 0).float().mean()))
     return {blob: replace(_report(values), negative=float(np.mean(below[blob]))) for blob, values in norms.items()}
+
+
+def measure_batches(transfer: Transfer, batches: Iterable[Batch]) -> dict[str, NormReport]:
+    """The same of a transfer's features in its training batches; over boxes where they are.
+
+    Raises:
+        DataError: a feature that is NaN or infinite.
+    """
+    norms: dict[str, list[np.ndarray]] = {feature.teacher: [] for feature in transfer.features}
+    below: dict[str, list[float]] = {feature.teacher: [] for feature in transfer.features}
+    for batch in batches:
+        images = torch.arange(len(batch.images)) if batch.rois is None else batch.rois[:, 0].cpu()
+        for feature, target in zip(transfer.features, batch.targets, strict=True):
+            found = target.double().norm(dim=1).flatten(1 if target.dim() == 4 else 0).cpu()
+            if not bool(found.isfinite().all()):
+                raise DataError(f"blob '{feature.teacher}' is NaN or infinite on the training pairs")
+            owners = images if feature.over_boxes else torch.arange(len(found))
+            norms[feature.teacher] += [found[owners == image].flatten().numpy() for image in owners.unique()]
+            below[feature.teacher].append(float((target < 0).float().mean()))
+    return {
+        feature.teacher: replace(
+            _report(norms[feature.teacher]),
+            negative=float(np.mean(below[feature.teacher])),
+            places="boxes" if feature.over_boxes else "locations",
+        )
+        for feature in transfer.features
+    }
 
 
 def _report(per_image: list[np.ndarray]) -> NormReport:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +24,7 @@ from caffe_compat.transfer.features import Transfer
 from caffe_compat.transfer.nets import TransferNets
 from caffe_compat.transfer.recipe import Schedule
 
-__all__ = ["Batch", "Run", "Trial", "draw"]
+__all__ = ["Batch", "Run", "Trial", "draw", "training_batches"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,17 @@ def draw(transfer: Transfer, weights: Sequence[str], count: int, seed: int, devi
         WeightsError: weights of which no layer fits.
         CaffeCompatError: an image or a file that cannot be used.
     """
+    return list(itertools.islice(training_batches(transfer, weights, seed, device), count))
+
+
+def training_batches(
+    transfer: Transfer, weights: Sequence[str], seed: int, device: torch.device
+) -> Generator[Batch, None, None]:
+    """The training batches without end, as :func:`draw` gives the first ones.
+
+    Raises:
+        CaffeCompatError: as there.
+    """
     nets = TransferNets(transfer)
     message = caffe_pb2.NetParameter(name=transfer.teacher.name)
     message.layer.extend(nets.teacher_side())
@@ -70,17 +82,15 @@ def draw(transfer: Transfer, weights: Sequence[str], count: int, seed: int, devi
     description = describe_net(message, State("TRAIN"), source=transfer.teacher.path)
     names = [feature.teacher for feature in transfer.features]
     wanted = [nets.student_input, *names, *([ROIS] if transfer.over_boxes else [])]
-    batches = []
-    with Stream(seed).use(), torch.no_grad():
+    with Stream(seed).use():
         net = Net(description, filled).to(device)
-        check_fit(net.plan, description.name, held)
-        for file in weights:
-            net.copy_from(file)
-        for _ in range(count):
+    check_fit(net.plan, description.name, held)
+    for file in weights:
+        net.copy_from(file)
+    while True:
+        with torch.no_grad():
             found = net(blobs=wanted)
-            targets = tuple(found[name] for name in names)
-            batches.append(Batch(found[nets.student_input], targets, found.get(ROIS)))
-    return batches
+        yield Batch(found[nets.student_input], tuple(found[name] for name in names), found.get(ROIS))
 
 
 class Trial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,8 @@ def test_what_is_measured_works_over_boxes(capsys: pytest.CaptureFixture[str]) -
     short = ["--student", "steady.prototxt", "--batch-size", "1", "--max-iter", "150", "--test-interval", "150"]
     make(*USUAL, *WEIGHTS, "--layer", "conv2", "fc7", *short)
     printed = capsys.readouterr().out
-    assert "fc7: mean norm" in printed and "over 72 boxes of 6 batches" in printed and "stable" in printed
+    assert re.search(r"fc7: mean norm [\d.]+, standard deviation [\d.]+ over 48 boxes, .* of 4 images", printed)
+    assert re.search(r"conv2: mean norm .* over 480 locations, .* of 4 images", printed) and "stable" in printed
     solver = solver_class(read_solver("out/solver.prototxt"))(read_solver("out/solver.prototxt"))
     losses: list[float] = []
     solver.on_iteration = lambda iteration, loss: losses.append(loss)
@@ -193,6 +195,21 @@ def test_what_is_measured_works_over_boxes(capsys: pytest.CaptureFixture[str]) -
         node.layer.start_over()
     found = [tested() for _ in range(4)][-1]
     assert float(found["explained_variance_fc7"]) > 0.2 and float(found["dead_units_fc7"]) < 0.5
+
+
+def test_the_mean_norm_is_that_of_the_vectors_of_boxes(capsys: pytest.CaptureFixture[str]) -> None:
+    make(*USUAL, *WEIGHTS, "--layer", "fc6", "--sweep", "0")
+    printed = capsys.readouterr().out
+    torch.manual_seed(read_solver("out/solver.prototxt").random_seed)
+    net = load_net("out/train_val.prototxt", "boxed_teacher.caffemodel", "TRAIN")
+    norms = []
+    for _ in range(2):
+        norms += [float(np.linalg.norm(row)) for row in net(blobs=["fc6"])["fc6"].numpy()]
+    assert f"over {len(norms)} boxes" in printed
+    assert float(printed.split("mean norm ")[1].split(",")[0]) == pytest.approx(np.mean(norms), rel=1e-4)
+    assert f"--mean-norm {np.mean(norms):.3g}" in Path("out/solver.prototxt").read_text()
+    with pytest.raises(UsageError, match="--measure: features over boxes are measured on the training pairs"):
+        make(*USUAL, *WEIGHTS, "--layer", "fc6", "--measure", "pairs/train_pairs.txt")
 
 
 def test_the_franken_net_is_the_student_below_and_the_teacher_above_on_boxes() -> None:
