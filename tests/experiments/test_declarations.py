@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -24,6 +25,7 @@ from caffe_compat.experiments.planning import Planner
 from caffe_compat.experiments.stages import Stage, in_order
 from caffe_compat.experiments.workplace import Unavailable
 from caffe_compat.net import load_net
+from caffe_compat.proto import read_net
 from caffe_compat.resources import root
 
 FOLDER = "output/experiments/x/stages"
@@ -220,3 +222,25 @@ def test_the_page_names_every_experiment_and_setting() -> None:
     page = (root() / "docs/experiments.md").read_text(encoding="utf-8")
     assert not [name for name in experiment_names() if f"{name}.yml" not in page]
     assert not [name for name in setting_names() if f"| `{name}` |" not in page]
+
+
+@pytest.mark.parametrize("name", ["mosd", "nyud2", "scenes"])
+def test_every_detector_of_a_setting_can_be_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what net surgery copies into it are layers that it has."""
+    stages: dict[tuple[str, ...], Stage] = {}
+    for setting, _, _, test in planned():
+        for stage in in_order([test]) if setting.name == name else ():
+            if stage.commands[0][0] == "make_detection":
+                stages.setdefault(tuple(word for word in stage.commands[0] if stage.root not in word), stage)
+    monkeypatch.chdir(tmp_path)
+    assert {stage.kind for stage in stages.values()} == {"detector", "fused", "franken"}
+    for stage in stages.values():
+        assert main_of("make_detection")([stage.filled(word) for word in stage.commands[0][1:]]) == 0
+        if "copy.json" in stage.files:
+            (entry,) = json.loads(stage.files["copy.json"])
+            here, there = (
+                {layer.name for layer in read_net(path).layer}
+                for path in (f"{stage.folder}/train.prototxt", root() / entry["prototxt"])
+            )
+            copies = entry["copy_ops"]
+            assert set(copies["dest"]) <= here and set(copies["source"]) <= there and "da_conv1" in copies["dest"]
