@@ -24,7 +24,7 @@ from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.media import check_pairs, read_first_paths, read_pair_list, short_side_factor
 from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
-from caffe_compat.transfer.recipe import Recipe, Schedule
+from caffe_compat.transfer.recipe import CLIP, Recipe, Schedule
 
 if TYPE_CHECKING:
     import torch
@@ -137,7 +137,7 @@ def _add_schedule(group: Any) -> None:
     add("--drops", nargs="+", type=float, default=list(Schedule.drops), help="parts of max-iter after which it falls")
     add("--momentum", type=float, default=Schedule.momentum, help="(%(default)s)")
     add("--weight-decay", type=float, default=Schedule.weight_decay, help="(%(default)s)")
-    add("--clip-gradients", type=float, help="largest norm of the gradient (1 if measured, else none)")
+    add("--clip-gradients", type=float, help=f"largest norm of the gradient; 0: any ({CLIP:g})")
     add("--snapshot", type=int, default=Schedule.snapshot, help="(%(default)s)")
     add("--test-interval", type=int, default=Schedule.test_interval, help="(%(default)s)")
     add("--test-iter", type=int, help=f"validation pairs per test (as many as there are, at most {Schedule.test_iter})")
@@ -162,6 +162,8 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     _look_at_lists(arguments, wants_measuring(arguments, foreign))
     transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured
     compute_boxes(arguments)
+    if arguments.clip_gradients is None:
+        arguments.clip_gradients = CLIP
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     if foreign is None and arguments.teacher_weights == RANDOM:
         transfer = _randomised(arguments, transfer)

@@ -23,6 +23,12 @@ from caffe_compat.transfer.recipe import Recipe, Schedule
 
 __all__ = ["Written", "after_training", "write_transfer"]
 
+NOT_MEASURED = (
+    "Nothing was measured: scale, first weights and rate are the usual ones, and gradients are clipped so that no",
+    "teacher's feature, however large, makes training diverge. Where its weights are at hand, the same command with",
+    "--teacher-weights and without --no-measure and --scale chooses them on the pairs.",
+)
+
 
 @dataclass(frozen=True)
 class Written:
@@ -137,13 +143,14 @@ def _solver_text(nets: TransferNets, schedule: Schedule, folder: Path, head: lis
         snapshot_prefix=prefix(folder),
         random_seed=schedule.random_seed,
     )
-    if schedule.clip_gradients is not None:
+    if schedule.clip_gradients:
         solver.clip_gradients = schedule.clip_gradients
     if nets.gathers:
         solver.test_initialization = False  # without statistics BatchNorm's outputs are out of all bounds
     if weights:
         solver.weights.append(weights)
-    notes = ["Written by:", *(f"  {line}" for line in head), "Then:", *(f"  {line}" for line in commands)]
+    unknown = [] if nets.recipe.mean_norms or nets.recipe.loss == "sigmoid" else NOT_MEASURED
+    notes = ["Written by:", *(f"  {line}" for line in head), *unknown, "Then:", *(f"  {line}" for line in commands)]
     return comments(notes) + format_text(solver)
 
 

@@ -15,7 +15,10 @@ from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import ForeignSpec
 from caffe_compat.media.modalities import FORK_MEAN
 
-__all__ = ["Recipe", "Schedule", "of_layer"]
+__all__ = ["CLIP", "Recipe", "Schedule", "of_layer"]
+
+CLIP = 1.0
+"""Norm that gradients are clipped at: at the usual rate it moves a layer by about 1 % an iteration."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,7 @@ class Schedule:
     Attributes:
         max_iter, base_lr, momentum, weight_decay, snapshot, test_interval, display, random_seed: as in Caffe.
         test_iter: validation pairs per test.
+        clip_gradients: 0: none; None: :data:`CLIP` where the start is measured, else none.
         drops: fractions of max_iter after which the rate falls to a tenth.
     """
 
@@ -169,6 +173,6 @@ class Schedule:
                 raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected a positive number")
         if list(self.drops) != sorted(self.drops) or not all(0 < drop <= 1 for drop in self.drops):
             raise UsageError(f"--drops is {list(self.drops)}, expected rising fractions of max-iter, 0 to 1")
-        for name in ("snapshot", "display", "momentum", "weight_decay"):
-            if getattr(self, name) < 0:
+        for name in ("snapshot", "display", "momentum", "weight_decay", "clip_gradients"):
+            if (getattr(self, name) or 0) < 0:
                 raise UsageError(f"--{name.replace('_', '-')} is {getattr(self, name)}, expected 0 or more")

@@ -30,14 +30,13 @@ from torch import Tensor
 from caffe_compat.errors import UsageError
 from caffe_compat.transfer.features import Feature, Transfer
 from caffe_compat.transfer.nets import TransferNets
-from caffe_compat.transfer.recipe import Recipe, Schedule
+from caffe_compat.transfer.recipe import CLIP, Recipe, Schedule
 from caffe_compat.transfer.trial import Batch, Run, Trial, draw
 
 __all__ = ["CLIP", "ITERATIONS", "NORM", "STUDENT_NORM", "Start", "Verdict", "judge", "measure_start"]
 
 NORM = 10.0
 STUDENT_NORM = 20.0
-CLIP = 1.0
 BIAS = 0.25
 """The adaptation's first biases, as part of the mean of the targets."""
 STEEP, RARE = 4.0, 0.01
@@ -240,8 +239,8 @@ def _sweep(
 ) -> list[Verdict]:
     """Rates from ``base_lr`` down, to the first at which training is stable."""
     table: list[Verdict] = []
-    tell(f"rates tried for {schedule.max_iter} iterations on {len(batches)} batches, gradients clipped at "
-         f"{schedule.clip_gradients:g}:")  # fmt: skip
+    clipped = f"clipped at {schedule.clip_gradients:g}" if schedule.clip_gradients else "not clipped"
+    tell(f"rates tried for {schedule.max_iter} iterations on {len(batches)} batches, gradients {clipped}:")
     tell(HEAD)
     rate, steps = schedule.base_lr, 0
     while rate >= LOWEST:

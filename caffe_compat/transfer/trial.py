@@ -117,7 +117,7 @@ class Trial:
             random_seed=schedule.random_seed,
             max_iter=schedule.max_iter,
         )
-        if schedule.clip_gradients is not None:
+        if schedule.clip_gradients:
             param.clip_gradients = schedule.clip_gradients
         self.solver: Solver = solver_class(param)(param, [], device)
 

@@ -82,6 +82,10 @@ def test_solver_and_surgery_belong_to_the_nets(folder: Path) -> None:
     solver = read_solver(TRANSFER / folder / "solver.prototxt")
     assert solver.net == f"prototxt/transfer/{folder.as_posix()}/train_val.prototxt"
     assert solver.random_seed >= 0 and solver.snapshot > 0 and solver.lr_policy == "multistep"
+    assert solver.clip_gradients > 0, "features are as large as they are, and no weights may be at hand to measure them"
+    head = (TRANSFER / folder / "solver.prototxt").read_text()
+    assert f" --clip-gradients {solver.clip_gradients:g}" in head
+    assert ("Nothing was measured" in head) == ("--mean-norm" not in head)
     drops = [0.6, 0.85] if folder.name in OWN else [0.3, 0.6, 0.9]
     assert [round(step / solver.max_iter, 3) for step in solver.stepvalue] == drops
     surgery = TRANSFER / folder / "surgery.json"

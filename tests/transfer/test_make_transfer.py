@@ -382,6 +382,22 @@ def test_a_teacher_that_is_zero_everywhere_is_refused() -> None:
         make(*USUAL, "--teacher-weights", "zero.caffemodel")
 
 
+def test_gradients_are_clipped_unless_somebody_says_no() -> None:
+    make(*USUAL)
+    assert read_solver("out/solver.prototxt").clip_gradients == 1
+    head = Path("out/solver.prototxt").read_text()
+    assert (
+        "--clip-gradients 1" in head and "# Nothing was measured: scale, first weights" in head
+    )
+    for given in ([], ["--teacher-weights", "teacher.caffemodel", "--sweep", "12"]):
+        make(*USUAL, *given, "--clip-gradients", "0")
+        assert not read_solver("out/solver.prototxt").HasField("clip_gradients")
+        assert "--clip-gradients 0" in Path("out/solver.prototxt").read_text()
+    assert "Nothing was measured" not in Path("out/solver.prototxt").read_text()
+    with pytest.raises(UsageError, match="--clip-gradients is -1"):
+        make(*USUAL, "--clip-gradients", "-1")
+
+
 def test_random_weights_of_a_teacher_are_asked_for_by_name() -> None:
     make(*USUAL, "--teacher-weights", "random", "--sweep", "0")
     assert list(read_solver("out/solver.prototxt").weights) == ["out/random_teacher.caffemodel"]
