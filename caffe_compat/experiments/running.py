@@ -21,7 +21,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError
-from caffe_compat.experiments.stages import Stage, in_order
+from caffe_compat.experiments.stages import Stage, in_order, longest_first
 from caffe_compat.files import append_part, write_file
 from caffe_compat.locks import hold
 from caffe_compat.resources import root as checkout
@@ -115,6 +115,8 @@ class Runner:
             WriteError: a folder or a stamp cannot be written.
         """
         every = in_order(stages)
+        if self.jobs > 1:
+            every = longest_first(every)
         self._done = {stage.name for stage in every if finished(stage)}
         waiting = [stage for stage in every if stage.name not in self._done]
         self._outcome = Outcome()

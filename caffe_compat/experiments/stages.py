@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from typing import Any
 
 from caffe_compat.experiments.declarations import Need
 
-__all__ = ["CORES", "EXPERIMENT_FOLDER", "HERE", "Stage", "in_order"]
+__all__ = ["CORES", "EXPERIMENT_FOLDER", "HERE", "Stage", "in_order", "longest_first"]
 
 HERE = "@here@"
 """Stands in words and texts for the stage's own folder."""
@@ -103,3 +103,16 @@ def in_order(stages: Iterable[Stage]) -> list[Stage]:
     for stage in stages:
         visit(stage)
     return list(found.values())
+
+
+def longest_first(stages: Sequence[Stage]) -> list[Stage]:
+    """Stages in the order in which several at once end soonest: first those with the longest chain behind them.
+
+    Args:
+        stages: in order, as :func:`in_order` gives them.
+    """
+    heights = {stage.name: 1 for stage in stages}
+    for stage in reversed(stages):
+        for before in stage.after:
+            heights[before.name] = max(heights[before.name], heights[stage.name] + 1)
+    return sorted(stages, key=lambda stage: -heights[stage.name])

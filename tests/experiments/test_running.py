@@ -14,7 +14,7 @@ import pytest
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.experiments.declarations import Need
 from caffe_compat.experiments.running import Process, Runner, finished, last_line, seconds_of
-from caffe_compat.experiments.stages import CORES, HERE, Stage, in_order
+from caffe_compat.experiments.stages import CORES, HERE, Stage, in_order, longest_first
 from caffe_compat.locks import hold
 
 
@@ -192,3 +192,9 @@ def test_cores_are_no_part_of_what_a_stage_is() -> None:
     Runner(start=(fakes := Fakes())).run([found])
     assert fakes.words == [f"a.{len(os.sched_getaffinity(0))}"]
     assert CORES in str(found.declaration)
+
+
+def test_chains_that_are_longest_begin_first() -> None:
+    alone, a = stage("alone"), stage("a")
+    chain = stage("c", stage("b", a))
+    assert [found.label for found in longest_first(in_order([alone, chain]))] == ["a", "b", "alone", "c"]
