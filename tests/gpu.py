@@ -46,7 +46,7 @@ def same(what: str, got: Any, wanted: Any, rtol: float = 1e-4) -> None:
     finite = np.isfinite(theirs)
     odd = ~((mine == theirs) | (np.isnan(mine) & np.isnan(theirs)) | finite)
     assert not odd.any() and np.isfinite(mine[finite]).all(), f"{what}: not finite elsewhere"
-    error = np.abs(mine - theirs, where=finite, out=np.zeros_like(theirs))
+    error = np.abs(np.where(finite, mine, 0) - np.where(finite, theirs, 0))
     limit = rtol * np.abs(theirs[finite]).max(initial=0) + 1e-7
     far = error > limit
     assert not far.any(), f"{what}: {far.sum()} of {far.size} differ by up to {error.max():.3g}, {limit:.3g} is allowed"
