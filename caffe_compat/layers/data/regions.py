@@ -114,7 +114,7 @@ class RegionData(DataLayer):
             has, wants = ("bbox_targets", "makes none") if self.regression else ("no bbox_targets", "makes them")
             raise self.error(f"has {has} among its tops, but training {wants} (TRAIN.BBOX_REG)")
         self.close()
-        self._source, self._prefetcher = source, Prefetcher(self._read_tensors, ahead)
+        self._source, self._prefetcher = source, Prefetcher(self._read_sent, ahead)
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
         """Minibatch ``number``.

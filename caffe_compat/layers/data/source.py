@@ -15,6 +15,7 @@ from caffe_compat import random
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
+from caffe_compat.layers.data.sending import Sent, send
 from caffe_compat.layers.params import Params, Section
 
 __all__ = ["DataLayer", "Order"]
@@ -27,7 +28,8 @@ class DataLayer(Layer):
     sets ``self.shapes``, the shapes of the tops before the first batch.  All that is random in batch ``n`` must come
     from :meth:`random` or an :class:`Order`; so a net that resumes at batch ``n`` sees what the uninterrupted run saw.
 
-    The batches come as float32 on the device (and in the type) that the net was moved to.
+    The batches come as float32 on the device (and in the type) that the net was moved to; to a GPU they are copied
+    ahead, while it computes.
 
     Attributes:
         seed: of everything random here.  By default made from the seed of the random stream in use (``random_seed`` of
@@ -48,7 +50,7 @@ class DataLayer(Layer):
         self.shapes: list[Shape] = []
         self._position = 0
         self._rank, self._count = 0, 1
-        self._prefetcher = Prefetcher(self._read_tensors, prefetch)
+        self._prefetcher = Prefetcher(self._read_sent, prefetch)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
     # -- the position -----------------------------------------------------------------------------------------
@@ -100,10 +102,12 @@ class DataLayer(Layer):
         raise NotImplementedError
 
     def _read_tensors(self, number: int) -> tuple[Tensor, ...]:
-        tensors = tuple(torch.from_numpy(array) for array in self.read(number))
-        if self._like.device.type == "cuda":
-            tensors = tuple(tensor.pin_memory() for tensor in tensors)
-        return tensors
+        return tuple(torch.from_numpy(array) for array in self.read(number))
+
+    def _read_sent(self, number: int) -> Sent:
+        """Batch ``number``, on its way to a GPU if that is where it is wanted."""
+        device = self._like.device
+        return send(self._read_tensors(number), device if device.type == "cuda" else None)
 
     def close(self) -> None:
         """Stop reading ahead and end the threads; the next forward pass starts them again."""
@@ -119,7 +123,7 @@ class DataLayer(Layer):
         Raises:
             DataError: what went wrong while the batch was read.
         """
-        batch = self._prefetcher.take(self._position)
+        batch = self._prefetcher.take(self._position).arrived()
         self._position += 1
         self.shapes = [tuple(top.shape) for top in batch]
         return tuple(top.to(self._like.device, self._like.dtype, non_blocking=True) for top in batch)
