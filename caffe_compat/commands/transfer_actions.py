@@ -199,20 +199,31 @@ def _look_at_lists(arguments: argparse.Namespace, measuring: bool) -> None:
         raise UsageError(
             f"--val-source {arguments.val_source}: there is no such list; transfer.py --pairs makes two of one"
         )
+
+    def resized(height: int, width: int) -> tuple[int, int]:
+        factor = short_side_factor(height, width, arguments.short_side) if arguments.short_side else 1
+        return round(height * factor), round(width * factor)
+
+    def fits_crop(size: tuple[int, int]) -> None:
+        height, width = resized(*size)
+        if arguments.crop and (height < arguments.crop[0] or width < arguments.crop[1]):
+            sized = f" with --short-side {arguments.short_side}" if arguments.short_side else ""
+            wanted = " ".join(map(str, arguments.crop))
+            raise DataError(f"is {width}x{height}{sized}, too small for --crop {wanted} (height, width)")
+
     sizes: list[tuple[int, int]] = []
     wrong: list[str] = []
     for source in (arguments.source, arguments.val_source):
         if os.path.exists(source):
             try:
-                sizes += check_pairs(source, read_pair_list(source, arguments.root_folder))
+                sizes += check_pairs(source, read_pair_list(source, arguments.root_folder), fits_crop)
             except DataError as error:
                 wrong.append(str(error))
     if wrong:
         raise DataError("; ".join(wrong))
     if arguments.image_size is None:
-        factors = [short_side_factor(*size, arguments.short_side) if arguments.short_side else 1 for size in sizes]
-        resized = [(round(h * f), round(w * f)) for (h, w), f in zip(sizes, factors, strict=True)]
-        smallest = [min(size[axis] for size in resized) for axis in (0, 1)] if resized else list(Recipe.image_size)
+        found = [resized(*size) for size in sizes]
+        smallest = [min(size[axis] for size in found) for axis in (0, 1)] if found else list(Recipe.image_size)
         arguments.image_size = list(Recipe.image_size) if arguments.crop else smallest
     usual = Schedule.test_iter
     if os.path.exists(arguments.val_source):

@@ -342,6 +342,18 @@ def test_images_that_cannot_be_used_are_all_named_before_anything_is_measured(
         make(*USUAL)
 
 
+def test_frames_smaller_than_the_crop_are_all_named_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As they are after resizing: 40 x 48 becomes 30 x 36."""
+    small = ["--crop", "30", "40", "--short-side", "30", "--teacher-weights", "teacher.caffemodel"]
+    with pytest.raises(
+        DataError, match=r"line 1: .*: is 36x30 with --short-side 30, too small for --crop 30 40 .*line 2"
+    ):
+        make(*USUAL, *small)
+    assert "mean norm" not in capsys.readouterr().out and not Path("out").exists()
+
+
 def test_an_empty_validation_list_is_refused() -> None:
     Path("pairs/val_pairs.txt").write_text("\n")
     with pytest.raises(DataError, match=r"val_pairs.txt: the list is empty"):
