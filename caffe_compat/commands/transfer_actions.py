@@ -44,6 +44,9 @@ RECIPE = (
 )  # fmt: skip
 UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
 """Options that need not stand in the files: what they lead to does."""
+UNKNOWN_BIAS = 1.0
+"""First biases of an adaptation where nothing is measured, for none of its units to be dead at the start: from 0, 37 %
+of those that learn a VGG16's pool5 die in 20 iterations, from 1 4 %."""
 DEFAULTS = {"test_iter": Schedule.test_iter, "image_size": list(Recipe.image_size)}
 """Where an option that is left out means something else to the command line."""
 RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
@@ -107,7 +110,7 @@ def _add_loss(group: Any) -> None:
     add("--scale", nargs="+", type=float, default=[], help="factor(s) on the teacher's feature (measured)")
     add("--first-std", type=float, help="of the student's first weights, for msra or xavier (measured)")
     add("--adapt-std", nargs="+", type=float, default=[0.01], help="of its first weights (measured; else 0.01)")
-    add("--adapt-bias", nargs="+", type=float, default=[0.0], help="its first biases (measured; else 0)")
+    add("--adapt-bias", nargs="+", type=float, help="its first biases (measured; 1 where nothing is known, else 0)")
     add("--loss", choices=("l2", "sigmoid"), default="l2", help="squared L2, or per-unit sigmoid cross-entropy")
     add(
         "--alpha",
@@ -160,10 +163,9 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     if not arguments.output:
         raise UsageError("--output is missing")
     _look_at_lists(arguments, wants_measuring(arguments, foreign))
+    _usual_start(arguments, wants_measuring(arguments, foreign))
     transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured
     compute_boxes(arguments)
-    if arguments.clip_gradients is None:
-        arguments.clip_gradients = CLIP
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     if foreign is None and arguments.teacher_weights == RANDOM:
         transfer = _randomised(arguments, transfer)
@@ -174,6 +176,14 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     _remember(arguments, start.transfer.recipe, start.schedule)
     written = write_transfer(start.transfer, start.schedule, command_line(parser, arguments))
     return replace(written, files=[*written.files, write_measured(arguments.output, start)])
+
+
+def _usual_start(arguments: argparse.Namespace, measuring: bool) -> None:
+    """Clipping and first biases that nobody gave and nothing will measure."""
+    if arguments.clip_gradients is None:
+        arguments.clip_gradients = CLIP
+    if arguments.adapt_bias is None and not (measuring or arguments.mean_norm or arguments.loss == "sigmoid"):
+        arguments.adapt_bias = [UNKNOWN_BIAS]
 
 
 def _randomised(arguments: argparse.Namespace, transfer: Transfer) -> Transfer:
@@ -290,7 +300,7 @@ def _recipe(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> Recip
         taus=_numbers("--tau", arguments.tau, "median"),
         scales=tuple(arguments.scale),
         adapt_stds=tuple(arguments.adapt_std),
-        adapt_biases=tuple(arguments.adapt_bias),
+        adapt_biases=tuple(arguments.adapt_bias or Recipe.adapt_biases),
         **options,
     )
 

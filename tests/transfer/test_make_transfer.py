@@ -394,13 +394,22 @@ def test_a_teacher_that_is_zero_everywhere_is_refused() -> None:
         make(*USUAL, "--teacher-weights", "zero.caffemodel")
 
 
+def test_no_unit_of_the_adaptation_starts_dead_where_nothing_is_known() -> None:
+    biases = [
+        make(*USUAL, *given)["adapt_pool1"].convolution_param.bias_filler.value
+        for given in ([], ["--mean-norm", "4"], ["--adapt-bias", "0.25"], ["--loss", "sigmoid"])
+    ]
+    assert biases == [1, 0, 0.25, 0]
+    make(*USUAL)
+    net = load_net("out/train_val.prototxt", "teacher.caffemodel", "TEST")
+    assert float(net()["dead_units_pool1"]) == 0
+
+
 def test_gradients_are_clipped_unless_somebody_says_no() -> None:
     make(*USUAL)
     assert read_solver("out/solver.prototxt").clip_gradients == 1
     head = Path("out/solver.prototxt").read_text()
-    assert (
-        "--clip-gradients 1" in head and "# Nothing was measured: scale, first weights" in head
-    )
+    assert "--clip-gradients 1" in head and "# Nothing was measured: scale, first weights" in head
     for given in ([], ["--teacher-weights", "teacher.caffemodel", "--sweep", "12"]):
         make(*USUAL, *given, "--clip-gradients", "0")
         assert not read_solver("out/solver.prototxt").HasField("clip_gradients")
