@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.transfer_actions import add_transfer_arguments, list_features, make_transfer
+from caffe_compat.commands.transfer_actions import list_features, make_transfer
+from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -20,7 +20,8 @@ from pathlib import Path
 
 from caffe_compat.commands import export_onnx, net_surgery
 from caffe_compat.commands.pairing import PAIR_OPTIONS, add_pairs, split_pairs
-from caffe_compat.commands.transfer_actions import add_transfer_arguments, make_transfer
+from caffe_compat.commands.transfer_actions import make_transfer
+from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.resources import program
