@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import needs
 from detection.small_run import write_run
 from transfer.boxed_nets import write_boxed_nets
 from transfer.tiny_nets import write_pairs
 
-from caffe_compat.commands import make_detection, make_transfer, train_net, transfer
+from caffe_compat.commands import make_detection, make_hha, make_transfer, train_net, transfer
 from caffe_compat.net import load_net
-from caffe_compat.proto import read_net
+from caffe_compat.proto import read_net, read_solver
+from caffe_compat.solver.rules import solver_class
 
 STUDENT = ["da_conv1", "da_conv2", "da_conv3", "da_conv4", "da_conv5", "da_fc6", "da_fc7"]
 
@@ -111,3 +114,27 @@ def test_the_franken_net_of_a_random_detector_has_all_its_weights() -> None:
     with torch.no_grad():
         found = franken(da_data=images, rois=torch.tensor([[0.0, 5, 5, 60, 70], [0, 20, 0, 127, 95]]))
     assert found["cls_prob"].shape == (2, 3) and found["bbox_pred"].shape == (2, 12)
+
+
+@pytest.mark.slow
+def test_caffenet_with_random_weights_teaches_fc7_on_real_frames() -> None:
+    """20 frames of mOSD, short side 240; fc6 and fc7 of 256 units."""
+    root = needs("real/rgbd/index_more.json").parent
+    frames = [frame for frame in json.loads((root / "index_more.json").read_text()) if "mosd" in frame["color"]][:20]
+    for frame in frames:
+        frame |= {key: str(root / frame[key]) for key in ("color", "depth", "rawdepth") if key in frame}
+    Path("index.json").write_text(json.dumps(frames))
+    assert make_hha.main(["--index", "index.json", "--output", "rgbd", "--quiet"]) == 0
+    for net in ("caffenet", "caffenet_hha"):
+        assert make_detection.main(["--net", net, "--classes", "19", "--folder", net, "--hidden", "256"]) == 0
+    nets = ["--teacher", "caffenet/test.prototxt", "--student", "caffenet_hha/train.prototxt"]
+    data = ["--source", "rgbd/pairs.txt", "--val-source", "rgbd/pairs.txt", "--short-side", "240", "--modality", "hha"]
+    boxes = ["--layer", "fc7", "--proposals", "builtin", "--teacher-weights", "random", "--measure-count", "4"]
+    short = ["--output", "out", "--max-iter", "30", "--drops", "1"]
+    assert make_transfer.main([*nets, *data, *boxes, *short]) == 0
+    param = read_solver("out/solver.prototxt")
+    solver = solver_class(param)(param)
+    losses: list[float] = []
+    solver.on_iteration = lambda iteration, loss: losses.append(loss)
+    solver.step(30)
+    assert sum(losses[-6:]) < 0.6 * sum(losses[:6]), losses

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from gpu import DEVICE, needs_gpu, same, weights_in
+from transfer.boxed_nets import write_boxed_nets, write_proposals
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat.commands import make_transfer, measure_scale, transfer
@@ -80,3 +81,20 @@ def test_a_teacher_of_torchvision() -> None:
     assert transfer.main([*words, "--max-iter", "4", "--snapshot", "4", "--test-interval", "4"]) == 0
     assert all(np.isfinite(values).all() for values in weights_in(Path("foreign/transfer_iter_4.caffemodel")))
     assert Path("foreign/student.onnx").stat().st_size > 0
+
+
+def test_features_over_boxes() -> None:
+    write_boxed_nets(Path())
+    write_proposals(Path("boxes.npz"), 6)
+    words = ["--teacher", "boxed_teacher.prototxt", "--teacher-weights", "boxed_teacher.caffemodel", *LISTS]
+    words += ["--student", "boxed_student.prototxt", "--layer", "conv2", "fc7", "--proposals", "boxes.npz"]
+    words += ["--gpu", "0", "--sweep", "12", "--output", "boxed", "--max-iter", "6", "--test-interval", "3"]
+    assert transfer.main(words) == 0
+    assert all(np.isfinite(values).all() for values in weights_in(Path("boxed/transfer_iter_6.caffemodel")))
+    nets = [load_net("boxed/train_val.prototxt", "boxed/transfer_iter_6.caffemodel", "TEST") for _ in range(2)]
+    nets[1].to(DEVICE)
+    names = ["rois", "fc7", "adapt_fc7", "loss_fc7", "explained_variance_fc7"]
+    with torch.no_grad():
+        on_cpu, on_gpu = (net(blobs=names) for net in nets)
+    for name in names:
+        same(name, on_gpu[name], on_cpu[name], 1e-3)
