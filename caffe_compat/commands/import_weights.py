@@ -11,9 +11,12 @@ into the first layer.  The mean is not: that would be wrong at the border, where
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from caffe_compat.importing.architectures import ARCHITECTURES
+
+STUDENT = "students/alexnet_pad7/deploy.prototxt"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.importing import check_net, fill_net, find_architecture, mean_bgr
     from caffe_compat.media.preprocessing import Preprocessing, write_preprocessing
     from caffe_compat.net import load_net
-    from caffe_compat.resources import prototxt
+    from caffe_compat.resources import program, prototxt
 
     architecture = find_architecture(args.source)
     model = args.model or str(prototxt(architecture.prototxt))
@@ -62,4 +65,6 @@ def main(argv: list[str] | None = None) -> int:
     write_preprocessing(side, Preprocessing(mean=mean, short_side=256, crop=(crop[0], crop[1])))
     print(f"wrote {args.output} for {model}\nwrote {side}")
     print(f"pictures: blue, green, red minus {' '.join(f'{value:g}' for value in mean)} (mean_value in a prototxt)")
+    words = ["--teacher", model, "--teacher-weights", args.output, "--student", str(prototxt(STUDENT)), "--list"]
+    print(f"next:\n  {program('make_transfer')} {shlex.join(words)}")
     return 0

@@ -15,7 +15,6 @@ import argparse
 
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign
-from caffe_compat.media.modalities import FORK_MEAN
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -30,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--reference-weights", help="its weights")
     p.add_argument("--reference-blob", help="its feature (default: the name of --blob)")
     p.add_argument("--count", type=int, default=200, help="at most so many images (%(default)s)")
-    p.add_argument("--mean", nargs="+", type=float, default=list(FORK_MEAN), metavar="BGR", help="subtracted")
+    p.add_argument("--mean", nargs="+", type=float, metavar="BGR", help="subtracted, as in make_transfer")
     add_foreign(p)
     add_gpu(p)
     p.add_argument("--quiet", action="store_true", help="no progress bar")

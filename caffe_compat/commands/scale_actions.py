@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from caffe_compat.commands.teacher_arguments import blobs_of, name_teacher
+from caffe_compat.commands.teacher_arguments import blobs_of, name_teacher, own_mean
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import RANDOM, kind_of, split_feature
@@ -51,7 +51,8 @@ def measure_scale(arguments: argparse.Namespace) -> list[str]:
             what = f"a .pth or .safetensors file, or '{RANDOM}'" if kind else "a caffemodel"
             raise UsageError(f"{source} needs its weights (--weights, --reference-weights): {what}")
         foreign = name_teacher(one)
-        net, mean = load_features_of(foreign, one.teacher, one.teacher_weights, one.layer, arguments.mean)
+        mean = arguments.mean or (() if foreign else own_mean(one.teacher_weights))
+        net, mean = load_features_of(foreign, one.teacher, one.teacher_weights, one.layer, mean)
         (blob,) = blobs_of(foreign, one.layer)
         report = measure_norms(net.to(device), [blob], images, mean, arguments.count, progress)[blob]
         if report.mean == 0:

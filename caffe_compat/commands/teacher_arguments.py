@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.errors import UsageError
@@ -17,11 +18,13 @@ from caffe_compat.foreign.spec import (
     kind_of,
     split_feature,
 )
+from caffe_compat.media.modalities import FORK_MEAN
+from caffe_compat.media.preprocessing import read_preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["TEACHER_HELP", "add_foreign", "blobs_of", "name_teacher"]
+__all__ = ["TEACHER_HELP", "add_foreign", "blobs_of", "name_teacher", "own_mean"]
 
 TEACHER_HELP = (
     "prototxt (deploy or train_val), torchvision:NAME, timm:NAME, package.module:function or FILE.onnx; "
@@ -60,6 +63,23 @@ def name_teacher(arguments: argparse.Namespace) -> ForeignSpec | None:
     if kind_of(source) in ("torchvision", "timm") and not weights:
         raise UsageError(f"{source} needs --teacher-weights: a file (.pth, .safetensors), or '{RANDOM}'")
     return ForeignSpec(source, tuple(arguments.layer), weights, arguments.teacher_seed, _takes(arguments, source))
+
+
+def own_mean(weights: str | None) -> tuple[float, ...]:
+    """What is subtracted from a teacher's pictures: as ``WEIGHTS.preprocessing.json`` says, else as in fast-rcnn.
+
+    Raises:
+        UsageError: pictures that the pairs of a transfer cannot be.
+        CaffeCompatError: that file cannot be used.
+    """
+    side = Path(weights).with_suffix(".preprocessing.json") if weights else None
+    if side is None or not side.exists():
+        return FORK_MEAN
+    wanted = read_preprocessing(side)
+    if wanted.scale != 1 or not wanted.mean or wanted.channels != ("blue", "green", "red"):
+        raise UsageError(f"{side}: pairs are blue, green and red minus a mean for each; give --mean to leave it aside")
+    print(f"mean {' '.join(f'{value:g}' for value in wanted.mean)} (blue, green, red), as {side} says")
+    return wanted.mean
 
 
 def blobs_of(spec: ForeignSpec | None, layers: Sequence[str]) -> tuple[str, ...]:

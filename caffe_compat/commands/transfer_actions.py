@@ -16,11 +16,12 @@ from tqdm import tqdm
 from caffe_compat.commands.boxes_arguments import boxes_file, compute_boxes
 from caffe_compat.commands.modality_arguments import name_modality
 from caffe_compat.commands.scale_actions import load_features_of
-from caffe_compat.commands.teacher_arguments import blobs_of, name_teacher
+from caffe_compat.commands.teacher_arguments import blobs_of, name_teacher, own_mean
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.media import check_pairs, read_first_paths, read_pair_list, short_side_factor
+from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.resources import program
 from caffe_compat.transfer.recipe import CLIP, Recipe, Schedule
 
@@ -45,7 +46,7 @@ UNTOLD = ("measure", "measure_count", "sweep", "gpu", "list")
 UNKNOWN_BIAS = 1.0
 """First biases of an adaptation where nothing is measured, for none of its units to be dead at the start: from 0, 37 %
 of those that learn a VGG16's pool5 die in 20 iterations, from 1 4 %."""
-DEFAULTS = {"test_iter": Schedule.test_iter, "image_size": list(Recipe.image_size)}
+DEFAULTS = {"test_iter": Schedule.test_iter, "image_size": list(Recipe.image_size), "mean": list(FORK_MEAN)}
 """Where an option that is left out means something else to the command line."""
 RECIPE_TUPLES = ("mean", "mean_second", "image_size", "crop")
 SCHEDULE = (
@@ -68,6 +69,8 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     name_modality(arguments)
     if not arguments.output:
         raise UsageError("--output is missing")
+    if arguments.mean is None:
+        arguments.mean = list(FORK_MEAN if foreign else own_mean(arguments.teacher_weights))
     _look_at_lists(arguments, wants_measuring(arguments, foreign))
     _usual_start(arguments, wants_measuring(arguments, foreign))
     transfer = Transfer(_recipe(arguments, foreign))  # refuses what does not fit before anything is measured

@@ -36,7 +36,12 @@ def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     add("--multiple-of", type=int, default=1, help="cut frames to multiples of this")
     add("--batch-size", type=int, default=2, help="pairs per iteration (%(default)s)")
     add(
-        "--mean", nargs="+", type=float, default=list(FORK_MEAN), metavar="BGR", help="subtracted from the first images"
+        "--mean",
+        nargs="+",
+        type=float,
+        metavar="BGR",
+        help="subtracted from the first images (what WEIGHTS.preprocessing.json says, else "
+        f"{' '.join(map(str, FORK_MEAN))})",
     )
     add("--mean-second", nargs="+", type=float, default=[], metavar="BGR", help="from the second (default: the same)")
     add("--negate-x", type=int, default=-1, metavar="CHANNEL", help="channel of horizontal flow, for mirroring")

@@ -14,7 +14,7 @@ from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat.commands import make_transfer, measure_scale, net_surgery
 from caffe_compat.errors import DataError, UsageError, WeightsError
-from caffe_compat.media.preprocessing import Preprocessing, read_preprocessing
+from caffe_compat.media.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
@@ -403,6 +403,18 @@ def test_no_unit_of_the_adaptation_starts_dead_where_nothing_is_known() -> None:
     make(*USUAL)
     net = load_net("out/train_val.prototxt", "teacher.caffemodel", "TEST")
     assert float(net()["dead_units_pool1"]) == 0
+
+
+def test_the_mean_of_a_teacher_stands_beside_its_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    write_preprocessing("teacher.preprocessing.json", Preprocessing(mean=(103.5, 116.25, 123.75)))
+    given = [*USUAL, "--teacher-weights", "teacher.caffemodel", "--no-measure"]
+    assert list(make(*given)["pairs"].paired_image_data_param.mean_value) == [103.5, 116.25, 123.75]
+    assert "mean 103.5 116.25 123.75 (blue, green, red), as teacher.preprocessing.json says" in capsys.readouterr().out
+    assert "--mean 103.5 116.25 123.75" in Path("out/solver.prototxt").read_text().splitlines()[1]
+    assert list(make(*given, "--mean", "128")["pairs"].paired_image_data_param.mean_value) == [128]
+    write_preprocessing("teacher.preprocessing.json", Preprocessing("hha"))
+    with pytest.raises(UsageError, match="teacher.preprocessing.json: pairs are blue, green and red"):
+        make(*given)
 
 
 def test_gradients_are_clipped_unless_somebody_says_no() -> None:
