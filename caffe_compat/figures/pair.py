@@ -93,6 +93,11 @@ def open_pair(names: PairNames, feeding: Feeding, seed: int = 0, device: torch.d
     blob = blob_name(names.teacher_blob) if foreign else names.teacher_blob
     teacher = _foreign(first, names, seed) if foreign else read_branch(first, [blob], "TEST")
     branches = teacher, read_branch(last, [names.student_blob or f"adapt_{blob}"], "TEST")
+    for branch in branches:
+        if branch.over_boxes:
+            raise UsageError(
+                f"{branch.path}: '{branch.blobs[0]}' is a feature over boxes, expected one of whole images"
+            )
     wanted = names.modality or _modality(last)
     source: PairSource
     if len(names.models) == 1:

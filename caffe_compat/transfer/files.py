@@ -98,7 +98,7 @@ def _refuse_missing(recipe: Recipe, joined: Franken) -> None:
     if file is None or not os.path.exists(file):
         return
     known = blobs_in([file])
-    missing = [name for name in joined.upper if not known.get(name)]
+    missing = [name for name in joined.upper if name not in known]
     if missing:
         raise UsageError(f"{file} has no weights for {', '.join(missing[:4])}{' and others' if missing[4:] else ''}")
 

@@ -17,6 +17,8 @@ from transfer.tiny_nets import write_nets, write_pairs
 from caffe_compat.commands import make_transfer, net_surgery
 from caffe_compat.datasets.proposal_file import ProposalFile, read_proposal_file, write_proposal_file
 from caffe_compat.errors import DataError, MissingFileError, UsageError
+from caffe_compat.figures.pair import PairNames, open_pair
+from caffe_compat.figures.sources import Feeding
 from caffe_compat.net import load_net
 from caffe_compat.proto import read_net, read_solver
 from caffe_compat.solver.rules import solver_class
@@ -311,3 +313,11 @@ def test_pairs_without_proposals_are_named_before_anything_is_measured(capsys: p
     with pytest.raises(MissingFileError, match="none.npz"):
         make(*NETS, *DATA, *WEIGHTS, "--proposals", "none.npz", "--layer", "fc6")
     assert "rates tried" not in capsys.readouterr().out
+
+
+def test_pictures_of_a_feature_over_boxes_are_refused() -> None:
+    make(*USUAL, "--layer", "fc7")
+    load_net("out/train_val.prototxt", phase="TEST").save("both.caffemodel")
+    names = PairNames(("out/train_val.prototxt",), ("both.caffemodel",), "fc7")
+    with pytest.raises(UsageError, match="'fc7' is a feature over boxes, expected one of whole images"):
+        open_pair(names, Feeding())
