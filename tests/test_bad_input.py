@@ -324,7 +324,10 @@ def test_output_that_cannot_be_written(folder):
         (["--layer", "pool9"], ["pool9", "deploy.prototxt"]),
         (["--loss-weight", "much"], ["--loss-weight"]),
         (["--student", "a.png"], ["a.png"]),
-        (["--teacher-weights", "cut.caffemodel", "--source", "pairs.txt"], ["cut.caffemodel"]),
+        (
+            ["--teacher-weights", "cut.caffemodel", "--source", "pairs.txt", "--val-source", "pairs.txt"],
+            ["cut.caffemodel"],
+        ),
     ],
 )
 def test_bad_transfers(folder, change, parts):
