@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     weights = f"{stem}_iter_{read_solver(str(solver)).max_iter}.caffemodel"
     model = ["--model", str(folder / "student_deploy.prototxt"), "--weights", weights]
     status = export_onnx.main([*model, "--output", str(stem.parent / "student.onnx")]) or 0
-    return status or _report(folder, sys.argv[1:] if argv is None else argv)
+    return status or _report(folder, weights, sys.argv[1:] if argv is None else argv)
 
 
 def _require_weights(arguments: argparse.Namespace) -> None:
@@ -113,7 +113,7 @@ def _said(value: object) -> str:
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _report(folder: Path, words: Sequence[str]) -> int:
+def _report(folder: Path, weights: str, words: Sequence[str]) -> int:
     """Report what was done, and say what may be done next."""
     from caffe_compat.solver.metrics import metrics_path
     from caffe_compat.transfer.files import prefix
@@ -123,7 +123,10 @@ def _report(folder: Path, words: Sequence[str]) -> int:
     stem = Path(prefix(folder))
     run = read_run(metrics_path(str(stem)))
     command = f"{program('transfer')} {shlex.join(words)}"
+    match = ["--model", f"{folder}/train_val.prototxt", "--weights", weights]
+    match += ["--output", f"{stem.parent}/student_matched.caffemodel"]
     following = [
+        f"{program('match_norms')} {shlex.join(match)}",
         f"{program('transfer')} {shlex.join(_another(words, folder, run.seed))}",
         f"{program('report')} {stem.parent} {folder}_seed{(run.seed or 0) + 1} --output {folder}_seeds",
     ]
