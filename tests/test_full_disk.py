@@ -40,6 +40,11 @@ ALLOWED = {
     ("evaluation/reports.py", "savez_compressed"): "into a stream of the writer",
     ("evaluation/detections.py", "savez"): "into a stream of the writer",
     ("commands/measurements/detector.py", "write_bytes"): "pictures to measure on, in a temporary folder",
+    ("commands/measurements/transfer_gpu.py", "write_bytes"): "pictures to measure on, in a temporary folder",
+    (
+        "commands/measurements/transfer_gpu.py",
+        "write_text",
+    ): "their list, in a temporary folder",
     ("commands/demo_run.py", "open"): "the log of a step, which grows",
     ("datasets/proposal_file.py", "savez_compressed"): "into a stream of the writer",
 }
