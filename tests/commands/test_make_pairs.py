@@ -56,5 +56,5 @@ def test_what_cannot_be_split_is_named() -> None:
     with pytest.raises(UsageError, match="--block is 0"):
         make_pairs.main([*folders, "--block", "0"])
     cv2.imwrite("infrared/f03.png", np.zeros((9, 9), np.uint8))
-    with pytest.raises(DataError, match="out/train_pairs.txt, line 4: the images of the pair have different sizes"):
+    with pytest.raises(DataError, match="visible and infrared: the images of the pair have different sizes"):
         make_pairs.main(folders)
