@@ -1,4 +1,4 @@
-"""Where nets run: the one place that makes a torch device of what a user says."""
+"""Where nets run: the one place that makes a torch device of what a user says, and that counts processor cores."""
 
 from __future__ import annotations
 
@@ -10,10 +10,15 @@ from caffe_compat.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TF32", "choose", "full_precision", "several"]
+__all__ = ["TF32", "choose", "cores", "full_precision", "several"]
 
 TF32 = "CAFFE_COMPAT_TF32"
 """Environment variable: 1 lets GPUs round the factors of products to TF32, which is faster and about 1e-3 off."""
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose(wanted: int | str | None, who: str = "--gpu") -> torch.device:

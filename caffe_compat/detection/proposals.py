@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +24,7 @@ from caffe_compat.datasets.proposals import fit_boxes, read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.depth.io import read_raw
 from caffe_compat.detection.proposer import DEPTH, VERSION, propose
+from caffe_compat.devices import cores
 from caffe_compat.errors import DataError, UsageError, in_file, nearest
 from caffe_compat.frames import Source, map_jobs
 from caffe_compat.media import read_picture
@@ -151,7 +151,7 @@ class Computed:
         jobs = {job.target: job for job in reversed(self._jobs.values())}  # pictures that are twice there, once
         pending = [job for job in reversed(jobs.values()) if not job.target.exists()]
         if workers is None:
-            workers = 0 if len(pending) < _FEW else _cores()
+            workers = 0 if len(pending) < _FEW else cores()
         hidden = None if progress and pending else True
         with tqdm(total=len(pending), unit="frame", desc="proposals", disable=hidden) as bar:
             for _ in map_jobs(_make, pending, workers):
@@ -180,10 +180,6 @@ class Computed:
         found = [self.read(record) for record in records]
         names = [record.name for record in records]
         return ProposalFile(names, [boxes for boxes, _ in found], [scores for _, scores in found], self.settings)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _job(database: str, record: FrameRecord, modalities: Sequence[str], count: int, folder: Path) -> _Job:

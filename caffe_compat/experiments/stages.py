@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from caffe_compat.devices import cores
 from caffe_compat.experiments.declarations import Need
 
 __all__ = ["CORES", "EXPERIMENT_FOLDER", "HERE", "Stage", "in_order", "longest_first"]
@@ -86,8 +86,7 @@ class Stage:
     def filled(self, text: str) -> str:
         """A word or a text with the stage's folder in it."""
         below = self.folder.removeprefix("output/")
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return text.replace(HERE, self.folder).replace(EXPERIMENT_FOLDER, below).replace(CORES, str(cores))
+        return text.replace(HERE, self.folder).replace(EXPERIMENT_FOLDER, below).replace(CORES, str(cores()))
 
 
 def in_order(stages: Iterable[Stage]) -> list[Stage]:

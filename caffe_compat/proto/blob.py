@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from caffe_compat.devices import cores
 from caffe_compat.errors import ModelFileError, WeightsError
 from caffe_compat.files import open_existing
 from caffe_compat.memory import populate
@@ -126,7 +127,7 @@ class _Part:
 
 def _fill(wanted: Sequence[tuple[Blob, list[Segment], np.ndarray]]) -> None:
     parts = [part for blob, segments, array in wanted for part in _parts(blob, segments, array.reshape(-1))]
-    threads = min(_MOST_THREADS, _cores(), sum(part.out.nbytes for part in parts) // _PART)
+    threads = min(_MOST_THREADS, cores(), sum(part.out.nbytes for part in parts) // _PART)
     work = _Work(parts)
     others = [threading.Thread(target=work.run) for _ in range(threads - 1)]
     for thread in others:
@@ -150,11 +151,6 @@ def _parts(blob: Blob, segments: Sequence[Segment], flat: np.ndarray) -> Iterato
             piece = Segment(segment.offset + start * segment.stride, count, segment.item, segment.stride)
             yield _Part(blob, piece, flat[done + start : done + start + count])
         done += segment.count
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Work:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from caffe_compat import devices
 from caffe_compat.layers.data import prefetch
 from caffe_compat.layers.data.kept import Kept
 
@@ -29,5 +30,5 @@ def test_what_fits_is_made_once_and_cannot_be_written() -> None:
 
 @pytest.mark.parametrize(("cores", "depth"), [(1, 4), (2, 4), (8, 8), (64, 16)])
 def test_one_batch_a_core_is_read_ahead(monkeypatch: pytest.MonkeyPatch, cores: int, depth: int) -> None:
-    monkeypatch.setattr(prefetch.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
-    assert prefetch.cores() == cores and prefetch.usual_depth() == depth
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    assert devices.cores() == cores and prefetch.usual_depth() == depth

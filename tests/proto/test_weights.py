@@ -352,7 +352,7 @@ def test_state(tmp_path):
 
 def test_several_threads_read_all_blobs(tmp_path, monkeypatch):
     monkeypatch.setattr(blob_module, "_PART", 64)
-    monkeypatch.setattr(blob_module, "_cores", lambda: 3)
+    monkeypatch.setattr(blob_module, "cores", lambda: 3)
     threads = set()
     read = blob_module._read_segment
     barrier = threading.Barrier(3)
@@ -379,7 +379,7 @@ def test_several_threads_read_all_blobs(tmp_path, monkeypatch):
 
 def test_an_error_in_a_thread_is_told_and_ends_all(tmp_path, monkeypatch):
     monkeypatch.setattr(blob_module, "_PART", 64)
-    monkeypatch.setattr(blob_module, "_cores", lambda: 2)
+    monkeypatch.setattr(blob_module, "cores", lambda: 2)
     path = tmp_path / "m.caffemodel"
     weights.write(path, "n", [(caffe_pb2.LayerParameter(name="a", type="ReLU"), [np.zeros(1000, "f4")])])
     blob = weights.scan(path).layers[0].blobs[0]
