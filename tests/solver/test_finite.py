@@ -2,26 +2,15 @@
 
 import pytest
 import torch
+from solver.diverging_net import DIVERGES
 
 from caffe_compat.errors import SolverError
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.solver import solver_class
 
-NET = """
-layer {{ name: "data" type: "DummyData" top: "x" top: "y" dummy_data_param {{
-  shape {{ dim: 4 dim: 3 }} shape {{ dim: 4 dim: 2 }} data_filler {{ type: "constant" value: {value} }}
-  data_filler {{ type: "constant" value: 1 }} }} }}
-layer {{ name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param {{
-  num_output: 2 weight_filler {{ type: "constant" value: 1 }} }} }}
-layer {{ name: "middle" type: "Power" bottom: "fc" top: "middle" power_param {{ power: {power} }} }}
-layer {{ name: "fc2" type: "InnerProduct" bottom: "middle" top: "fc2" inner_product_param {{
-  num_output: 2 weight_filler {{ type: "constant" value: 1 }} }} }}
-layer {{ name: "loss" type: "EuclideanLoss" bottom: "fc2" bottom: "y" top: "loss" }}
-"""
-
 
 def make(folder, value=1.0, power=1.0, rate=0.01, **fields):
-    (folder / "net.prototxt").write_text(NET.format(value=value, power=power))
+    (folder / "net.prototxt").write_text(DIVERGES.format(value=value, power=power))
     param = caffe_pb2.SolverParameter(
         net=str(folder / "net.prototxt"), base_lr=rate, lr_policy="fixed", max_iter=40, random_seed=1,
         snapshot_prefix=str(folder / "s"), **fields,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gpu import DEVICE, needs_gpu, same
+from solver.diverging_net import DIVERGES
 
 from caffe_compat.errors import SolverError
 from caffe_compat.proto import caffe_pb2
@@ -174,16 +175,3 @@ def test_a_number_that_is_not_finite_ends_it(
     for path in tmp_path.glob("*.caffemodel"):
         for layer in caffe_pb2.NetParameter.FromString(path.read_bytes()).layer:
             assert all(np.isfinite(list(blob.data)).all() for blob in layer.blobs), path
-
-
-DIVERGES = """
-layer {{ name: "data" type: "DummyData" top: "x" top: "y" dummy_data_param {{
-  shape {{ dim: 4 dim: 3 }} shape {{ dim: 4 dim: 2 }} data_filler {{ type: "constant" value: {value} }}
-  data_filler {{ type: "constant" value: 1 }} }} }}
-layer {{ name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param {{
-  num_output: 2 weight_filler {{ type: "constant" value: 1 }} }} }}
-layer {{ name: "middle" type: "Power" bottom: "fc" top: "middle" power_param {{ power: {power} }} }}
-layer {{ name: "fc2" type: "InnerProduct" bottom: "middle" top: "fc2" inner_product_param {{
-  num_output: 2 weight_filler {{ type: "constant" value: 1 }} }} }}
-layer {{ name: "loss" type: "EuclideanLoss" bottom: "fc2" bottom: "y" top: "loss" }}
-"""

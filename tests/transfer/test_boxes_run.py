@@ -19,6 +19,9 @@ from caffe_compat.proto import read_net, read_solver
 from caffe_compat.solver.rules import solver_class
 
 STUDENT = ["da_conv1", "da_conv2", "da_conv3", "da_conv4", "da_conv5", "da_fc6", "da_fc7"]
+DETECTORS = ["--teacher", "caffenet/test.prototxt", "--teacher-weights", "random"]
+DETECTORS += ["--student", "caffenet_hha/train.prototxt", "--source", "pairs/train_pairs.txt"]
+DETECTORS += ["--val-source", "pairs/val_pairs.txt", "--proposals", "builtin"]
 
 
 @pytest.fixture(autouse=True)
@@ -62,17 +65,8 @@ def test_a_detector_takes_all_that_a_transfer_at_fc7_learned(capsys: pytest.Capt
     for net in ("caffenet", "caffenet_hha"):
         words = ["--net", net, "--classes", "19", "--folder", net, "--hidden", "16", "--scales", "64"]
         assert make_detection.main(words) == 0
-    nets = [
-        "--teacher",
-        "caffenet/test.prototxt",
-        "--teacher-weights",
-        "random",
-        "--student",
-        "caffenet_hha/train.prototxt",
-    ]
-    data = ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt", "--proposals", "builtin"]
     short = ["--max-iter", "2", "--test-interval", "2", "--sweep", "0", "--boxes-per-image", "8"]
-    assert make_transfer.main([*nets, *data, *short, "--layer", "fc7", "--output", "out"]) == 0
+    assert make_transfer.main([*DETECTORS, *short, "--layer", "fc7", "--output", "out"]) == 0
     assert train_net.main(["--solver", "out/solver.prototxt", "--gpu", "-1"]) == 0
     learned = load_net("out/student_deploy.prototxt", "out/transfer_iter_2.caffemodel")
 
@@ -95,17 +89,8 @@ def test_the_franken_net_of_a_random_detector_has_all_its_weights() -> None:
     write_pairs(Path("pairs"), count=3, size=(96, 128))
     for net in ("caffenet", "caffenet_hha"):
         assert make_detection.main(["--net", net, "--classes", "2", "--folder", net, "--hidden", "16"]) == 0
-    nets = [
-        "--teacher",
-        "caffenet/test.prototxt",
-        "--teacher-weights",
-        "random",
-        "--student",
-        "caffenet_hha/train.prototxt",
-    ]
-    data = ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt", "--proposals", "builtin"]
     short = ["--max-iter", "1", "--test-interval", "1", "--no-measure", "--boxes-per-image", "8"]
-    assert transfer.main([*nets, *data, *short, "--layer", "fc6", "--output", "out", "--clip-gradients", "1"]) == 0
+    assert transfer.main([*DETECTORS, *short, "--layer", "fc6", "--output", "out", "--clip-gradients", "1"]) == 0
     franken = load_net("out/franken_deploy.prototxt", "out/franken.caffemodel")
     teacher = load_net("caffenet/test.prototxt", "out/random_teacher.caffemodel")
     for name in ("fc7", "cls_score", "bbox_pred"):

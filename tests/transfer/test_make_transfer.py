@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transfer.tiny_nets import write_nets, write_pairs
+from transfer.tiny_nets import write_nets, write_pairs, write_teacher
 
 from caffe_compat.commands import make_transfer, measure_scale, net_surgery
 from caffe_compat.errors import DataError, UsageError, WeightsError
@@ -29,11 +29,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_nets(tmp_path)
     write_pairs(tmp_path / "pairs")
-    torch.manual_seed(1)
-    teacher = load_net("teacher.prototxt")
-    teacher.layer("bn1").blobs[2].data.fill_(1)
-    teacher.layer("bn1").blobs[1].data.fill_(900)
-    teacher.save("teacher.caffemodel")
+    write_teacher(tmp_path)
 
 
 def make(*arguments: str) -> dict[str, Any]:

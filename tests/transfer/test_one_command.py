@@ -7,13 +7,11 @@ from pathlib import Path
 
 import cv2
 import pytest
-import torch
-from transfer.tiny_nets import write_nets, write_pairs
+from transfer.tiny_nets import write_nets, write_pairs, write_teacher
 
 from caffe_compat.commands import transfer
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media import read_pair_list
-from caffe_compat.net import load_net
 
 NETS = ["--teacher", "teacher.prototxt", "--teacher-weights", "teacher.caffemodel", "--student", "student.prototxt"]
 WHAT = [*NETS, "--layer", "pool1", "--student-layer", "c2", "--output", "out", "--image-size", "40", "48"]
@@ -31,11 +29,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Path(name).mkdir()
         for number in range(6):
             Path(f"pairs/{which}{number}.png").rename(f"{name}/{number}.png")
-    torch.manual_seed(1)
-    teacher = load_net("teacher.prototxt")
-    teacher.layer("bn1").blobs[2].data.fill_(1)
-    teacher.layer("bn1").blobs[1].data.fill_(900)
-    teacher.save("teacher.caffemodel")
+    write_teacher(tmp_path)
 
 
 def test_from_two_folders_to_an_onnx_file_and_on_from_a_snapshot(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,11 +11,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from transfer.tiny_nets import write_nets, write_pairs
+from transfer.tiny_nets import write_nets, write_pairs, write_teacher
 
 from caffe_compat.commands import make_transfer, report, train_net
 from caffe_compat.errors import DataError, MissingFileError, UsageError
-from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, format_text, read_net
 from caffe_compat.transfer.curves import Group, Point, curve, group_runs, names_of_scores, rising
 from caffe_compat.transfer.report import contents
@@ -32,11 +31,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caffe_compat.log.to_stderr", lambda: None)
     write_nets(tmp_path)
     write_pairs(tmp_path / "pairs", count=6)
-    torch.manual_seed(1)
-    teacher = load_net("teacher.prototxt")
-    teacher.layer("bn1").blobs[2].data.fill_(1)
-    teacher.layer("bn1").blobs[1].data.fill_(900)
-    teacher.save("teacher.caffemodel")
+    write_teacher(tmp_path)
 
 
 def made(folder: str, *more: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from gpu import DEVICE, needs_gpu, same, weights_in
 from transfer.boxed_nets import write_boxed_nets, write_proposals
-from transfer.tiny_nets import write_nets, write_pairs
+from transfer.tiny_nets import write_nets, write_pairs, write_teacher
 
 from caffe_compat.commands import make_transfer, measure_scale, transfer
 from caffe_compat.net import load_net
@@ -27,11 +27,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("caffe_compat.log.to_stderr", lambda: None)
     write_nets(tmp_path)
     write_pairs(tmp_path / "pairs", count=6)
-    torch.manual_seed(1)
-    teacher = load_net("teacher.prototxt")
-    teacher.layer("bn1").blobs[2].data.fill_(1)
-    teacher.layer("bn1").blobs[1].data.fill_(900)
-    teacher.save("teacher.caffemodel")
+    write_teacher(tmp_path)
 
 
 def test_the_measured_start_is_that_of_the_cpu(capsys: pytest.CaptureFixture[str]) -> None:

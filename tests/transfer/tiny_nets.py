@@ -6,6 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import torch
+
+from caffe_compat.net import load_net
 
 TEACHER = """
 name: "teacher"
@@ -57,6 +60,15 @@ def write_nets(folder: Path) -> None:
     (folder / "teacher.prototxt").write_text(TEACHER)
     (folder / "teacher_train_val.prototxt").write_text(TEACHER_TRAIN_VAL)
     (folder / "student.prototxt").write_text(STUDENT)
+
+
+def write_teacher(folder: Path) -> None:
+    """``teacher.caffemodel``: random weights of ``teacher.prototxt``, with statistics that suit pictures."""
+    torch.manual_seed(1)
+    teacher = load_net(folder / "teacher.prototxt")
+    teacher.layer("bn1").blobs[2].data.fill_(1)
+    teacher.layer("bn1").blobs[1].data.fill_(900)
+    teacher.save(folder / "teacher.caffemodel")
 
 
 def write_pairs(
