@@ -13,7 +13,7 @@ from caffe_compat.description import LayerDescription, describe_layer
 from caffe_compat.errors import DataError, UsageError, in_file
 from caffe_compat.layers import Params
 from caffe_compat.layers.data import PairedImageData
-from caffe_compat.media import Pair, Preprocessing, check_pairs, read_pair_list, read_preprocessing
+from caffe_compat.media import Pair, Preprocessing, check_pairs, different_sizes, read_pair_list, read_preprocessing
 from caffe_compat.proto import caffe_pb2
 
 __all__ = ["DeclaredPairs", "Feeding", "PairSource", "PreparedPairs", "check_pairs_layer", "preparation"]
@@ -177,11 +177,8 @@ class PreparedPairs:
                 for side, path in zip(self._sides, (pair.first, pair.second), strict=True)
             ]
         if found[0].shape != found[1].shape:
-            sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in found]
-            raise DataError(
-                f"{self.source}, line {pair.line}: the images of the pair have different sizes, {sizes[0]} "
-                f"({pair.first}) and {sizes[1]} ({pair.second})"
-            )
+            told = different_sizes(pair, found[0].shape, found[1].shape)
+            raise DataError(f"{self.source}, line {pair.line}: {told}")
         height, width = (side // self._multiple * self._multiple for side in found[0].shape[:2])
         if not height or not width:
             raise DataError(f"{self.source}, line {pair.line}: the images are smaller than {self._multiple} pixels")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         resize_skimage,
         short_side_factor,
     )
-    from caffe_compat.media.heads import check_pairs, head_size
+    from caffe_compat.media.heads import check_pairs, different_sizes, head_size
     from caffe_compat.media.lists import (
         LabelledImage,
         Pair,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UNREADABLE",
     "check_pairs",
+    "different_sizes",
     "head_size",
     "write_preprocessing",
     "read_preprocessing",
@@ -96,6 +97,7 @@ __all__ = [
 
 _HOMES = {
     "check_pairs": "heads",
+    "different_sizes": "heads",
     "head_size": "heads",
     "BACKENDS": "records",
     "Channels": "pictures",

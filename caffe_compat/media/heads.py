@@ -13,12 +13,18 @@ from caffe_compat.files import open_existing
 from caffe_compat.media.lists import Pair
 from caffe_compat.media.sizes import UNREADABLE, check_size, open_pillow, stated_size
 
-__all__ = ["check_pairs", "head_size"]
+__all__ = ["check_pairs", "different_sizes", "head_size"]
 
 THREADS = 8
 MOST = 10
 
 Size = tuple[int, int]
+
+
+def different_sizes(pair: Pair, first: Sequence[int], second: Sequence[int]) -> str:
+    """What is said of a pair whose images are not of one size; each begins with height and width."""
+    told = [f"{size[1]}x{size[0]} ({path})" for size, path in ((first, pair.first), (second, pair.second))]
+    return f"the images of the pair have different sizes, {told[0]} and {told[1]}"
 
 
 def head_size(path: str) -> Size | None:
@@ -69,9 +75,8 @@ def check_pairs(
         wrong = [text for text in (first, second) if isinstance(text, str)]
         if wrong:
             reasons.append((pair.line, "; ".join(wrong)))
-        elif first is not None and second is not None and first != second:
-            told = [f"{size[1]}x{size[0]} ({path})" for size, path in ((first, pair.first), (second, pair.second))]
-            reasons.append((pair.line, f"the images of the pair have different sizes, {told[0]} and {told[1]}"))
+        elif isinstance(first, tuple) and isinstance(second, tuple) and first != second:
+            reasons.append((pair.line, different_sizes(pair, first, second)))
         elif isinstance(first, tuple):
             try:
                 further(first)

@@ -19,6 +19,7 @@ from caffe_compat.layers.registry import register
 from caffe_compat.media import (
     Pair,
     check_pairs,
+    different_sizes,
     fill_blob,
     negate_planes,
     planes,
@@ -204,11 +205,7 @@ class PairedImageData(DataLayer):
         except CaffeCompatError as error:
             raise self.data_error(f"{where}: {error}") from error
         if first.shape != second.shape:
-            sizes = [
-                f"{image.shape[1]}x{image.shape[0]} ({name})"
-                for image, name in ((first, pair.first), (second, pair.second))
-            ]
-            raise self.data_error(f"{where}: the images of the pair have different sizes, {sizes[0]} and {sizes[1]}")
+            raise self.data_error(f"{where}: {different_sizes(pair, first.shape, second.shape)}")
         try:
             return self._resize(first), self._resize(second), np.array(first.shape[:2])
         except DataError as error:
