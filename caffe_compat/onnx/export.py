@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
 import onnx
 
@@ -15,26 +15,17 @@ from caffe_compat.net import Net, Node
 from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import NET, SIZES, add_facts
+from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
 from caffe_compat.onnx.write import Writer
 
-__all__ = ["Dynamic", "export_onnx", "export_places"]
+__all__ = ["export_onnx", "export_places"]
 
 PathLike = str | os.PathLike[str]
-Dynamic = bool | Sequence[str]
 
 
-def export_onnx(
-    net: Net,
-    path: PathLike | None = None,
-    *,
-    inputs: Mapping[str, Shape] | None = None,
-    outputs: Sequence[str] | None = None,
-    dynamic: Dynamic = ("batch",),
-    opset: int = 17,
-    metadata: Mapping[str, Any] | None = None,
-) -> onnx.ModelProto:
+def export_onnx(net: Net, path: PathLike | None = None, **options: Unpack[ExportOptions]) -> onnx.ModelProto:
     """Export a net in the TEST phase.
 
     Blobs keep their names (the last value of an in-place blob has it), nodes have the names of their layers, and
@@ -43,26 +34,21 @@ def export_onnx(
 
     Args:
         path: file to write, whole or not at all; see :func:`save_onnx`.
-        inputs: other shapes for inputs than those in the prototxt.
-        outputs: blobs to compute; by default those that nothing consumes.
-        dynamic: sizes that are left open until run time, out of ``"batch"``, ``"height"`` and ``"width"``; ``True``
-            leaves open what the net allows, ``False`` or ``()`` nothing.  The batch is axis 0 of every input, height
-            and width are axes 2 and 3 of inputs with four axes.
-        opset: 17 to 21.
-        metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
+        options: see :class:`~caffe_compat.onnx.options.Options`.
 
     Raises:
         ExportError: ONNX cannot express the net; names the layer.
     """
-    _check_request(net, dynamic)
-    wanted = _output_blobs(net, outputs)
-    nodes, needed = ancestors(net.plan, wanted)
+    wanted = Options(**options)
+    _check_request(net, wanted.dynamic)
+    outputs = _output_blobs(net, wanted.outputs)
+    nodes, needed = ancestors(net.plan, outputs)
     _check_nodes(net, nodes)
-    shapes = _input_shapes(net, needed, inputs or {})
+    shapes = _input_shapes(net, needed, wanted.inputs or {})
     _check_shapes(net, nodes, shapes)
-    model, sizes = _try_choices(net, nodes, wanted, shapes, dynamic, opset)
+    model, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
     facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}}
-    add_facts(model, {**facts, **(metadata or {})})
+    add_facts(model, {**facts, **(wanted.metadata or {})})
     if path is None:
         check_model(model)
     else:
@@ -141,19 +127,19 @@ def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
 
 
 def _try_choices(
-    net: Net, nodes: Sequence[Node], outputs: Sequence[int], inputs: Mapping[str, Shape], dynamic: Dynamic, opset: int
+    net: Net, nodes: Sequence[Node], outputs: Sequence[int], inputs: Mapping[str, Shape], wanted: Options
 ) -> tuple[onnx.ModelProto, list[Size]]:
     """The model with the most dynamic sizes, and these."""
     error: ExportError | None = None
-    for kinds in _choices(dynamic) if inputs else [()]:
+    for kinds in _choices(wanted.dynamic) if inputs else [()]:
         try:
             sizes, refusals = find_sizes(net, nodes, inputs, kinds)
-            if dynamic is not True and refusals:
+            if wanted.dynamic is not True and refusals:
                 kind, reason = next(iter(refusals.items()))
                 raise ExportError(
                     f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
                 )
-            return Writer(net, nodes, net_shapes(net, nodes, inputs, sizes), opset).model(outputs), sizes
+            return Writer(net, nodes, net_shapes(net, nodes, inputs, sizes), wanted.opset).model(outputs), sizes
         except ExportError as refusal:
             error = refusal
     raise error or ExportError("nothing to export")

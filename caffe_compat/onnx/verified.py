@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
 from caffe_compat.compare import TOLERANCE, Difference
-from caffe_compat.layers import Shape
 from caffe_compat.net import Net
-from caffe_compat.onnx.export import Dynamic, export_onnx
+from caffe_compat.onnx.export import export_onnx
+from caffe_compat.onnx.options import ExportOptions
 from caffe_compat.onnx.save import is_large, save_onnx
 from caffe_compat.onnx.verify import verify_onnx
 
-__all__ = ["ExportOptions", "ExportReport", "export_verified"]
-
-
-class ExportOptions(TypedDict, total=False):
-    """What to export and how; see :func:`caffe_compat.onnx.export_onnx`."""
-
-    inputs: Mapping[str, Shape] | None
-    outputs: Sequence[str] | None
-    dynamic: Dynamic
-    opset: int
-    metadata: Mapping[str, Any] | None
+__all__ = ["ExportReport", "export_verified"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +92,7 @@ def export_verified(
         tolerance: largest difference allowed, relative to the largest magnitude of an output; ``None``: not compared.
         device: where ONNX Runtime runs.
         samples: values for all inputs of the net to compare with; by default random ones of several sizes.
-        options: as for :func:`export_onnx`: ``inputs``, ``outputs``, ``dynamic``, ``opset``, ``metadata``.
+        options: see :class:`~caffe_compat.onnx.options.Options`.
 
     Raises:
         ExportError: the net cannot be exported, or ONNX Runtime cannot run the result; nothing is written.

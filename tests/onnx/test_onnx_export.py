@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from onnx_nets import conv, dims, ip, layer, make_net, operators, source
 
 from caffe_compat.errors import CaffeCompatError, ExportError
 from caffe_compat.onnx import export_onnx, save_onnx, support_table, verify_onnx
+from caffe_compat.onnx.options import ExportOptions, Options
 
 CHAIN = (
     source("data", 2, 3, 9, 11)
@@ -290,3 +292,8 @@ def test_support_table():
     assert table["Convolution"] == ("yes", "") and table["SoftmaxWithLoss"][0] == "no"
     assert all(reason for exports, reason in table.values() if exports == "no")
     assert not any(reason for exports, reason in table.values() if exports == "yes")
+
+
+def test_keyword_options_are_the_options():
+    fields = {field.name for field in dataclasses.fields(Options)}
+    assert fields == set(ExportOptions.__annotations__)

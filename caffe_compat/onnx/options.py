@@ -1,0 +1,44 @@
+"""What a caller may say of an export: one list of options for all functions that export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from caffe_compat.layers import Shape
+
+__all__ = ["Dynamic", "ExportOptions", "Options"]
+
+Dynamic = bool | Sequence[str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to export and how, with what is done by default.
+
+    Attributes:
+        inputs: other shapes for inputs than those in the prototxt.
+        outputs: blobs to compute; by default those that nothing consumes.
+        dynamic: sizes that are left open until run time, out of ``"batch"``, ``"height"`` and ``"width"``; ``True``
+            leaves open what the net allows, ``False`` or ``()`` nothing.  The batch is axis 0 of every input, height
+            and width are axes 2 and 3 of inputs with four axes.
+        opset: 17 to 21.
+        metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
+    """
+
+    inputs: Mapping[str, Shape] | None = None
+    outputs: Sequence[str] | None = None
+    dynamic: Dynamic = ("batch",)
+    opset: int = 17
+    metadata: Mapping[str, Any] | None = None
+
+
+class ExportOptions(TypedDict, total=False):
+    """The same as keyword arguments; see :class:`Options`."""
+
+    inputs: Mapping[str, Shape] | None
+    outputs: Sequence[str] | None
+    dynamic: Dynamic
+    opset: int
+    metadata: Mapping[str, Any] | None
