@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from caffe_compat.compare import difference, nan_in
+from caffe_compat.description.names import adaptation_of
 from caffe_compat.errors import CaffeCompatError, DataError, ExportError, in_file
 from caffe_compat.figures.filters import Filters
 from caffe_compat.figures.panels import draw_filters
@@ -208,7 +209,7 @@ def _copy_teacher(net: Net) -> None:
             if name.startswith("da_") and layer.blobs:
                 for mine, theirs in zip(layer.blobs, layers[name.removeprefix("da_")].blobs, strict=True):
                     mine.copy_(theirs)
-            if name.startswith("adapt_") and layer.blobs:
+            if adaptation_of(name) and layer.blobs:
                 weight, bias = layer.blobs
                 weight.copy_(torch.eye(weight.shape[0])[:, :, None, None])
                 bias.zero_()

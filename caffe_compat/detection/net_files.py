@@ -13,6 +13,7 @@ from typing import Any
 from caffe_compat.config import Config
 from caffe_compat.datasets.coco_file import read_coco
 from caffe_compat.datasets.imdb import find_imdb
+from caffe_compat.description.names import adaptation_of, adapted, scaled
 from caffe_compat.detection.nets import Detector, layers_with_weights, test_net, train_net
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
@@ -120,7 +121,7 @@ def _remarks(detector: Detector) -> dict[str, str]:
         frozen = {"none": "", "conv": " Its convolutions are not trained.", "coco": f" {_listed(backbone.frozen)}"}
         found[backbone.prefix + first] = f"{backbone.title}.{frozen[detector.freeze]}"
         if backbone.adaptation:
-            found[f"adapt_{backbone.pool}"] = "From the student's feature to the teacher's, on pooled regions."
+            found[adapted(backbone.pool)] = "From the student's feature to the teacher's, on pooled regions."
     alone = " One modality: the same blob twice." if len(detector.backbones) == 1 else ""
     found["sum"] = f"Modalities are averaged before the softmax, by two layers of the same name.{alone}"
     return found
@@ -175,7 +176,7 @@ def _surgery(detector: Detector, parts: Sequence[Part]) -> list[dict[str, Any]]:
         ours = [backbone.prefix + name for name in names]
         if backbone.adaptation:
             above = names.index("fc6")
-            joints.append(f"adapt_{backbone.pool}")
+            joints.append(adapted(backbone.pool))
             lower = [*ours[:above], joints[-1]]
             copies += [(lower, lower), (names[above:], ours[above:])]
         else:
@@ -202,7 +203,7 @@ def _teacher_scale(part: Part, adaptation: str) -> float:
     beside = Path(part.prototxt).parent / "train_val.prototxt"
     if not beside.exists():
         return 1.0
-    wanted = adaptation.replace("adapt_", "scale_", 1)
+    wanted = scaled(adaptation_of(adaptation))
     found = [layer.power_param.scale for layer in read_net(beside).layer if layer.name == wanted]
     return float(found[0]) if found else 1.0
 

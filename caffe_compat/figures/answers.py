@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from caffe_compat.description import describe_net
+from caffe_compat.description.names import adapted
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.figures.sources import PairSource
 from caffe_compat.foreign.spec import RANDOM
@@ -242,7 +243,7 @@ def _check(teacher: Feature, student: Feature, maps: Sequence[np.ndarray]) -> No
     if one[0] != other[0]:
         raise UsageError(
             f"{who} have {one[0]} and {other[0]} units, expected pairs of units: of the student the adapted feature, "
-            f"such as 'adapt_{teacher.blob}'"
+            f"such as '{adapted(teacher.blob)}'"
         )
     if any(abs(a - b) > 1 for a, b in zip(one[1:], other[1:], strict=True)):
         raise UsageError(

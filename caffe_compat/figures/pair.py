@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from caffe_compat.description import LayerDescription
+from caffe_compat.description.names import adapted
 from caffe_compat.errors import UsageError
 from caffe_compat.figures.answers import Answers, Feature, Moments, load_feature
 from caffe_compat.figures.patches import Patch, Patches
@@ -92,7 +93,7 @@ def open_pair(names: PairNames, feeding: Feeding, seed: int = 0, device: torch.d
     foreign = is_foreign(first)
     blob = blob_name(names.teacher_blob) if foreign else names.teacher_blob
     teacher = _foreign(first, names, seed) if foreign else read_branch(first, [blob], "TEST")
-    branches = teacher, read_branch(last, [names.student_blob or f"adapt_{blob}"], "TEST")
+    branches = teacher, read_branch(last, [names.student_blob or adapted(blob)], "TEST")
     for branch in branches:
         if branch.over_boxes:
             raise UsageError(

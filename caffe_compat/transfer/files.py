@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from caffe_compat.description.names import adapted
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
 from caffe_compat.media.preprocessing import Preprocessing, write_preprocessing
@@ -107,7 +108,7 @@ def _surgery(nets: TransferNets, joined: Franken, folder: Path, schedule: Schedu
     transfer, recipe = nets.transfer, nets.recipe
     counts = transfer.learnable_counts(transfer.student)
     lower = [nets.names(layer.name) for layer in transfer.student.layers if counts[layer.name]]
-    lower.append(f"adapt_{recipe.layers[0]}")
+    lower.append(adapted(recipe.layers[0]))
     described = next(layer for layer in transfer.teacher.everything if transfer.teacher.input in layer.message.top)
     teacher = recipe.teacher if described.is_input else str(folder / "franken_deploy.prototxt")
     entries = [

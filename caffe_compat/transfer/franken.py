@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffe_compat.description.names import adapted
 from caffe_compat.errors import UsageError
 from caffe_compat.transfer.branch import ROIS, Branch, input_layer
 from caffe_compat.transfer.features import Feature, Transfer
@@ -48,10 +49,10 @@ def franken(nets: TransferNets) -> Franken:
         raise UsageError(f"'{feature.teacher}' is where {nets.recipe.teacher} ends; there is nothing to put above")
     size = _franken_size(nets.transfer, feature)
     layers = nets.student_deploy(size)
-    top = f"adapt_{feature.teacher}"
+    top = adapted(feature.teacher)
     if feature.scale not in (None, 1.0):
         top = f"unscale_{feature.teacher}"
-        layers.append(new_layer(top, "Power", [f"adapt_{feature.teacher}"], [top]))
+        layers.append(new_layer(top, "Power", [adapted(feature.teacher)], [top]))
         layers[-1].power_param.scale = float(f"{1 / (feature.scale or 1.0):.6g}")
     for layer in upper:
         for index, bottom in enumerate(layer.bottom):

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 
 import torch
 
+from caffe_compat.description.names import adaptation_of, adapted
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.net import BlobNet, Net
 from caffe_compat.net.plan import Node
 
 __all__ = ["Match", "match_norms"]
-
-PREFIX = "adapt_"
 
 
 @dataclass(frozen=True)
@@ -60,15 +59,15 @@ def match_norms(net: Net, batches: int) -> list[Match]:
         DataError: a norm that is zero, NaN or infinite; names the blob.
     """
     nodes = net.nodes
-    adaptations = [node for node in nodes if node.name.startswith(PREFIX) and node.layer.affine]
+    adaptations = [node for node in nodes if adaptation_of(node.name) and node.layer.affine]
     if not adaptations:
         raise UsageError(
-            f"{net.description.source}: no layer's name begins with {PREFIX}: this is no net of a transfer"
+            f"{net.description.source}: no layer's name begins with {adapted('')}: this is no net of a transfer"
         )
     if batches < 1:
         raise UsageError(f"{batches} batches to measure norms on, expected 1 or more")
     engine = BlobNet(net)
-    pairs = [(engine.ids[node.name.removeprefix(PREFIX)], node.bottom_ids[0]) for node in adaptations]
+    pairs = [(engine.ids[adaptation_of(node.name)], node.bottom_ids[0]) for node in adaptations]
     norms = _measure(engine, [blob for pair in pairs for blob in pair], batches)
     found = []
     for node, (teacher, student) in zip(adaptations, pairs, strict=True):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from caffe_compat.description import describe_layer
+from caffe_compat.description.names import adapted, scaled
 from caffe_compat.errors import UsageError
 from caffe_compat.layers import Layer, Params, Shape, layer_class
 from caffe_compat.proto import caffe_pb2
@@ -208,7 +209,7 @@ class TransferNets:
         return layer
 
     def _adaptation(self, feature: Feature) -> list[Any]:
-        name, source = f"adapt_{feature.teacher}", self.names(feature.student)
+        name, source = adapted(feature.teacher), self.names(feature.student)
         spatial = len(feature.shape) == 4
         conv = new_layer(name, "Convolution" if spatial else "InnerProduct", [source], [name])
         conv.param.add(lr_mult=1, decay_mult=1)
@@ -229,13 +230,13 @@ class TransferNets:
 
     def _logits(self, feature: Feature) -> str:
         """The adaptation before its ReLU; the sigmoid loss needs it, for after a ReLU no probability is below 0.5."""
-        return f"adapt_{feature.teacher}" + ("_logit" if self.recipe.loss == "sigmoid" else "")
+        return adapted(feature.teacher) + ("_logit" if self.recipe.loss == "sigmoid" else "")
 
     def _comparison(self, feature: Feature) -> list[Any]:
         layers = []
         blob, target = feature.teacher, feature.teacher
         if feature.scale is not None:
-            target = f"scale_{blob}"
+            target = scaled(blob)
             layers.append(new_layer(target, "Power", [blob], [target]))
             layers[-1].power_param.scale = feature.scale
             self.comments[target] = (
@@ -243,7 +244,7 @@ class TransferNets:
                 f"{program('measure_scale')}."
             )
         loss = self._logits(feature)
-        found = f"adapt_{blob}"
+        found = adapted(blob)
         if feature.align:
             pairs = [(found, target, f"aligned_{found}", f"aligned_{blob}", f"align_{blob}")]
             if loss != found:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.description import State, describe_net
+from caffe_compat.description.names import adapted
 from caffe_compat.net import Net
 from caffe_compat.net.blobs import gradient_of
 from caffe_compat.net.fit import check_fit
@@ -163,7 +164,7 @@ class Trial:
         """
         if self.transfer.recipe.loss == "sigmoid":
             return [0.0] * len(self.transfer.features)
-        names = [f"adapt_{feature.teacher}" for feature in self.transfer.features]
+        names = [adapted(feature.teacher) for feature in self.transfer.features]
         alive, wanted = ([torch.zeros((), dtype=torch.bool)] * len(names) for _ in range(2))
         for batch in self.batches:
             self._forward(batch)
@@ -174,7 +175,7 @@ class Trial:
 
     def _bottom(self, feature: str) -> Tensor:
         engine = self.solver.engine
-        (node,) = (node for node in engine.net.nodes if node.name == f"adapt_{feature}")
+        (node,) = (node for node in engine.net.nodes if node.name == adapted(feature))
         return engine.blobs[node.bottom_ids[0]].tensor
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
