@@ -3,16 +3,14 @@
 import ast
 import itertools
 import resource
-import tempfile
 from pathlib import Path
 
 import pytest
 from faulty_disk import everything, faulty, largest_file
-from writers import WRITERS, a_net
+from writers import WRITERS
 
 import caffe_compat
-from caffe_compat.errors import CaffeCompatError, ExportError
-from caffe_compat.onnx import export_onnx, save
+from caffe_compat.errors import CaffeCompatError
 
 PACKAGE = Path(caffe_compat.__file__).parent
 STEPS = 6
@@ -32,7 +30,6 @@ ALLOWED = {
     ("files.py", "replace"): "the writer itself",
     ("files.py", "rename"): "the writer itself",
     ("temporary.py", "replace"): "the writer itself",
-    ("onnx/save.py", "save_model"): "into a folder of the writer",
     ("transfer/nets.py", "rename"): "no file: names of layers",
     ("evaluation/plots.py", "savefig"): "into a stream of the writer",
     ("transfer/report_plot.py", "savefig"): "into a stream of the writer",
@@ -186,13 +183,3 @@ def test_every_module_that_writes_is_tested_here():
     tested = {home for writer in WRITERS.values() for home in writer.homes}
     assert using - set(ELSEWHERE) <= tested, sorted(using - set(ELSEWHERE) - tested)
     assert tested <= {module for module, _ in _modules()}
-
-
-def test_the_copy_of_a_large_model_that_onnx_looks_at(tmp_path, monkeypatch):
-    net = a_net(tmp_path)
-    before = everything(tmp_path)
-    monkeypatch.setattr(save, "_LARGE", 1)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with largest_file(100), pytest.raises(ExportError, match=f"cannot write it to {tmp_path}.*File too large"):
-        export_onnx(net)
-    assert everything(tmp_path) == before

@@ -39,7 +39,7 @@ from caffe_compat.files import copy_file
 from caffe_compat.frames import png
 from caffe_compat.media import create_database
 from caffe_compat.net import weights as net_weights
-from caffe_compat.onnx import export_onnx, save_onnx
+from caffe_compat.onnx import export_onnx, export_verified, save_onnx
 from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
 from caffe_compat.pycaffe import draw
 from caffe_compat.scenes import dataset as scenes
@@ -366,6 +366,12 @@ WRITERS = {
         prepare=_run,
     ),
     "onnx": Writer(lambda path, net: export_onnx(net, path), ("onnx/save.py",), "n.onnx", prepare=a_net),
+    "verified onnx": Writer(
+        lambda path, net: export_verified(net, path),
+        ("onnx/save.py",),
+        "n.onnx",
+        prepare=a_net,
+    ),
     "onnx with external data": Writer(
         lambda path, net: save_onnx(export_onnx(net), path, external=True), ("onnx/save.py",), "n.onnx", prepare=a_net
     ),

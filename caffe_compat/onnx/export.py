@@ -16,11 +16,12 @@ from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import NET, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
+from caffe_compat.onnx.parts import Parts, join
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
 from caffe_compat.onnx.write import Writer
 
-__all__ = ["export_onnx", "export_places"]
+__all__ = ["export_onnx", "export_parts", "export_places"]
 
 PathLike = str | os.PathLike[str]
 
@@ -39,6 +40,14 @@ def export_onnx(net: Net, path: PathLike | None = None, **options: Unpack[Export
     Raises:
         ExportError: ONNX cannot express the net; names the layer.
     """
+    parts = export_parts(net, **options)
+    if path is not None:
+        save_onnx(parts, path, check=False)
+    return join(parts)
+
+
+def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
+    """The same with model and weights apart: none of the weights is copied, but those of other types than float32."""
     wanted = Options(**options)
     _check_request(net, wanted.dynamic)
     outputs = _output_blobs(net, wanted.outputs)
@@ -46,14 +55,11 @@ def export_onnx(net: Net, path: PathLike | None = None, **options: Unpack[Export
     _check_nodes(net, nodes)
     shapes = _input_shapes(net, needed, wanted.inputs or {})
     _check_shapes(net, nodes, shapes)
-    model, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
+    parts, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
     facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}}
-    add_facts(model, {**facts, **(wanted.metadata or {})})
-    if path is None:
-        check_model(model)
-    else:
-        save_onnx(model, path)
-    return model
+    add_facts(parts.model, {**facts, **(wanted.metadata or {})})
+    check_model(parts)
+    return parts
 
 
 def export_places(net: Net, inputs: Mapping[str, Shape], places: Sequence[Place]) -> tuple[onnx.ModelProto, list[str]]:
@@ -77,9 +83,9 @@ def export_places(net: Net, inputs: Mapping[str, Shape], places: Sequence[Place]
     shapes = _input_shapes(net, needed, inputs)
     _check_shapes(net, nodes, shapes)
     writer = Writer(net, nodes, net_shapes(net, nodes, shapes, []), OPSETS[0])
-    model = writer.model_of(places)
-    check_model(model)
-    return model, [writer.values[place][0] for place in places]
+    parts = writer.parts_of(places)
+    check_model(parts)
+    return join(parts), [writer.values[place][0] for place in places]
 
 
 # -- what is asked for ------------------------------------------------------------------------------------------
@@ -128,7 +134,7 @@ def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
 
 def _try_choices(
     net: Net, nodes: Sequence[Node], outputs: Sequence[int], inputs: Mapping[str, Shape], wanted: Options
-) -> tuple[onnx.ModelProto, list[Size]]:
+) -> tuple[Parts, list[Size]]:
     """The model with the most dynamic sizes, and these."""
     error: ExportError | None = None
     for kinds in _choices(wanted.dynamic) if inputs else [()]:
@@ -139,7 +145,7 @@ def _try_choices(
                 raise ExportError(
                     f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
                 )
-            return Writer(net, nodes, net_shapes(net, nodes, inputs, sizes), wanted.opset).model(outputs), sizes
+            return Writer(net, nodes, net_shapes(net, nodes, inputs, sizes), wanted.opset).parts(outputs), sizes
         except ExportError as refusal:
             error = refusal
     raise error or ExportError("nothing to export")

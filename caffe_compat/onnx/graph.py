@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import ExportError
 from caffe_compat.layers import Layer, Shape
+from caffe_compat.onnx.parts import Parts, Weight, join, make_tensor
 from caffe_compat.onnx.tidy import prune, remove_aliases
 
 __all__ = ["OPSETS", "Dim", "GraphBuilder"]
@@ -44,7 +45,7 @@ class GraphBuilder:
         self._taken = UniqueNames(self.blobs)
         self._node_names = UniqueNames()
         self._nodes: list[onnx.NodeProto] = []
-        self._initializers: dict[str, onnx.TensorProto] = {}
+        self._initializers: dict[str, np.ndarray] = {}  # of the initializers
         self._constants: dict[tuple[Any, ...], str] = {}
         self._parameters: dict[int, str] = {}
         self._owners: list[Any] = []  # keeps the parameters alive whose id is a key above
@@ -65,7 +66,7 @@ class GraphBuilder:
         return output
 
     def constant(self, value: np.ndarray | float | int | Sequence[int], dtype: Any = None) -> str:
-        """A constant; equal constants share one initializer.
+        """A constant, named after the layer; equal constants share one initializer, that of the first.
 
         Without ``dtype`` integers become int64 and floating-point numbers float32 (arrays of integers keep their type).
         """
@@ -78,7 +79,8 @@ class GraphBuilder:
             array = array.astype(np.float32)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self._store(self.fresh("constant"), array)
+            self._constants[key] = self.fresh(f"{self._layer.name}/constant" if self._layer is not None else "constant")
+            self._initializers[self._constants[key]] = array
         return self._constants[key]
 
     def parameter(self, layer: Layer, index: int) -> str:
@@ -91,10 +93,11 @@ class GraphBuilder:
         if id(owner) not in self._parameters:
             suffix = _SUFFIXES[index] if index < len(_SUFFIXES) else f"blob{index}"
             values = owner.detach().float().cpu().numpy().reshape(shape)
-            self._parameters[id(owner)] = self._store(self.fresh(f"{layer.name}.{suffix}"), values)
+            self._parameters[id(owner)] = self.fresh(f"{layer.name}.{suffix}")
+            self._initializers[self._parameters[id(owner)]] = values
             self._owners.append(owner)
         name = self._parameters[id(owner)]
-        if tuple(self._initializers[name].dims) == tuple(shape):
+        if self._initializers[name].shape == tuple(shape):
             return name
         return self.add("Reshape", [name, self.constant(np.array(shape, np.int64))])
 
@@ -141,10 +144,10 @@ class GraphBuilder:
             last = not set(tops).isdisjoint(node.output)
             node.name = self._node_names.fresh(layer.name if last else f"{layer.name}/{node.op_type}")
 
-    def model(
-        self, inputs: Mapping[str, Sequence[Dim]], outputs: Mapping[str, Sequence[Dim]], doc: str = ""
-    ) -> onnx.ModelProto:
+    def parts(self, inputs: Mapping[str, Sequence[Dim]], outputs: Mapping[str, Sequence[Dim]], doc: str = "") -> Parts:
         """The finished model, without aliases, dead nodes and unused initializers.
+
+        Its weights are the memory of the layers' parameters where these are float32 on the CPU.
 
         Args:
             inputs, outputs: float32 tensors by name, with sizes or names of sizes.
@@ -160,16 +163,24 @@ class GraphBuilder:
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in inputs.items()],
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in outputs.items()],
         )
-        graph.initializer.extend(tensor for name, tensor in self._initializers.items() if name in used)
+        weights: dict[str, Weight] = {}
+        for name in (name for name in self._initializers if name in used):
+            tensor, filled = make_tensor(name, self._initializers[name])
+            graph.initializer.append(tensor)
+            if not filled:
+                weights[name] = self._initializers[name]
         opsets = [helper.make_opsetid("", self.opset)]
         version = min(_MAX_IR_VERSION, helper.find_min_ir_version_for(opsets))
-        return helper.make_model(
+        model = helper.make_model(
             graph, opset_imports=opsets, ir_version=version, producer_name="caffe_compat", doc_string=doc
         )
+        return Parts(model, weights)
 
-    def _store(self, name: str, values: np.ndarray) -> str:
-        self._initializers[name] = numpy_helper.from_array(np.ascontiguousarray(values).reshape(values.shape), name)
-        return name
+    def model(
+        self, inputs: Mapping[str, Sequence[Dim]], outputs: Mapping[str, Sequence[Dim]], doc: str = ""
+    ) -> onnx.ModelProto:
+        """:meth:`parts` in one."""
+        return join(self.parts(inputs, outputs, doc))
 
     def _error(self, reason: str) -> ExportError:
         return ExportError(reason) if self._layer is None else self._layer.export_error(reason)

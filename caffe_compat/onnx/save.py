@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import onnx
+from onnx import helper
 
-from caffe_compat.errors import ExportError
-from caffe_compat.files import atomic_folder, write_file
+from caffe_compat.errors import ExportError, WriteError
+from caffe_compat.files import atomic_folder, atomic_write
+from caffe_compat.onnx.parts import Parts, checked, pieces, split
 
-__all__ = ["check_model", "is_large", "save_onnx"]
+__all__ = ["check_model", "is_large", "model_folder", "save_onnx"]
 
 _LARGE = 2**31 - 2**20  #: bytes of weights from which protobuf cannot hold the model in one piece
+_PAGE = 4096  #: weights in a file of their own begin at multiples of this, so that they can be mapped into memory
 
 
 def save_onnx(
-    model: onnx.ModelProto, path: str | os.PathLike[str], external: bool | None = None, check: bool = True
+    model: onnx.ModelProto | Parts, path: str | os.PathLike[str], external: bool | None = None, check: bool = True
 ) -> None:
-    """Check a model and write it, whole or not at all.
+    """Check a model and write it, whole or not at all; its weights are not copied.
 
     Args:
         check: False if it was checked before (:func:`export_onnx` does).
@@ -32,46 +37,90 @@ def save_onnx(
         WriteError: the file cannot be written.
     """
     target = Path(path)
-    if not (is_large(model) if external is None else external):
-        if check:
-            check_model(model)
-        write_file(target, model.SerializeToString())
+    parts = model if isinstance(model, Parts) else split(model)
+    if check:
+        check_model(parts)
+    if not (is_large(parts) if external is None else external):
+        with atomic_write(target) as stream:
+            for piece in pieces(parts):
+                stream.write(piece)
         return
-    with atomic_folder(target, replace=True) as folder:
-        _save_external(model, folder / target.name)
+    with model_folder(path) as (folder, target):
         data = folder / f"{target.name}.data"
-        if data.exists():  # weights under 1 kB stay in the model
+        if parts.weights:
+            with atomic_write(data) as stream:
+                parts = _write_weights(parts, stream, data.name)
+        with atomic_write(folder / target.name) as stream:
+            stream.write(parts.model.SerializeToString())
+        if data.exists():
             shutil.copymode(folder / target.name, data)
 
 
-def is_large(model: onnx.ModelProto) -> bool:
+@contextlib.contextmanager
+def model_folder(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
+    """A temporary folder whose files move to where a model is to be when the block ends without an error.
+
+    Yields:
+        The folder, and the model's file that ``path`` means, at the end of symbolic links; write it into the folder
+        under its name.
+
+    Raises:
+        WriteError: it cannot be written; names ``path``.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise WriteError(path, "it is no file")
+    with atomic_folder(target, replace=True) as folder:
+        try:
+            yield folder, target
+        except WriteError as error:
+            raise WriteError(path, error.reason) from error
+
+
+def is_large(model: onnx.ModelProto | Parts) -> bool:
     """Whether the model's weights need a file of their own."""
-    return sum(len(tensor.raw_data) for tensor in model.graph.initializer) >= _LARGE
+    return (model if isinstance(model, Parts) else split(model)).size >= _LARGE
 
 
-def check_model(model: onnx.ModelProto | str) -> None:
-    """Let onnx.checker look at a model, or at its file.
+def check_model(model: onnx.ModelProto | Parts) -> None:
+    """Let onnx.checker look at a model.
+
+    It sees the larger weights as inputs of the graph, of the same types and shapes, and so copies none.
 
     Raises:
         ExportError: it refuses the model.
     """
-    if isinstance(model, onnx.ModelProto) and is_large(model):
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                _save_external(model, Path(folder) / "model.onnx")
-        except OSError as error:
-            reason = f"cannot write it to {tempfile.gettempdir()}, where onnx.checker is to look at it"
-            raise ExportError(f"the model has 2 GB or more: {reason}: {error.strerror or error}") from error
-        return
+    parts = model if isinstance(model, Parts) else split(model)
+    bare = onnx.ModelProto()
+    bare.CopyFrom(parts.model)
+    tensors = list(bare.graph.initializer)
+    del bare.graph.initializer[:]
+    given = {value.name for value in bare.graph.input}
+    for tensor in tensors:
+        if tensor.name not in parts.weights:
+            bare.graph.initializer.append(tensor)
+        elif tensor.name not in given:
+            bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(bare, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"onnx.checker refuses the model: {error}") from error
 
 
-def _save_external(model: onnx.ModelProto, path: Path) -> None:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)  # onnx.save takes the weights out of the model that it is given
-    data = f"{path.name}.data"
-    onnx.save_model(copy, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data)
-    check_model(str(path))
+def _write_weights(parts: Parts, stream: IO[bytes], name: str) -> Parts:
+    """Write the weights into a file of their own, and say of the model where they are."""
+    model = onnx.ModelProto()
+    model.CopyFrom(parts.model)
+    end = 0
+    for tensor in model.graph.initializer:
+        if tensor.name not in parts.weights:
+            continue
+        values = checked(tensor, parts.weights[tensor.name])
+        start = -(-end // _PAGE) * _PAGE
+        stream.write(bytes(start - end))
+        stream.write(values)
+        end = start + values.nbytes
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", name), ("offset", start), ("length", values.nbytes)):
+            tensor.external_data.add(key=key, value=str(value))
+    return Parts(model, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
+import onnx
 
 from caffe_compat.compare import TOLERANCE, Difference
+from caffe_compat.foreign.session import Session
 from caffe_compat.net import Net
-from caffe_compat.onnx.export import export_onnx
+from caffe_compat.onnx.export import export_parts
 from caffe_compat.onnx.options import ExportOptions
-from caffe_compat.onnx.save import is_large, save_onnx
-from caffe_compat.onnx.verify import verify_onnx
+from caffe_compat.onnx.parts import Parts, join
+from caffe_compat.onnx.save import model_folder, save_onnx
+from caffe_compat.onnx.verify import verify_onnx, verify_session
 
 __all__ = ["ExportReport", "export_verified"]
 
@@ -97,25 +101,56 @@ def export_verified(
     Raises:
         ExportError: the net cannot be exported, or ONNX Runtime cannot run the result; nothing is written.
     """
-    target = Path(path)
-    model = export_onnx(net, **options)
+    parts = export_parts(net, **options)
+    model = parts.model
     report = ExportReport(
-        target,
+        Path(path),
         0,
         len(model.graph.node),
         next(entry.version for entry in model.opset_import if not entry.domain),
         _dims(model.graph.input),
         _dims(model.graph.output),
         tolerance or 0.0,
-        {} if tolerance is None else verify_onnx(net, model, samples, device=device),
     )
-    if not report.passed:
-        target = target.with_name(f"{target.stem}.unverified{target.suffix}")
-    save_onnx(model, target, check=False)
-    size = target.stat().st_size
-    if is_large(model):
-        size += target.with_name(f"{target.name}.data").stat().st_size
-    return replace(report, path=target, size=size)
+    if tolerance is None:
+        save_onnx(parts, path, check=False)
+        return replace(report, size=_size(report.path))
+    if report.path.exists() and not report.path.is_file():  # a device, from which no model can be run
+        report = replace(report, differences=verify_onnx(net, join(parts), samples, device=device))
+        if report.passed:
+            save_onnx(parts, path, check=False)
+        return report if report.passed else _keep_apart(report, parts)
+    with contextlib.suppress(_Refused), model_folder(path) as (folder, target):
+        file = folder / target.name
+        save_onnx(parts, file, check=False)
+        report = replace(report, size=_size(file), differences=_compare(net, file, model, samples, device))
+        if not report.passed:
+            raise _Refused
+    return report if report.passed else _keep_apart(report, parts)
+
+
+class _Refused(Exception):
+    """The model that was written is not to have its name."""
+
+
+def _compare(
+    net: Net, file: Path, model: onnx.ModelProto, samples: Mapping[str, np.ndarray] | None, device: str
+) -> dict[str, Difference]:
+    """Run the file that was written; the weights are in memory only as often as ONNX Runtime has them."""
+    return verify_session(net, Session(file, device), model, samples)
+
+
+def _keep_apart(report: ExportReport, parts: Parts) -> ExportReport:
+    """Write what was refused under a name that says so."""
+    path = report.path.with_name(f"{report.path.stem}.unverified{report.path.suffix}")
+    save_onnx(parts, path, check=False)
+    return replace(report, path=path, size=_size(path))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a model, weights in a file of their own included."""
+    data = path.with_name(f"{path.name}.data")
+    return path.stat().st_size + (data.stat().st_size if data.exists() else 0)
 
 
 def _dims(values: Any) -> dict[str, tuple[int | str, ...]]:

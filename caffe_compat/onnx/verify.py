@@ -17,11 +17,12 @@ from caffe_compat.foreign.session import Session
 from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import Net
 from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
+from caffe_compat.onnx.parts import split
 from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.save import is_large, save_onnx
 from caffe_compat.onnx.shapes import infer_shapes
 
-__all__ = ["verify_onnx"]
+__all__ = ["verify_onnx", "verify_session"]
 
 PathLike = str | os.PathLike[str]
 
@@ -52,12 +53,29 @@ def verify_onnx(
         ExportError: ONNX Runtime refuses the model or its inputs, or an output has another shape than in PyTorch.
         UsageError: ONNX Runtime does not run on ``device``.
     """
-    proto = model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)
     session = _open(model, device)
-    blobs = {name: name for name in session.output_names} | read_fact(proto, RENAMED)
+    bare = split(model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)).model
+    return verify_session(net, session, bare, inputs, sizes=sizes, seed=seed)
+
+
+def verify_session(
+    net: Net,
+    session: Session,
+    model: onnx.ModelProto,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    *,
+    sizes: Sequence[Mapping[str, int]] | None = None,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """:func:`verify_onnx` of a model that is loaded already.
+
+    Args:
+        model: what it says of inputs and facts; the weights may be missing.
+    """
+    blobs = {name: name for name in session.output_names} | read_fact(model, RENAMED)
     found: dict[str, list[Difference]] = {name: [] for name in session.output_names}
     random = np.random.default_rng(seed)
-    for values in [inputs] if inputs is not None else _cases(net, proto, sizes, random):
+    for values in [inputs] if inputs is not None else _cases(net, model, sizes, random):
         expected = _run_net(net, values, list(blobs.values()))
         got = session({name: values[name] for name in session.input_names})
         for name, blob in blobs.items():

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import onnx
-
 from caffe_compat.net import Net, Node
 from caffe_compat.onnx.graph import Dim, GraphBuilder
 from caffe_compat.onnx.metadata import RENAMED, add_facts
+from caffe_compat.onnx.parts import Parts
 from caffe_compat.onnx.shapes import NetShapes
 
 __all__ = ["Writer"]
@@ -82,7 +81,7 @@ class Writer:
         shape = self.builder.constant(static) if len(static) == len(dims) else self.builder.add("Shape", [made])
         return self.builder.add("Reshape", [held, shape])
 
-    def model(self, outputs: Sequence[int]) -> onnx.ModelProto:
+    def parts(self, outputs: Sequence[int]) -> Parts:
         """The model that computes these blobs, as they are at the end."""
         names = self.plan.names
         tops: dict[str, list[Dim]] = {}
@@ -95,14 +94,14 @@ class Writer:
             tops[value] = dims
             if value != names[blob]:
                 renamed[value] = names[blob]
-        model = self._finish(tops)
+        parts = self._finish(tops)
         if renamed:
-            add_facts(model, {RENAMED: renamed})
-        return model
+            add_facts(parts.model, {RENAMED: renamed})
+        return parts
 
-    def model_of(self, places: Sequence[Place]) -> onnx.ModelProto:
+    def parts_of(self, places: Sequence[Place]) -> Parts:
         """The model that computes the values at these places."""
         return self._finish(dict(self.values[place] for place in places))
 
-    def _finish(self, outputs: Mapping[str, Sequence[Dim]]) -> onnx.ModelProto:
-        return self.builder.model(self._inputs, outputs, f"Caffe net '{self.net.description.name}'")
+    def _finish(self, outputs: Mapping[str, Sequence[Dim]]) -> Parts:
+        return self.builder.parts(self._inputs, outputs, f"Caffe net '{self.net.description.name}'")
