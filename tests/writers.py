@@ -326,7 +326,7 @@ WRITERS = {
     ),
     "pairs": Writer(lambda path, _: media.write_pairs(path, [("a.png", "b.png")] * 100), ("media/lists.py",)),
     "preprocessing": Writer(
-        lambda path, _: media.write_preprocessing(path, media.Preprocessing()), ("media/preprocessing.py",)
+        lambda path, _: media.write_preprocessing(path, media.Preprocessing()), ("media/preparation.py",)
     ),
     "image list": Writer(lambda path, _: media.write_image_list(path, [("a.png", 1)] * 100), ("media/lists.py",)),
     "selection": Writer(

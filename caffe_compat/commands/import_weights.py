@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.foreign import ForeignSpec, own_normalization, read_state
     from caffe_compat.foreign.spec import IMAGENET_RGB
     from caffe_compat.importing import check_net, fill_net, find_architecture, mean_bgr
-    from caffe_compat.media.preprocessing import Preprocessing, write_preprocessing
+    from caffe_compat.media import Preprocessing, write_preprocessing
     from caffe_compat.net import load_net
     from caffe_compat.resources import program, prototxt
 

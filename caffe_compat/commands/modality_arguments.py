@@ -10,6 +10,8 @@ from caffe_compat.media.modalities import MODALITIES, find_modality
 
 __all__ = ["add_modality", "name_modality"]
 
+_THREE = [kind.name for kind in MODALITIES.values() if len(kind.channels) == 3]
+
 
 def add_modality(group: Any) -> None:
     """Declare them."""
@@ -18,7 +20,7 @@ def add_modality(group: Any) -> None:
         "--modality",
         default="",
         metavar="NAME",
-        help=f"of the second images: {', '.join(MODALITIES)}; says --mean-second and --negate-x, and is written into "
+        help=f"of the second images: {', '.join(_THREE)}; says --mean-second and --negate-x, and is written into "
         "preprocessing.json",
     )
     add("--negate-about", type=float, default=128.0, metavar="N", help="what --negate-x mirrors about (%(default)s)")
@@ -33,6 +35,8 @@ def name_modality(arguments: argparse.Namespace) -> None:
     if not arguments.modality:
         return
     kind = find_modality(arguments.modality)
+    if len(kind.channels) != 3:
+        raise UsageError(f"--modality {kind.name} has {len(kind.channels)} channel, pairs are read with three")
     if kind.scale != 1:
         raise UsageError(f"--modality {kind.name} has a scale of {kind.scale:g}, expected 1: pairs have one for both")
     if not arguments.mean_second:

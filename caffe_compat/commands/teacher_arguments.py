@@ -18,8 +18,8 @@ from caffe_compat.foreign.spec import (
     kind_of,
     split_feature,
 )
+from caffe_compat.media import read_preprocessing
 from caffe_compat.media.modalities import FORK_MEAN
-from caffe_compat.media.preprocessing import read_preprocessing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,6 +12,7 @@ from caffe_compat.lazy import first_use
 if TYPE_CHECKING:
     from caffe_compat.media.blob import fill_blob, negate_planes
     from caffe_compat.media.datum import datum_channels, encoded_datum, picture_datum
+    from caffe_compat.media.encoding import Encoding
     from caffe_compat.media.geometry import (
         centre_window,
         resize_caffe,
@@ -33,7 +34,21 @@ if TYPE_CHECKING:
     from caffe_compat.media.means import read_mean, write_mean
     from caffe_compat.media.modalities import FORK_MEAN, IMAGENET_MEAN, MODALITIES, Modality, find_modality
     from caffe_compat.media.pictures import Channels, can_encode, decode, encode, planes, read_picture
-    from caffe_compat.media.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
+    from caffe_compat.media.preparation import (
+        PREPROCESSING,
+        Preparation,
+        describe_weights,
+        model_preparation,
+        parse_preparation,
+        preparation_path,
+        read_preparation,
+        read_preprocessing,
+        stored_preparation,
+        weights_digest,
+        write_preparation,
+        write_preprocessing,
+    )
+    from caffe_compat.media.preprocessing import MeanPicture, Preprocessing
     from caffe_compat.media.records import BACKENDS, Database, RecordWriter, create_database, open_database
     from caffe_compat.media.sizes import (
         PIXEL_LIMIT,
@@ -51,7 +66,19 @@ __all__ = [
     "head_size",
     "write_preprocessing",
     "read_preprocessing",
+    "Encoding",
+    "MeanPicture",
     "Preprocessing",
+    "PREPROCESSING",
+    "Preparation",
+    "describe_weights",
+    "model_preparation",
+    "parse_preparation",
+    "preparation_path",
+    "read_preparation",
+    "stored_preparation",
+    "weights_digest",
+    "write_preparation",
     "find_modality",
     "Modality",
     "MODALITIES",
@@ -109,7 +136,19 @@ _HOMES = {
     "Modality": "modalities",
     "PIXEL_LIMIT": "sizes",
     "Pair": "lists",
+    "Encoding": "encoding",
+    "MeanPicture": "preprocessing",
     "Preprocessing": "preprocessing",
+    "PREPROCESSING": "preparation",
+    "Preparation": "preparation",
+    "describe_weights": "preparation",
+    "model_preparation": "preparation",
+    "parse_preparation": "preparation",
+    "preparation_path": "preparation",
+    "read_preparation": "preparation",
+    "stored_preparation": "preparation",
+    "weights_digest": "preparation",
+    "write_preparation": "preparation",
     "RecordWriter": "records",
     "UNREADABLE": "sizes",
     "can_encode": "pictures",
@@ -134,7 +173,7 @@ _HOMES = {
     "read_name_list": "lists",
     "read_pair_list": "lists",
     "read_picture": "pictures",
-    "read_preprocessing": "preprocessing",
+    "read_preprocessing": "preparation",
     "resize_caffe": "geometry",
     "resize_short_side": "geometry",
     "resize_skimage": "geometry",
@@ -143,7 +182,7 @@ _HOMES = {
     "write_image_list": "lists",
     "write_mean": "means",
     "write_pairs": "lists",
-    "write_preprocessing": "preprocessing",
+    "write_preprocessing": "preparation",
 }
 
 __getattr__ = first_use(__name__, _HOMES)

@@ -1,7 +1,7 @@
 """The kinds of pictures that nets of this package see, in one table.
 
-A picture of any modality is stored as 8-bit png or jpg of three channels.  OpenCV, and so every net trained with Caffe,
-sees these in the order blue, green, red of the file; :attr:`Modality.channels` names them in that order.
+A picture of any modality but ``gray`` is stored as 8-bit png or jpg of three channels.  OpenCV, and so every net
+trained with Caffe, sees these in the order blue, green, red of the file; :attr:`Modality.channels` names them so.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Modality:
 
 _TABLE = (
     Modality("color", ("blue", "green", "red"), "sRGB codes 0 to 255", FORK_MEAN),
+    # what Caffe's is_color: false reads, as for LeNet; the only one of a single channel
+    Modality("gray", ("gray",), "codes 0 to 255", (0.0,)),
     # file order R, G, B = disparity, height, angle (saveHHA); the fork subtracts the colour mean
     Modality(
         "hha",

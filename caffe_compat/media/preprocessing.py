@@ -1,36 +1,70 @@
-"""What a net wants of a picture: one frozen description, kept beside the net as ``preprocessing.json``."""
+"""What a net wants of a picture: one frozen description.  ``preparation.py`` keeps it beside the net."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe_compat.documents import read_json
-from caffe_compat.errors import CaffeCompatError, DataError, UsageError, nearest
-from caffe_compat.files import write_file
+from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media.blob import fill_blob, negate_planes
+from caffe_compat.media.encoding import Encoding
 from caffe_compat.media.geometry import centre_window, resize_caffe, resize_short_side, resize_skimage
 from caffe_compat.media.means import read_mean
 from caffe_compat.media.modalities import find_modality
 from caffe_compat.media.pictures import planes, read_picture
 
-__all__ = ["RESIZERS", "Preprocessing", "read_preprocessing", "write_preprocessing"]
+__all__ = ["RESIZERS", "MeanPicture", "Preprocessing"]
 
-VERSION = 1
+
+def _in_float(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    return resize_caffe(image.astype(np.float32), height, width)
+
+
 RESIZERS: Mapping[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
     "caffe": resize_caffe,
+    "fast-rcnn": _in_float,
     "skimage": lambda image, height, width: resize_skimage(image, height, width),
 }
 """How a picture gets the size that ``resize`` says, by name."""
+
+
+@dataclass(frozen=True)
+class MeanPicture:
+    """The mean of every pixel where no file goes along: as an ONNX model keeps it.
+
+    Attributes:
+        shape: channels, height, width.
+        values: its float32 numbers as bytes, the lowest byte first.
+
+    Raises:
+        UsageError: so many bytes do not have that shape.
+    """
+
+    shape: tuple[int, int, int]
+    values: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.shape) != 3 or min(self.shape) < 1 or len(self.values) != 4 * math.prod(self.shape):
+            raise UsageError(f"mean_picture: {len(self.values)} bytes for the shape {list(self.shape)}")
+        if not np.isfinite(self.array).all():
+            raise UsageError("mean_picture: holds NaN or infinity")
+
+    @property
+    def array(self) -> np.ndarray:
+        """float32 (channels, height, width)."""
+        return np.frombuffer(self.values, "<f4").reshape(self.shape).astype(np.float32)
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> MeanPicture:
+        """That of an array (channels, height, width)."""
+        channels, height, width = array.shape
+        return cls((channels, height, width), np.ascontiguousarray(array, "<f4").tobytes())
 
 
 @dataclass(frozen=True)
@@ -42,14 +76,17 @@ class Preprocessing:
         channels: names of the channels, in the order of the blob; those of the modality, in any order.
         mean: subtracted: one number for each channel, or one for all.  Empty with a ``mean_file``.
         mean_file: ``.binaryproto`` with the mean of every pixel, of the size that resizing gives.
+        mean_picture: the same where no file goes along.
         scale: factor on what is left.
         resize: height and width; None leaves the size.
-        resize_rule: ``caffe`` (OpenCV's bilinear) or ``skimage`` (pycaffe's ``resize_image``).
+        resize_rule: ``caffe`` (OpenCV's bilinear), ``fast-rcnn`` (the same in float32, without rounding) or ``skimage``
+            (pycaffe's ``resize_image``).
         short_side: pixels of the short side instead of ``resize``; 0: not.
         longest_side: with ``short_side``: pixels that the long side may have; 0: any.
         crop: height and width of what is cut from the middle; None: nothing is.
         flip: whether the net may be shown pictures in a mirror too (not where writing or sides count).
         classes: names of what it tells apart, in the order of its output.
+        encoding: how the pictures were made of depth, where our tools made them.
 
     Raises:
         UsageError: a field that makes no sense, or fields that contradict each other.
@@ -67,6 +104,8 @@ class Preprocessing:
     crop: tuple[int, int] | None = None
     flip: bool = True
     classes: tuple[str, ...] = ()
+    encoding: Encoding | None = None
+    mean_picture: MeanPicture | None = None
 
     def __post_init__(self) -> None:
         kind = find_modality(self.modality)
@@ -75,7 +114,7 @@ class Preprocessing:
             raise UsageError(f"channels {list(self.channels)}: expected those of '{kind.name}', {list(kind.channels)}")
         if self.mean is None:  # the modality's, in the order of our channels
             places = _order(self.channels, kind.channels)
-            self._default("mean", () if self.mean_file else tuple(kind.mean[at] for at in places))
+            self._default("mean", () if self._per_pixel else tuple(kind.mean[at] for at in places))
         if self.scale is None:
             self._default("scale", kind.scale)
         self._check()
@@ -85,8 +124,9 @@ class Preprocessing:
 
     def _check(self) -> None:
         numbers = self._mean
-        if numbers and self.mean_file:
-            raise UsageError("mean and mean_file are given, expected one of them")
+        given = [name for name in ("mean", "mean_file", "mean_picture") if getattr(self, name)]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} are given, expected one of them")
         if len(numbers) not in (0, 1, len(self.channels)) or not all(map(math.isfinite, numbers)):
             raise UsageError(f"mean {list(numbers)}: expected 1 or {len(self.channels)} numbers")
         if self.scale is None or not math.isfinite(self.scale) or self.scale == 0:
@@ -97,8 +137,8 @@ class Preprocessing:
             raise UsageError("resize and short_side are given, expected one of them")
         if self.longest_side and not self.short_side:
             raise UsageError("longest_side is given, but no short_side")
-        if self.short_side and self.resize_rule != "caffe":
-            raise UsageError(f"resize_rule '{self.resize_rule}': short_side goes by 'caffe'")
+        if self.short_side and self.resize_rule == "skimage":
+            raise UsageError("resize_rule 'skimage': short_side goes by 'caffe' or 'fast-rcnn'")
         for name, size in (("resize", self.resize), ("crop", self.crop)):
             if size is not None and (len(size) != 2 or min(size) < 1):
                 raise UsageError(f"{name} {list(size)}: expected height and width")
@@ -106,6 +146,17 @@ class Preprocessing:
             raise UsageError(f"short_side {self.short_side}, longest_side {self.longest_side}: expected 0 or more")
         if len(set(self.classes)) != len(self.classes):
             raise UsageError(f"classes: {len(self.classes) - len(set(self.classes))} names stand there twice")
+        if self.encoding is not None and self.encoding.kind != find_modality(self.modality).encoder:
+            raise UsageError(f"encoding: is of {self.encoding.kind} pictures, the modality is '{self.modality}'")
+
+    @property
+    def _per_pixel(self) -> bool:
+        return bool(self.mean_file) or self.mean_picture is not None
+
+    @property
+    def order(self) -> list[int]:
+        """Which channel of a picture, as the modality orders them, each channel of the blob is."""
+        return _order(self.channels, find_modality(self.modality).channels)
 
     @property
     def negated(self) -> tuple[int, ...]:
@@ -119,24 +170,33 @@ class Preprocessing:
         return self.mean or ()
 
     @cached_property
-    def _mean_values(self) -> np.ndarray:
-        """What is subtracted: (0), (1), (channels), or (channels, height, width)."""
+    def mean_values(self) -> np.ndarray:
+        """What is subtracted, in the order of the blob: float32 (0), (1), (channels), or (channels, height, width).
+
+        Raises:
+            MissingFileError: the mean file is not there.
+            ModelFileError: it holds no mean.
+        """
+        if self.mean_picture is not None:
+            return self.mean_picture.array
         return read_mean(self.mean_file) if self.mean_file else np.array(self._mean, np.float32)
 
     def picture(self, path: str | os.PathLike[str], *, most: int | None = None) -> np.ndarray:
-        """Read a picture file as :meth:`blob` takes it: uint8 (height, width, 3), as OpenCV gives it.
+        """Read a picture file as :meth:`blob` takes it: uint8 (height, width, channels), as OpenCV gives it.
 
         Raises:
             MissingFileError: no such file.
             DataError: it is no picture, or larger than the limit (``most`` pixels, 0 for none).
         """
+        if len(self.channels) == 1:
+            return read_picture(path, "gray", most)[..., None]
         return read_picture(path, most=most)
 
     def blob(self, image: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
         """What the net takes: float32 (channels, height, width).
 
         Args:
-            image: uint8 (height, width, 3), channels in the order of the modality (colour: blue, green, red).
+            image: uint8 (height, width, channels), these in the order of the modality (colour: blue, green, red).
             mirrored: show it in a mirror.
 
         Raises:
@@ -151,15 +211,14 @@ class Preprocessing:
                 f"a picture {image.dtype} {list(image.shape)}: expected uint8 (height, width, {len(kind.channels)})"
             )
         channels = planes(self.resized(image))
-        order = _order(self.channels, kind.channels)
-        channels = [channels[at] for at in order]
+        channels = [channels[at] for at in self.order]
         height, width = channels[0].shape
         rows, columns = centre_window((height, width), self.crop or (height, width))
-        mean = self._mean_values
+        mean = self.mean_values
         if mean.ndim == 3:
             if mean.shape != (len(channels), height, width):
                 raise DataError(
-                    f"mean file {self.mean_file} has the shape {list(mean.shape)}, the picture "
+                    f"mean {self.mean_file and f'file {self.mean_file} '}has the shape {list(mean.shape)}, the picture "
                     f"{[len(channels), height, width]}"
                 )
             mean = mean[:, rows, columns]
@@ -173,8 +232,13 @@ class Preprocessing:
     def resized(self, image: np.ndarray) -> np.ndarray:
         """A picture in the size that it is cropped from."""
         if self.resize is not None:
-            return RESIZERS[self.resize_rule](image, *self.resize)
-        return resize_short_side(image, self.short_side, self.longest_side) if self.short_side else image
+            changed = RESIZERS[self.resize_rule](image, *self.resize)
+        elif self.short_side:
+            given = image.astype(np.float32) if self.resize_rule == "fast-rcnn" else image
+            changed = resize_short_side(given, self.short_side, self.longest_side)
+        else:
+            return image
+        return changed.reshape(*changed.shape[:2], -1)  # OpenCV drops the axis of a single channel
 
 
 def _order(wanted: tuple[str, ...], have: tuple[str, ...]) -> list[int]:
@@ -186,114 +250,3 @@ def _order(wanted: tuple[str, ...], have: tuple[str, ...]) -> list[int]:
         free.remove(at)
         found.append(at)
     return found
-
-
-# -- preprocessing.json -----------------------------------------------------------------------------------------------
-
-
-def write_preprocessing(path: str | os.PathLike[str], wanted: Preprocessing) -> None:
-    """Write ``preprocessing.json``; a mean file is named relative to it.
-
-    Raises:
-        WriteError: it cannot be written.
-    """
-    content: dict[str, Any] = {"version": VERSION, **dataclasses.asdict(wanted)}
-    if wanted.mean_file:
-        content["mean_file"] = Path(os.path.relpath(wanted.mean_file, Path(path).parent)).as_posix()
-    content["units"] = find_modality(wanted.modality).units
-    write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def read_preprocessing(path: str | os.PathLike[str]) -> Preprocessing:
-    """Read ``preprocessing.json``.
-
-    Raises:
-        MissingFileError: no such file.
-        DataError: it is not such a file: a key that does not exist, a value of another type, fields that contradict
-            each other; names file and field.
-    """
-    content = read_json(path, "preprocessing")
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected a JSON object")
-    if type(content.get("version")) is not int or content.pop("version") != VERSION:
-        raise DataError(f"{path}: version: expected {VERSION}")
-    units = content.pop("units", None)
-    fields: dict[str, Any] = {}
-    for key, value in content.items():
-        if key not in _READERS:
-            raise DataError(f"{path}: unknown key '{key}'{nearest(key, _READERS)}")
-        expected, reader = _READERS[key]
-        try:
-            fields[key] = reader(value)
-        except (TypeError, ValueError, OverflowError):
-            raise DataError(f"{path}: {key}: expected {expected}, found {_brief(value)}") from None
-    if fields.get("mean_file"):
-        fields["mean_file"] = os.path.join(Path(path).parent, fields["mean_file"])
-    try:
-        found = Preprocessing(**fields)
-    except CaffeCompatError as error:
-        raise DataError(f"{path}: {error}") from error
-    if units is not None and units != find_modality(found.modality).units:
-        raise DataError(f"{path}: units: expected '{find_modality(found.modality).units}', found {_brief(units)}")
-    return found
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError
-    return value
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or abs(value) >= 1 << 31:
-        raise TypeError
-    return value
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise TypeError
-    return float(value)
-
-
-def _list(reader: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
-    def read(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise TypeError
-        return tuple(reader(part) for part in value)
-
-    return read
-
-
-def _size(value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    height, width = _list(_whole)(value)
-    return height, width
-
-
-_READERS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "modality": ("a name", _text),
-    "channels": ("a list of names", _list(_text)),
-    "mean": ("a list of numbers", _list(_number)),
-    "mean_file": ("the name of a file", _text),
-    "scale": ("a number", _number),
-    "resize": ("[height, width] or null", _size),
-    "resize_rule": ("a name", _text),
-    "short_side": ("a whole number", _whole),
-    "longest_side": ("a whole number", _whole),
-    "crop": ("[height, width] or null", _size),
-    "flip": ("true or false", _flag),
-    "classes": ("a list of names", _list(_text)),
-}

@@ -4,6 +4,7 @@ from caffe_compat.compare import Difference
 from caffe_compat.foreign.session import Session
 from caffe_compat.onnx.export import export_onnx
 from caffe_compat.onnx.graph import GraphBuilder
+from caffe_compat.onnx.metadata import any_preparation, onnx_preparation, stated_preparation
 from caffe_compat.onnx.reference import from_onnx
 from caffe_compat.onnx.save import save_onnx
 from caffe_compat.onnx.support import support_page, support_table
@@ -15,10 +16,13 @@ __all__ = [
     "ExportReport",
     "GraphBuilder",
     "Session",
+    "any_preparation",
     "export_onnx",
     "export_verified",
     "from_onnx",
+    "onnx_preparation",
     "save_onnx",
+    "stated_preparation",
     "support_page",
     "support_table",
     "verify_onnx",

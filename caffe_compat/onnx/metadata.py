@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 
-__all__ = ["NET", "RENAMED", "SIZES", "add_facts", "read_fact"]
+from caffe_compat.errors import DataError, one_line
+from caffe_compat.files import open_existing
+from caffe_compat.media import Preparation, parse_preparation, read_preparation
+
+__all__ = [
+    "NET",
+    "PREPARATION",
+    "RENAMED",
+    "SIZES",
+    "add_facts",
+    "any_preparation",
+    "onnx_preparation",
+    "read_fact",
+    "stated_preparation",
+]
 
 NET = "caffe_net"
 """Key: name of the net."""
@@ -16,6 +33,8 @@ RENAMED = "caffe_renamed_outputs"
 """Key: outputs that could not have the name of their blob, and that blob."""
 SIZES = "caffe_sizes"
 """Key: what the dynamic sizes are in the prototxt."""
+PREPARATION = "preprocessing"
+"""Key: what the net wants of its inputs, as the text of a ``preprocessing.json`` with the means in it."""
 
 
 def add_facts(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
@@ -27,3 +46,52 @@ def add_facts(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:
 def read_fact(model: onnx.ModelProto, key: str) -> dict[str, Any]:
     """A dict among the facts; empty if it is not there."""
     return next((dict(json.loads(entry.value)) for entry in model.metadata_props if entry.key == key), {})
+
+
+def stated_preparation(facts: Mapping[str, str], where: str) -> Preparation | None:
+    """What a model says of the pictures that it takes, given its metadata; None: it does not say.
+
+    Args:
+        facts: by key, such as ONNX Runtime's ``session.get_modelmeta().custom_metadata_map``.
+        where: the model's file, for messages.
+
+    Raises:
+        DataError: what stands there is no preprocessing.
+    """
+    text = facts.get(PREPARATION)
+    return None if text is None else parse_preparation(text, f"{where}: metadata '{PREPARATION}'")
+
+
+def onnx_preparation(model: onnx.ModelProto | str | os.PathLike[str]) -> Preparation | None:
+    """The same of a model or its file.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: it is no ONNX model, or its metadata are damaged.
+    """
+    if not isinstance(model, onnx.ModelProto):
+        with open_existing(model, "ONNX model") as stream:
+            content = stream.read()
+        where, model = os.fspath(model), onnx.ModelProto()
+        try:
+            model.ParseFromString(content)
+        except DecodeError as error:
+            raise DataError(f"{where}: is no ONNX model: {one_line(error)}") from error
+    else:
+        where = model.graph.name
+    return stated_preparation({entry.key: entry.value for entry in model.metadata_props}, where)
+
+
+def any_preparation(path: str | os.PathLike[str]) -> Preparation:
+    """What a ``preprocessing.json``, or an ONNX model that carries one, says.
+
+    Raises:
+        MissingFileError: no such file.
+        DataError: it is damaged, or a model that says nothing.
+    """
+    if Path(path).suffix.lower() != ".onnx":
+        return read_preparation(path)
+    found = onnx_preparation(path)
+    if found is None:
+        raise DataError(f"{os.fspath(path)}: carries no preprocessing (metadata '{PREPARATION}')")
+    return found

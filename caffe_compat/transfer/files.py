@@ -12,7 +12,7 @@ from typing import Any
 from caffe_compat.description.names import adapted
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
-from caffe_compat.media.preprocessing import Preprocessing, write_preprocessing
+from caffe_compat.media import Preprocessing, write_preprocessing
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
@@ -79,7 +79,9 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
     if recipe.modality:
         names.append(str(folder / "preprocessing.json"))
         mean = recipe.mean_second or recipe.mean
-        write_preprocessing(names[-1], Preprocessing(recipe.modality, mean=mean, short_side=recipe.short_side or 0))
+        write_preprocessing(
+            names[-1], Preprocessing(recipe.modality, mean=mean, short_side=recipe.short_side or 0), nets.student_input
+        )
     return Written(names, remarks, commands)
 
 

@@ -14,7 +14,7 @@ from torch import nn
 from caffe_compat.commands import import_weights
 from caffe_compat.errors import MissingFileError, UsageError, WeightsError
 from caffe_compat.importing import ARCHITECTURES, find_architecture
-from caffe_compat.media.preprocessing import read_preprocessing
+from caffe_compat.media import read_preprocessing
 from caffe_compat.net import load_net
 from caffe_compat.resources import prototxt
 

@@ -38,8 +38,10 @@ def test_defaults_are_those_of_the_modality():
     red_first = Preprocessing(channels=("red", "green", "blue"))
     assert np.array_equal(red_first.blob(IMAGE), Preprocessing().blob(IMAGE)[::-1])
     for name, kind in MODALITIES.items():
-        assert Preprocessing(name).mean == kind.mean and len(kind.channels) == len(kind.mean) == 3
-        assert Preprocessing(name).blob(IMAGE).shape == (3, 20, 30)
+        channels = 1 if name == "gray" else 3
+        assert Preprocessing(name).mean == kind.mean and len(kind.channels) == len(kind.mean) == channels
+        assert Preprocessing(name).blob(IMAGE[..., :channels]).shape == (channels, 20, 30)
+        assert Preprocessing(name, resize=(4, 5)).blob(IMAGE[..., :channels]).shape == (channels, 4, 5)
 
 
 def test_mirror_turns_what_points_to_the_right():
@@ -89,7 +91,8 @@ def test_round_trip(tmp_path):
         found = read_preprocessing(tmp_path / "net" / "preprocessing.json")
         assert dataclasses.replace(found, mean_file=wanted.mean_file) == wanted
         assert np.array_equal(found.blob(IMAGE), wanted.blob(IMAGE))
-    assert json.loads((tmp_path / "net" / "preprocessing.json").read_text())["mean_file"] == "../m.binaryproto"
+    held = json.loads((tmp_path / "net" / "preprocessing.json").read_text())
+    assert held["inputs"]["data"]["mean_file"] == "../m.binaryproto"
 
 
 @pytest.mark.parametrize(
@@ -108,23 +111,25 @@ def test_round_trip(tmp_path):
         ({"resize": [3]}, r"resize: expected \[height, width\] or null"),
         ({"resize": [3, 0]}, "resize .*height and width"),
         ({"resize": [3, 4], "short_side": 5}, "resize and short_side"),
-        ({"resize_rule": "pil"}, "resize_rule 'pil': expected one of caffe, skimage"),
+        ({"resize_rule": "pil"}, "resize_rule 'pil': expected one of caffe, fast-rcnn, skimage"),
         ({"longest_side": 5}, "no short_side"),
         ({"crop": "7"}, "crop: expected"),
         ({"short_side": 1.5}, "short_side: expected a whole number"),
         ({"flip": 1}, "flip: expected true or false"),
         ({"classes": ["a", "a"]}, "classes"),
         ({"classes": [1]}, "classes: expected a list of names"),
-        ({"version": 2}, "version: expected 1"),
         ({"units": "metres"}, "units: expected"),
     ],
 )
 def test_files_that_are_refused(tmp_path, changes, message):
     path = tmp_path / "preprocessing.json"
     write_preprocessing(path, Preprocessing())
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-    with pytest.raises(DataError, match=f"preprocessing.json: .*{message}"):
-        read_preprocessing(path)
+    entry = json.loads(path.read_text())["inputs"]["data"] | changes
+    classes = {"classes": entry.pop("classes", [])}
+    for content in ({"version": 1} | entry | classes, {"version": 2, "inputs": {"data": entry}} | classes):
+        path.write_text(json.dumps(content))
+        with pytest.raises(DataError, match=f"preprocessing.json: .*{message}"):
+            read_preprocessing(path)
 
 
 def test_files_that_are_no_objects(tmp_path):

@@ -14,7 +14,7 @@ from transfer.tiny_nets import write_nets, write_pairs, write_teacher
 
 from caffe_compat.commands import make_transfer, measure_scale, net_surgery
 from caffe_compat.errors import DataError, UsageError, WeightsError
-from caffe_compat.media.preprocessing import Preprocessing, read_preprocessing, write_preprocessing
+from caffe_compat.media import Preprocessing, read_preprocessing, write_preprocessing
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
