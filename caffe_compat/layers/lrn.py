@@ -13,10 +13,12 @@ from torch.autograd.function import once_differentiable
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.pooling_onnx import write_average
 from caffe_compat.layers.reach import Spans, window_reach
 from caffe_compat.layers.refused import NO_GRADIENT, Refused
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
+from caffe_compat.layers.windows import PoolWindow
 
 __all__ = ["LRN"]
 
@@ -173,8 +175,6 @@ class LRN(Layer):
             graph.node("Div", [bottoms[0], graph.add("Mul", [root, graph.add("Sqrt", [root])])], tops)
             return
         square = graph.add("Mul", [bottoms[0], bottoms[0]])
-        mean = graph.add(
-            "AveragePool", [square], kernel_shape=[self.size] * 2, strides=[1, 1], pads=[half] * 4, count_include_pad=1
-        )
+        mean = write_average(graph, square, bottoms[0], PoolWindow((self.size,) * 2, (1, 1), (half, half)))
         s = graph.add("Add", [graph.add("Mul", [mean, graph.constant(self.alpha)]), graph.constant(1.0)])
         graph.node("Mul", [bottoms[0], graph.add("Pow", [s, graph.constant(-self.beta)])], tops)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.layers.pooling_onnx import write_global_pool, write_pool
 from caffe_compat.layers.reach import Spans, window_reach
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
@@ -70,152 +70,6 @@ class _PoolLayer(Layer):
         if self.method == "AVE":
             return average_pool(bottom, window), None
         return stochastic_pool(bottom, window, self._draws[window] if self.training else None), None
-
-    # -- ONNX -------------------------------------------------------------------------------------------------
-
-    def onnx_pool(self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow, mask: str | None = None) -> None:
-        """Write one pooling.
-
-        Static height and width: all padding is written out, so that every runtime has Caffe's windows; a constant per
-        position corrects the divisors of AVE.  Dynamic ones: see :meth:`_onnx_dynamic`.
-        """
-        image = graph.shape(bottom)[2:]
-        known = [n for n in image if n is not None]
-        if len(known) == 2:
-            outs = window.sizes(known)
-            if window.beyond(known, outs):
-                self._onnx_beyond(graph, bottom, top, window, known, mask)
-                return
-            ends = [max(0, e) for e in window.ends(known, outs)]
-            attributes: dict[str, object] = {"pads": [*window.pad, *ends]}
-            self._onnx_nodes(graph, bottom, (top, mask), window, attributes, (known, outs))
-            return
-        if (
-            window.ceil
-            and not any(window.pad)
-            and any(s > k for s, k in zip(window.stride, window.kernel, strict=True))
-        ):
-            raise self.export_error(
-                "a stride greater than the kernel without padding can put windows beyond the image, which depends on "
-                "its size; export with static height and width"
-            )
-        if mask:
-            raise self.export_error("the mask needs static height and width")
-        self._onnx_dynamic(graph, bottom, top, window)
-
-    def _onnx_dynamic(self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow) -> None:
-        """Any height and width, with what ONNX Runtime 1.20 and later agree about.
-
-        Where a last window is partial (``ceil_mode``) they do not agree about two things.  AVE's divisor was wrong with
-        padding up to 1.28, so that is a node of its own then, and only what exists is counted.  A window that lies
-        beyond the image was kept up to 1.20, so the positions are cut to those that begin within image and first
-        padding; with AVE also where that cuts nothing, for ONNX Runtime merges a Pad that nobody else reads.
-        """
-        pairs = list(zip(window.kernel, window.stride, window.pad, strict=True))
-        partial = window.ceil and any(stride > 1 for _, stride, _ in pairs)
-        attributes: dict[str, object] = {"pads": [*window.pad, *window.pad], "ceil_mode": int(partial)}
-        if not partial or self.method == "MAX" or not any(window.pad):
-            source, around = bottom, (0, 0)
-        else:
-            zero = graph.constant(0.0)
-            source, around = graph.add("Pad", [bottom, graph.constant([0, 0, *window.pad] * 2), zero]), window.pad
-        if partial and self.method != "MAX":
-            attributes.update(pads=[0] * 4, count_include_pad=0)
-        beyond = any(window.pad) and any(pad + stride > kernel for kernel, stride, pad in pairs)
-        if not (partial and beyond or any(around)):
-            self._onnx_nodes(graph, source, (top, None), window, attributes, None)
-            return
-        pooled = f"{top}/all"
-        self._onnx_nodes(graph, source, (pooled, None), window, attributes, None)
-        reach = [stride + pad - 1 - 2 * more for (_, stride, pad), more in zip(pairs, around, strict=True)]
-        ends = graph.add("Add", [graph.add("Shape", [source], start=2, end=4), graph.constant(reach)])
-        ends = graph.add("Div", [ends, graph.constant(list(window.stride))])
-        graph.node("Slice", [pooled, graph.constant([0, 0]), ends, graph.constant([2, 3])], [top])
-
-    def _onnx_beyond(
-        self, graph: OnnxGraph, bottom: str, top: str, window: PoolWindow, image: Sequence[int], mask: str | None
-    ) -> None:
-        """Windows that begin within the image are pooled; what Caffe computes beyond it is padded behind them."""
-        if mask:
-            raise self.export_error("the mask of windows that lie beyond the image has no ONNX form")
-        outs = window.sizes(image)
-        rows, columns = (min(out, -(-n // s)) for out, n, s in zip(outs, image, window.stride, strict=True))
-        inside = (rows, columns)
-        ends = [max(0, e) for e in window.ends(image, inside)]
-        part = f"{top}/inside"
-        self._onnx_nodes(graph, bottom, (part, None), window, {"pads": [*window.pad, *ends]}, (image, inside))
-        beyond = [out - n for out, n in zip(outs, inside, strict=True)]
-        around = graph.constant([0, 0, 0, 0, 0, 0, *beyond])
-        if self.method == "MAX":
-            graph.node("Pad", [part, around, graph.constant(-FLT_MAX)], [top])
-            return
-        with np.errstate(invalid="ignore"):
-            nothing = 0.0 / window.areas(image, outs)
-        if np.isnan(nothing).any():
-            padded = graph.add("Pad", [part, around, graph.constant(0.0)])
-            graph.node("Add", [padded, graph.constant(nothing.astype(np.float32)[None, None])], [top])
-        else:
-            graph.node("Pad", [part, around, graph.constant(0.0)], [top])
-
-    def _onnx_nodes(
-        self,
-        graph: OnnxGraph,
-        bottom: str,
-        tops: tuple[str, str | None],
-        window: PoolWindow,
-        attributes: dict[str, object],
-        static: tuple[Sequence[int], Size] | None,
-    ) -> None:
-        """The nodes once the padding is settled.
-
-        Args:
-            static: size of the image, and numbers of positions, where they are known.
-        """
-        common = {"kernel_shape": list(window.kernel), "strides": list(window.stride), **attributes}
-        if self.method != "MAX":
-            common.setdefault("count_include_pad", 1)
-        top, mask = tops
-        if self.method == "MAX" and mask and static:
-            places = f"{mask}/places"
-            graph.node("MaxPool", [bottom], [top, places], **common)
-            plane = graph.add("Mod", [places, graph.constant(count(static[0]))])
-            graph.node("Cast", [plane], [mask], to=1)  # 1: float
-        elif self.method == "MAX":
-            graph.node("MaxPool", [bottom], [top], **common)
-        elif self.method == "AVE":
-            scale = None if static is None else self._onnx_scale(window, static, common)
-            if scale is None or (scale == 1).all():
-                graph.node("AveragePool", [bottom], [top], **common)
-            else:
-                mean = graph.add("AveragePool", [bottom], **common)
-                graph.node("Mul", [mean, graph.constant(scale[None, None])], [top])
-        else:
-            self._onnx_stochastic(graph, bottom, top, common)
-
-    @staticmethod
-    def _onnx_scale(
-        window: PoolWindow, static: tuple[Sequence[int], Size], attributes: dict[str, object]
-    ) -> np.ndarray:
-        """Factors that make Caffe's AVE of ONNX's, per position.
-
-        Where windows reach beyond image and padding, ONNX Runtime 1.21 to 1.28 divide by other areas from opset 19 on;
-        they agree about the number of pixels, so ONNX then divides by that.
-        """
-        areas = window.areas(*static)
-        if (areas == count(window.kernel)).all():
-            return np.ones_like(areas, np.float32)
-        attributes["count_include_pad"] = 0
-        shares: np.ndarray = (window.areas(*static, padding=False) / areas).astype(np.float32)
-        return shares
-
-    @staticmethod
-    def _onnx_stochastic(graph: OnnxGraph, bottom: str, top: str, common: dict[str, object]) -> None:
-        """As in TEST; the divisors of both averages cancel."""
-        sums = graph.add("AveragePool", [bottom], **common)
-        squares = graph.add("AveragePool", [graph.add("Mul", [bottom, bottom])], **common)
-        zero = graph.constant(0.0)
-        positive = graph.add("Greater", [sums, zero])
-        graph.node("Where", [positive, graph.add("Div", [squares, sums]), zero], [top])
 
 
 @register
@@ -301,15 +155,11 @@ class Pooling(_PoolLayer):
         return top if mask is None else (top, mask)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """MaxPool, AveragePool or their global forms."""
-        image = graph.shape(bottoms[0])[2:]
-        mask = tops[1] if len(tops) > 1 else None
-        if self.window is None and mask is None and self.method in ("MAX", "AVE"):
-            graph.node("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", bottoms, tops)
-            return
-        if self.window is None and None in image:
-            raise self.export_error("global pooling of this kind needs static height and width")
-        self.onnx_pool(graph, bottoms[0], tops[0], self.window_for([n or 0 for n in image]), mask)
+        """MaxPool, AveragePool or their global forms; see ``pooling_onnx.py``."""
+        if self.window is None:
+            write_global_pool(graph, self.method, bottoms[0], tops)
+        else:
+            write_pool(graph, self.method, bottoms[0], tops, self.window)
 
 
 @register
@@ -356,14 +206,16 @@ class SPP(_PoolLayer):
         return tops[0] if self.levels == 1 else torch.cat([top.flatten(1) for top in tops], 1)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """Pooling, Flatten and Concat; needs static height and width."""
+        """Pooling, Flatten and Concat; needs static height and width unless there is one level."""
+        if self.levels == 1:
+            write_global_pool(graph, self.method, bottoms[0], tops)
+            return
         image = [n for n in graph.shape(bottoms[0])[2:] if n is not None]
         if len(image) < 2:
             raise self.export_error("the bins depend on height and width, expected static ones")
         parts = []
         for level, window in enumerate(self.windows(image)):
-            top = tops[0] if self.levels == 1 else f"{tops[0]}/level{level}"
-            self.onnx_pool(graph, bottoms[0], top, window)
+            top = f"{tops[0]}/level{level}"
+            write_pool(graph, self.method, bottoms[0], [top], window)
             parts.append(top)
-        if self.levels > 1:
-            graph.node("Concat", [graph.add("Flatten", [part], axis=1) for part in parts], tops, axis=1)
+        graph.node("Concat", [graph.add("Flatten", [part], axis=1) for part in parts], tops, axis=1)

@@ -76,14 +76,27 @@ class PoolWindow:
         (top, left), (bottom, right) = self.pad, self.ends(x.shape[2:], outs)
         return F.pad(x, (left, right, top, bottom), value=value)
 
-    def areas(self, image: Sequence[int], outs: Size, padding: bool = True) -> np.ndarray:
-        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts (or not), the overhang beyond it does not."""
-        lengths = []
+    def ends_of_any(self) -> Size:
+        """Padding at the ends of an image of any size with which the whole windows in it are exactly the positions."""
+        ends = []
+        for kernel, stride, pad in zip(self.kernel, self.stride, self.pad, strict=True):
+            end = pad + (stride - 1 if self.ceil else 0)
+            ends.append(min(end, kernel - 1) if any(self.pad) else end)
+        return ends[0], ends[1]
+
+    def lengths(self, image: Sequence[int], outs: Size) -> list[np.ndarray]:
+        """Length of each window within image and padding, per axis, float64; 0 or less beyond them."""
+        result = []
         for size, out, kernel, stride, pad in zip(image, outs, self.kernel, self.stride, self.pad, strict=True):
-            start = np.arange(out, dtype=np.float64) * stride - pad
-            end = np.minimum(start + kernel, size + (pad if padding else 0))
-            lengths.append(end - (start if padding else np.maximum(start, 0)))
-        return lengths[0][:, None] * lengths[1]
+            start = np.arange(out, dtype=np.float64) * stride
+            result.append(np.minimum(start + kernel, size + 2 * pad) - start)
+        return result
+
+    def areas(self, image: Sequence[int], outs: Size) -> np.ndarray:
+        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts, the overhang beyond it does not."""
+        rows, columns = self.lengths(image, outs)
+        products: np.ndarray = rows[:, None] * columns
+        return products
 
 
 def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor | None]:
