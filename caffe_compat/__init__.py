@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from caffe_compat.lazy import first_use
+from caffe_compat.version import __version__
 
 if TYPE_CHECKING:
     from caffe_compat.depth import CAMERAS, Camera, hha
@@ -16,14 +17,13 @@ if TYPE_CHECKING:
     from caffe_compat.onnx import export_onnx, verify_onnx
     from caffe_compat.solver import load_solver
 
-__version__ = "0.1.0"
-
 __all__ = [
     "CAMERAS",
     "BlobNet",
     "CaffeCompatError",
     "Camera",
     "Net",
+    "__version__",
     "export_onnx",
     "hha",
     "load_description",

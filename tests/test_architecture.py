@@ -14,7 +14,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "caffe_compat"
 ROOMS = (
-    ("errors", "lazy"),
+    ("errors", "lazy", "version"),
     ("log", "memory", "resources", "temporary"),
     ("files",),
     ("random", "devices", "alias", "documents", "guarded", "locks", "python_policy"),

@@ -9,7 +9,7 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat import load_net, media
-from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, match_norms, net_surgery
+from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, match_norms, net_surgery, zoo
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.experiment_actions import write_table
 from caffe_compat.commands.image_mean import compute_image_mean
@@ -411,6 +411,9 @@ WRITERS = {
     ),
     "demo prototxts": Writer(
         lambda path, demo: demo._write_prototxts(), ("commands/demo_run.py",), many=True, prepare=_demo
+    ),
+    "prototxts of the zoo": Writer(
+        lambda path, _: zoo.main(["vgg16", "--copy", str(path.parent / "my")]), ("commands/zoo.py",), many=True
     ),
     "conv1 picture": Writer(
         lambda path, nets: conv1_picture(*nets, path), ("figures/save.py",), "conv1.png", prepare=_conv1

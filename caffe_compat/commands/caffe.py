@@ -1,4 +1,4 @@
-"""Caffe's command line.
+"""Caffe's command line: train, test, time, device_query.
 
     tools/caffe.py train --solver=solver.prototxt [--weights=a.caffemodel,b.caffemodel] [--snapshot=x.solverstate]
     tools/caffe.py test --model=net.prototxt --weights=net.caffemodel [--iterations=50]

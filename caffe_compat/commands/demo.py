@@ -2,6 +2,8 @@
 
 A small net learns solid shapes from labelled colour pictures; its pool5 teaches a net for depth (HHA) on unlabelled
 pairs; student below and teacher above then label depth pictures that nobody ever labelled, also in ONNX Runtime.
+
+Files go to data/demo and output/demo, of the checkout or, where the package is installed, of the current folder.
 """
 
 from __future__ import annotations
@@ -9,33 +11,37 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from pathlib import Path
 
 from caffe_compat.errors import UsageError
-from caffe_compat.resources import root
+from caffe_compat.resources import checkout
 
 
 def make_parser() -> argparse.ArgumentParser:
     """How often."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--seeds", type=int, default=1, help="how many seeds to run (default: %(default)s)")
+    p.add_argument("--small", action="store_true", help="few pictures and iterations, in a minute: shows that all "
+                   "steps run here, not what supervision transfer reaches")  # fmt: skip
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run all steps and print the table; 1 if the transfer gained less than it should."""
     args = make_parser().parse_args(argv)
-    from caffe_compat.commands.demo_run import FIRST_SEED, Demo, table
+    from caffe_compat.commands.demo_run import FIRST_SEED, FULL, SMALL, Demo, table
 
     if args.seeds < 1:
         raise UsageError(f"--seeds is {args.seeds}, expected 1 or more")
     start = time.perf_counter()
-    demos = [Demo(root(), FIRST_SEED + index) for index in range(args.seeds)]
+    folder = checkout() or Path.cwd()
+    demos = [Demo(folder, FIRST_SEED + index, SMALL if args.small else FULL) for index in range(args.seeds)]
     results = [demo.run() for demo in demos]
     print(f"\n{table(results)}")
     print(f"Filters: {demos[0].output / 'conv1.png'}   ONNX: {demos[0].output / 'franken.onnx'}")
     print(f"{time.perf_counter() - start:.0f} s")
     margin = min(result.franken - result.copied for result in results)
-    if margin < 0.2:
+    if margin < 0.2 and not args.small:
         print(f"the franken net beats the copied weights by {100 * margin:.1f} points only", file=sys.stderr)
         return 1
     return 0

@@ -24,15 +24,38 @@ from caffe_compat.figures.save import write_figure
 from caffe_compat.files import atomic_write
 from caffe_compat.media import Preprocessing, read_image_list
 from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.resources import prototxt
 from caffe_compat.scenes import CLASSES
+from caffe_compat.scenes.settings import Settings
 from caffe_compat.solver.scores import score
 from caffe_compat.stamps import check_stamp, file_digest, read_stamp, write_stamp
 
 __all__ = ["Demo", "Result", "accuracy", "conv1_picture", "explained_variance", "table"]
 
-TEACHER_ITERS = TRANSFER_ITERS = 800
 FIRST_SEED = 1
 _PROGRESS = re.compile(r"iter/s|Test net output|Resuming|Stopped|^error")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a demo is.
+
+    Attributes:
+        name: of its folders, after ``demo``.
+        pictures: labelled ones, and as many pairs.
+        val, test: pictures for validation, and for the scores.
+        iterations: of the teacher's training, and of the transfer.
+    """
+
+    name: str
+    pictures: int
+    val: int
+    test: int
+    iterations: int
+
+
+ITERATIONS = 800  #: that the prototxts of the demo say
+FULL, SMALL = Scale("", 2000, Settings.val, Settings.test, ITERATIONS), Scale("_small", 96, 32, 48, 40)
 
 
 @dataclass(frozen=True)
@@ -58,16 +81,20 @@ class Result:
 
 
 class Demo:
-    """All steps for one seed; files go to ``data/demo`` and ``output/demo`` (other seeds beside them).
+    """All steps for one seed; files go to ``data/demo`` and ``output/demo`` (other seeds and scales beside them).
+
+    Args:
+        root: the folder that all paths are relative to.
 
     Steps whose result is there already are skipped, and interrupted training goes on from its snapshot.
     """
 
-    def __init__(self, root: Path, seed: int = FIRST_SEED, size: int = 2000) -> None:
-        self.root, self.seed, self.size = root, seed, size
-        suffix = "" if seed == FIRST_SEED else f"_seed{seed}"
+    def __init__(self, root: Path, seed: int = FIRST_SEED, scale: Scale = FULL) -> None:
+        self.root, self.seed, self.scale = root, seed, scale
+        suffix = scale.name + ("" if seed == FIRST_SEED else f"_seed{seed}")
         self.data, self.output = Path(f"data/demo{suffix}"), Path(f"output/demo{suffix}")
-        self.prototxt = Path("prototxt/demo") if seed == FIRST_SEED else self.output / "prototxt"
+        self._in_place = not suffix and (root / "prototxt/demo").is_dir()
+        self.prototxt = Path("prototxt/demo") if self._in_place else self.output / "prototxt"
 
     def run(self) -> Result:
         """Every step in order, then the scores.
@@ -77,10 +104,11 @@ class Demo:
             KeyboardInterrupt: it was stopped.
         """
         self._write_prototxts()
-        self._tool("make_scenes", "--out", self.data, "--train", self.size, "--pairs", self.size,
-                   "--seed", self.seed)  # fmt: skip
-        self._train("teacher/solver.prototxt", "teacher", TEACHER_ITERS)
-        self._train("transfer/transfer_solver.prototxt", "transfer", TRANSFER_ITERS)
+        scale, iterations = self.scale, self.scale.iterations
+        self._tool("make_scenes", "--out", self.data, "--train", scale.pictures, "--pairs", scale.pictures,
+                   "--val", scale.val, "--test", scale.test, "--seed", self.seed)  # fmt: skip
+        self._train("teacher/solver.prototxt", "teacher", iterations)
+        self._train("transfer/transfer_solver.prototxt", "transfer", iterations)
         franken = self.output / "franken.caffemodel"
         deploy = self.prototxt / "transfer/franken_deploy.prototxt"
         surgery = self.prototxt / "transfer/surgery.json"
@@ -144,10 +172,11 @@ class Demo:
         return {"iterations": iterations, "data": read_stamp(self.root / self.data / "scenes.json"), **files}
 
     def _write_prototxts(self) -> None:
-        """Seeds other than the first use copies of the prototxts with their own paths and seed."""
-        if self.seed == FIRST_SEED:
+        """All but the first seed in a checkout use copies of the prototxts, with their own paths, seed and length."""
+        if self._in_place:
             return
         source = self.root / "prototxt/demo"
+        source = source if source.is_dir() else prototxt("demo")
         for path in sorted(source.rglob("*")):
             if path.is_file():
                 text = path.read_text(encoding="utf-8")
@@ -158,15 +187,24 @@ class Demo:
                 text = re.sub(
                     r"random_seed: (\d+)", lambda m: f"random_seed: {int(m[1]) - FIRST_SEED + self.seed}", text
                 )
+                text = self._shortened(text)
                 with atomic_write(self.root / self.prototxt / path.relative_to(source), "w") as stream:
                     stream.write(text)
+
+    def _shortened(self, text: str) -> str:
+        """A prototxt, or the surgery, for as many iterations as there are."""
+        length = self.scale.iterations
+        if length == ITERATIONS:
+            return text
+        text = re.sub(r"stepvalue: (\d+)", lambda m: f"stepvalue: {int(m[1]) * length // ITERATIONS}", text)
+        return re.sub(rf"(max_iter: |_iter_){ITERATIONS}\b", rf"\g<1>{length}", text)
 
     # -- scores -----------------------------------------------------------------------------------------------
 
     def score(self) -> Result:
         """Score what the steps made; also writes ``results.json`` and ``conv1.png``."""
-        teacher_model = self._path(f"teacher_iter_{TEACHER_ITERS}.caffemodel")
-        transfer_model = self._path(f"transfer_iter_{TRANSFER_ITERS}.caffemodel")
+        teacher_model = self._path(f"teacher_iter_{self.scale.iterations}.caffemodel")
+        transfer_model = self._path(f"transfer_iter_{self.scale.iterations}.caffemodel")
         teacher = load_net(self.root / self.prototxt / "teacher/deploy.prototxt", teacher_model)
         franken = load_net(
             self.root / self.prototxt / "transfer/franken_deploy.prototxt", self._path("franken.caffemodel")

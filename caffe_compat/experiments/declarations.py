@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.experiments.reading import read_declaration
-from caffe_compat.resources import root
+from caffe_compat.resources import checkout, root
 
 __all__ = [
     "Database",
@@ -319,7 +319,7 @@ def read_setting(name: str, folder: Path | None = None) -> Setting:
     """
     path = _find(name, (folder or root() / "experiments") / "settings", "setting")
     found = read_declaration(Setting, path)
-    shared = os.environ.get("CAFFE_COMPAT_SHARED", os.path.relpath(root().parent / "shared"))
+    shared = os.environ.get("CAFFE_COMPAT_SHARED", os.path.relpath((checkout() or Path.cwd()).parent / "shared"))
     needs = {key: Need(need.path.replace("{shared}", shared), need.comes_from) for key, need in found.needs.items()}
     return replace(found, name=path.stem, needs=needs)
 

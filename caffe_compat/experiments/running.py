@@ -24,7 +24,7 @@ from caffe_compat.errors import CaffeCompatError, DataError, UsageError
 from caffe_compat.experiments.stages import Stage, in_order, longest_first
 from caffe_compat.files import append_part, write_file
 from caffe_compat.locks import hold
-from caffe_compat.resources import root as checkout
+from caffe_compat.resources import package_path
 from caffe_compat.stamps import check_stamp, read_stamp, write_stamp
 
 __all__ = ["Outcome", "Process", "Runner", "launch", "last_line", "make_folder", "seconds_of"]
@@ -314,7 +314,7 @@ def launch(words: Sequence[str], log: IO[bytes], jobs: int = 1) -> Process:
         log: gets what it says.
         jobs: processes that share this machine; each gets its part of the cores, if nobody has said otherwise.
     """
-    paths = [str(checkout()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(package_path()), *filter(None, [os.environ.get("PYTHONPATH")])]
     settings = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
     if jobs > 1:
         settings.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))

@@ -11,7 +11,7 @@ from pathlib import Path
 from caffe_compat.errors import CaffeCompatError, UsageError, nearest
 from caffe_compat.experiments.declarations import Database, Need, NetRole, Preparation, Row, Setting, Timing
 from caffe_compat.experiments.stages import CORES, HERE, Stage
-from caffe_compat.resources import root as checkout
+from caffe_compat.resources import root
 from caffe_compat.stamps import file_digest
 
 __all__ = ["Unavailable", "Workplace"]
@@ -146,9 +146,9 @@ class Workplace:
         return [self._text(word) for word in shlex.split(text)]
 
     def _file(self, name: str) -> str:
-        """A file of the checkout, as seen from here."""
+        """A file that came with the project, as seen from here."""
         path = Path(name)
-        return name if path.is_absolute() or path.exists() else str(checkout() / name)
+        return name if path.is_absolute() or path.exists() else str(root() / name)
 
     def _stage(
         self,

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 from caffe_compat.errors import ModelFileError, PrototxtError
 from caffe_compat.files import open_existing
 from caffe_compat.proto import caffe_pb2, text, upgrade
+from caffe_compat.resources import located
 
 __all__ = ["read_message_binary", "read_message_text", "read_net", "read_net_text", "read_solver"]
 
@@ -33,15 +34,22 @@ def _read_text(path: PathLike, why: str) -> str:
 def read_message_text(path: PathLike, message_class: type[M]) -> M:
     """Parse a prototxt file into a message, without any upgrade.
 
+    Args:
+        path: a file, or one that came with the project, ``zoo:caffenet/deploy``.
+
     Raises:
         MissingFileError: no such file.
         PrototxtError: it does not parse.
     """
-    return text.parse(_read_text(path, ""), message_class, os.fspath(path))
+    path = located(path)
+    return text.parse(_read_text(path, ""), message_class, path)
 
 
 def read_net_text(path: PathLike) -> tuple[Any, list[int | None]]:
     """Read and upgrade a net definition.
+
+    Args:
+        path: a file, or one that came with the project, ``zoo:caffenet/deploy``.
 
     Returns:
         The ``NetParameter`` and, for each of its layers, the line of the file it stands on (None for a layer that an
@@ -50,9 +58,10 @@ def read_net_text(path: PathLike) -> tuple[Any, list[int | None]]:
     Raises:
         MissingFileError, PrototxtError, NetError.
     """
+    path = located(path)
     source = _read_text(path, "")
-    message = text.parse(source, caffe_pb2.NetParameter, os.fspath(path))
-    upgraded = upgrade.upgrade_net(message, os.fspath(path))
+    message = text.parse(source, caffe_pb2.NetParameter, path)
+    upgraded = upgrade.upgrade_net(message, path)
     lines = text.layer_lines(source)
     return upgraded.net, [None if origin is None else lines[origin] for origin in upgraded.origins]
 
@@ -71,8 +80,9 @@ def read_solver(path: PathLike) -> Any:
     Raises:
         MissingFileError, PrototxtError, SolverError.
     """
+    path = located(path)
     message = read_message_text(path, caffe_pb2.SolverParameter)
-    upgrade.upgrade_solver(message, os.fspath(path))
+    upgrade.upgrade_solver(message, path)
     return message
 
 
