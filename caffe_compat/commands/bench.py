@@ -2,15 +2,19 @@
 
     tools/bench.py                      all measurements
     tools/bench.py forward weights      some of them
+    tools/bench.py onnx --threads 1 --net caffenet detector --batch 1 4
 
-A ratio is our time by the peer's; each is the median of alternating runs.
+A ratio is our time by the peer's; each is the median of alternating runs.  onnx measures exported graphs: percentiles
+and throughput in ONNX Runtime, against torch.onnx.export's graphs of the same nets, torch itself, and OpenVINO where
+that is installed, --rounds seconds for each net and batch; onnxscript lets torch's default exporter take part.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.measurements import BENCHMARKS, report
+from caffe_compat.commands.measurements import BENCHMARKS, OnnxSettings, report
+from caffe_compat.errors import UsageError
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -19,10 +23,20 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("which", nargs="*", metavar="WHICH", help=f"of {', '.join(BENCHMARKS)} (default: all)")
     p.add_argument("--rounds", type=int, default=7, help="alternating runs (default: %(default)s)")
     p.add_argument("--threads", type=int, default=0, help="torch threads (default: torch's own choice)")
+    group = p.add_argument_group("onnx")
+    group.add_argument("--net", nargs="+", default=[], metavar="NET", help="caffenet, squeezenet, vgg16, detector")
+    group.add_argument(
+        "--batch", nargs="+", type=int, default=[], metavar="N", help="images at a time (default: by net)"
+    )
+    group.add_argument("--rois", type=int, default=300, help="regions of an image (default: %(default)s)")
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the measurements and print a table."""
     args = make_parser().parse_args(argv)
-    return report(args.which, args.rounds, args.threads)
+    smallest = min([args.rois, *args.batch])
+    if smallest < 1:
+        raise UsageError(f"--batch and --rois: got {smallest}, expected 1 or more")
+    settings = OnnxSettings(tuple(args.net), tuple(args.batch), args.rois)
+    return report(args.which, args.rounds, args.threads, settings)

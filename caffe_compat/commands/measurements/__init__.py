@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from caffe_compat.commands.measurements.settings import OnnxSettings
 from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["BENCHMARKS", "report"]
+__all__ = ["BENCHMARKS", "OnnxSettings", "report"]
 
 BENCHMARKS = (
     "forward",
@@ -25,7 +26,7 @@ BENCHMARKS = (
 )
 
 
-def report(which: Sequence[str], rounds: int, threads: int = 0) -> int:
+def report(which: Sequence[str], rounds: int, threads: int = 0, settings: OnnxSettings | None = None) -> int:
     """Run the benchmarks named (all by default) and print a line for each measurement."""
     import torch
 
@@ -41,6 +42,11 @@ def report(which: Sequence[str], rounds: int, threads: int = 0) -> int:
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'measurement':56s} {'ours':>9s} {'peer':>9s} {'ratio':>7s}  target")
     for name in which or BENCHMARKS:
-        for label, mine, theirs, ratio, target in getattr(measure, name)(rounds):
+        more = {"wanted": settings or OnnxSettings()} if name == "onnx" else {}
+        for found in getattr(measure, name)(rounds, **more):
+            if isinstance(found, str):
+                print(found, flush=True)
+                continue
+            label, mine, theirs, ratio, target = found
             print(f"{label:56s} {mine:8.4f}s {theirs:8.4f}s {ratio:7.3f}  {target}", flush=True)
     return 0

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-from torchvision.ops import RoIPool
+from torch import Tensor
 
 from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.timing import alternate
@@ -79,28 +78,8 @@ def _boxes(rng: np.random.Generator, count: int) -> np.ndarray:
     return np.concatenate([corners, corners + rng.integers(40, 199, (count, 2))], 1).astype(np.float32)
 
 
-class _Detector(nn.Module):
-    """AlexNet with region pooling, written by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = peers.alexnet_features(7)[:-1]
-        self.pool = RoIPool((6, 6), 1 / 16)
-        self.head = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(9216, 4096), nn.ReLU(inplace=True), nn.Dropout(),
-            nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(),
-        )  # fmt: skip
-        self.scores, self.boxes = nn.Linear(4096, LABELS), nn.Linear(4096, 4 * LABELS)
-
-    def forward(self, data: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores and deltas of regions."""
-        found = self.head(self.pool(self.features(data), rois))
-        return self.scores(found), self.boxes(found)
-
-
 def _hand_written(net: Net, batch: list[Tensor]) -> Callable[[], None]:
-    model = _Detector()
+    model = peers.AlexNetDetector(LABELS)
     peers.copy_weights(net, model)
     groups = [
         {"params": [p for p in model.parameters() if p.dim() > 1], "lr": 1e-4, "weight_decay": 5e-4},

@@ -20,6 +20,7 @@ from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.hha_peer import port_hha
+from caffe_compat.commands.measurements.onnx_cpu import onnx
 from caffe_compat.commands.measurements.proposals import proposals
 from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
@@ -247,31 +248,6 @@ def _child(body: str, model: Path) -> tuple[float, float]:
     result = subprocess.run(command, check=True, capture_output=True, text=True)
     seconds, grown = result.stdout.split()
     return float(seconds), float(grown)
-
-
-def onnx(rounds: int) -> Iterator[Row]:
-    """CaffeNet in ONNX Runtime: our export against torch's export of the hand-written net."""
-    import onnxruntime
-
-    from caffe_compat.onnx import export_onnx
-
-    net, peer = load_net(_prototxt("caffenet", "deploy.prototxt")), peers.caffenet()
-    peers.copy_weights(net, peer)
-    data = np.random.default_rng(0).normal(0, 50, (10, 3, 227, 227)).astype(np.float32)
-    with tempfile.TemporaryDirectory() as folder:
-        ours, theirs = Path(folder) / "ours.onnx", Path(folder) / "theirs.onnx"
-        export_onnx(net, ours)
-        torch.onnx.export(peer, (torch.from_numpy(data),), str(theirs), opset_version=17, dynamo=False,
-                          input_names=["data"], dynamic_axes={"data": {0: "batch"}})  # fmt: skip
-        sessions = [
-            onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]) for path in (ours, theirs)
-        ]
-        results = [session.run(None, {"data": data})[0] for session in sessions]
-        found = difference(*results)
-        times = alternate(
-            lambda: sessions[0].run(None, {"data": data}), lambda: sessions[1].run(None, {"data": data}), rounds
-        )
-    yield f"CaffeNet in ONNX Runtime, batch 10 (max difference {found.absolute:.1g})", *times, "<= 1.0"
 
 
 def timed(function: Callable[[], Any]) -> float:

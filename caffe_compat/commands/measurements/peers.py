@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torchvision.ops import RoIPool
 
 from caffe_compat.net import Net
 
-__all__ = ["alexnet_features", "caffenet", "copy_weights", "vgg16"]
+__all__ = ["AlexNetDetector", "alexnet_features", "caffenet", "copy_weights", "vgg16"]
 
 
 def _lrn() -> nn.Module:
@@ -50,6 +51,26 @@ def vgg16() -> nn.Sequential:
         nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(),
         nn.Linear(4096, 1000), nn.Softmax(1),
     ).eval()  # fmt: skip
+
+
+class AlexNetDetector(nn.Module):
+    """AlexNet with region pooling, conv1 padded by 7."""
+
+    def __init__(self, labels: int) -> None:
+        super().__init__()
+        self.features = alexnet_features(7)[:-1]
+        self.pool = RoIPool((6, 6), 1 / 16)
+        self.head = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(9216, 4096), nn.ReLU(inplace=True), nn.Dropout(),
+            nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(),
+        )  # fmt: skip
+        self.scores, self.boxes = nn.Linear(4096, labels), nn.Linear(4096, 4 * labels)
+
+    def forward(self, data: Tensor, rois: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and deltas of regions."""
+        found = self.head(self.pool(self.features(data), rois))
+        return self.scores(found), self.boxes(found)
 
 
 def copy_weights(net: Net, peer: nn.Module, prefix: str = "") -> None:
