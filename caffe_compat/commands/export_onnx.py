@@ -43,6 +43,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     group.add_argument("--static", action="store_true", help="leave no size open")
     parser.add_argument("--opset", type=int, default=17, help="17 to 21 (default 17)")
+    parser.add_argument(
+        "--roi",
+        choices=["cpu", "gpu"],
+        default="cpu",
+        help="how regions are pooled: by MaxRoiPool, which no GPU has, or by others, to the same bits (default cpu)",
+    )
     parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
     parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
@@ -72,6 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         outputs=args.outputs,
         dynamic=dynamic,
         opset=args.opset,
+        roi=args.roi,
         metadata=dict(parse_metadata(text) for text in args.metadata),
         tolerance=None if args.no_verify else args.tolerance,
         device=str(choose(args.gpu) if args.device is None else choose(args.device, "--device")),

@@ -38,9 +38,13 @@ class OnnxGraph(Protocol):
     """What a layer may ask of the ONNX graph that it writes itself into.
 
     Blobs are named by strings: the names passed to :meth:`Layer.to_onnx` and those returned here.
+
+    Attributes:
+        roi: ``"cpu"`` or ``"gpu"``: where regions are to be pooled.
     """
 
     opset: int
+    roi: str
 
     def node(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
         """Append a node that writes the blobs ``outputs``; an attribute that is ``None`` is left out."""

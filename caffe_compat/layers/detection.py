@@ -14,6 +14,7 @@ from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.labels import can_look, legacy_rank, read_indices
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
+from caffe_compat.layers.roi_onnx import write_roi_pooling
 from caffe_compat.layers.samples import boxes
 
 __all__ = ["CFMPooling", "ROIPooling", "SmoothL1Loss"]
@@ -88,12 +89,15 @@ class ROIPooling(_RoiLayer):
         return _roi_pool(self, feature, rois, self.scale, self.size)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """MaxRoiPool, whose rounding and bins are Caffe's."""
-        if graph.opset > 21:
-            raise self.export_error(f"MaxRoiPool has no kernel beyond opset 21, opset {graph.opset} was asked for")
+        """MaxRoiPool, whose rounding and bins are Caffe's, or for a GPU what equals it without being it."""
         feature, rois = bottoms
         if len(graph.shape(rois)) != 2:
             rois = graph.add("Reshape", [rois, graph.constant([-1, 5])])
+        if graph.roi == "gpu":
+            write_roi_pooling(graph, [feature, rois], tops, self.size, self.scale)
+            return
+        if graph.opset > 21:
+            raise self.export_error(f"MaxRoiPool has no kernel beyond opset 21, opset {graph.opset} was asked for")
         graph.node("MaxRoiPool", [feature, rois], tops, pooled_shape=list(self.size), spatial_scale=self.scale)
 
 

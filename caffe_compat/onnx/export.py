@@ -145,7 +145,8 @@ def _try_choices(
                 raise ExportError(
                     f"net '{net.description.name}' cannot have a dynamic {kind}, leave it fixed: {reason}"
                 )
-            return Writer(net, nodes, net_shapes(net, nodes, inputs, sizes), wanted.opset).parts(outputs), sizes
+            shapes = net_shapes(net, nodes, inputs, sizes)
+            return Writer(net, nodes, shapes, wanted.opset, wanted.roi).parts(outputs), sizes
         except ExportError as refusal:
             error = refusal
     raise error or ExportError("nothing to export")

@@ -16,9 +16,10 @@ from caffe_compat.layers import Layer, Shape
 from caffe_compat.onnx.parts import Parts, Weight, join, make_tensor
 from caffe_compat.onnx.tidy import prune, remove_aliases
 
-__all__ = ["OPSETS", "Dim", "GraphBuilder"]
+__all__ = ["OPSETS", "ROIS", "Dim", "GraphBuilder"]
 
 OPSETS = (17, 21)  #: smallest and largest opset written; ONNX Runtime lacks kernels for some nodes above 21
+ROIS = ("cpu", "gpu")  #: ways to pool regions
 _MAX_IR_VERSION = 10  #: what ONNX Runtime 1.18 and later read
 _SUFFIXES = ("weight", "bias")
 
@@ -32,15 +33,18 @@ class GraphBuilder:
         name: of the graph.
         opset: ONNX operator set, 17 to 21.
         blobs: names that belong to blobs of the net; fresh names avoid them.
+        roi: how regions are pooled, see ``Options``.
 
     Raises:
-        ExportError: an opset that is not supported.
+        ExportError: an opset that is not supported, or no such way to pool regions.
     """
 
-    def __init__(self, name: str, opset: int = 17, blobs: Iterable[str] = ()) -> None:
+    def __init__(self, name: str, opset: int = 17, blobs: Iterable[str] = (), roi: str = "cpu") -> None:
         if not OPSETS[0] <= opset <= OPSETS[1]:
             raise ExportError(f"opset is {opset}, expected {OPSETS[0]} to {OPSETS[1]}")
-        self.name, self.opset = name, opset
+        if roi not in ROIS:
+            raise ExportError(f"roi is {roi!r}, expected {' or '.join(ROIS)}")
+        self.name, self.opset, self.roi = name, opset, roi
         self.blobs = set(blobs)
         self._taken = UniqueNames(self.blobs)
         self._node_names = UniqueNames()

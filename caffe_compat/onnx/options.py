@@ -24,6 +24,7 @@ class Options:
             leaves open what the net allows, ``False`` or ``()`` nothing.  The batch is axis 0 of every input, height
             and width are axes 2 and 3 of inputs with four axes.
         opset: 17 to 21.
+        roi: ``"cpu"`` pools regions by MaxRoiPool, which no GPU has; ``"gpu"`` by other operators, to the same bits.
         metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
     """
 
@@ -31,6 +32,7 @@ class Options:
     outputs: Sequence[str] | None = None
     dynamic: Dynamic = ("batch",)
     opset: int = 17
+    roi: str = "cpu"
     metadata: Mapping[str, Any] | None = None
 
 
@@ -41,4 +43,5 @@ class ExportOptions(TypedDict, total=False):
     outputs: Sequence[str] | None
     dynamic: Dynamic
     opset: int
+    roi: str
     metadata: Mapping[str, Any] | None

@@ -35,9 +35,9 @@ class Writer:
             right after the layer.
     """
 
-    def __init__(self, net: Net, nodes: Sequence[Node], shapes: NetShapes, opset: int) -> None:
+    def __init__(self, net: Net, nodes: Sequence[Node], shapes: NetShapes, opset: int, roi: str = "cpu") -> None:
         self.net, self.plan, self.shapes = net, net.plan, shapes
-        self.builder = GraphBuilder(net.description.name, opset, net.plan.names)
+        self.builder = GraphBuilder(net.description.name, opset, net.plan.names, roi)
         self.values: dict[Place, tuple[str, list[Dim]]] = {}
         self._inputs: dict[str, list[Dim]] = {}
         self._made: dict[int, tuple[str, list[Dim]]] = {}  # by blob, as it was made
