@@ -27,6 +27,7 @@ ROOMS = (
     ("depth",),
     ("datasets",),
     ("scenes",),
+    ("deploy",),
     ("foreign",),
     ("layers",),
     ("net",),

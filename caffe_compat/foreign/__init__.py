@@ -11,7 +11,6 @@ from caffe_compat.lazy import first_use
 
 if TYPE_CHECKING:
     from caffe_compat.foreign.load import ForeignFeatures, load_features
-    from caffe_compat.foreign.session import Session
     from caffe_compat.foreign.spec import RANDOM, ForeignSpec, Normalization, is_foreign, split_feature
     from caffe_compat.foreign.state import read_state
     from caffe_compat.foreign.torch_nets import own_normalization
@@ -21,7 +20,6 @@ __all__ = [
     "ForeignFeatures",
     "ForeignSpec",
     "Normalization",
-    "Session",
     "is_foreign",
     "load_features",
     "own_normalization",
@@ -34,7 +32,6 @@ _HOMES = {
     "ForeignFeatures": "load",
     "ForeignSpec": "spec",
     "Normalization": "spec",
-    "Session": "session",
     "is_foreign": "spec",
     "load_features": "load",
     "own_normalization": "torch_nets",

@@ -10,9 +10,9 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from caffe_compat.deploy import Session
 from caffe_compat.errors import DataError, one_line
 from caffe_compat.files import open_existing
-from caffe_compat.foreign.session import Session
 from caffe_compat.foreign.spec import check_feature
 
 __all__ = ["OnnxFeatures", "value_names"]
@@ -86,7 +86,7 @@ class OnnxFeatures(nn.Module):
         if images.device.type == "cpu":
             values = self._sessions[device]({self._input: np.asarray(images.float())})
             return [torch.from_numpy(values[name]) for name in self.features]
-        tensors = self._sessions[device]({self._input: images})
+        tensors = self._sessions[device]({self._input: images.float()})
         return [tensors[name] for name in self.features]
 
 

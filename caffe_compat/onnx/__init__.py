@@ -1,7 +1,7 @@
 """Nets as ONNX models: exported layer by layer, checked, and compared with PyTorch."""
 
 from caffe_compat.compare import Difference
-from caffe_compat.foreign.session import Session
+from caffe_compat.deploy import Session
 from caffe_compat.onnx.export import export_onnx
 from caffe_compat.onnx.graph import GraphBuilder
 from caffe_compat.onnx.metadata import any_preparation, onnx_preparation, stated_preparation

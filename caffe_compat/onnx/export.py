@@ -14,9 +14,10 @@ from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
 from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.graph import OPSETS
-from caffe_compat.onnx.metadata import NET, SIZES, add_facts
+from caffe_compat.onnx.metadata import NET, ROIS, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
 from caffe_compat.onnx.parts import Parts, join
+from caffe_compat.onnx.regions import region_inputs
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
 from caffe_compat.onnx.write import Writer
@@ -56,7 +57,7 @@ def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
     shapes = _input_shapes(net, needed, wanted.inputs or {})
     _check_shapes(net, nodes, shapes)
     parts, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
-    facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}}
+    facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}, **_regions(net, nodes)}
     add_facts(parts.model, {**facts, **(wanted.metadata or {})})
     check_model(parts)
     return parts
@@ -130,6 +131,11 @@ def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
     if isinstance(dynamic, bool):
         return [KINDS, KINDS[:1], ()] if dynamic else [()]
     return [tuple(kind for kind in KINDS if kind in dynamic)]
+
+
+def _regions(net: Net, nodes: Sequence[Node]) -> dict[str, dict[str, str]]:
+    found = region_inputs(net, nodes)
+    return {ROIS: found} if found else {}
 
 
 def _try_choices(

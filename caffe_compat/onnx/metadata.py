@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
+from caffe_compat.deploy.facts import NET, PREPARATION, RENAMED, ROIS, SIZES
 from caffe_compat.errors import DataError, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.media import Preparation, parse_preparation, read_preparation
@@ -19,6 +20,7 @@ __all__ = [
     "NET",
     "PREPARATION",
     "RENAMED",
+    "ROIS",
     "SIZES",
     "add_facts",
     "any_preparation",
@@ -26,15 +28,6 @@ __all__ = [
     "read_fact",
     "stated_preparation",
 ]
-
-NET = "caffe_net"
-"""Key: name of the net."""
-RENAMED = "caffe_renamed_outputs"
-"""Key: outputs that could not have the name of their blob, and that blob."""
-SIZES = "caffe_sizes"
-"""Key: what the dynamic sizes are in the prototxt."""
-PREPARATION = "preprocessing"
-"""Key: what the net wants of its inputs, as the text of a ``preprocessing.json`` with the means in it."""
 
 
 def add_facts(model: onnx.ModelProto, facts: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from caffe_compat.compare.layers import Place, check_inputs, computed
-from caffe_compat.foreign.session import Session
+from caffe_compat.deploy import Session
 from caffe_compat.net import Net
 from caffe_compat.onnx.export import export_places
 
@@ -25,5 +25,5 @@ def from_onnx(net: Net, inputs: Mapping[str, np.ndarray]) -> dict[Place, np.ndar
     places = computed(net)
     model, names = export_places(net, {name: tuple(values.shape) for name, values in inputs.items()}, places)
     session = Session(model)
-    results = session({name: inputs[name] for name in session.input_names})
+    results = session({name: np.asarray(inputs[name], value.kind) for name, value in session.inputs.items()})
     return {place: results[name] for place, name in zip(places, names, strict=True)}

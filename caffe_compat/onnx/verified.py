@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 from caffe_compat.compare import TOLERANCE, Difference
-from caffe_compat.foreign.session import Session
+from caffe_compat.deploy import Session
 from caffe_compat.net import Net
 from caffe_compat.onnx.export import export_parts
 from caffe_compat.onnx.options import ExportOptions

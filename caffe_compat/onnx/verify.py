@@ -12,8 +12,8 @@ import onnx
 import torch
 
 from caffe_compat.compare import Difference, difference, worst
+from caffe_compat.deploy import Session
 from caffe_compat.errors import ExportError, LayerError
-from caffe_compat.foreign.session import Session
 from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import Net
 from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
@@ -77,7 +77,7 @@ def verify_session(
     random = np.random.default_rng(seed)
     for values in [inputs] if inputs is not None else _cases(net, model, sizes, random):
         expected = _run_net(net, values, list(blobs.values()))
-        got = session({name: values[name] for name in session.input_names})
+        got = session({name: np.asarray(values[name], value.kind) for name, value in session.inputs.items()})
         for name, blob in blobs.items():
             found[name].append(_difference(name, got[name], expected[blob]))
     if not all(found.values()):

@@ -1,0 +1,30 @@
+"""What the exporter stores in a model's metadata, by key, and how it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["NET", "PREPARATION", "RENAMED", "ROIS", "SIZES", "read_rois"]
+
+NET = "caffe_net"
+"""Key: name of the net."""
+PREPARATION = "preprocessing"
+"""Key: what the net wants of its inputs, as the text of a ``preprocessing.json`` with the means in it."""
+RENAMED = "caffe_renamed_outputs"
+"""Key: outputs that could not have the name of their blob, and that blob."""
+SIZES = "caffe_sizes"
+"""Key: what the dynamic sizes are in the prototxt."""
+ROIS = "caffe_rois"
+"""Key: inputs that hold regions (image index, corners), and the input with the images that they are of."""
+
+
+def read_rois(metadata: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[str, str]:
+    """The inputs that hold regions, each with the input with its images; none where nothing is said of these inputs."""
+    try:
+        found = json.loads(metadata.get(ROIS, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {name: of for name, of in pairs if name in inputs and isinstance(of, str) and of in inputs}
