@@ -25,7 +25,7 @@ from caffe_compat.commands.measurements.onnx_runtimes import (
 )
 from caffe_compat.commands.measurements.settings import OnnxSettings
 from caffe_compat.compare import difference
-from caffe_compat.foreign.session import Session
+from caffe_compat.deploy import Session
 from caffe_compat.net import load_net
 from caffe_compat.onnx import export_onnx
 from caffe_compat.resources import prototxt
