@@ -39,7 +39,8 @@ def make_parser() -> argparse.ArgumentParser:
         const="all",
         default="batch",
         metavar="SIZES",
-        help="sizes left open until run time, out of batch,height,width (default batch; alone: all the net allows)",
+        help="sizes left open until run time, out of batch,boxes,height,width (default batch, the "
+        "number of boxes included; alone: all the net allows)",
     )
     group.add_argument("--static", action="store_true", help="leave no size open")
     parser.add_argument("--opset", type=int, default=17, help="17 to 21 (default 17)")

@@ -221,6 +221,7 @@ class BoxUpsample(Layer):
 
     caffe_type = "BoxUpsample"
     bottom_count = (2, 2)
+    per_box = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

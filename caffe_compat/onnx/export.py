@@ -16,7 +16,7 @@ from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import NET, ROIS, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
-from caffe_compat.onnx.parts import Parts, join
+from caffe_compat.onnx.parts import Parts, infer_values, join
 from caffe_compat.onnx.regions import region_inputs
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
@@ -59,6 +59,7 @@ def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
     parts, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
     facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}, **_regions(net, nodes)}
     add_facts(parts.model, {**facts, **(wanted.metadata or {})})
+    infer_values(parts)
     check_model(parts)
     return parts
 
@@ -129,7 +130,7 @@ def _output_blobs(net: Net, names: Sequence[str] | None) -> list[int]:
 def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
     """Kinds of sizes to try, in order."""
     if isinstance(dynamic, bool):
-        return [KINDS, KINDS[:1], ()] if dynamic else [()]
+        return [KINDS, KINDS[:2], ()] if dynamic else [()]
     return [tuple(kind for kind in KINDS if kind in dynamic)]
 
 

@@ -148,24 +148,33 @@ class GraphBuilder:
             last = not set(tops).isdisjoint(node.output)
             node.name = self._node_names.fresh(layer.name if last else f"{layer.name}/{node.op_type}")
 
-    def parts(self, inputs: Mapping[str, Sequence[Dim]], outputs: Mapping[str, Sequence[Dim]], doc: str = "") -> Parts:
+    def parts(
+        self,
+        inputs: Mapping[str, Sequence[Dim]],
+        outputs: Mapping[str, Sequence[Dim]],
+        between: Mapping[str, Sequence[Dim]] | None = None,
+        doc: str = "",
+    ) -> Parts:
         """The finished model, without aliases, dead nodes and unused initializers.
 
         Its weights are the memory of the layers' parameters where these are float32 on the CPU.
 
         Args:
             inputs, outputs: float32 tensors by name, with sizes or names of sizes.
+            between: the same of other values, for ``value_info``; those that are not left in the end do not matter.
         """
         nodes = remove_aliases(self._nodes, {*inputs, *self._initializers}, list(outputs), self.blobs)
         nodes = prune(nodes, outputs)
         for node in nodes:
             node.name = node.name or self._node_names.fresh(node.op_type)
         used = {name for node in nodes for name in node.input}
+        made = {name for node in nodes for name in node.output} - {*inputs, *outputs}
         graph = helper.make_graph(
             nodes,
             self.name or "caffe",
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in inputs.items()],
-            [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in outputs.items()],
+            _float_values(inputs),
+            _float_values(outputs),
+            value_info=_float_values({name: dims for name, dims in (between or {}).items() if name in made}),
         )
         weights: dict[str, Weight] = {}
         for name in (name for name in self._initializers if name in used):
@@ -184,7 +193,7 @@ class GraphBuilder:
         self, inputs: Mapping[str, Sequence[Dim]], outputs: Mapping[str, Sequence[Dim]], doc: str = ""
     ) -> onnx.ModelProto:
         """:meth:`parts` in one."""
-        return join(self.parts(inputs, outputs, doc))
+        return join(self.parts(inputs, outputs, doc=doc))
 
     def _error(self, reason: str) -> ExportError:
         return ExportError(reason) if self._layer is None else self._layer.export_error(reason)
@@ -196,3 +205,7 @@ class GraphBuilder:
             yield
         except (ValueError, TypeError) as error:
             raise self._error(f"writes a node that ONNX does not know: {error}") from error
+
+
+def _float_values(values: Mapping[str, Sequence[Dim]]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, list(dims)) for name, dims in values.items()]

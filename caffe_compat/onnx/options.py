@@ -20,9 +20,10 @@ class Options:
     Attributes:
         inputs: other shapes for inputs than those in the prototxt.
         outputs: blobs to compute; by default those that nothing consumes.
-        dynamic: sizes that are left open until run time, out of ``"batch"``, ``"height"`` and ``"width"``; ``True``
-            leaves open what the net allows, ``False`` or ``()`` nothing.  The batch is axis 0 of every input, height
-            and width are axes 2 and 3 of inputs with four axes.
+        dynamic: sizes that are left open until run time, out of ``"batch"``, ``"boxes"``, ``"height"`` and
+            ``"width"``; ``True`` leaves open what the net allows, ``False`` or ``()`` nothing.  The batch is the number
+            of items of every input, boxes included where a layer takes boxes (regions of interest); ``"boxes"`` is
+            their number alone.  Height and width are axes 2 and 3 of inputs with four axes.
         opset: 17 to 21.
         roi: ``"cpu"`` pools regions by MaxRoiPool, which no GPU has; ``"gpu"`` by other operators, to the same bits.
         metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).

@@ -17,7 +17,18 @@ from onnx import helper, numpy_helper
 
 from caffe_compat.errors import ExportError
 
-__all__ = ["SMALL", "Parts", "Weight", "checked", "join", "make_tensor", "pieces", "split"]
+__all__ = [
+    "SMALL",
+    "Parts",
+    "Weight",
+    "checked",
+    "infer_values",
+    "join",
+    "make_tensor",
+    "pieces",
+    "split",
+    "without_weights",
+]
 
 SMALL = 1024  #: bytes up to which a weight stays in the model: shapes and axes, that shape inference looks at
 
@@ -73,6 +84,35 @@ def join(parts: Parts) -> onnx.ModelProto:
     for tensor in sorted(tensors, key=tensor_bytes, reverse=True):
         tensor.raw_data = bytes(raw(parts.weights[tensor.name]))
     return model
+
+
+def without_weights(parts: Parts) -> onnx.ModelProto:
+    """A valid model of the same graph that takes the larger weights as inputs, for whoever needs their shapes only."""
+    model = onnx.ModelProto()
+    model.CopyFrom(parts.model)
+    tensors = list(parts.model.graph.initializer)
+    del model.graph.initializer[:]
+    given = {value.name for value in model.graph.input}
+    for tensor in tensors:
+        if tensor.name not in parts.weights:
+            model.graph.initializer.append(tensor)
+        elif tensor.name not in given:
+            model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    return model
+
+
+def infer_values(parts: Parts) -> None:
+    """Add to a model's ``value_info`` what onnx infers of values that are not there yet.
+
+    Raises:
+        ExportError: types or shapes contradict each other.
+    """
+    try:
+        found = onnx.shape_inference.infer_shapes(without_weights(parts), strict_mode=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise ExportError(f"onnx cannot infer the shapes of the model: {error}") from error
+    known = {value.name for value in parts.model.graph.value_info}
+    parts.model.graph.value_info.extend(value for value in found.graph.value_info if value.name not in known)
 
 
 def tensor_bytes(tensor: onnx.TensorProto) -> int:

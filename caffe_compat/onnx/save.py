@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import IO
 
 import onnx
-from onnx import helper
 
 from caffe_compat.errors import ExportError, WriteError
 from caffe_compat.files import atomic_folder, atomic_write
-from caffe_compat.onnx.parts import Parts, checked, pieces, split
+from caffe_compat.onnx.parts import Parts, checked, pieces, split, without_weights
 
 __all__ = ["check_model", "is_large", "model_folder", "save_onnx"]
 
@@ -91,16 +90,7 @@ def check_model(model: onnx.ModelProto | Parts) -> None:
         ExportError: it refuses the model.
     """
     parts = model if isinstance(model, Parts) else split(model)
-    bare = onnx.ModelProto()
-    bare.CopyFrom(parts.model)
-    tensors = list(bare.graph.initializer)
-    del bare.graph.initializer[:]
-    given = {value.name for value in bare.graph.input}
-    for tensor in tensors:
-        if tensor.name not in parts.weights:
-            bare.graph.initializer.append(tensor)
-        elif tensor.name not in given:
-            bare.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    bare = without_weights(parts)
     try:
         onnx.checker.check_model(bare, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

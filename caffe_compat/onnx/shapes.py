@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers import Shape
 from caffe_compat.net import Net, Node
@@ -17,7 +18,9 @@ from caffe_compat.net.plan import walk_nodes
 
 __all__ = ["KINDS", "NetShapes", "Shapes", "Size", "consumers", "find_sizes", "infer_shapes", "net_shapes"]
 
-KINDS = ("batch", "height", "width")
+KINDS = ("batch", "boxes", "height", "width")
+_MAPS = {"height": 2, "width": 3}
+Merged = tuple[int | str | tuple[int, ...], ...]  #: sizes, names of open ones, or all values that one was found to take
 _ENOUGH = 2  # tries that must succeed: maps that may differ by one cell accept single values
 
 
@@ -26,7 +29,7 @@ class Size:
     """A size of the inputs that is only known at run time.
 
     Attributes:
-        name: ``batch``, ``height``, ``width``, or with the input's name before it.
+        name: one of ``KINDS``, or with the input's name before it.
         axes: (input, axis) pairs that have this size.
         value: the size in the prototxt.
         accepted: other sizes that all layers were found to accept.
@@ -105,18 +108,40 @@ def find_sizes(
     """
     sizes: list[Size] = []
     refusals: dict[str, str] = {}
-    for kind in kinds:
+    rows = _axes(net, inputs, "batch")
+    asked = tuple(kinds)
+    if {"batch", "boxes"} & set(asked):
+        boxes = set(_box_axes(net, rows))
+        found, refusal = _independent(net, nodes, inputs, "batch", rows)
+        by_kind: dict[str, list[Size]] = {"batch": [], "boxes": []}
+        for size in found:
+            kind = "boxes" if boxes & set(size.axes) else "batch"
+            by_kind[kind].append(replace(size, kind=kind))
+        if "batch" not in asked:
+            by_kind["batch"] = []
+            if not by_kind["boxes"]:
+                refusals["boxes"] = refusal if boxes else "no layer takes boxes"
+        elif not found:
+            refusals["batch"] = refusal if rows else "no input has a batch"
+        for kind, members in by_kind.items():
+            sizes += _named(kind, members, rows)
+    for kind in _MAPS:
+        if kind not in asked:
+            continue
         axes = _axes(net, inputs, kind)
         found, refusal = _independent(net, nodes, inputs, kind, axes)
-        if not axes:
-            refusals[kind] = f"no input has a {kind}"
-        elif not found:
-            refusals[kind] = refusal
-        found.sort(key=lambda size: axes.index(size.axes[0]))
-        for number, size in enumerate(found):
-            name = kind if number == 0 else f"{size.axes[0][0]}_{kind}"
-            sizes.append(replace(size, name=name))
+        if not found:
+            refusals[kind] = refusal if axes else f"no input has a {kind}"
+        sizes += _named(kind, found, axes)
     return sizes, refusals
+
+
+def _named(kind: str, sizes: Iterable[Size], axes: Sequence[tuple[str, int]]) -> list[Size]:
+    """Sizes of one kind in the order of the inputs, with names: the kind's, then with an input's before it."""
+    order = sorted(sizes, key=lambda size: axes.index(size.axes[0]))
+    return [
+        replace(size, name=kind if number == 0 else f"{size.axes[0][0]}_{kind}") for number, size in enumerate(order)
+    ]
 
 
 def _independent(
@@ -153,9 +178,8 @@ def _independent(
 
 def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, int]]:
     """Axes of the inputs that are a batch, height or width: what their first reader says of the batch, else 2 and 3."""
-    if kind != "batch":
-        axis = KINDS.index(kind) + 1
-        return [(name, axis) for name, shape in inputs.items() if len(shape) == 4]
+    if kind in _MAPS:
+        return [(name, _MAPS[kind]) for name, shape in inputs.items() if len(shape) == 4]
     readers = consumers(net)
     result = []
     for name, shape in inputs.items():
@@ -163,6 +187,16 @@ def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, i
         if len(shape) > axis:
             result.append((name, axis))
     return result
+
+
+def _box_axes(net: Net, axes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Those of the batch axes along which boxes lie."""
+    readers = consumers(net)
+    return [
+        (name, axis)
+        for name, axis in axes
+        if any(node.layer.per_box and bottom == 1 for node, bottom in readers.get(name, []))
+    ]
 
 
 def _try_size(
@@ -193,12 +227,15 @@ class NetShapes:
 
     Attributes:
         inputs: names of the inputs.
-        dims: per node and top, a size, or the name of one, or ``None`` where it is computed from others.
+        sizes: names of the sizes that are open.
+        dims: per node and top, sizes or names of sizes: of an open one, or, of one that is computed from others, that
+            of the blob where it first appears and the axis (``pool1_axis2``).
         bottoms: the same per node and bottom, ``None`` for all that are not fixed.
     """
 
     inputs: list[str]
-    dims: list[list[tuple[int | str | None, ...]]]
+    sizes: list[str]
+    dims: list[list[tuple[int | str, ...]]]
     bottoms: list[list[tuple[int | None, ...]]]
 
 
@@ -229,10 +266,42 @@ def net_shapes(net: Net, nodes: Sequence[Node], inputs: Mapping[str, Shape], siz
             "but not together; make fewer of them dynamic"
         )
     flat = [shapes.flat() for _, shapes in probes]
-    dims = [_merge([v for v, _ in probes], [f[i] for f in flat]) for i in range(len(flat[0]))]
-    found = iter(dims)
-    fixed = [[tuple(d if isinstance(d, int) else None for d in next(found)) for _ in shapes] for shapes in base.bottoms]
-    return NetShapes(list(inputs), [[next(found) for _ in shapes] for shapes in base.tops], fixed)
+    found = iter([_merge([v for v, _ in probes], [f[i] for f in flat]) for i in range(len(flat[0]))])
+    bottoms = [[next(found) for _ in shapes] for shapes in base.bottoms]
+    tops = [[next(found) for _ in shapes] for shapes in base.tops]
+    fixed = [[tuple(d if isinstance(d, int) else None for d in dims) for dims in shapes] for shapes in bottoms]
+    return NetShapes(list(inputs), list(values), _name_dims(net, nodes, bottoms, tops, list(values)), fixed)
+
+
+def _name_dims(
+    net: Net, nodes: Sequence[Node], bottoms: Sequence[list[Merged]], tops: Sequence[list[Merged]], taken: Sequence[str]
+) -> list[list[tuple[int | str, ...]]]:
+    """Names for computed sizes.
+
+    A size that a layer hands on has one name before and after it, which lets runtimes reuse memory; two that are equal
+    by chance further apart have not.
+    """
+    names = UniqueNames(taken)
+    of_blob: dict[int, dict[tuple[int, ...], str]] = {}
+    result = []
+    for node, below, above in zip(nodes, bottoms, tops, strict=True):
+        known = {
+            dim: of_blob[blob][dim]
+            for blob, dims in zip(node.bottom_ids, below, strict=True)
+            for dim in dims
+            if isinstance(dim, tuple) and dim in of_blob.get(blob, {})
+        }
+        named: list[tuple[int | str, ...]] = []
+        for blob, dims in zip(node.top_ids, above, strict=True):
+            here = {
+                dim: known[dim] if dim in known else names.fresh(f"{net.plan.names[blob]}_axis{axis}")
+                for axis, dim in enumerate(dims)
+                if isinstance(dim, tuple)
+            }
+            of_blob[blob] = here
+            named.append(tuple(here[dim] if isinstance(dim, tuple) else dim for dim in dims))
+        result.append(named)
+    return result
 
 
 def _joint(sizes: Sequence[Size]) -> Iterable[tuple[int, ...]]:
@@ -240,14 +309,14 @@ def _joint(sizes: Sequence[Size]) -> Iterable[tuple[int, ...]]:
     return itertools.islice(itertools.product(*(size.accepted for size in sizes)), 64) if len(sizes) > 1 else ()
 
 
-def _merge(values: Sequence[Mapping[str, int]], shapes: Sequence[Shape]) -> tuple[int | str | None, ...]:
+def _merge(values: Sequence[Mapping[str, int]], shapes: Sequence[Shape]) -> Merged:
     if len({len(shape) for shape in shapes}) != 1:
         raise ExportError("a blob changes its number of axes with the sizes of the inputs")
-    merged: list[int | str | None] = []
+    merged: list[int | str | tuple[int, ...]] = []
     for found in zip(*shapes, strict=True):
         if len(set(found)) == 1:
             merged.append(found[0])
         else:
             same = (name for name in values[0] if all(v[name] == f for v, f in zip(values, found, strict=True)))
-            merged.append(next(same, None))
+            merged.append(next(same, found))
     return tuple(merged)

@@ -126,6 +126,8 @@ def _choices(symbols: Mapping[str, int]) -> list[dict[str, int]]:
     for name, value in symbols.items():
         if name.endswith("batch"):
             larger[name], odd[name] = 2 if value != 2 else 3, 1
+        elif name.endswith("boxes"):
+            larger[name], odd[name] = 7 if value != 7 else 8, 1
         else:
             larger[name], odd[name] = value + (64 if name.endswith("width") else 32), value + 13
     choices = [dict(symbols), larger, odd]

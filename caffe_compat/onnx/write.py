@@ -60,7 +60,7 @@ class Writer:
             value = name
             if not node.is_input and (blob not in final or blob in self.plan.inputs or blob in self.plan.outdated):
                 value = self.builder.fresh(f"{name}__{node.name}")
-            dims: list[Dim] = [f"{name}_axis{axis}" if dim is None else dim for axis, dim in enumerate(sizes)]
+            dims: list[Dim] = list(sizes)
             self._made[blob] = self.values[number, index] = (value, dims)
             if index not in shared:
                 self._held[self.plan.buffers[blob]] = (value, dims)
@@ -91,7 +91,11 @@ class Writer:
             if blob in self.plan.outdated:
                 value = names[blob] if blob not in self.plan.inputs else self.builder.fresh(f"{names[blob]}__end")
                 self.builder.node("Identity", [self._shown(blob)], [value])
-            tops[value] = dims
+            open_sizes = self.shapes.sizes
+            tops[value] = [
+                dim if isinstance(dim, int) or dim in open_sizes else f"{names[blob]}_axis{axis}"
+                for axis, dim in enumerate(dims)
+            ]
             if value != names[blob]:
                 renamed[value] = names[blob]
         parts = self._finish(tops)
@@ -104,4 +108,5 @@ class Writer:
         return self._finish(dict(self.values[place] for place in places))
 
     def _finish(self, outputs: Mapping[str, Sequence[Dim]]) -> Parts:
-        return self.builder.parts(self._inputs, outputs, f"Caffe net '{self.net.description.name}'")
+        values = dict(self.values.values())
+        return self.builder.parts(self._inputs, outputs, values, f"Caffe net '{self.net.description.name}'")

@@ -153,10 +153,10 @@ def test_rois_have_a_size_of_their_own():
     text = TRUNK + layer("Pooling", "p", "c1", "p", "pooling_param { kernel_size: 2 stride: 2 }") + source("rois", 6, 5)
     net = make_net(text + layer("ROIPooling", "roi", "p rois", "roi", roi) + ip("fc", "roi", "score"))
     model = export_onnx(net, dynamic=True)
-    assert dims(model.graph.input) == {"data": ["batch", 3, "height", "width"], "rois": ["rois_batch", 5]}
-    assert dims(model.graph.output) == {"score": ["rois_batch", 5]}
+    assert dims(model.graph.input) == {"data": ["batch", 3, "height", "width"], "rois": ["boxes", 5]}
+    assert dims(model.graph.output) == {"score": ["boxes", 5]}
     check(net, model)
-    check(net, model, sizes=[{"batch": 2, "height": 33, "width": 50, "rois_batch": 17}])
+    check(net, model, sizes=[{"batch": 2, "height": 33, "width": 50, "boxes": 17}])
 
 
 def test_recurrent_batch_is_axis_1():
@@ -208,7 +208,7 @@ REFUSED = [
     (CHAIN, {"outputs": []}, "no output"),
     (CHAIN, {"opset": 12}, "opset is 12, expected 17 to 21"),
     (CHAIN, {"opset": 22}, "opset is 22, expected 17 to 21"),
-    (CHAIN, {"dynamic": ("channels",)}, "expected True or a sequence out of batch, height, width"),
+    (CHAIN, {"dynamic": ("channels",)}, "expected True or a sequence out of batch, boxes, height, width"),
     (CHAIN, {"dynamic": "batch"}, "expected True or a sequence"),
     (CHAIN, {"inputs": {"date": (1, 3, 9, 11)}}, "no input 'date' .did you mean 'data'"),
     (CHAIN, {"inputs": {"data": (1, 3, 8, 30)}}, "layer 'fc'"),
@@ -297,3 +297,64 @@ def test_support_table():
 def test_keyword_options_are_the_options():
     fields = {field.name for field in dataclasses.fields(Options)}
     assert fields == set(ExportOptions.__annotations__)
+
+
+def test_constants_are_named_after_the_layer_that_needs_them_first():
+    text = source("data", 1, 4)
+    for name, body in (("a", "scale: 3 shift: 2"), ("b", "scale: 3 shift: 4")):
+        text += layer("Power", name, "data", name, f"power_param {{ {body} }}")
+    names = {t.name: float(numpy_helper.to_array(t)) for t in export_onnx(make_net(text)).graph.initializer}
+    assert names == {"a/constant": 3, "a/constant__2": 2, "b/constant": 4}
+
+
+ROI = "roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.5 }"
+DETECTOR = (
+    TRUNK
+    + layer("Pooling", "p", "c1", "p", "pooling_param { kernel_size: 2 stride: 2 }")
+    + conv("c2", "p", "c2")
+    + layer("ReLU", "r2", "c2", "c2")
+    + source("rois", 6, 5)
+    + layer("ROIPooling", "roi", "c2 rois", "roi", ROI)
+    + ip("fc", "roi", "score")
+)
+
+
+def test_every_value_says_its_type_and_sizes():
+    """A size that a layer hands on has one name before and after it."""
+    model = export_onnx(make_net(DETECTOR), dynamic=True)
+    found = dims(model.graph.value_info)
+    assert found == {
+        "c1__c1": ["batch", 4, "height", "width"],
+        "c1": ["batch", 4, "height", "width"],
+        "p": ["batch", 4, "p_axis2", "p_axis3"],
+        "c2__c2": ["batch", 4, "p_axis2", "p_axis3"],
+        "c2": ["batch", 4, "p_axis2", "p_axis3"],
+        "roi": ["boxes", 4, 2, 2],
+        "fc/Flatten": ["boxes", 16],
+    } | {name: sizes for name, sizes in found.items() if name.startswith("p/")}  # of a pooling with open sizes
+    assert {value.type.tensor_type.elem_type for value in model.graph.value_info if "/" not in value.name} == {1}
+    fixed = export_onnx(make_net(DETECTOR), dynamic=())
+    assert {node.output[0] for node in fixed.graph.node} == {*dims(fixed.graph.value_info), "score"}
+    assert all(isinstance(dim, int) for sizes in dims(fixed.graph.value_info).values() for dim in sizes)
+
+
+@pytest.mark.parametrize(
+    ("dynamic", "data", "rois"),
+    [
+        (("batch",), "batch", "boxes"),
+        (("boxes",), 1, "boxes"),
+        (("batch", "boxes"), "batch", "boxes"),
+        ((), 1, 6),
+    ],
+)
+def test_the_number_of_boxes_alone_or_with_the_batch(dynamic, data, rois):
+    net = make_net(DETECTOR)
+    model = export_onnx(net, dynamic=dynamic)
+    assert dims(model.graph.input) == {"data": [data, 3, 20, 24], "rois": [rois, 5]}
+    check(net, model)
+
+
+def test_nets_without_boxes_have_no_number_of_them():
+    with pytest.raises(ExportError, match="dynamic boxes, leave it fixed: no layer takes boxes"):
+        export_onnx(make_net(CHAIN), dynamic=("boxes",))
+    assert dims(export_onnx(make_net(CHAIN), dynamic=("batch",)).graph.input) == {"data": ["batch", 3, 9, 11]}

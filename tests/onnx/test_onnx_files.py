@@ -54,10 +54,10 @@ def test_the_number_of_boxes_is_open() -> None:
     model = export_onnx(net)
     assert dims(model.graph.input) == {
         "data": ["batch", 2, 8, 8],
-        "rois": ["rois_batch", 5],
-        "categids": ["rois_batch"],
+        "rois": ["boxes", 5],
+        "categids": ["boxes"],
     }
-    assert dims(model.graph.output) == {"pick": ["rois_batch", 2]}
+    assert dims(model.graph.output) == {"pick": ["boxes", 2]}
     random = np.random.default_rng(0)
     session = Session(onnx.load_from_string(model.SerializeToString()))
     for number, batch in ((1, 1), (3, 1), (17, 2)):
