@@ -242,7 +242,7 @@ class Session:
         for name, of in self._rois.items():
             if shapes[name] and 0 not in shapes[name]:
                 batch = shapes[of][0] if shapes[of] else 1
-                check_rois((name, of), extremes(values[name].reshape(-1, 5)[:, 0]), batch)
+                check_rois((name, of), extremes(values[name].reshape(shapes[name][0], -1)[:, 0]), batch)
 
     def _shape(self, value: Value, given: Sequence[int] | None) -> tuple[int, ...]:
         if given is None:
