@@ -15,6 +15,7 @@ LATE_IMPORTS = {
     "devices.py:torch": "command lines are read without it",
     "frames/work.py:cv2": "a worker sets its threads; the parent may need neither",
     "frames/work.py:torch": "the same",
+    "onnx/int8.py:onnxruntime": "its quantization takes a second to load, and few exports want it",
     "memory.py:resource": "there only on Unix",
 }
 """Imports inside functions, and why."""

@@ -2,6 +2,8 @@
 
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --outputs fc7 prob --dynamic
+export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --fp16 --agree pictures
+export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --int8 pictures
 
 If an output differs by more than the tolerance, or holds NaN, the model is kept as NAME.unverified.onnx and the exit
 status is 1.
@@ -13,6 +15,7 @@ import argparse
 import sys
 
 from caffe_compat.commands.flags import add_gpu, shape_flag
+from caffe_compat.commands.precision_arguments import add_precision, name_precision
 from caffe_compat.errors import UsageError, printable
 
 
@@ -54,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
     parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
     parser.add_argument("--no-verify", action="store_true", help="do not compare with PyTorch")
+    add_precision(parser)
     where = parser.add_mutually_exclusive_group()
     add_gpu(where, "run ONNX Runtime")
     where.add_argument("--device", help="the same in torch's words: cpu, cuda or cuda:N")
@@ -71,6 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.net import load_net
     from caffe_compat.onnx import export_verified
 
+    precision = name_precision(args)
     net = load_net(args.model, args.weights.split(",") if args.weights else None)
     report = export_verified(
         net,
@@ -84,6 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         tolerance=None if args.no_verify else args.tolerance,
         device=str(choose(args.gpu) if args.device is None else choose(args.device, "--device")),
         samples=read_npz(args.input) if args.input else None,
+        precision=precision,
     )
     print(printable("\n".join(report.lines())))
     if report.passed:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NET", "PREPARATION", "RENAMED", "ROIS", "SIZES", "read_rois"]
+__all__ = ["NET", "PRECISION", "PREPARATION", "RENAMED", "ROIS", "SIZES", "read_rois"]
 
 NET = "caffe_net"
 """Key: name of the net."""
+PRECISION = "caffe_precision"
+"""Key: ``float16`` or ``int8`` where a model was made of one in float32."""
 PREPARATION = "preprocessing"
 """Key: what the net wants of its inputs, as the text of a ``preprocessing.json`` with the means in it."""
 RENAMED = "caffe_renamed_outputs"

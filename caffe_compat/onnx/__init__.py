@@ -4,6 +4,9 @@ from caffe_compat.compare import Difference
 from caffe_compat.deploy import Session
 from caffe_compat.onnx.export import export_onnx
 from caffe_compat.onnx.graph import GraphBuilder
+from caffe_compat.onnx.half import to_half
+from caffe_compat.onnx.int8 import to_int8
+from caffe_compat.onnx.lower import Lower, Lowered
 from caffe_compat.onnx.metadata import any_preparation, onnx_preparation, stated_preparation
 from caffe_compat.onnx.reference import from_onnx
 from caffe_compat.onnx.save import save_onnx
@@ -15,6 +18,8 @@ __all__ = [
     "Difference",
     "ExportReport",
     "GraphBuilder",
+    "Lower",
+    "Lowered",
     "Session",
     "any_preparation",
     "export_onnx",
@@ -25,5 +30,7 @@ __all__ = [
     "stated_preparation",
     "support_page",
     "support_table",
+    "to_half",
+    "to_int8",
     "verify_onnx",
 ]

@@ -16,8 +16,9 @@ from caffe_compat.compare import TOLERANCE, Difference
 from caffe_compat.deploy import Session
 from caffe_compat.net import Net
 from caffe_compat.onnx.export import export_parts
+from caffe_compat.onnx.lower import Lower, Lowered, lower
 from caffe_compat.onnx.options import ExportOptions
-from caffe_compat.onnx.parts import Parts, join
+from caffe_compat.onnx.parts import Parts, join, split
 from caffe_compat.onnx.save import model_folder, save_onnx
 from caffe_compat.onnx.verify import verify_onnx, verify_session
 
@@ -34,6 +35,7 @@ class ExportReport:
         inputs, outputs: with sizes or names of sizes.
         tolerance: that every output's relative difference must not exceed.
         differences: per output; empty if not verified.
+        lowered: what is written is in low precision, and so far from float32; None: it is in float32.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class ExportReport:
     outputs: dict[str, tuple[int | str, ...]]
     tolerance: float
     differences: dict[str, Difference] = field(default_factory=dict)
+    lowered: Lowered | None = None
 
     @property
     def passed(self) -> bool:
@@ -55,7 +58,9 @@ class ExportReport:
         """Why it did not pass: the first output that differs, and how; empty if it passed."""
         bad = ((name, found) for name, found in self.differences.items() if not found.within(self.tolerance))
         name, found = next(bad, ("", None))
-        return f"output '{name}' differs from PyTorch: {found} (tolerance {self.tolerance:g})" if found else ""
+        if found:
+            return f"output '{name}' differs from PyTorch: {found} (tolerance {self.tolerance:g})"
+        return self.lowered.refusal if self.lowered else ""
 
     def lines(self) -> list[str]:
         """For the terminal."""
@@ -66,7 +71,8 @@ class ExportReport:
             f"outputs: {', '.join(show[name] for name in self.outputs)}",
         ]
         lines += [_line(name, found) for name, found in self.differences.items()]
-        return lines if self.differences else [*lines, "not compared with PyTorch"]
+        lines += [] if self.differences else ["not compared with PyTorch"]
+        return [*lines, *self.lowered.lines()] if self.lowered else lines
 
     def _values(self) -> dict[str, tuple[int | str, ...]]:
         return {**self.inputs, **self.outputs}
@@ -85,6 +91,7 @@ def export_verified(
     tolerance: float | None = TOLERANCE,
     device: str = "cpu",
     samples: Mapping[str, np.ndarray] | None = None,
+    precision: Lower | None = None,
     **options: Unpack[ExportOptions],
 ) -> ExportReport:
     """Export a net, compare it with PyTorch in ONNX Runtime, and write it.
@@ -96,6 +103,7 @@ def export_verified(
         tolerance: largest difference allowed, relative to the largest magnitude of an output; ``None``: not compared.
         device: where ONNX Runtime runs.
         samples: values for all inputs of the net to compare with; by default random ones of several sizes.
+        precision: what to make of the model once it has passed; that is compared with float32 and written in its place.
         options: see :class:`~caffe_compat.onnx.options.Options`.
 
     Raises:
@@ -112,6 +120,10 @@ def export_verified(
         _dims(model.graph.output),
         tolerance or 0.0,
     )
+    if precision is not None:
+        model = join(parts)
+        found = {} if tolerance is None else verify_onnx(net, model, samples, device=device)
+        return _export_lower(net, model, replace(report, differences=found), precision, device)
     if tolerance is None:
         save_onnx(parts, path, check=False)
         return replace(report, size=_size(report.path))
@@ -127,6 +139,19 @@ def export_verified(
         if not report.passed:
             raise _Refused
     return report if report.passed else _keep_apart(report, parts)
+
+
+def _export_lower(
+    net: Net, model: onnx.ModelProto, report: ExportReport, precision: Lower, device: str
+) -> ExportReport:
+    """Write what is made of a model in float32, if that has passed."""
+    if report.passed:
+        model, lowered = lower(net, model, precision, device)
+        report = replace(report, nodes=len(model.graph.node), lowered=lowered)
+    if not report.passed:
+        return _keep_apart(report, split(model))
+    save_onnx(model, report.path)
+    return replace(report, size=_size(report.path))
 
 
 class _Refused(Exception):

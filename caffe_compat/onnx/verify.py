@@ -22,7 +22,7 @@ from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.save import is_large, save_onnx
 from caffe_compat.onnx.shapes import infer_shapes
 
-__all__ = ["verify_onnx", "verify_session"]
+__all__ = ["random_cases", "verify_onnx", "verify_session"]
 
 PathLike = str | os.PathLike[str]
 
@@ -75,7 +75,7 @@ def verify_session(
     blobs = {name: name for name in session.output_names} | read_fact(model, RENAMED)
     found: dict[str, list[Difference]] = {name: [] for name in session.output_names}
     random = np.random.default_rng(seed)
-    for values in [inputs] if inputs is not None else _cases(net, model, sizes, random):
+    for values in [inputs] if inputs is not None else random_cases(net, model, sizes, random):
         expected = _run_net(net, values, list(blobs.values()))
         got = session({name: np.asarray(values[name], value.kind) for name, value in session.inputs.items()})
         for name, blob in blobs.items():
@@ -85,10 +85,15 @@ def verify_session(
     return {name: worst(cases) for name, cases in found.items()}
 
 
-def _cases(
+def random_cases(
     net: Net, model: onnx.ModelProto, sizes: Sequence[Mapping[str, int]] | None, random: np.random.Generator
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Inputs for each choice of sizes that the net accepts; a choice that was asked for must be accepted."""
+    """Random inputs for each choice of sizes that the net accepts; a choice that was asked for must be accepted.
+
+    Args:
+        model: an exported model, which says which of its sizes are open.
+        sizes: values for these, one case each; by default up to three choices.
+    """
     symbols: dict[str, int] = read_fact(model, SIZES)
     dims = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
     base = {net.plan.names[blob]: net.plan.shapes[blob] for blob in net.plan.inputs}
