@@ -29,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--batch", nargs="+", type=int, default=[], metavar="N", help="images at a time (default: by net)"
     )
     group.add_argument("--rois", type=int, default=300, help="regions of an image (default: %(default)s)")
+    group.add_argument("--gpu", type=int, nargs="?", const=0, help="measure on this CUDA device, 0 if not said which")
     return p
 
 
@@ -38,5 +39,5 @@ def main(argv: list[str] | None = None) -> int:
     smallest = min([args.rois, *args.batch])
     if smallest < 1:
         raise UsageError(f"--batch and --rois: got {smallest}, expected 1 or more")
-    settings = OnnxSettings(tuple(args.net), tuple(args.batch), args.rois)
+    settings = OnnxSettings(tuple(args.net), tuple(args.batch), args.rois, args.gpu)
     return report(args.which, args.rounds, args.threads, settings)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from gpu import DEVICE, needs_gpu
 from program import call
 
-from caffe_compat.commands.measurements import onnx_cpu, onnx_runtimes
+from caffe_compat.commands.measurements import onnx_cpu, onnx_gpu, onnx_runtimes
 from caffe_compat.commands.measurements.contest import LEAST, Contestant, Result, contest
 from caffe_compat.commands.measurements.onnx_nets import RANKS, Entry, detector_net, entry, regions
 
@@ -72,6 +75,46 @@ def test_rows_of_a_net(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [row[0].split(" (")[0] for row in rows] == [f"  by {label}" for label in labels[1:]]
     assert [row[4] for row in rows] == ["<= 1.00", ""]
     assert all(float(line.rsplit(", ", 1)[1].split()[0]) < 1e-5 for line in lines[1:3]), lines
+
+
+def test_sessions_take_turns() -> None:
+    ran: list[str] = []
+    call = onnx_cpu.in_turns([lambda: ran.append("a"), lambda: ran.append("b")])
+    for _ in range(5):
+        call()
+    assert "".join(ran) == "ababa"
+
+
+def test_what_runs_on_a_gpu_runs_on_the_cpu_too() -> None:
+    """All but its numbers: no GPU is needed to see that the measurement holds together."""
+    item, device = entry("squeezenet", rois=0), torch.device("cpu")
+    found = list(onnx_gpu.onnx_on(device, item, (1,), seconds=0))
+    rows = [one for one in found if not isinstance(one, str)]
+    assert [row[4] for row in rows] == ["<= 1.00", "", ""]
+    assert re.fullmatch(r"  our export: nodes \d+ on CPU; 0 copies between CPU and GPU \(target 0\)", str(found[-1]))
+    found = list(onnx_gpu.regions_on(device, 20, seconds=0))
+    assert [one.split("p50")[0].strip() for one in map(str, found[1:3])] == ["--roi gpu", "--roi cpu"]
+    assert found[-1][4] == "<= 0.50"
+
+
+def test_copies_are_told_from_nodes() -> None:
+    """Events in the form that ONNX Runtime writes."""
+    events = [
+        {"cat": "Session", "name": "model_run"},
+        {"cat": "Node", "name": "conv1_fence_before", "args": {"op_name": "Conv"}},
+        {"cat": "Node", "name": "conv1_kernel_time", "args": {"op_name": "Conv", "provider": "CUDA"}},
+        {"cat": "Node", "name": "Memcpy_kernel_time", "args": {"op_name": "MemcpyToHost", "provider": "CUDA"}},
+        {"cat": "Node", "name": "pool_kernel_time", "args": {"op_name": "MaxRoiPool", "provider": "CPU"}},
+        {"cat": "Node", "name": "Memcpy_1_kernel_time", "args": {"op_name": "MemcpyFromHost", "provider": "CUDA"}},
+    ]
+    assert onnx_gpu.nodes_by_provider(events) == ({"CUDA": 1, "CPU": 1}, 2)
+
+
+@needs_gpu
+def test_on_a_gpu() -> None:
+    found = list(onnx_gpu.onnx_on(DEVICE, entry("detector", rois=20), (1,), seconds=0))
+    assert str(found[-1]).endswith("; 0 copies between CPU and GPU (target 0)")
+    assert all(float(str(line).rsplit(", ", 1)[1].split()[0]) < 1e-3 for line in found[1:3]), found
 
 
 def test_openvino_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from caffe_compat.commands.measurements.settings import OnnxSettings
 from caffe_compat.errors import UsageError, nearest
@@ -41,9 +42,11 @@ def report(which: Sequence[str], rounds: int, threads: int = 0, settings: OnnxSe
         torch.set_num_threads(threads)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     print(f"{'measurement':56s} {'ours':>9s} {'peer':>9s} {'ratio':>7s}  target")
+    settings = settings or OnnxSettings()
+    onnx = partial(measure.onnx if settings.gpu is None else measure.onnx_gpu, wanted=settings)
     for name in which or BENCHMARKS:
-        more = {"wanted": settings or OnnxSettings()} if name == "onnx" else {}
-        for found in getattr(measure, name)(rounds, **more):
+        function = onnx if name == "onnx" else getattr(measure, name)
+        for found in function(rounds):
             if isinstance(found, str):
                 print(found, flush=True)
                 continue

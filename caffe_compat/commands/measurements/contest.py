@@ -40,6 +40,11 @@ class Result:
         """This one's time by the other's: the median over rounds, so that what slows both down does not count."""
         return statistics.median(a / b for a, b in zip(self.seconds, other.seconds, strict=True))
 
+    def quartiles(self, other: Result) -> tuple[float, float]:
+        """Between which half of the rounds' ratios lie."""
+        ratios = [a / b for a, b in zip(self.seconds, other.seconds, strict=True)]
+        return float(np.percentile(ratios, 25)), float(np.percentile(ratios, 75))
+
     def best_ratio(self, other: Result) -> float:
         """The same of the shortest times."""
         return min(self.seconds) / min(other.seconds)

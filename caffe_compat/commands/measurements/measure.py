@@ -21,6 +21,7 @@ from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.hha_peer import port_hha
 from caffe_compat.commands.measurements.onnx_cpu import onnx
+from caffe_compat.commands.measurements.onnx_gpu import onnx_gpu
 from caffe_compat.commands.measurements.proposals import proposals
 from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
@@ -43,6 +44,7 @@ __all__ = [
     "forward",
     "hha",
     "onnx",
+    "onnx_gpu",
     "proposals",
     "solver",
     "testing",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,8 +15,8 @@ import torch
 
 from caffe_compat.commands.measurements.contest import Contestant, contest
 from caffe_compat.commands.measurements.onnx_nets import NETS, RANKS, Entry, detector_net, entry, regions
+from caffe_compat.commands.measurements.onnx_rows import EAGER, Call, Row, ratio_row, rows_of
 from caffe_compat.commands.measurements.onnx_runtimes import (
-    Call,
     eager,
     export_with_torch,
     has_openvino,
@@ -24,17 +25,16 @@ from caffe_compat.commands.measurements.onnx_runtimes import (
     ort_session,
 )
 from caffe_compat.commands.measurements.settings import OnnxSettings
-from caffe_compat.compare import difference
 from caffe_compat.deploy import Session
 from caffe_compat.net import load_net
 from caffe_compat.onnx import export_onnx
 from caffe_compat.resources import prototxt
 
-__all__ = ["compressed", "contest_of", "onnx", "overhead"]
+__all__ = ["compressed", "contest_of", "in_turns", "onnx", "overhead"]
 
-Row = tuple[str, float, float, float, str]
 SVD_ROIS = 2000
-EAGER = "torch, eager"
+SESSIONS = 2
+"""Of each graph, in turns: where its weights come to lie makes two sessions of one file differ by some percent."""
 
 
 def contest_of(item: Entry, batches: Sequence[int], seconds: float) -> Iterator[Row | str]:
@@ -48,33 +48,21 @@ def contest_of(item: Entry, batches: Sequence[int], seconds: float) -> Iterator[
         shapes = {name: tuple(value.shape) for name, value in item.inputs(1).items()}
         export_onnx(item.net, ours, inputs=shapes, outputs=item.outputs)
         label = export_with_torch(item, theirs)
-        sessions = [ort_session(path) for path in (ours, theirs)]
+        sessions = [[ort_session(path) for path in (ours, theirs)] for _ in range(SESSIONS)]
         for batch in batches or item.batches:
             tensors = item.inputs(batch)
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-            calls: dict[str, Call] = {
-                "our export": ort(sessions[0], arrays),
-                label: ort(sessions[1], arrays),
-                EAGER: eager(item.peer, tuple(tensors.values())),
-            }
+            mine, torchs = (in_turns([ort(session, arrays) for session in of]) for of in zip(*sessions, strict=True))
+            calls = {"our export": mine, label: torchs, EAGER: eager(item.peer, tuple(tensors.values()))}
             if has_openvino():
                 calls["OpenVINO, our export"] = openvino(ours, arrays)
-            yield from _rows(f"{item.name}, batch {batch}", calls, batch, seconds)
+            yield from rows_of(f"{item.name}, batch {batch}", calls, batch, seconds)
 
 
-def _rows(what: str, calls: Mapping[str, Call], batch: int, seconds: float) -> Iterator[Row | str]:
-    """The contest's lines; the first is ours, the second what it has to reach."""
-    outputs = {label: [np.ravel(value) for value in call()] for label, call in calls.items()}
-    results = contest([Contestant(label, call) for label, call in calls.items()], seconds)
-    yield f"{what}, {len(results[0].seconds)} rounds"
-    for result in results:
-        pairs = zip(outputs[result.label], outputs[EAGER], strict=True)
-        far = max(difference(got, expected).relative for got, expected in pairs)
-        yield result.line(batch) + ("" if result.label == EAGER else f", {far:.0e} off")
-    for number, peer in enumerate(results[1:]):
-        ours = results[0]
-        label = f"  by {peer.label} (minima {ours.best_ratio(peer):.3f})"
-        yield label, ours.median, peer.median, ours.ratio(peer), "" if number else "<= 1.00"
+def in_turns(calls: Sequence[Call]) -> Call:
+    """Each time the next of some ways of doing the same."""
+    turns = itertools.cycle(calls)
+    return lambda: next(turns)()
 
 
 def compressed(seconds: float) -> Iterator[Row | str]:
@@ -86,18 +74,12 @@ def compressed(seconds: float) -> Iterator[Row | str]:
             path = Path(folder) / f"{svd}.onnx"
             shapes = {name: array.shape for name, array in arrays.items()}
             export_onnx(detector_net("alexnet_hha", svd), path, inputs=shapes)
-            calls.append(Contestant("compressed" if svd else "whole", ort(ort_session(path), arrays)))
+            calls.append(Contestant("compressed" if svd else "the whole one", ort(ort_session(path), arrays)))
         small, whole = contest(calls, seconds)
     what = f"detector, {SVD_ROIS} regions, " + " and ".join(f"{name} of rank {rank}" for name, rank in RANKS)
     yield f"{what}, {len(whole.seconds)} rounds"
     yield from (result.line(1) for result in (small, whole))
-    yield (
-        f"  by the whole one (minima {small.best_ratio(whole):.3f})",
-        small.median,
-        whole.median,
-        small.ratio(whole),
-        "<= 0.50",
-    )
+    yield ratio_row(small, whole, "<= 0.50")
 
 
 def overhead(seconds: float) -> Iterator[Row]:
@@ -113,10 +95,8 @@ def overhead(seconds: float) -> Iterator[Row]:
             raw = ort(ort_session(path), arrays)
             ours, peer = contest([Contestant("Session", partial(session, arrays)), Contestant("run", raw)], seconds)
             differences.append(statistics.median(a - b for a, b in zip(ours.seconds, peer.seconds, strict=True)))
-    yield (
-        f"Session, {1e6 * differences[0]:.0f} us a call more than run, on SqueezeNet",
-        peer.median + differences[0], peer.median, 1 + differences[0] / peer.median, "<= 1.02",
-    )  # fmt: skip
+    label = f"Session, {1e6 * differences[0]:.0f} us a call more than run, on SqueezeNet"
+    yield label, peer.median + differences[0], peer.median, 1 + differences[0] / peer.median, "<= 1.02"
 
 
 def onnx(rounds: int, wanted: OnnxSettings) -> Iterator[Row | str]:

@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat.commands.measurements.onnx_nets import Entry
+from caffe_compat.commands.measurements.onnx_rows import Call
 
-__all__ = ["Call", "eager", "export_with_torch", "has_openvino", "openvino", "ort", "ort_session"]
-
-Call = Callable[[], Sequence[np.ndarray]]
-"""Computes once and gives the outputs, in the entry's order."""
+__all__ = ["eager", "export_with_torch", "has_openvino", "openvino", "ort", "ort_session"]
 
 
 def export_with_torch(item: Entry, path: Path) -> str:
@@ -81,10 +79,10 @@ def ort(session: Any, arrays: Mapping[str, np.ndarray]) -> Call:
 def eager(peer: nn.Module, tensors: Sequence[Tensor]) -> Call:
     """Torch as it is."""
 
-    def call() -> list[np.ndarray]:
+    def call() -> list[Tensor]:
         with torch.inference_mode():
             found = peer(*tensors)
-        return [value.numpy() for value in (found if isinstance(found, tuple) else (found,))]
+        return list(found) if isinstance(found, tuple) else [found]
 
     return call
 

@@ -15,8 +15,10 @@ class OnnxSettings:
         nets: names, all by default.
         batches: images at a time; by default each net's own choice.
         rois: regions of an image.
+        gpu: number of the CUDA device to measure on; None: the CPU.
     """
 
     nets: tuple[str, ...] = ()
     batches: tuple[int, ...] = ()
     rois: int = 300
+    gpu: int | None = None
