@@ -1,10 +1,12 @@
 """Compare a net with a reference, layer by layer, and name the first layer that diverges.
 
     tools/verify.py --model deploy.prototxt --weights net.caffemodel --onnx
+    tools/verify.py --model deploy.prototxt --weights net.caffemodel --onnx net.onnx
     tools/verify.py --model deploy.prototxt --weights net.caffemodel --npz blobs.npz
     tools/verify.py --model deploy.prototxt --weights net.caffemodel --module caffe
 
-Every layer is compared right after it ran, in-place layers too.  Exit status 0: all agree, 1: something diverges.
+Every layer is compared right after it ran, in-place layers too; of an ONNX file, in any precision, those that have a
+value of their own in it.  Exit status 0: all agree, 1: something diverges.
 An .npz reference holds in/BLOB (inputs), BLOB or out/BLOB (values at the end), after/LAYER/BLOB (values right after a
 layer) and param/LAYER/INDEX (parameters for the net).
 """
@@ -24,12 +26,20 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", help="caffemodel or caffemodel.h5 files, separated by commas")
     reference = p.add_mutually_exclusive_group(required=True)
     reference.add_argument("--npz", help="file with values of blobs")
-    reference.add_argument("--onnx", action="store_true", help="export the net and run it in ONNX Runtime")
+    reference.add_argument(
+        "--onnx",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="a delivered file (float32, float16 or int8); alone: export the net and run it in ONNX Runtime",
+    )
     reference.add_argument("--module", help="name of a module with pycaffe's interface, such as caffe")
     p.add_argument("--input", help=".npz file with the inputs by name (default: random, or those of --npz)")
     p.add_argument("--seed", type=int, default=0, help="of random inputs (%(default)s)")
     p.add_argument(
-        "--tolerance", type=float, default=1e-4, help="largest difference, relative to the blob's maximum (%(default)s)"
+        "--tolerance",
+        type=float,
+        help="largest difference, relative to the blob's maximum (1e-4; for a file in float16 0.02, in int8 0.5)",
     )
     add_gpu(p)
     return p
@@ -44,20 +54,27 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.devices import choose
     from caffe_compat.net import load_net
     from caffe_compat.onnx import from_onnx
+    from caffe_compat.onnx.delivered import LAYER_TOLERANCES, read_delivered
     from caffe_compat.onnx.samples import random_inputs
 
     weights = args.weights.split(",") if args.weights else []
     net = load_net(args.model, weights).to(choose(args.gpu))
     inputs, reference = compare.from_npz(net, args.npz) if args.npz else ({}, {})
+    tolerance = compare.TOLERANCE if args.tolerance is None else args.tolerance
     if args.input:
         inputs = compare.read_npz(args.input)
+    if args.onnx:
+        delivered = read_delivered(net, args.onnx, inputs or None, args.seed)
+        inputs, reference = delivered.inputs, delivered.values
+        tolerance = LAYER_TOLERANCES[delivered.precision] if args.tolerance is None else args.tolerance
+        print(printable("\n".join(delivered.lines(net))))
     if not inputs:
         shapes = {name: net.blob_shapes[name] for name in net.input_names}
         inputs = random_inputs(net, shapes, np.random.default_rng(args.seed))
-    if args.onnx:
+    if args.onnx == "":
         reference = from_onnx(net, inputs)
     elif args.module:
         reference = compare.from_module(net, inputs, args.module, weights)
-    comparison = compare.compare(net, inputs, reference, args.tolerance)
+    comparison = compare.compare(net, inputs, reference, tolerance)
     print(printable("\n".join(comparison.lines())))
     return 0 if comparison.first is None else 1

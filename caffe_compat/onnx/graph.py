@@ -129,6 +129,15 @@ class GraphBuilder:
         """A name that nothing has yet, ``base`` itself if possible."""
         return self._taken.fresh(base)
 
+    def aliases(self, value: str) -> list[str]:
+        """Other names for a value, which Identity nodes give it: one of them is the one that the model keeps."""
+        sources: dict[str, str] = {}
+        for node in self._nodes:
+            if node.op_type == "Identity":
+                sources[node.output[0]] = sources.get(node.input[0], node.input[0])
+        source = sources.get(value, value)
+        return [name for name in (source, *(n for n, of in sources.items() if of == source)) if name != value]
+
     def set_shape(self, blob: str, shape: Sequence[int | None]) -> None:
         """Make the shape of a blob known."""
         self._shapes[blob] = tuple(shape)
