@@ -53,6 +53,9 @@ def make_parser() -> argparse.ArgumentParser:
         default="cpu",
         help="how regions are pooled: by MaxRoiPool, which no GPU has, or by others, to the same bits (default cpu)",
     )
+    parser.add_argument(
+        "--fold", action="store_true", help="make BatchNorm, Scale and Bias part of the weights of the layer before"
+    )
     parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
     parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
@@ -85,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         dynamic=dynamic,
         opset=args.opset,
         roi=args.roi,
+        fold=args.fold,
         metadata=dict(parse_metadata(text) for text in args.metadata),
         tolerance=None if args.no_verify else args.tolerance,
         device=str(choose(args.gpu) if args.device is None else choose(args.device, "--device")),

@@ -13,6 +13,7 @@ from caffe_compat.errors import ExportError, LayerError, nearest
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
 from caffe_compat.net.plan import ancestors
+from caffe_compat.onnx.fold import fold_affine
 from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import NET, ROIS, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
@@ -59,6 +60,8 @@ def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
     parts, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
     facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}, **_regions(net, nodes)}
     add_facts(parts.model, {**facts, **(wanted.metadata or {})})
+    if wanted.fold:
+        parts = fold_affine(parts)
     infer_values(parts)
     check_model(parts)
     return parts

@@ -26,6 +26,8 @@ class Options:
             their number alone.  Height and width are axes 2 and 3 of inputs with four axes.
         opset: 17 to 21.
         roi: ``"cpu"`` pools regions by MaxRoiPool, which no GPU has; ``"gpu"`` by other operators, to the same bits.
+        fold: whether BatchNorm, Scale and Bias behind a convolution or an inner product become part of its weights; see
+            :mod:`caffe_compat.onnx.fold`.
         metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
     """
 
@@ -34,6 +36,7 @@ class Options:
     dynamic: Dynamic = ("batch",)
     opset: int = 17
     roi: str = "cpu"
+    fold: bool = False
     metadata: Mapping[str, Any] | None = None
 
 
@@ -45,4 +48,5 @@ class ExportOptions(TypedDict, total=False):
     dynamic: Dynamic
     opset: int
     roi: str
+    fold: bool
     metadata: Mapping[str, Any] | None

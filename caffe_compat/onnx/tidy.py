@@ -9,7 +9,7 @@ from onnx import helper
 
 from caffe_compat.description.graph import ancestors
 
-__all__ = ["prune", "remove_aliases"]
+__all__ = ["prune", "reads", "remove_aliases"]
 
 
 def remove_aliases(
@@ -54,10 +54,11 @@ def remove_aliases(
 
 def prune(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
     """The nodes that the outputs depend on."""
-    return ancestors(nodes, outputs, lambda node: node.output, _reads)[0]
+    return ancestors(nodes, outputs, lambda node: node.output, reads)[0]
 
 
-def _reads(node: onnx.NodeProto) -> list[str]:
+def reads(node: onnx.NodeProto) -> list[str]:
+    """Names of the values that a node reads, those that its subgraphs read included."""
     inner = (name for graph in _subgraphs(node) for child in graph.node for name in child.input)
     return [*node.input, *inner]
 
