@@ -185,16 +185,14 @@ class _Folding:
         return np.broadcast_to(array.astype(np.float64).reshape(-1), (channels,))
 
     def _constant(self, name: str) -> np.ndarray | None:
-        """An initializer, or one in another shape."""
+        """An initializer, or one with more axes, as a Scale layer's."""
         node = self.makers.get(name)
-        if node is None or node.op_type not in ("Unsqueeze", "Reshape"):
+        if node is None or node.op_type != "Unsqueeze":
             return self._initializer(name)
-        array, shape = (self._initializer(source) for source in node.input)
-        if array is None or shape is None:
+        array, axes = (self._initializer(source) for source in node.input)
+        if array is None or axes is None:
             return None
-        if node.op_type == "Unsqueeze":
-            return np.expand_dims(array, tuple(int(axis) for axis in shape))
-        return array.reshape(shape) if 0 not in shape else None
+        return np.expand_dims(array, tuple(int(axis) for axis in axes))
 
     def _initializer(self, name: str) -> np.ndarray | None:
         if name not in self.tensors:
