@@ -99,18 +99,22 @@ class _Pooling:
         return add("Cast", [add("Mul", [edges, graph.constant(np.array([1, -1], np.float32))])], to=7)
 
     def cut(self, edges: str) -> str:
-        """Edges inside the map; where a side is open, by Clip, whose bounds live on the CPU as shapes do."""
+        """Edges inside the map."""
         graph, add = self.graph, self.graph.add
+        inner = add("Max", [edges, graph.constant(0)])
         if None not in self.sides:
-            inner = add("Max", [edges, graph.constant(0)])
             return add("Min", [inner, graph.constant(np.array(self.sides, np.int64).reshape(2, 1, 1))])
-        shape = add("Shape", [self.feature])
-        parts = []
-        for axis in (0, 1):
-            part = add("Gather", [edges, graph.constant([axis])], axis=1)
-            side = add("Gather", [shape, graph.constant(axis + 2)])
-            parts.append(add("Clip", [part, graph.constant(0), side]))
-        return add("Concat", parts, axis=1)
+        return add("Min", [inner, add("Concat", [self.side(axis) for axis in (0, 1)], axis=0)])
+
+    def side(self, axis: int) -> str:
+        """Height or width of the map (int64[1, 1, 1]), on the GPU: as a sum of ones, since shapes are on the CPU."""
+        graph, add = self.graph, self.graph.add
+        known = self.sides[axis]
+        if known is not None:
+            return graph.constant(np.array([[[known]]]))
+        shape = add("Shape", [self.feature], start=axis + 2, end=axis + 3)
+        ones = add("Expand", [graph.constant(np.array([[[1]]])), shape])
+        return add("ReduceSum", [ones, graph.constant([2])], keepdims=1)
 
     # -- windows ----------------------------------------------------------------------------------------------
 
@@ -127,7 +131,7 @@ class _Pooling:
         graph, add = self.graph, self.graph.add
         value = self.feature
         for filling in (np.inf, 0.0)[2 - self.margin :]:
-            value = add("Pad", [value, graph.constant([0, 0, 1, 1, 0, 0, 0, 0]), graph.constant(filling)])
+            value = self.bordered(value, graph.constant(filling))
         for axis, levels in enumerate(self.levels):
             maxima = [value]
             for level in range(1, levels):
@@ -138,6 +142,20 @@ class _Pooling:
         last = add("Transpose", [value], perm=[0, 2, 3, 1])
         channels = graph.shape(self.feature)[1] or -1
         return add("Reshape", [last, graph.constant([0, 0, 0, *reversed(self.levels), channels])])
+
+    def bordered(self, value: str, filling: str) -> str:
+        """A map with one more row and column at its begin.
+
+        CUDA has no Pad of opset 19; what is never chosen gives the shape then, a constant would fix the batch.
+        """
+        graph, add = self.graph, self.graph.add
+        if graph.opset < 19:
+            return add("Pad", [value, graph.constant([0, 0, 1, 1, 0, 0, 0, 0]), filling])
+        for axis in (2, 3):
+            line = add("Gather", [value, graph.constant([0])], axis=axis)
+            line = add("Where", [graph.constant(np.array([False])), line, filling])
+            value = add("Concat", [line, value], axis=axis)
+        return value
 
     def places(self, corners: str, edges: str) -> list[str]:
         """Where in the tables the four values of each bin are (int64[R, bins, bins, 5] each).
