@@ -18,7 +18,16 @@ __all__ = ["COMMANDS", "GROUPS", "about", "main_of", "overview"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "first": ("demo", "zoo", "fetch", "make_scenes"),
-    "nets": ("describe", "draw_net", "verify", "export_onnx", "net_surgery", "import_weights", "compress_net"),
+    "nets": (
+        "describe",
+        "draw_net",
+        "verify",
+        "export_onnx",
+        "placement",
+        "net_surgery",
+        "import_weights",
+        "compress_net",
+    ),
     "training": ("train_net", "caffe", "report", "experiment"),
     "supervision transfer": (
         "transfer",

@@ -15,6 +15,7 @@ import argparse
 import sys
 
 from caffe_compat.commands.flags import add_gpu, shape_flag
+from caffe_compat.commands.placement import show_placement
 from caffe_compat.commands.precision_arguments import add_precision, name_precision
 from caffe_compat.errors import UsageError, printable
 
@@ -56,6 +57,14 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fold", action="store_true", help="make BatchNorm, Scale and Bias part of the weights of the layer before"
     )
+    parser.add_argument(
+        "--placement",
+        nargs="?",
+        const="",
+        metavar="VERSION",
+        help="show where ONNX Runtime (1.20, 1.22 or 1.24, the default; with --gpu the installed one) runs the nodes "
+        "on a machine with a GPU; exit with 1 if it copies more than 1024 bytes between the devices",
+    )
     parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
     parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
@@ -79,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.onnx import export_verified
 
     precision = name_precision(args)
+    device = str(choose(args.gpu) if args.device is None else choose(args.device, "--device"))
     net = load_net(args.model, args.weights.split(",") if args.weights else None)
     report = export_verified(
         net,
@@ -91,12 +101,13 @@ def main(argv: list[str] | None = None) -> int:
         fold=args.fold,
         metadata=dict(parse_metadata(text) for text in args.metadata),
         tolerance=None if args.no_verify else args.tolerance,
-        device=str(choose(args.gpu) if args.device is None else choose(args.device, "--device")),
+        device=device,
         samples=read_npz(args.input) if args.input else None,
         precision=precision,
     )
     print(printable("\n".join(report.lines())))
+    placed = 0 if args.placement is None else show_placement(report.path, args.placement, device)
     if report.passed:
-        return 0
+        return placed
     print(f"error: {report.refusal}; kept as {report.path}, {args.output} not written", file=sys.stderr)
     return 1

@@ -8,6 +8,8 @@ from caffe_compat.onnx.half import to_half
 from caffe_compat.onnx.int8 import to_int8
 from caffe_compat.onnx.lower import Lower, Lowered
 from caffe_compat.onnx.metadata import any_preparation, onnx_preparation, stated_preparation
+from caffe_compat.onnx.placement import Placement, place
+from caffe_compat.onnx.profiled import profile
 from caffe_compat.onnx.reference import from_onnx
 from caffe_compat.onnx.save import save_onnx
 from caffe_compat.onnx.support import support_page, support_table
@@ -18,6 +20,7 @@ __all__ = [
     "Difference",
     "ExportReport",
     "GraphBuilder",
+    "Placement",
     "Lower",
     "Lowered",
     "Session",
@@ -25,6 +28,8 @@ __all__ = [
     "export_onnx",
     "export_verified",
     "from_onnx",
+    "place",
+    "profile",
     "onnx_preparation",
     "save_onnx",
     "stated_preparation",

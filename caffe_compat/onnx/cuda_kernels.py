@@ -1,7 +1,8 @@
 """Which operators ONNX Runtime's CUDA provider has kernels for, in some of its versions.
 
-Facts of docs/OperatorKernels.md in ONNX Runtime at the tags v1.20.1 and v1.22.1 and where 1.24 left the main branch; they
-agree with what cuda_execution_provider.cc registers there, but for NonMaxSuppression, which the document leaves out.
+Facts of docs/OperatorKernels.md in ONNX Runtime at the tags v1.20.1 and v1.22.1 and where 1.24 left the main branch.
+They agree with what cuda_execution_provider.cc registers there, but for NonMaxSuppression, which the document leaves
+out.  Later versions have these kernels and more.
 """
 
 from __future__ import annotations
@@ -31,32 +32,14 @@ TYPES = {
     "BFLOAT16": "E",
 }  #: of tensors: ONNX's name, and the letter of it below
 
-_REDUCTIONS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+_CPU_INPUTS = """
+ConstantOfShape 0, CumSum 1, Dropout 12, Expand 1, GRU 4, If 0, LSTM 4, Loop 01, MatMulInteger 23,
+NonMaxSuppression 234, OneHot 12, Pad 123, RNN 4, Range 012, ReduceL1 1, ReduceL2 1, ReduceLogSum 1,
+ReduceLogSumExp 1, ReduceMax 1, ReduceMean 1, ReduceMin 1, ReduceProd 1, ReduceSum 1, ReduceSumSquare 1, Reshape 1,
+Resize 123, Slice 1234, Split 1, Squeeze 1, Tile 1, TopK 1, Trilu 1, Unsqueeze 1
+"""
 CPU_INPUTS: Mapping[str, tuple[int, ...]] = {
-    "ConstantOfShape": (0,),
-    "CumSum": (1,),
-    "Dropout": (1, 2),
-    "Expand": (1,),
-    "GRU": (4,),
-    "If": (0,),
-    "LSTM": (4,),
-    "Loop": (0, 1),
-    "MatMulInteger": (2, 3),
-    "NonMaxSuppression": (2, 3, 4),
-    "OneHot": (1, 2),
-    "Pad": (1, 2, 3),
-    "RNN": (4,),
-    "Range": (0, 1, 2),
-    "Reshape": (1,),
-    "Resize": (1, 2, 3),
-    "Slice": (1, 2, 3, 4),
-    "Split": (1,),
-    "Squeeze": (1,),
-    "Tile": (1,),
-    "TopK": (1,),
-    "Trilu": (1,),
-    "Unsqueeze": (1,),
-    **{f"Reduce{name}": (1,) for name in _REDUCTIONS},
+    name: tuple(map(int, digits)) for name, digits in (entry.split() for entry in _CPU_INPUTS.split(","))
 }  #: inputs that CUDA kernels read on the CPU
 CPU_OUTPUTS: Mapping[str, tuple[int, ...]] = {"Shape": (0,), "Size": (0,)}  #: outputs that CUDA kernels write there
 

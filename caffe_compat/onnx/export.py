@@ -18,6 +18,7 @@ from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import NET, ROIS, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
 from caffe_compat.onnx.parts import Parts, infer_values, join
+from caffe_compat.onnx.placement import refuse_lost_kernels
 from caffe_compat.onnx.regions import region_inputs
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
@@ -64,6 +65,8 @@ def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
         parts = fold_affine(parts)
     infer_values(parts)
     check_model(parts)
+    if wanted.roi == "gpu":
+        refuse_lost_kernels(parts.model)
     return parts
 
 

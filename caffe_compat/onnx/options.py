@@ -26,6 +26,7 @@ class Options:
             their number alone.  Height and width are axes 2 and 3 of inputs with four axes.
         opset: 17 to 21.
         roi: ``"cpu"`` pools regions by MaxRoiPool, which no GPU has; ``"gpu"`` by other operators, to the same bits.
+            A model for a GPU has no opset that takes the CUDA kernel of one of its nodes away.
         fold: whether BatchNorm, Scale and Bias behind a convolution or an inner product become part of its weights; see
             :mod:`caffe_compat.onnx.fold`.
         metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
