@@ -30,6 +30,7 @@ _FOLLOWERS = frozenset(
 )
 _FINAL = frozenset("Softmax LogSoftmax".split())  # noqa: SIM905  #: what they make is not rounded
 _ONLY_FIRST = {"Resize"}  #: only input 0 is of the type of the output
+_SIZES = frozenset("Shape Size".split())  # noqa: SIM905  #: take any type
 _SATURATE = frozenset("Pad Clip Max Min Where".split())  # noqa: SIM905  #: their constants may be beyond all numbers
 _LARGEST = float(np.finfo(np.float16).max)
 _COARSE = 2.0**-10  #: largest relative error of a tensor that counts as fitting
@@ -68,6 +69,7 @@ class _Half:
         self.types = element_types(model)
         self.weights = {tensor.name: tensor for tensor in self.graph.initializer}
         self.taken = UniqueNames({*self.types, *(name for node in self.graph.node for name in node.output)})
+        self.node_names = UniqueNames(node.name for node in self.graph.node)
         self.outputs = {value.name for value in self.graph.output}
         self.trunk: set[str] = set()
         self.half: set[str] = set()
@@ -81,7 +83,7 @@ class _Half:
                 raise ExportError(
                     f"node '{node.name}' ({node.op_type}) holds a graph, which half precision cannot take"
                 )
-        fragile = fragile_nodes(nodes, self.types)
+        fragile = fragile_nodes(model, self.types)
         weighted = weighted_nodes(nodes, self.weights)
         for node, delicate, heavy in zip(nodes, fragile, weighted, strict=True):
             kept = in_layers(node, keep)
@@ -106,6 +108,8 @@ class _Half:
         for index, name in enumerate(node.input):
             if self.types.get(name) == _SINGLE:
                 wanted = _HALF if half and (index == 0 or node.op_type not in _ONLY_FIRST) else _SINGLE
+                if node.op_type in _SIZES:
+                    wanted = _HALF if name in self.half else _SINGLE
                 new.input[index] = self._in(name, wanted, node.op_type in _SATURATE)
         self.nodes.append(new)
         for index, name in enumerate(node.output):
@@ -143,7 +147,8 @@ class _Half:
         return self.cast[name, wanted]
 
     def _cast(self, source: str, target: str, wanted: int) -> None:
-        self.nodes.append(helper.make_node("Cast", [source], [target], name=f"{target}/Cast", to=wanted))
+        name = self.node_names.fresh(f"{target}/Cast")
+        self.nodes.append(helper.make_node("Cast", [source], [target], name=name, to=wanted))
 
     def result(self) -> onnx.ModelProto:
         """The new model; a weight that only half precision needs keeps its name."""

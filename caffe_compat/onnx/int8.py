@@ -122,7 +122,7 @@ def _chosen(model: onnx.ModelProto, keep: Collection[str]) -> list[str]:
     """Names of the nodes to quantize."""
     nodes, types = list(model.graph.node), element_types(model)
     weights = {tensor.name for tensor in model.graph.initializer}
-    fragile = fragile_nodes(nodes, types)
+    fragile = fragile_nodes(model, types)
     heavy = weighted_nodes(nodes, weights)
     middle = _middle(nodes, [found and not odd for found, odd in zip(heavy, fragile, strict=True)])
     whole = _simple_layers(nodes, types)

@@ -12,7 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import onnx
 from onnx import TensorProto
 
+from caffe_compat.deploy.facts import ROIS
 from caffe_compat.errors import ExportError
+from caffe_compat.onnx.metadata import read_fact
 from caffe_compat.onnx.parts import split
 
 __all__ = ["BOX_HEADS", "HEAVY", "element_types", "fragile_nodes", "in_layers", "layer_of", "weighted_nodes"]
@@ -27,6 +29,7 @@ _FRAGILE = frozenset(
     CumSum Softmax LogSoftmax LRN InstanceNormalization LayerNormalization MeanVarianceNormalization Einsum
     """.split()  # noqa: SIM905
 )
+_SIZES = ("Shape", "Size")
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
 
@@ -58,13 +61,22 @@ def element_types(model: onnx.ModelProto) -> dict[str, int]:
     return types
 
 
-def fragile_nodes(nodes: Sequence[onnx.NodeProto], types: Mapping[str, int]) -> list[bool]:
-    """For each node whether its layer squares, divides, takes powers or sums over many numbers.
+def fragile_nodes(model: onnx.ModelProto, types: Mapping[str, int]) -> list[bool]:
+    """For each node whether its layer squares, divides, takes powers or sums over many numbers of what comes in.
 
     Those are LRN (also where it is written as a convolution of squares), softmax, normalizations and reductions: what
     they compute in between leaves the range of half precision (255 squared is over 65504) or its steps are too coarse.
+    What is made of regions or sizes alone, such as the cells of a bin, does not make a layer fragile.
     """
-    layers = {layer_of(node) for node in nodes if node.op_type in _FRAGILE and _computes_floats(node, types)}
+    nodes = list(model.graph.node)
+    values = {value.name for value in model.graph.input} - set(read_fact(model, ROIS))
+    layers = set()
+    for node in nodes:
+        if values.isdisjoint(node.input) or node.op_type in _SIZES:
+            continue
+        values.update(node.output)
+        if node.op_type in _FRAGILE and any(types.get(name) in _FLOATS for name in node.output):
+            layers.add(layer_of(node))
     return [layer_of(node) in layers and (node.op_type not in HEAVY or node.name != layer_of(node)) for node in nodes]
 
 
@@ -77,7 +89,3 @@ def weighted_nodes(nodes: Sequence[onnx.NodeProto], weights: Iterable[str]) -> l
         if node.input and fixed.issuperset(node.input):
             fixed.update(node.output)
     return found
-
-
-def _computes_floats(node: onnx.NodeProto, types: Mapping[str, int]) -> bool:
-    return any(types.get(name) in _FLOATS for name in node.output)

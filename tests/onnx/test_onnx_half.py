@@ -16,6 +16,7 @@ from caffe_compat.compare import difference
 from caffe_compat.errors import ExportError
 from caffe_compat.net import Net
 from caffe_compat.onnx import Session, export_onnx, to_half
+from caffe_compat.onnx.roles import element_types
 from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.save import check_model
 
@@ -73,22 +74,29 @@ def test_lrn_is_right_above_255(beta: float, dynamic: bool):
     assert difference(got["d"], wanted["d"]).within(2e-3)
 
 
-def test_a_region_pools_the_same_cells():
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("roi", ["cpu", "gpu"])
+def test_a_region_pools_the_same_cells(roi: str, dynamic: bool):
     """Corners such as 777.4 and 2049 fall between the numbers of float16; features of whole numbers do not."""
-    net = make_net(
-        source("data", 1, 4, 80, 160) + source("rois", 3, 5) + conv("c", "data", "c", 4, "kernel_size: 1") + POOL
-    )
+    text = source("data", 1, 4, 80, 160) + source("rois", 500, 5) + conv("c", "data", "c", 4, "kernel_size: 1") + POOL
+    net = make_net(text)
     identity(net, "c")
-    model = export_onnx(net, dynamic=True)
+    model = export_onnx(net, dynamic=dynamic, roi=roi)
     random = np.random.default_rng(0)
     data = random.integers(-2000, 2000, (1, 4, 80, 160)).astype(np.float32)
     corners = np.sort(random.uniform(0, 2559, (500, 2, 2)).round(1).astype(np.float32), 1).reshape(500, 4)
     rois = np.hstack([np.zeros((500, 1), np.float32), corners])
     rois[0, 1:] = 777.4, 600, 2049, 1279
-    wanted, got = run(model, data=data, rois=rois), run(to_half(model), data=data, rois=rois)
+    half = to_half(model)
+    wanted, got = run(model, data=data, rois=rois), run(half, data=data, rois=rois)
     np.testing.assert_array_equal(got["roi"], wanted["roi"])
     rounded = rois.astype(np.float16).astype(np.float32)
     assert (run(model, data=data, rois=rounded)["roi"] != wanted["roi"]).any()  # or the test shows nothing
+    kinds = element_types(half)
+    made = {node.op_type: kinds[node.output[0]] for node in half.graph.node if node.name.startswith("roi")}
+    if roi == "gpu":  # tables and reads of features in half precision, corners not
+        assert made["MaxPool"] == made["GatherND"] == TensorProto.FLOAT16 and made["Floor"] == TensorProto.FLOAT
+    assert sum(node.op_type == "Cast" and node.input[0] == "c" for node in half.graph.node) == (roi == "cpu")
 
 
 def test_box_head_and_softmax_stay_in_float32():
