@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.errors import UsageError
 
 if TYPE_CHECKING:
-    from caffe_compat.media import Preprocessing
+    from caffe_compat.media import Preparation
     from caffe_compat.onnx import Lower
 
 __all__ = ["add_precision", "name_precision"]
@@ -28,12 +27,12 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     kind.add_argument(
         "--int8",
         metavar="FOLDER",
-        help="8-bit integers (QDQ) but for the layers at both ends; pictures to measure ranges with",
+        help="8-bit integers (QDQ) but for scores, box head, LRN and softmax; pictures to measure ranges with",
     )
     add = group.add_argument
     add("--int8-for", default="any", choices=("any", "vnni", "tensorrt"), help="what int8 is to run on (%(default)s)")
     add("--agree", metavar="FOLDER", help="pictures to compare on (default: every fourth of --int8)")
-    add("--preprocessing", metavar="FILE", help="how pictures become inputs (default: that beside the weights)")
+    add("--preprocessing", metavar="FILE", help="how pictures become inputs (default: what stands beside the weights)")
     add(
         "--prepare",
         action="append",
@@ -75,29 +74,35 @@ def name_precision(args: argparse.Namespace) -> Lower | None:
     )
 
 
-def _wants(args: argparse.Namespace) -> Preprocessing:
+def _wants(args: argparse.Namespace) -> Preparation:
     """How pictures become inputs: the file, and single fields over it."""
     import dataclasses
 
-    from caffe_compat.media import Preprocessing, read_preprocessing
+    from caffe_compat.media import Preparation, Preprocessing, model_preparation
+    from caffe_compat.onnx import any_preparation
 
-    file = args.preprocessing or _beside(args)
+    weights = (args.weights or "").split(",")[-1] or None
+    if args.preprocessing:
+        stored: Preparation | None = any_preparation(args.preprocessing)
+    else:
+        stored = model_preparation(args.model, weights)
     fields = dict(_field(text) for text in args.prepare)
-    if file is None and not fields:
+    if stored is None and not fields:
         raise UsageError(
             "there is no preprocessing.json beside the weights: give --preprocessing, or --prepare mean=[104,117,123] "
             "--prepare resize=[227,227] and so on"
         )
+    if not fields and stored is not None:
+        return stored
+    if stored is not None and len(stored.inputs) > 1:
+        raise UsageError(f"--prepare is for nets with one input of pictures, this takes {', '.join(stored.inputs)}")
     known = [field.name for field in dataclasses.fields(Preprocessing)]
     for name in fields:
         if name not in known:
             raise UsageError(f"--prepare {name}: expected one of {', '.join(known)}")
-    base: dict[str, Any] = {}
-    if file is not None:
-        stored = read_preprocessing(file)
-        base = {name: getattr(stored, name) for name in known}
+    base = {} if stored is None else {name: getattr(stored.first, name) for name in known}
     try:
-        return Preprocessing(**{**base, **fields})
+        return Preparation({"data": Preprocessing(**{**base, **fields})})
     except TypeError as error:
         raise UsageError(f"--prepare {' '.join(args.prepare)}: {error}") from error
 
@@ -111,13 +116,3 @@ def _field(text: str) -> tuple[str, Any]:
     if not name or not equals:
         raise UsageError(f"--prepare is '{text}', expected FIELD=JSON")
     return name, tuple(read) if isinstance(read, list) else read
-
-
-def _beside(args: argparse.Namespace) -> Path | None:
-    """``NAME.preprocessing.json`` or ``preprocessing.json`` beside the weights, or the latter beside the model."""
-    found = []
-    for weights in (args.weights or "").split(","):
-        if weights:
-            found += [Path(weights).with_suffix(".preprocessing.json"), Path(weights).with_name("preprocessing.json")]
-    found.append(Path(args.model).with_name("preprocessing.json"))
-    return next((path for path in found if path.is_file()), None)

@@ -1,4 +1,4 @@
-"""A model in 8-bit integers: QuantizeLinear and DequantizeLinear around the layers in the middle of a net."""
+"""A model in 8-bit integers: QuantizeLinear and DequantizeLinear around all layers but the last."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ def to_int8(
     keep: Collection[str] = BOX_HEADS,
     target: Target = "any",
 ) -> onnx.ModelProto:
-    """The model with the layers in its middle in 8-bit integers, by onnxruntime.quantization; the given one stays.
+    """The model with its trunk in 8-bit integers, by onnxruntime.quantization; the given one stays.
 
     Weights have a scale for each output channel, and values the range that they were seen to have.  In float32 stay
-    the layers with weights that meet the inputs and those that no other follows (class scores, box heads), LRN,
-    softmax, normalizations, region pooling and coordinates, and whatever has no form in integers.
+    the layers with weights that no other follows (class scores, box heads), LRN, softmax, normalizations, region
+    pooling and coordinates, and whatever has no form in integers.  The first layer does not: on a CPU with VNNI
+    SqueezeNet takes 8.4 ms so and 15 ms with it in float32 (12.5 ms all in float32), at the same error.
 
     Values are uint8 and weights 7 of the 8 bits wide: processors without VNNI add up pairs of products in 16 bits,
     which saturate without a word.
@@ -124,38 +125,30 @@ def _chosen(model: onnx.ModelProto, keep: Collection[str]) -> list[str]:
     weights = {tensor.name for tensor in model.graph.initializer}
     fragile = fragile_nodes(model, types)
     heavy = weighted_nodes(nodes, weights)
-    middle = _middle(nodes, [found and not odd for found, odd in zip(heavy, fragile, strict=True)])
+    followed = _followed(nodes, [found and not odd for found, odd in zip(heavy, fragile, strict=True)])
     whole = _simple_layers(nodes, types)
     inside: set[str] = set()
     found: list[str] = []
-    for node, weighted, is_middle in zip(nodes, heavy, middle, strict=True):
+    for node, weighted, is_followed in zip(nodes, heavy, followed, strict=True):
         floats = [name for name in node.input if types.get(name) == onnx.TensorProto.FLOAT and name not in weights]
         follows = node.op_type in _FOLLOWERS and layer_of(node) in whole and bool(floats) and inside.issuperset(floats)
-        if not in_layers(node, keep) and (is_middle if weighted else follows):
+        if not in_layers(node, keep) and (is_followed if weighted else follows):
             found.append(node.name)
             inside.update(node.output)
-    if not any(middle) or not found:
+    if not found:
         raise ExportError(
-            "no layer is left for 8-bit integers: those with weights that meet the inputs, and those that no other "
-            "follows, stay in float32"
+            "no layer is left for 8-bit integers: those with weights that no other follows stay in float32"
         )
     return found
 
 
-def _middle(nodes: Sequence[onnx.NodeProto], heavy: Sequence[bool]) -> list[bool]:
-    """For each node whether it has weights, and nodes with weights both before and behind it."""
-    after: set[str] = set()
-    has_before = []
-    for node, weighted in zip(nodes, heavy, strict=True):
-        before = not after.isdisjoint(node.input)
-        has_before.append(before)
-        if weighted or before:
-            after.update(node.output)
+def _followed(nodes: Sequence[onnx.NodeProto], heavy: Sequence[bool]) -> list[bool]:
+    """For each node whether it has weights, and a node with weights behind it."""
     needed: set[str] = set()
     result = []
-    for node, weighted, before in zip(reversed(nodes), reversed(heavy), reversed(has_before), strict=True):
+    for node, weighted in zip(reversed(nodes), reversed(heavy), strict=True):
         behind = not needed.isdisjoint(node.output)
-        result.append(weighted and before and behind)
+        result.append(weighted and behind)
         if weighted or behind:
             needed.update(node.input)
     return result[::-1]

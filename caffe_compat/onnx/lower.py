@@ -13,11 +13,11 @@ from tqdm import tqdm
 from caffe_compat.compare import Difference, difference, worst
 from caffe_compat.deploy import Session
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.media import Preprocessing
+from caffe_compat.media import Preparation
 from caffe_compat.net import Net
 from caffe_compat.onnx.half import to_half
 from caffe_compat.onnx.int8 import Target, to_int8
-from caffe_compat.onnx.pictures import Feed, find_pictures
+from caffe_compat.onnx.pictures import Feed, Item
 from caffe_compat.onnx.roles import BOX_HEADS
 from caffe_compat.onnx.rounding import rounding_model
 from caffe_compat.onnx.verify import random_cases
@@ -51,7 +51,7 @@ class Lower:
     kind: Kind
     calibration: str | None = None
     agree: str | None = None
-    wants: Preprocessing | None = None
+    wants: Preparation | None = None
     keep: Collection[str] = ()
     target: Target = "any"
     tolerance: float | None = None
@@ -150,8 +150,8 @@ def lower(net: Net, model: onnx.ModelProto, wanted: Lower, device: str = "cpu") 
         ExportError: the model cannot be converted, or ONNX Runtime does not run it.
     """
     keep = (*BOX_HEADS, *wanted.keep)
-    measured, compared, said = _split(wanted)
     feed = Feed(net, model, wanted.wants) if wanted.wants else None
+    measured, compared, said = _split(wanted, feed)
     if wanted.kind == "float16" or feed is None:
         result = to_half(model, keep)
     else:
@@ -230,24 +230,24 @@ def _difference(got: np.ndarray, expected: np.ndarray) -> Difference:
     return difference(got, expected)
 
 
-def _split(wanted: Lower) -> tuple[list[str], list[str], str]:
+def _split(wanted: Lower, feed: Feed | None) -> tuple[list[Item], list[Item], str]:
     """Pictures to measure with, pictures to compare on, and what to say of these."""
-    measured = find_pictures(wanted.calibration) if wanted.calibration else []
-    if not (measured or wanted.agree):
+    if feed is None:
         return [], [], "random inputs"
+    measured = feed.find(wanted.calibration) if wanted.calibration else []
     if wanted.agree:
-        compared = find_pictures(wanted.agree)
+        compared = feed.find(wanted.agree)
         return measured, compared, f"{len(compared)} pictures of {wanted.agree}"
     if len(measured) < _HELD_OUT:
         return measured, measured, f"the {len(measured)} pictures that were measured with (too few to hold some out)"
     compared = measured[_HELD_OUT - 1 :: _HELD_OUT]
-    left = [path for index, path in enumerate(measured) if index % _HELD_OUT != _HELD_OUT - 1]
+    left = [item for index, item in enumerate(measured) if index % _HELD_OUT != _HELD_OUT - 1]
     return left, compared, f"{len(compared)} pictures of {wanted.calibration} that were not measured with"
 
 
-def _shown(feed: Feed, paths: Sequence[str], what: str) -> Iterable[Mapping[str, np.ndarray]]:
+def _shown(feed: Feed, items: Sequence[Item], what: str) -> Iterable[Mapping[str, np.ndarray]]:
     """Batches with a progress bar on a terminal."""
     bar: Iterable[Mapping[str, np.ndarray]] = tqdm(
-        feed.batches(paths), desc=what, total=feed.count(paths), unit="batch", disable=None
+        feed.batches(items), desc=what, total=feed.count(items), unit="batch", disable=None
     )
     return bar

@@ -16,14 +16,15 @@ from onnx_nets import conv, ip, layer, make_net, operators, source
 from program import call
 
 from caffe_compat.errors import DataError, ExportError, MissingFileError, UsageError
-from caffe_compat.media import Preprocessing
+from caffe_compat.media import Preparation, Preprocessing, write_preparation
 from caffe_compat.net import Net, load_net
 from caffe_compat.onnx import Lower, Session, export_onnx, export_verified, to_int8
 from caffe_compat.onnx.lower import Agreement, compare_models
 from caffe_compat.onnx.metadata import PRECISION
 from caffe_compat.onnx.pictures import Feed, find_pictures
 
-WANTS = Preprocessing(mean=(128.0,), scale=1 / 64, resize=(12, 12))
+PICTURE = Preprocessing(mean=(128.0,), scale=1 / 64, resize=(12, 12))
+WANTS = Preparation({"data": PICTURE})
 GRID = "roi_pooling_param { pooled_w: 2 pooled_h: 2 spatial_scale: 1 }"
 NET = (
     source("data", 1, 3, 12, 12)
@@ -63,18 +64,19 @@ def samples(number: int = 8) -> list[dict[str, np.ndarray]]:
     return [{"data": random.standard_normal((1, 3, 12, 12)).astype(np.float32)} for _ in range(number)]
 
 
-def test_int8_takes_the_middle(net: Net):
+def test_int8_takes_all_but_the_last(net: Net):
     model = export_onnx(net)
     before = model.SerializeToString(deterministic=True)
     lower = to_int8(model, samples())
     assert model.SerializeToString(deterministic=True) == before
     types = {tensor.name: tensor.data_type for tensor in lower.graph.initializer}
     assert {name for name, kind in types.items() if name.endswith(".weight_quantized")} == {
+        "a.weight_quantized",
         "b.weight_quantized",
         "c.weight_quantized",
     }
     assert types["b.weight_quantized"] == TensorProto.INT8 and types["b.bias_quantized"] == TensorProto.INT32
-    assert types["a.weight"] == types["d.weight"] == TensorProto.FLOAT
+    assert types["d.weight"] == TensorProto.FLOAT
     scales = {tensor.name: list(tensor.dims) for tensor in lower.graph.initializer if tensor.name.endswith("_scale")}
     assert scales["b.weight_scale"] == [8] and scales["c.weight_scale"] == [16]  # one for each output channel
     facts = {entry.key: entry.value for entry in lower.metadata_props}
@@ -125,11 +127,11 @@ def test_int8_leaves_what_needs_float32():
     integers = {
         t.name.removesuffix("_quantized") for t in lower.graph.initializer if t.name.endswith("weight_quantized")
     }
-    assert integers == {"b.weight", "fc.weight"}
+    assert integers == {"a.weight", "b.weight", "fc.weight"}
     assert compare_models(model, lower, values)[0]["score"].within(0.1)
-    two = make_net(source("data", 1, 3, 12, 12) + conv("a", "data", "a") + ip("b", "a", "b"))
+    one = make_net(source("data", 1, 3, 12, 12) + conv("a", "data", "a") + layer("ReLU", "r", "a", "a"))
     with pytest.raises(ExportError, match="no layer is left for 8-bit integers"):
-        to_int8(export_onnx(two), samples())
+        to_int8(export_onnx(one), samples())
     with pytest.raises(ExportError, match="there are no samples to measure ranges with"):
         to_int8(export_onnx(make_net(NET)), [])
 
@@ -189,13 +191,13 @@ def test_pictures_that_cannot_be_used(net: Net, pictures: Path, tmp_path: Path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     model = export_onnx(net)
     with pytest.raises(DataError, match=r"bad\.jpg: is no image"):
-        list(Feed(net, model, WANTS).batches(find_pictures(tmp_path)))
-    small = Preprocessing(resize=(10, 12))
+        list(Feed(net, model, WANTS).batches(Feed(net, model, WANTS).find(tmp_path)))
+    small = Preparation({"data": Preprocessing(resize=(10, 12))})
     with pytest.raises(DataError, match=r"00\.png: becomes 3 x 10 x 12, input 'data' takes 3 x 12 x 12; the prepr"):
-        list(Feed(net, model, small).batches(find_pictures(pictures)))
+        list(Feed(net, model, small).batches(Feed(net, model, small).find(pictures)))
     vectors = make_net(source("x", 1, 7) + ip("a", "x", "a"))
-    with pytest.raises(UsageError, match=r"takes x batch x 7; expected one of pictures, N x 3 x H x W"):
-        _ = Feed(vectors, export_onnx(vectors), WANTS).image
+    with pytest.raises(UsageError, match=r"takes x batch x 7, expected pictures \(N x C x H x W\)"):
+        Feed(vectors, export_onnx(vectors), WANTS).find(pictures)
     with pytest.raises(UsageError, match="int8 needs a folder"):
         Lower("int8")
     with pytest.raises(UsageError, match="not how they become inputs"):
@@ -207,14 +209,38 @@ def test_batches_are_filled_and_other_inputs_made(pictures: Path):
         source("data", 5, 3, 12, 12) + source("rois", 4, 5) + layer("ROIPooling", "r", "data rois", "r", GRID)
     )
     feed = Feed(net, export_onnx(net, dynamic=False), WANTS)
-    paths = find_pictures(pictures)
-    batches = list(feed.batches(paths))
-    assert len(batches) == feed.count(paths) == 3
+    items = feed.find(pictures)
+    batches = list(feed.batches(items))
+    assert len(batches) == feed.count(items) == 3
     assert all(batch["data"].shape == (5, 3, 12, 12) and batch["rois"].shape == (4, 5) for batch in batches)
     last = batches[2]["data"]
     assert (last[1:] == last[1]).all() and not (last[0] == last[1]).all()  # twelve pictures, five at a time
-    np.testing.assert_array_equal(last[1], WANTS.blob(WANTS.picture(paths[-1])))
+    np.testing.assert_array_equal(last[1], PICTURE.blob(PICTURE.picture(items[-1]["data"])))
     assert batches[0]["rois"][:, 1:].max() <= 12 and batches[0]["rois"][:, 0].max() < 5
+
+
+def test_two_inputs_of_pictures(pictures: Path, tmp_path: Path):
+    """Each has a folder of its own."""
+    text = source("color", 1, 3, 12, 12) + source("hha", 1, 3, 12, 12)
+    text += conv("a", "color", "a") + conv("b", "hha", "b") + layer("Concat", "j", "a b", "j") + ip("c", "j", "c")
+    net = make_net(text)
+    both = Preparation({"color": PICTURE, "hha": Preprocessing("hha", resize=(12, 12))})
+    feed = Feed(net, export_onnx(net), both)
+    with pytest.raises(MissingFileError):
+        feed.find(pictures)
+    for name in ("color", "hha"):
+        (tmp_path / name).mkdir()
+        for path in sorted((pictures / "a").iterdir()):
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    items = feed.find(tmp_path)
+    assert len(items) == 6 and items[1] == {name: str(tmp_path / name / "02.png") for name in ("color", "hha")}
+    report = export_verified(net, tmp_path / "net.onnx", precision=Lower("int8", str(tmp_path), wants=both))
+    assert report.passed and report.lowered is not None and report.lowered.agreements["c"].all == 1
+    (tmp_path / "hha" / "04.png").unlink()
+    with pytest.raises(DataError, match="picture '04' is not in both color and hha"):
+        feed.find(tmp_path)
+    with pytest.raises(DataError, match="says nothing of the input 'hha'"):
+        Feed(net, export_onnx(net), Preparation({"color": PICTURE, "depth": PICTURE})).find(tmp_path)
 
 
 def test_the_command(net: Net, pictures: Path, tmp_path: Path):
@@ -226,9 +252,7 @@ def test_the_command(net: Net, pictures: Path, tmp_path: Path):
     fields = ("--prepare", "mean=[128]", "--prepare", "scale=0.015625", "--prepare", "resize=[12,12]")
     done = call("export_onnx", *words, "--int8", pictures, *fields, folder=tmp_path)
     assert done.status == 0 and "int8 against float32 on 3 pictures" in done.stdout, done.stderr
-    from caffe_compat.media import write_preprocessing
-
-    write_preprocessing(tmp_path / "preprocessing.json", WANTS)
+    write_preparation(tmp_path / "preprocessing.json", WANTS)
     done = call("export_onnx", *words, "--fp16", "--agree", pictures, folder=tmp_path)
     assert done.status == 0 and "top-1 agrees on 12 of 12" in done.stdout, done.stderr
     done = call("export_onnx", *words, "--fp16", "--precision-tolerance", "1e-9", folder=tmp_path)
@@ -244,7 +268,7 @@ def test_the_command(net: Net, pictures: Path, tmp_path: Path):
 def test_squeezenet_agrees_on_real_pictures(kind: str, agreed: float, tmp_path: Path):
     folder, photos = needs("real/models", "squeezenet_v1.0_deepcomp"), needs("real/photos")
     net = load_net(folder / "SqueezeNet_deploy.prototxt", folder / "squeezenet_v1.0_decoded.caffemodel")
-    wants = Preprocessing(resize=(227, 227))
+    wants = Preparation({"data": Preprocessing(resize=(227, 227))})
     precision = Lower(kind, str(photos) if kind == "int8" else None, str(photos), wants)  # type: ignore[arg-type]
     report = export_verified(net, tmp_path / "net.onnx", precision=precision)
     assert report.passed and report.lowered is not None
