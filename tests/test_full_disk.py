@@ -33,6 +33,8 @@ ALLOWED = {
     ("transfer/nets.py", "rename"): "no file: names of layers",
     ("evaluation/plots.py", "savefig"): "into a stream of the writer",
     ("transfer/report_plot.py", "savefig"): "into a stream of the writer",
+    ("commands/infer_results.py", "savez"): "into a stream of the writer",
+    ("deploy/journal.py", "savez"): "into memory",
     ("detection/snapshots.py", "savez"): "into a stream of the writer",
     ("evaluation/reports.py", "savez_compressed"): "into a stream of the writer",
     ("evaluation/detections.py", "savez"): "into a stream of the writer",

@@ -9,7 +9,16 @@ import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
 from caffe_compat import load_net, media
-from caffe_compat.commands import compress_net, detecting, make_detection, make_transfer, match_norms, net_surgery, zoo
+from caffe_compat.commands import (
+    compress_net,
+    detecting,
+    infer_results,
+    make_detection,
+    make_transfer,
+    match_norms,
+    net_surgery,
+    zoo,
+)
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.experiment_actions import write_table
 from caffe_compat.commands.image_mean import compute_image_mean
@@ -20,6 +29,7 @@ from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
+from caffe_compat.deploy.journal import Journal
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
 from caffe_compat.detection import partial
@@ -457,6 +467,22 @@ WRITERS = {
     ),
     "drawing of objects": Writer(
         lambda path, _: detecting.write_drawing(path, PICTURE, [FOUND]), ("commands/detecting.py",), "found.png"
+    ),
+    "what infer_onnx finds": Writer(
+        lambda path, _: infer_results.write_records(path, {"pictures": [{"picture": "a"}] * 50}),
+        ("commands/infer_results.py",),
+    ),
+    "outputs that infer_onnx keeps": Writer(
+        lambda path, _: infer_results.write_arrays(path, ["a", "b"], [{"prob": ARRAYS[0]}] * 2, {"a": 1}),
+        ("commands/infer_results.py",),
+        "o.npz",
+    ),
+    "picture that infer_onnx draws": Writer(
+        lambda path, _: infer_results.write_drawn(path, PICTURE, True), ("commands/infer_results.py",), "drawn.png"
+    ),
+    "what infer_onnx has found so far": Writer(
+        lambda path, _: Journal(path, {"a": 1}).append("0", {"labels": [1]}, {"prob": ARRAYS[0]}),
+        ("deploy/journal.py",),
     ),
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "archive": Writer(

@@ -23,6 +23,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "draw_net",
         "verify",
         "export_onnx",
+        "infer_onnx",
         "placement",
         "net_surgery",
         "import_weights",

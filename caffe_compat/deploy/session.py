@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
 
 from caffe_compat.deploy.binding import array_buffer, bind, check_output
-from caffe_compat.deploy.facts import NET, read_rois
+from caffe_compat.deploy.facts import NET, PREPARATION, read_rois
 from caffe_compat.deploy.opening import open_model
 from caffe_compat.deploy.providers import (
     Place,
@@ -31,6 +32,9 @@ from caffe_compat.deploy.values import (
     plain_array,
 )
 from caffe_compat.errors import CaffeCompatError, ExportError, UsageError, nearest, one_line
+
+if TYPE_CHECKING:
+    from caffe_compat.media import Preparation
 
 __all__ = ["Session"]
 
@@ -94,6 +98,7 @@ class Session:
         arguments = [options_of(name, self.place, given, name == wanted[0]) for name in wanted]
         self._session = open_model(model, options, arguments)
         self._session.disable_fallback()
+        self._name = os.fspath(model) if isinstance(model, str | os.PathLike) else "the model"
         refuse_missing(wanted, self._session.get_providers())
         self.inputs = {value.name: Value.of(value) for value in self._session.get_inputs()}
         self.outputs = {value.name: Value.of(value) for value in self._session.get_outputs()}
@@ -122,6 +127,20 @@ class Session:
     def net(self) -> str:
         """Name of the Caffe net that was exported; empty for other models."""
         return self.metadata.get(NET, "")
+
+    @property
+    def preparation(self) -> Preparation | None:
+        """What the net wants of its pictures, as the model carries it; None: it carries nothing.
+
+        Raises:
+            DataError: what it carries is damaged.
+        """
+        text = self.metadata.get(PREPARATION)
+        if text is None:
+            return None
+        media = import_module("caffe_compat.media")  # which brings OpenCV
+        found: Preparation = media.parse_preparation(text, f"{self._name}: metadata '{PREPARATION}'")
+        return found
 
     def __call__(self, inputs: Mapping[str, Any], outputs: Outputs | None = None) -> dict[str, Any]:
         """Compute outputs.

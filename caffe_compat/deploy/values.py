@@ -15,6 +15,7 @@ __all__ = ["Value", "check_finite", "check_names", "check_rois", "check_shapes",
 _KINDS = {"float": "float32", "double": "float64"}
 """ONNX Runtime's names of element types that NumPy calls otherwise."""
 _AXES = ("image", "channel", "height", "width")
+_BYTE_AXES = ("image", "height", "width", "channel")
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def check_type(kind: str, wanted: Value, what: str = "input") -> None:
         return
     hint = ""
     if what == "input" and wanted.kind == "float32":
-        hint = f"; if rounding to float32 is meant, say so (a.astype('{wanted.kind}'), t.float())"
+        hint = "; if rounding to float32 is meant, say so (a.astype('float32'), t.float())"
         if kind == "uint8":
             hint = "; pictures need their preprocessing first (mean, scale, order of channels)"
     raise UsageError(f"{what} '{wanted.name}' is {kind}, the model {_verb(what)} {wanted.kind}{hint}")
@@ -118,7 +119,7 @@ def check_shapes(shapes: Mapping[str, Sequence[int]], wanted: Sequence[Value], w
                 continue  # ONNX Runtime does not know it
             raise UsageError(f"{who}, expected {len(value.shape)} axes: the model {_verb(what)} {value}")
         for axis, (have, want) in enumerate(zip(shape, value.shape, strict=True)):
-            place = f"axis {axis}{f' ({_AXES[axis]})' if len(shape) == 4 else ''} is {have}"
+            place = f"axis {axis}{_axis(axis, value)} is {have}"
             if isinstance(want, int) and have != want:
                 raise UsageError(f"{who}: {place}, expected {want}: the model {_verb(what)} {value}")
             if isinstance(want, str):
@@ -155,6 +156,13 @@ def check_rois(names: tuple[str, str], extremes: tuple[float, float], batch: int
             f"input '{name}': a region has the image index {wrong:g}, expected 0 to {batch - 1}: '{of}' holds {batch} "
             f"{'image' if batch == 1 else 'images'}"
         )
+
+
+def _axis(axis: int, value: Value) -> str:
+    """What an axis of a blob of pictures is; inputs of bytes have their channels last."""
+    if len(value.shape) != 4:
+        return ""
+    return f" ({(_BYTE_AXES if value.kind == 'uint8' else _AXES)[axis]})"
 
 
 def _verb(what: str) -> str:

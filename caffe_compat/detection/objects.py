@@ -11,7 +11,7 @@ from caffe_compat.config import Config
 from caffe_compat.detection.inference import Answer, Question, answer, ask
 from caffe_compat.detection.nms import nms
 
-__all__ = ["Found", "find_objects"]
+__all__ = ["Found", "find_objects", "name_objects"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,18 @@ def find_objects(
         config: TEST is read.
     """
     question = ask(images, boxes, config, getattr(detector, "several", False))
-    scores, moved = answer(question, detector(question), config)
+    return name_objects(*answer(question, detector(question), config), classes, config)
+
+
+def name_objects(scores: np.ndarray, moved: np.ndarray, classes: Sequence[str], config: Config) -> list[Found]:
+    """What suppression leaves of all boxes of all classes, the surest first.
+
+    Args:
+        scores: [N, L] of each label, of which 0 is the background.
+        moved: [N, 4 L], the box for each label.
+        classes: names, without the background.
+        config: TEST.NMS and PARITY are read.
+    """
     found = []
     for label, name in enumerate(classes, start=1):
         dets = np.hstack((moved[:, 4 * label : 4 * label + 4], scores[:, label : label + 1])).astype(np.float32)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         read_image_list,
         read_name_list,
         read_pair_list,
+        read_scene_list,
         write_image_list,
         write_pairs,
     )
@@ -111,6 +112,7 @@ __all__ = [
     "read_mean",
     "read_name_list",
     "read_pair_list",
+    "read_scene_list",
     "read_picture",
     "resize_caffe",
     "resize_short_side",
@@ -172,6 +174,7 @@ _HOMES = {
     "read_mean": "means",
     "read_name_list": "lists",
     "read_pair_list": "lists",
+    "read_scene_list": "lists",
     "read_picture": "pictures",
     "read_preprocessing": "preparation",
     "resize_caffe": "geometry",

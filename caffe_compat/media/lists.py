@@ -18,6 +18,7 @@ __all__ = [
     "read_image_list",
     "read_name_list",
     "read_pair_list",
+    "read_scene_list",
     "write_image_list",
     "write_pairs",
 ]
@@ -182,6 +183,21 @@ def read_first_paths(path: PathLike, root: str = "") -> list[str]:
     if not names:
         raise DataError(f"{path}: the list is empty, expected one image a line")
     return names
+
+
+def read_scene_list(path: PathLike) -> list[tuple[str, ...]]:
+    """The files of every line, separated as in a list of pairs, relative to the folder of the list.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it names no file, or a line is not text.
+    """
+    folder = os.path.dirname(path)
+    found = [tuple(name for name in _fields(line.strip()) if name) for line in _lines(path, "list of pictures")]
+    scenes = [tuple(os.path.join(folder, name) for name in names) for names in found if names]
+    if not scenes:
+        raise DataError(f"{path}: the list is empty, expected the files of a scene a line")
+    return scenes
 
 
 def read_name_list(path: PathLike) -> list[str]:

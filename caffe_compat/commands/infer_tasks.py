@@ -1,0 +1,239 @@
+"""What ``infer_onnx`` does with scenes: labels of whole pictures, or objects of detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from caffe_compat.config import Config
+from caffe_compat.datasets.record import FrameRecord
+from caffe_compat.deploy import Session
+from caffe_compat.deploy.feed import Feed, Sample
+from caffe_compat.detection.deployed import DeployedDetector, modality_key
+from caffe_compat.detection.inference import Question, answer, ask
+from caffe_compat.detection.objects import name_objects
+from caffe_compat.detection.proposer import propose
+from caffe_compat.errors import DataError, UsageError, nearest
+from caffe_compat.media import read_picture
+from caffe_compat.media.drawing import LEAST_SIDE, draw_boxes, draw_text
+
+__all__ = ["Answer", "Labels", "Loaded", "Objects", "Task", "check_output_name"]
+
+Proposals = Callable[[FrameRecord], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A scene as a worker has read it.
+
+    Attributes:
+        shown: the picture to look at, uint8 [H, W, 3].
+        blobs: what the model takes of it, without the axis of the batch.
+        question: of a detector.
+    """
+
+    sample: Sample
+    shown: np.ndarray
+    blobs: Mapping[str, np.ndarray]
+    question: Question | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was found in a scene: as JSON holds it, in a line, the outputs, and drawn."""
+
+    record: dict[str, Any]
+    line: str
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    draw: Callable[[], np.ndarray] | None = None
+
+
+class Task(Protocol):
+    """Loads scenes in worker threads, and answers for some that go together."""
+
+    batch: int
+
+    def load(self, sample: Sample) -> Loaded:
+        """Read a scene."""
+        raise NotImplementedError
+
+    def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
+        """Answer for scenes whose blobs have the same shapes, at most ``batch``."""
+        raise NotImplementedError
+
+
+class Labels:
+    """The classes with the highest scores.
+
+    Args:
+        batch: scenes at once, if the model leaves that open.
+        scores: the output; None: ``prob``, or else the only one.
+        classes: names; empty: their numbers.
+        top: how many are named.
+        kept: outputs whose numbers are kept.
+
+    Raises:
+        UsageError: there is no such output, or no telling which it is, or it has other classes.
+    """
+
+    def __init__(
+        self, session: Session, feed: Feed, batch: int, scores: str | None, classes: Sequence[str], top: int,
+        kept: Sequence[str],
+    ) -> None:  # fmt: skip
+        self.session, self.feed, self.classes, self.top, self.kept = session, feed, tuple(classes), top, tuple(kept)
+        others = [name for name in session.inputs if name not in feed.names]
+        if others:
+            raise UsageError(
+                f"the model takes {', '.join(others)} beside pictures, which only detectors are fed (rois)"
+            )
+        self.scores = _scores(session, scores) if scores or top else ""
+        fixed = session.inputs[feed.names[0]].shape[0]
+        self.fixed = fixed if isinstance(fixed, int) else 0
+        self.batch = self.fixed or batch
+        self._check_classes()
+
+    def load(self, sample: Sample) -> Loaded:
+        """Read the pictures and make blobs of them."""
+        pictures = self.feed.pictures(sample)
+        shown = read_picture(sample.color) if sample.color else pictures[0]
+        return Loaded(sample, shown, self.feed.blobs(pictures))
+
+    def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
+        """One run of the model; a batch that it fixes is filled up with zeros."""
+        room = max(self.fixed, len(loaded))
+        feed = {}
+        for name in self.feed.names:
+            first = loaded[0].blobs[name]
+            feed[name] = np.zeros((room, *first.shape), first.dtype)
+            np.stack([one.blobs[name] for one in loaded], out=feed[name][: len(loaded)])
+        wanted = list(dict.fromkeys([*([self.scores] if self.scores else []), *self.kept]))
+        found = self.session(feed, wanted)
+        for name in wanted:
+            if found[name].shape[:1] != (room,):
+                raise UsageError(
+                    f"output '{name}' has the shape {list(found[name].shape)}, expected one item a picture"
+                )
+        return [self._answer(one, {name: found[name][row] for name in wanted}) for row, one in enumerate(loaded)]
+
+    def _answer(self, loaded: Loaded, outputs: Mapping[str, np.ndarray]) -> Answer:
+        best = self._best(outputs[self.scores].reshape(-1)) if self.scores else []
+        told = [f"{name} {score:.3f}" for name, score in best]
+        return Answer(
+            {"labels": [{"class": name, "score": score} for name, score in best]} if self.scores else {},
+            ", ".join(told),
+            {name: outputs[name].copy() for name in self.kept},
+            lambda: _captioned(loaded.shown, told),
+        )
+
+    def _best(self, scores: np.ndarray) -> list[tuple[str, float]]:
+        values = scores.astype(np.float64)
+        if not np.isfinite(values).all():
+            raise DataError(f"output '{self.scores}' holds NaN or infinity")
+        order = np.argsort(-values, kind="stable")[: self.top]
+        return [(self.classes[at] if self.classes else str(at), round(float(values[at]), 6)) for at in order.tolist()]
+
+    def _check_classes(self) -> None:
+        if not self.scores or not self.classes:
+            return
+        sizes = self.session.outputs[self.scores].shape[1:]
+        have = int(np.prod([size for size in sizes if isinstance(size, int)]))
+        if all(isinstance(size, int) for size in sizes) and have != len(self.classes):
+            raise UsageError(
+                f"output '{self.scores}' has {have} numbers for a picture, there are {len(self.classes)} class names"
+            )
+
+
+class Objects:
+    """The objects of a detector, in one scene at a time.
+
+    Args:
+        detector: the model.
+        config: of the fast-rcnn tools.
+        classes: names, without the background.
+        conf: score from which on objects are told of.
+        proposals: boxes that may hold objects; None: the built-in proposer's.
+        keep: whether scores and boxes of all proposals are kept.
+    """
+
+    batch = 1
+
+    def __init__(
+        self, detector: DeployedDetector, feed: Feed, config: Config, classes: Sequence[str], conf: float,
+        proposals: Proposals | None, keep: bool,
+    ) -> None:  # fmt: skip
+        self.detector, self.feed, self.config, self.classes = detector, feed, config, tuple(classes)
+        self.conf, self.proposals, self.keep = conf, proposals, keep
+        self.keys = [modality_key(feed.wanted[name]) for name in feed.names]
+
+    def load(self, sample: Sample) -> Loaded:
+        """Read the pictures, and find or compute proposals."""
+        pictures = self.feed.pictures(sample)
+        shown = read_picture(sample.color) if sample.color else pictures[0]
+        if self.proposals is None:
+            seen = dict(zip(self.keys, pictures, strict=True))
+            if sample.color and "images" not in seen and shown.shape == pictures[0].shape:
+                seen["images"] = shown
+            boxes = propose(seen)[0]
+        else:
+            size = (pictures[0].shape[0], pictures[0].shape[1])
+            boxes = np.asarray(self.proposals(FrameRecord(sample.name, size=size)))
+        boxes = boxes[: self.config.test.proposal_top_k or None]
+        return Loaded(sample, shown, {}, ask(pictures, boxes, self.config, self.detector.several))
+
+    def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
+        """Run the detector, move boxes, suppress those that overlap."""
+        return [self._answer(one, one.question) for one in loaded if one.question is not None]
+
+    def _answer(self, loaded: Loaded, question: Question) -> Answer:
+        scores, boxes = answer(question, self.detector(question), self.config)
+        found = [one for one in name_objects(scores, boxes, self.classes, self.config) if one.score >= self.conf]
+        told = [f"{one.name} {one.score:.3f} at {' '.join(f'{side:.0f}' for side in one.box)}" for one in found]
+
+        def draw() -> np.ndarray:
+            corners = np.array([one.box for one in found])
+            return draw_boxes(loaded.shown, corners, [one.name for one in found], [one.score for one in found])
+
+        return Answer(
+            {"objects": [{"class": o.name, "score": round(o.score, 6), "box": [*map(float, o.box)]} for o in found]},
+            ", ".join(told) or f"nothing with a score of {self.conf:g} or more",
+            {"scores": scores, "boxes": boxes.astype(np.float32)} if self.keep else {},
+            draw,
+        )
+
+
+def _scores(session: Session, name: str | None) -> str:
+    names = list(session.outputs)
+    if name is None:
+        name = "prob" if "prob" in names else names[0] if len(names) == 1 else ""
+    if not name:
+        raise UsageError(f"which output holds the scores? --scores is one of {', '.join(names)}")
+    check_output_name(session, name)
+    return name
+
+
+def check_output_name(session: Session, name: str) -> None:
+    """Refuse an output that the model does not have.
+
+    Raises:
+        UsageError: with the nearest name.
+    """
+    names = list(session.outputs)
+    if name not in names:
+        raise UsageError(f"the model has no output '{name}'{nearest(name, names)}; it gives {', '.join(names)}")
+
+
+def _captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """A picture with lines of text in its upper left corner; a small one is enlarged."""
+    times = -(-LEAST_SIDE // max(1, min(picture.shape[:2])))
+    canvas = np.ascontiguousarray(picture.repeat(times, 0).repeat(times, 1))
+    if np.shares_memory(canvas, picture):
+        canvas = canvas.copy()
+    scale = max(0.4, min(canvas.shape[:2]) / 1000)
+    for number, line in enumerate(lines):
+        place = (6, round(28 * scale * (number + 1)))
+        for color, (right, down) in (((0, 0, 0), (1, 1)), ((255, 255, 255), (0, 0))):
+            draw_text(canvas, line, (place[0] + right, place[1] + down), color, scale)
+    return canvas
