@@ -14,6 +14,8 @@ __all__ = ["Value", "check_finite", "check_names", "check_rois", "check_shapes",
 
 _KINDS = {"float": "float32", "double": "float64"}
 """ONNX Runtime's names of element types that NumPy calls otherwise."""
+_NATIVE = {kind: np.dtype(kind).str for kind in ("float32", "uint8")}
+"""NumPy's short names of what inputs usually are; its long ones are put together anew each time, in microseconds."""
 _AXES = ("image", "channel", "height", "width")
 _BYTE_AXES = ("image", "height", "width", "channel")
 
@@ -59,6 +61,8 @@ def check_names(given: Sequence[str], wanted: Sequence[Value]) -> None:
         UsageError: with the nearest name.
     """
     known = [value.name for value in wanted]
+    if set(given) == set(known):
+        return
     takes = f"the model takes the inputs {', '.join(map(str, wanted)) or '(none)'}"
     for name in given:
         if name not in known:
@@ -82,6 +86,8 @@ def plain_array(value: Any, wanted: Value) -> np.ndarray:
         except (TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"input '{wanted.name}': is no array of {wanted.kind}: {error}") from error
     array = np.asarray(value)
+    if array.dtype.str == _NATIVE.get(wanted.kind) and array.flags.c_contiguous:
+        return array
     check_type(array.dtype.name if array.dtype.isnative else f"{array.dtype.name} of another byte order", wanted)
     return np.ascontiguousarray(array).reshape(array.shape)
 

@@ -12,6 +12,7 @@ from program import call
 from caffe_compat.commands.measurements import onnx_cpu, onnx_gpu, onnx_runtimes
 from caffe_compat.commands.measurements.contest import LEAST, Contestant, Result, contest
 from caffe_compat.commands.measurements.onnx_nets import RANKS, Entry, detector_net, entry, regions
+from caffe_compat.commands.measurements.onnx_rows import ratio_row
 
 
 def test_all_run_equally_often_and_in_changing_order() -> None:
@@ -25,10 +26,15 @@ def test_all_run_equally_often_and_in_changing_order() -> None:
 
 
 def test_ratios_and_percentiles() -> None:
-    ours = Result("ours", (0.1, 0.2, 0.9))
-    peer = Result("peer", (0.2, 0.1, 1.0))
+    ours = Result("ours", (0.1, 0.2, 0.9), (0.1, 0.1, 0.3))
+    peer = Result("peer", (0.2, 0.1, 1.0), (0.2, 0.4, 0.4))
     assert ours.ratio(peer) == pytest.approx(0.9)  # of 0.5, 2 and 0.9
     assert ours.best_ratio(peer) == pytest.approx(1.0)
+    assert ours.cpu_ratio(peer) == pytest.approx(0.5)
+    assert ours.quartiles(peer) == pytest.approx((0.7, 1.45))
+    label, mine, theirs, ratio, target = ratio_row(ours, peer, "<= 1.00")
+    assert label == "  by peer (0.70 to 1.45, minima 1.00, CPU 0.50)"
+    assert (mine, theirs, ratio, target) == (0.2, 0.2, pytest.approx(0.9), "<= 1.00")
     line = ours.line(8)
     assert "p50   200.00" in line and "p90   760.00" in line and "p99   886.00 ms" in line and "40.0 images/s" in line
 

@@ -26,10 +26,11 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of one way in every round."""
+    """Seconds of one way in every round: on the clock, and of the processor."""
 
     label: str
     seconds: tuple[float, ...]
+    cpu: tuple[float, ...]
 
     @property
     def median(self) -> float:
@@ -49,6 +50,10 @@ class Result:
         """The same of the shortest times."""
         return min(self.seconds) / min(other.seconds)
 
+    def cpu_ratio(self, other: Result) -> float:
+        """The same of the processor's time, in which others that use its cores do not count."""
+        return statistics.median(a / b for a, b in zip(self.cpu, other.cpu, strict=True))
+
     def line(self, images: int) -> str:
         """Percentiles in milliseconds, and images per second at the median."""
         middle, ninety, last = (1e3 * float(np.percentile(self.seconds, percent)) for percent in (50, 90, 99))
@@ -66,12 +71,13 @@ def contest(contestants: Sequence[Contestant], seconds: float) -> list[Result]:
         one.call()
     warm = time.perf_counter() - start
     order, shuffle = list(range(len(contestants))), random.Random(0).shuffle
-    times: list[list[float]] = [[] for _ in contestants]
+    times: list[list[tuple[float, float]]] = [[] for _ in contestants]
     end = time.perf_counter() + seconds - warm
     while len(times[0]) < LEAST or (len(times[0]) < MOST and time.perf_counter() < end):
         shuffle(order)
         for index in order:
-            start = time.perf_counter()
+            start, cpu = time.perf_counter(), time.process_time()
             contestants[index].call()
-            times[index].append(time.perf_counter() - start)
-    return [Result(one.label, tuple(taken)) for one, taken in zip(contestants, times, strict=True)]
+            times[index].append((time.perf_counter() - start, time.process_time() - cpu))
+    pairs = [tuple(zip(*taken, strict=True)) for taken in times]
+    return [Result(one.label, seconds, cpu) for one, (seconds, cpu) in zip(contestants, pairs, strict=True)]

@@ -39,9 +39,10 @@ def rows_of(what: str, calls: Mapping[str, Call], images: int, seconds: float) -
 
 
 def ratio_row(ours: Result, peer: Result, target: str) -> Row:
-    """The line of a ratio: its median over the rounds, with quartiles, and that of the shortest times."""
+    """The line of a ratio: its median over the rounds, with quartiles, and those of shortest times and of CPU time."""
     low, high = ours.quartiles(peer)
-    label = f"  by {peer.label} ({low:.2f} to {high:.2f}, of minima {ours.best_ratio(peer):.2f})"
+    more = f"{low:.2f} to {high:.2f}, minima {ours.best_ratio(peer):.2f}, CPU {ours.cpu_ratio(peer):.2f}"
+    label = f"  by {peer.label} ({more})"
     return label, ours.median, peer.median, ours.ratio(peer), target
 
 
