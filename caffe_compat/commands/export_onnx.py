@@ -4,6 +4,10 @@ export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onn
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --outputs fc7 prob --dynamic
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --fp16 --agree pictures
 export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --int8 pictures
+export_onnx.py --model deploy.prototxt --weights net.caffemodel --output net.onnx --preprocess rgb --resize
+export_onnx.py --model test.prototxt --weights fast_rcnn_iter_40000.caffemodel --output net.onnx --dynamic --postprocess
+
+What the net wants of pictures (preprocessing.json, which training writes beside the weights) is stored in the model.
 
 If an output differs by more than the tolerance, or holds NaN, the model is kept as NAME.unverified.onnx and the exit
 status is 1.
@@ -15,6 +19,7 @@ import argparse
 import sys
 
 from caffe_compat.commands.flags import add_gpu, shape_flag
+from caffe_compat.commands.picture_arguments import add_pictures
 from caffe_compat.commands.placement import show_placement
 from caffe_compat.commands.precision_arguments import add_precision, name_precision
 from caffe_compat.errors import UsageError, printable
@@ -65,6 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="show where ONNX Runtime (1.20, 1.22 or 1.24, the default; with --gpu the installed one) runs the nodes "
         "on a machine with a GPU; exit with 1 if it copies more than 1024 bytes between the devices",
     )
+    add_pictures(parser)
     parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
     parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
@@ -82,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         dynamic: bool | tuple[str, ...] = ()
     else:
         dynamic = True if args.dynamic == "all" else tuple(args.dynamic.split(","))
+    from caffe_compat.commands.picture_options import picture_options
     from caffe_compat.compare import read_npz
     from caffe_compat.devices import choose
     from caffe_compat.net import load_net
@@ -102,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
         metadata=dict(parse_metadata(text) for text in args.metadata),
         tolerance=None if args.no_verify else args.tolerance,
         device=device,
+        **picture_options(args),
         samples=read_npz(args.input) if args.input else None,
         precision=precision,
     )

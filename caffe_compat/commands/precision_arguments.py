@@ -32,7 +32,6 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--int8-for", default="any", choices=("any", "vnni", "tensorrt"), help="what int8 is to run on (%(default)s)")
     add("--agree", metavar="FOLDER", help="pictures to compare on (default: every fourth of --int8)")
-    add("--preprocessing", metavar="FILE", help="how pictures become inputs (default: what stands beside the weights)")
     add(
         "--prepare",
         action="append",
@@ -78,14 +77,10 @@ def _wants(args: argparse.Namespace) -> Preparation:
     """How pictures become inputs: the file, and single fields over it."""
     import dataclasses
 
-    from caffe_compat.media import Preparation, Preprocessing, model_preparation
-    from caffe_compat.onnx import any_preparation
+    from caffe_compat.commands.picture_options import find_preparation
+    from caffe_compat.media import Preparation, Preprocessing
 
-    weights = (args.weights or "").split(",")[-1] or None
-    if args.preprocessing:
-        stored: Preparation | None = any_preparation(args.preprocessing)
-    else:
-        stored = model_preparation(args.model, weights)
+    stored = find_preparation(args)
     fields = dict(_field(text) for text in args.prepare)
     if stored is None and not fields:
         raise UsageError(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["NET", "PRECISION", "PREPARATION", "RENAMED", "ROIS", "SIZES", "read_rois"]
+__all__ = ["IN_GRAPH", "NET", "PRECISION", "PREPARATION", "RENAMED", "ROIS", "SIZES", "read_rois"]
 
 NET = "caffe_net"
 """Key: name of the net."""
@@ -14,6 +14,10 @@ PRECISION = "caffe_precision"
 """Key: ``float16`` or ``int8`` where a model was made of one in float32."""
 PREPARATION = "preprocessing"
 """Key: what the net wants of its inputs, as the text of a ``preprocessing.json`` with the means in it."""
+IN_GRAPH = "preprocessing_in_graph"
+"""Key: which inputs take bytes of pictures, as ``{"data_picture": {"of": "data", "order": "bgr", "size": [9, 9]}}``:
+for which input of the net, blue first (or ``rgb``), and what the graph resizes to (null: pictures come in the net's
+size).  For them the rest of ``preprocessing`` is a part of the graph."""
 RENAMED = "caffe_renamed_outputs"
 """Key: outputs that could not have the name of their blob, and that blob."""
 SIZES = "caffe_sizes"

@@ -25,6 +25,7 @@ from caffe_compat.net import Net
 from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import read_fact
+from caffe_compat.onnx.postprocess import cut_postprocessing
 from caffe_compat.onnx.roles import element_types
 from caffe_compat.onnx.rounding import rounding_model
 from caffe_compat.onnx.samples import random_inputs
@@ -87,6 +88,7 @@ def read_delivered(
         ExportError: ONNX Runtime refuses it or the inputs.
     """
     model = _load(path)
+    cut_postprocessing(model)
     precision = _precision(model)
     outputs = {value.name: value.name for value in model.graph.output} | read_fact(model, RENAMED)
     model = _from_inputs(model, net, os.fspath(path))

@@ -15,16 +15,18 @@ from caffe_compat.net import Net, Node
 from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.fold import fold_affine
 from caffe_compat.onnx.graph import OPSETS
-from caffe_compat.onnx.metadata import NET, ROIS, SIZES, add_facts
+from caffe_compat.onnx.metadata import NET, PREPARATION, ROIS, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
 from caffe_compat.onnx.parts import Parts, infer_values, join
 from caffe_compat.onnx.placement import refuse_lost_kernels
+from caffe_compat.onnx.postprocess import add_postprocessing
+from caffe_compat.onnx.preprocess import add_preprocessing
 from caffe_compat.onnx.regions import region_inputs
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
 from caffe_compat.onnx.write import Writer
 
-__all__ = ["export_onnx", "export_parts", "export_places"]
+__all__ = ["export_onnx", "export_parts", "bare_parts", "export_places", "wrap"]
 
 PathLike = str | os.PathLike[str]
 
@@ -52,17 +54,44 @@ def export_onnx(net: Net, path: PathLike | None = None, **options: Unpack[Export
 def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
     """The same with model and weights apart: none of the weights is copied, but those of other types than float32."""
     wanted = Options(**options)
+    return wrap(bare_parts(net, wanted), wanted)
+
+
+def bare_parts(net: Net, wanted: Options) -> Parts:
+    """The same of the net alone: without preprocessing and postprocessing in the graph."""
     _check_request(net, wanted.dynamic)
-    outputs = _output_blobs(net, wanted.outputs)
+    boxes = wanted.postprocess.blobs if wanted.postprocess else None
+    outputs = _output_blobs(net, boxes if wanted.outputs is None else wanted.outputs)
     nodes, needed = ancestors(net.plan, outputs)
     _check_nodes(net, nodes)
     shapes = _input_shapes(net, needed, wanted.inputs or {})
     _check_shapes(net, nodes, shapes)
     parts, sizes = _try_choices(net, nodes, outputs, shapes, wanted)
     facts = {NET: net.description.name, SIZES: {size.name: size.value for size in sizes}, **_regions(net, nodes)}
+    if wanted.preparation is not None:
+        facts[PREPARATION] = wanted.preparation.text()
     add_facts(parts.model, {**facts, **(wanted.metadata or {})})
     if wanted.fold:
         parts = fold_affine(parts)
+    infer_values(parts)
+    check_model(parts)
+    if wanted.roi == "gpu":
+        refuse_lost_kernels(parts.model)
+    return parts
+
+
+def wrap(parts: Parts, wanted: Options) -> Parts:
+    """A bare model with the preprocessing and postprocessing that are wanted in its graph.
+
+    Raises:
+        ExportError: they do not fit it.
+    """
+    if wanted.preprocess is None and wanted.postprocess is None:
+        return parts
+    if wanted.preprocess is not None:
+        parts = add_preprocessing(parts, wanted.preprocess)
+    if wanted.postprocess is not None:
+        parts = add_postprocessing(parts, wanted.postprocess)
     infer_values(parts)
     check_model(parts)
     if wanted.roi == "gpu":

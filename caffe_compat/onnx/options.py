@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from caffe_compat.layers import Shape
+from caffe_compat.media import Preparation
+from caffe_compat.onnx.postprocess import Boxes
+from caffe_compat.onnx.preprocess import Pictures
 
 __all__ = ["Dynamic", "ExportOptions", "Options"]
 
@@ -29,7 +32,10 @@ class Options:
             A model for a GPU has no opset that takes the CUDA kernel of one of its nodes away.
         fold: whether BatchNorm, Scale and Bias behind a convolution or an inner product become part of its weights; see
             :mod:`caffe_compat.onnx.fold`.
-        metadata: facts to store in the model, such as the preprocessing (``{"mean_bgr": [104, 117, 123]}``).
+        metadata: facts to store in the model (``{"trained_by": "..."}``).
+        preparation: what the net wants of its inputs, to store in the model.
+        preprocess: what the graph does with pictures; see :mod:`caffe_compat.onnx.preprocess`.
+        postprocess: what it does with a detector's boxes; see :mod:`caffe_compat.onnx.postprocess`.
     """
 
     inputs: Mapping[str, Shape] | None = None
@@ -39,6 +45,9 @@ class Options:
     roi: str = "cpu"
     fold: bool = False
     metadata: Mapping[str, Any] | None = None
+    preparation: Preparation | None = None
+    preprocess: Pictures | None = None
+    postprocess: Boxes | None = None
 
 
 class ExportOptions(TypedDict, total=False):
@@ -51,3 +60,6 @@ class ExportOptions(TypedDict, total=False):
     roi: str
     fold: bool
     metadata: Mapping[str, Any] | None
+    preparation: Preparation | None
+    preprocess: Pictures | None
+    postprocess: Boxes | None

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
-import onnx
 
 from caffe_compat.compare import TOLERANCE, Difference
 from caffe_compat.deploy import Session
 from caffe_compat.net import Net
-from caffe_compat.onnx.export import export_parts
+from caffe_compat.onnx.export import bare_parts, wrap
 from caffe_compat.onnx.lower import Lower, Lowered, lower
-from caffe_compat.onnx.options import ExportOptions
+from caffe_compat.onnx.options import ExportOptions, Options
 from caffe_compat.onnx.parts import Parts, join, split
 from caffe_compat.onnx.save import model_folder, save_onnx
 from caffe_compat.onnx.verify import verify_onnx, verify_session
@@ -102,14 +101,17 @@ def export_verified(
     Args:
         tolerance: largest difference allowed, relative to the largest magnitude of an output; ``None``: not compared.
         device: where ONNX Runtime runs.
-        samples: values for all inputs of the net to compare with; by default random ones of several sizes.
         precision: what to make of the model once it has passed; that is compared with float32 and written in its place.
+        samples: values for all inputs of the net to compare with (with ``preprocess`` bytes of pictures); by default
+            random ones of several sizes.
         options: see :class:`~caffe_compat.onnx.options.Options`.
 
     Raises:
         ExportError: the net cannot be exported, or ONNX Runtime cannot run the result; nothing is written.
     """
-    parts = export_parts(net, **options)
+    wanted = Options(**options)
+    bare = bare_parts(net, wanted)
+    parts = wrap(bare, wanted)
     model = parts.model
     report = ExportReport(
         Path(path),
@@ -120,49 +122,49 @@ def export_verified(
         _dims(model.graph.output),
         tolerance or 0.0,
     )
+    given = None if wanted.preprocess else samples
     if precision is not None:
-        model = join(parts)
-        found = {} if tolerance is None else verify_onnx(net, model, samples, device=device)
-        return _export_lower(net, model, replace(report, differences=found), precision, device)
+        found = {} if tolerance is None else verify_onnx(net, join(bare), given, device=device)
+        return _export_lower(net, bare, replace(report, differences=found), precision, wanted, device)
     if tolerance is None:
         save_onnx(parts, path, check=False)
         return replace(report, size=_size(report.path))
     if report.path.exists() and not report.path.is_file():  # a device, from which no model can be run
-        report = replace(report, differences=verify_onnx(net, join(parts), samples, device=device))
+        report = replace(report, differences=verify_onnx(net, join(bare), given, device=device))
         if report.passed:
             save_onnx(parts, path, check=False)
         return report if report.passed else _keep_apart(report, parts)
     with contextlib.suppress(_Refused), model_folder(path) as (folder, target):
         file = folder / target.name
-        save_onnx(parts, file, check=False)
-        report = replace(report, size=_size(file), differences=_compare(net, file, model, samples, device))
+        save_onnx(wrap(bare, replace(wanted, postprocess=None)), file, check=False)
+        found = verify_session(net, Session(file, device), bare.model, samples, pictures=wanted.preprocess)
+        report = replace(report, differences=found)
         if not report.passed:
             raise _Refused
+        if wanted.postprocess is not None:
+            save_onnx(parts, file, check=False)
+            Session(file, device)  # ONNX Runtime must take it; what it computes is proved by the tests
+        report = replace(report, size=_size(file))
     return report if report.passed else _keep_apart(report, parts)
 
 
 def _export_lower(
-    net: Net, model: onnx.ModelProto, report: ExportReport, precision: Lower, device: str
+    net: Net, bare: Parts, report: ExportReport, precision: Lower, wanted: Options, device: str
 ) -> ExportReport:
-    """Write what is made of a model in float32, if that has passed."""
+    """Write what is made of a bare model in float32, if that has passed, with what is wanted around it."""
+    parts = bare
     if report.passed:
-        model, lowered = lower(net, model, precision, device)
-        report = replace(report, nodes=len(model.graph.node), lowered=lowered)
+        model, lowered = lower(net, join(bare), precision, device)
+        parts = wrap(split(model), wanted)
+        report = replace(report, nodes=len(parts.model.graph.node), lowered=lowered)
     if not report.passed:
-        return _keep_apart(report, split(model))
-    save_onnx(model, report.path)
+        return _keep_apart(report, parts)
+    save_onnx(parts, report.path)
     return replace(report, size=_size(report.path))
 
 
 class _Refused(Exception):
     """The model that was written is not to have its name."""
-
-
-def _compare(
-    net: Net, file: Path, model: onnx.ModelProto, samples: Mapping[str, np.ndarray] | None, device: str
-) -> dict[str, Difference]:
-    """Run the file that was written; the weights are in memory only as often as ONNX Runtime has them."""
-    return verify_session(net, Session(file, device), model, samples)
 
 
 def _keep_apart(report: ExportReport, parts: Parts) -> ExportReport:

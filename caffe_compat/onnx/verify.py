@@ -18,6 +18,7 @@ from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import Net
 from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
 from caffe_compat.onnx.parts import split
+from caffe_compat.onnx.preprocess import Pictures, net_inputs, picture_names, random_pictures
 from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.save import is_large, save_onnx
 from caffe_compat.onnx.shapes import infer_shapes
@@ -66,18 +67,29 @@ def verify_session(
     *,
     sizes: Sequence[Mapping[str, int]] | None = None,
     seed: int = 0,
+    pictures: Pictures | None = None,
 ) -> dict[str, Difference]:
     """:func:`verify_onnx` of a model that is loaded already.
 
     Args:
         model: what it says of inputs and facts; the weights may be missing.
+        pictures: the session's model has this preprocessing, ``model`` is what it was before; the net is fed what
+            inference without ONNX would feed it, and ``inputs`` hold bytes.
     """
     blobs = {name: name for name in session.output_names} | read_fact(model, RENAMED)
     found: dict[str, list[Difference]] = {name: [] for name in session.output_names}
     random = np.random.default_rng(seed)
     for values in [inputs] if inputs is not None else random_cases(net, model, sizes, random):
+        fed = values
+        if pictures is not None:
+            if inputs is None:
+                shown = random_pictures(model, pictures, values, random)
+            else:
+                shown = {name: inputs[name] for name in picture_names(model, pictures)}
+            fed = {**values, **shown}
+            values = {name: fed[name] for name in values if name not in shown} | net_inputs(pictures, shown)
         expected = _run_net(net, values, list(blobs.values()))
-        got = session({name: np.asarray(values[name], value.kind) for name, value in session.inputs.items()})
+        got = session({name: np.asarray(fed[name], value.kind) for name, value in session.inputs.items()})
         for name, blob in blobs.items():
             found[name].append(_difference(name, got[name], expected[blob]))
     if not all(found.values()):
