@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from onnx_nets import layer, make_net, operators, source
+from onnx import TensorProto
+from onnx_nets import conv, layer, make_net, operators, source
 
 from caffe_compat.errors import ExportError
 from caffe_compat.layers.roi_onnx import LONGEST
 from caffe_compat.net import Net
-from caffe_compat.onnx import Session, export_onnx, export_verified
+from caffe_compat.onnx import Session, export_onnx, export_verified, to_half
+from caffe_compat.onnx.roles import element_types
 
 CASES = [  # map, bins, scale, opset
     ((1, 2, 43, 57), (6, 6), 1 / 16, 17),
@@ -117,3 +119,25 @@ def test_regions_with_more_axes(tmp_path: Path) -> None:
 def test_unknown_way() -> None:
     with pytest.raises(ExportError, match="roi is 'tpu', expected cpu or gpu"):
         export_onnx(roi_net((1, 1, 4, 4), (1, 1), 1.0), roi="tpu")
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_half_precision_pools_halves_at_exact_places(dynamic: bool) -> None:
+    """Coordinates stay in float32, whose steps are below a cell at any size, though a division is among them."""
+    text = source("image", 1, 3, 40, 60) + source("rois", 3, 5) + conv("data", "image", "data")
+    pool = "roi_pooling_param { pooled_h: 3 pooled_w: 4 spatial_scale: 0.0625 }"
+    net = make_net(text + layer("ROIPooling", "roi", "data rois", "y", pool))
+    half = to_half(export_onnx(net, outputs=["data", "y"], roi="gpu", dynamic=dynamic or ("batch",)))
+    kinds = element_types(half)
+    made = {node.op_type: kinds[node.output[0]] for node in half.graph.node if node.name.startswith("roi/")}
+    assert (
+        made["GatherND"] == made["MaxPool"] == TensorProto.FLOAT16 and made["Sign"] == made["Div"] == TensorProto.FLOAT
+    )
+    random = np.random.default_rng(3)
+    shape = (1, 3, 40, 60)
+    image = random.standard_normal(shape).astype(np.float32)
+    rois = regions(2000, shape, 1 / 16, random)
+    found = Session(half)({"image": image, "rois": rois})
+    data = found["data"].astype(np.float16).astype(np.float32)  # ONNX Runtime on a CPU leaves this rounding out
+    expected = run(roi_net((1, 4, 40, 60), (3, 4), 1 / 16), {"data": data, "rois": rois})
+    np.testing.assert_array_equal(found["y"], expected)
