@@ -18,6 +18,7 @@ BENCHMARKS = (
     "solver",
     "weights",
     "onnx",
+    "roi",
     "build",
     "hha",
     "evaluation",
