@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -69,7 +70,8 @@ def test_torch_is_not_imported(tmp_path: Path):
         "assert session({'data': numpy.ones((2, 3, 6, 6), 'f')})['f'].shape == (2, 5)\n"
         "print([name for name in ('torch', 'onnx', 'cv2', 'google.protobuf') if name in sys.modules])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
