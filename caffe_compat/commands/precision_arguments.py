@@ -39,7 +39,13 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD=JSON",
         help="a field of preprocessing.json instead of what the file says, such as mean=[104,117,123]",
     )
-    add("--keep-float32", nargs="+", default=[], metavar="LAYER", help="beginnings of names of layers that stay so too")
+    add(
+        "--keep-float32",
+        nargs="+",
+        default=[],
+        metavar="LAYER",
+        help="more that stay so, such as conv1 or 'fc*'",
+    )
     add(
         "--precision-tolerance",
         type=float,

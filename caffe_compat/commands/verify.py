@@ -14,9 +14,15 @@ layer) and param/LAYER/INDEX (parameters for the net).
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from caffe_compat.commands.flags import add_gpu
-from caffe_compat.errors import printable
+from caffe_compat.errors import UsageError, printable
+
+if TYPE_CHECKING:
+    from caffe_compat.media import Preparation
+
+__all__ = ["main", "make_parser"]
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,6 +41,11 @@ def make_parser() -> argparse.ArgumentParser:
     )
     reference.add_argument("--module", help="name of a module with pycaffe's interface, such as caffe")
     p.add_argument("--input", help=".npz file with the inputs by name (default: random, or those of --npz)")
+    p.add_argument(
+        "--picture",
+        metavar="FILE",
+        help="of an ONNX file: what to compare on, as the file or what stands beside the weights says; best for int8",
+    )
     p.add_argument("--seed", type=int, default=0, help="of random inputs (%(default)s)")
     p.add_argument(
         "--tolerance",
@@ -57,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.onnx.delivered import LAYER_TOLERANCES, read_delivered
     from caffe_compat.onnx.samples import random_inputs
 
+    if args.picture and (args.input or not args.onnx):
+        raise UsageError("--picture goes with --onnx FILE and without --input")
     weights = args.weights.split(",") if args.weights else []
     net = load_net(args.model, weights).to(choose(args.gpu))
     inputs, reference = compare.from_npz(net, args.npz) if args.npz else ({}, {})
@@ -64,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.input:
         inputs = compare.read_npz(args.input)
     if args.onnx:
-        delivered = read_delivered(net, args.onnx, inputs or None, args.seed)
+        picture = (args.picture, _preparation(args)) if args.picture else None
+        delivered = read_delivered(net, args.onnx, inputs or None, picture=picture, seed=args.seed)
         inputs, reference = delivered.inputs, delivered.values
         tolerance = LAYER_TOLERANCES[delivered.precision] if args.tolerance is None else args.tolerance
         print(printable("\n".join(delivered.lines(net))))
@@ -78,3 +92,15 @@ def main(argv: list[str] | None = None) -> int:
     comparison = compare.compare(net, inputs, reference, tolerance)
     print(printable("\n".join(comparison.lines())))
     return 0 if comparison.first is None else 1
+
+
+def _preparation(args: argparse.Namespace) -> Preparation:
+    """How a picture becomes an input: as the ONNX file says, else what stands beside the weights."""
+    from caffe_compat.media import model_preparation
+    from caffe_compat.onnx import onnx_preparation
+
+    weights = (args.weights or "").split(",")[-1] or None
+    found = onnx_preparation(args.onnx) or model_preparation(args.model, weights)
+    if found is None:
+        raise UsageError(f"neither {args.onnx} nor a preprocessing.json beside the weights speaks of pictures")
+    return found

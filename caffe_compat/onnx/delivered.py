@@ -16,21 +16,24 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from caffe_compat.compare.layers import Place, check_inputs, computed
-from caffe_compat.deploy import Session
 from caffe_compat.deploy.facts import NET, PRECISION, RENAMED
-from caffe_compat.errors import DataError, ExportError, MissingFileError, ModelFileError, one_line
+from caffe_compat.errors import DataError, ExportError, MissingFileError, ModelFileError, UsageError, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.layers import Layer, Shape
+from caffe_compat.media import Preparation
 from caffe_compat.net import Net
 from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.graph import OPSETS
 from caffe_compat.onnx.metadata import read_fact
+from caffe_compat.onnx.parts import Parts, split
+from caffe_compat.onnx.pictures import Feed
 from caffe_compat.onnx.postprocess import cut_postprocessing
 from caffe_compat.onnx.roles import element_types
 from caffe_compat.onnx.rounding import rounding_model
 from caffe_compat.onnx.samples import random_inputs
 from caffe_compat.onnx.shapes import consumers, net_shapes
 from caffe_compat.onnx.tidy import prune
+from caffe_compat.onnx.verify import open_session
 from caffe_compat.onnx.write import Writer
 
 __all__ = ["LAYER_TOLERANCES", "Delivered", "read_delivered"]
@@ -70,7 +73,12 @@ class Delivered:
 
 
 def read_delivered(
-    net: Net, path: str | os.PathLike[str], inputs: Mapping[str, np.ndarray] | None = None, seed: int = 0
+    net: Net,
+    path: str | os.PathLike[str],
+    inputs: Mapping[str, np.ndarray] | None = None,
+    *,
+    picture: tuple[str, Preparation] | None = None,
+    seed: int = 0,
 ) -> Delivered:
     """Run a file on the CPU and say what each layer made.
 
@@ -81,6 +89,7 @@ def read_delivered(
         net: the net that it should be of.
         inputs: for the net; by default random ones of the file's fixed sizes, else of the prototxt's, for int8 as
             large as pictures.
+        picture: instead of these a picture, and how pictures become inputs; further inputs are random.
 
     Raises:
         MissingFileError, ModelFileError: no such file, or none of ONNX.
@@ -92,6 +101,8 @@ def read_delivered(
     precision = _precision(model)
     outputs = {value.name: value.name for value in model.graph.output} | read_fact(model, RENAMED)
     model = _from_inputs(model, net, os.fspath(path))
+    if picture is not None:
+        inputs = _of_picture(net, model, *picture)
     given = dict(inputs) if inputs is not None else _random(net, model, precision, seed)
     check_inputs(net, given)
     places = _find(net, model, outputs.values(), {name: tuple(array.shape) for name, array in given.items()})
@@ -184,6 +195,13 @@ def _rename(model: onnx.ModelProto, names: Mapping[str, str]) -> None:
         node.input[:] = [names.get(name, name) for name in node.input]
 
 
+def _of_picture(net: Net, model: onnx.ModelProto, path: str, wants: Preparation) -> dict[str, np.ndarray]:
+    feed = Feed(net, model, wants)
+    if len(feed.images) != 1:
+        raise UsageError(f"one picture for the inputs {', '.join(feed.images)}, expected a net that takes one")
+    return next(feed.batches([dict.fromkeys(feed.images, path)]))
+
+
 def _random(net: Net, model: onnx.ModelProto, precision: str, seed: int) -> dict[str, np.ndarray]:
     """Random values for all inputs of the net."""
     shapes: dict[str, Shape] = {net.plan.names[blob]: net.plan.shapes[blob] for blob in net.plan.inputs}
@@ -259,21 +277,19 @@ def _run(
     types = element_types(model)
     names = [name for name in dict.fromkeys(places.values()) if name not in own]
     values = _session_values(model, inputs, [name for name in places.values() if name in own]) if own else {}
-    shown = rounding_model(model)[0] if precision == "float16" else onnx.ModelProto()
-    if precision != "float16":
-        shown.CopyFrom(model)
-    del shown.graph.output[:]
+    shown = rounding_model(model)[0] if precision == "float16" else split(model)
+    del shown.model.graph.output[:]
     for name in names:
-        shown.graph.output.append(helper.make_tensor_value_info(name, types[name], None))
+        shown.model.graph.output.append(helper.make_tensor_value_info(name, types[name], None))
     if names:
         values |= _session_values(shown, inputs, names)
     return {place: values[name].astype(np.float32, copy=False) for place, name in places.items()}
 
 
 def _session_values(
-    model: onnx.ModelProto, inputs: Mapping[str, np.ndarray], names: Sequence[str]
+    model: onnx.ModelProto | Parts, inputs: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict[str, np.ndarray]:
-    session = Session(model)
+    session = open_session(model)
     given = {name: np.asarray(inputs[name], value.kind) for name, value in session.inputs.items()}
     found = session(given)
     return {name: found[name] for name in names}

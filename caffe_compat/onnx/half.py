@@ -47,7 +47,7 @@ def to_half(model: onnx.ModelProto, keep: Collection[str] = BOX_HEADS) -> onnx.M
 
     Args:
         model: in float32, without control flow.
-        keep: how the names of layers begin that stay in float32.
+        keep: names of layers that stay in float32; ``*`` in them stands for anything.
 
     Raises:
         ExportError: the model has control flow, or its types cannot be told.

@@ -52,7 +52,7 @@ def to_int8(
     Args:
         model: in float32.
         samples: inputs by name to measure ranges with.
-        keep: how the names of layers begin that stay in float32.
+        keep: names of layers that stay in float32; ``*`` in them stands for anything.
         target: ``vnni``: weights use all 8 bits, which halves the error, for processors with VNNI or AMX only;
             ``tensorrt``: so they do, and values are int8 about zero, as TensorRT wants them.
 

@@ -11,16 +11,15 @@ import onnx
 from tqdm import tqdm
 
 from caffe_compat.compare import Difference, difference, worst
-from caffe_compat.deploy import Session
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media import Preparation
 from caffe_compat.net import Net
 from caffe_compat.onnx.half import to_half
 from caffe_compat.onnx.int8 import Target, to_int8
 from caffe_compat.onnx.pictures import Feed, Item
-from caffe_compat.onnx.roles import BOX_HEADS
+from caffe_compat.onnx.roles import BOX_HEADS, matches
 from caffe_compat.onnx.rounding import rounding_model
-from caffe_compat.onnx.verify import random_cases
+from caffe_compat.onnx.verify import open_session, random_cases
 
 __all__ = ["TOLERANCES", "Agreement", "Largest", "Lowered", "Lower", "compare_models", "lower"]
 
@@ -43,7 +42,7 @@ class Lower:
         agree: folder of pictures to compare on; by default every fourth of ``calibration``, which is then not measured
             with, and without that random inputs.
         wants: how pictures become inputs; needed for folders.
-        keep: how the names of layers begin that stay in float32, beside those that always do.
+        keep: names of layers that stay in float32, beside those that always do; ``*`` in them stands for anything.
         target: what int8 is to run on, see :func:`~caffe_compat.onnx.int8.to_int8`.
         tolerance: largest relative error of an output; by default that of :data:`TOLERANCES`.
     """
@@ -181,13 +180,12 @@ def compare_models(
         DataError: there are no samples.
         ExportError: ONNX Runtime refuses a model.
     """
+    open_session(model, device)  # as it is, to see that it can be run
     checked, watched = rounding_model(model)
-    first, second = Session(reference, device), Session(checked, device)
+    first, second = open_session(reference, device), open_session(checked, device)
     comparing = _Comparing(watched)
     for sample in samples:
         inputs = {name: sample[name] for name in first.input_names}
-        if not comparing.differences:
-            Session(model, device)(inputs)  # once as it is, to see that it runs
         comparing.add(first(inputs), second(inputs))
     if not comparing.differences:
         raise DataError("there are no samples to compare the models on")
@@ -216,7 +214,7 @@ class _Comparing:
                 self.largest = Largest(value, size)
         for name, wanted in expected.items():
             self.differences.setdefault(name, []).append(_difference(got[name], wanted))
-            if wanted.ndim > 1 and wanted.shape[1] > 1 and not name.startswith(BOX_HEADS):
+            if wanted.ndim > 1 and wanted.shape[1] > 1 and not matches(name, BOX_HEADS):
                 same = wanted.argmax(1) == got[name].argmax(1)
                 before = self.agreements.get(name, Agreement(0, 0))
                 self.agreements[name] = Agreement(before.same + int(same.sum()), before.all + same.size)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 
 import onnx
 from onnx import TensorProto
@@ -17,10 +18,10 @@ from caffe_compat.errors import ExportError
 from caffe_compat.onnx.metadata import read_fact
 from caffe_compat.onnx.parts import split
 
-__all__ = ["BOX_HEADS", "HEAVY", "element_types", "fragile_nodes", "in_layers", "layer_of", "weighted_nodes"]
+__all__ = ["BOX_HEADS", "HEAVY", "element_types", "fragile_nodes", "in_layers", "layer_of", "matches", "weighted_nodes"]
 
-BOX_HEADS = ("bbox_pred", "da_bbox_pred")
-"""How the names of layers begin that predict where boxes move to."""
+BOX_HEADS = ("*bbox_pred*",)
+"""Names of layers that predict where boxes move to, of nets with one modality and with several."""
 HEAVY = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul"))
 """Operators that multiply by weights."""
 _FRAGILE = frozenset(
@@ -39,9 +40,14 @@ def layer_of(node: onnx.NodeProto) -> str:
     return name.removesuffix(f"/{node.op_type}")
 
 
-def in_layers(node: onnx.NodeProto, layers: Collection[str]) -> bool:
-    """Whether the name of its layer begins with one of these."""
-    return layer_of(node).startswith(tuple(layers)) if layers else False
+def in_layers(node: onnx.NodeProto, patterns: Collection[str]) -> bool:
+    """Whether a node belongs to a layer of one of these names (``*`` in them stands for anything)."""
+    return matches(layer_of(node), patterns)
+
+
+def matches(name: str, patterns: Collection[str]) -> bool:
+    """Whether a name is one of these."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def element_types(model: onnx.ModelProto) -> dict[str, int]:

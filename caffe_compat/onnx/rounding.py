@@ -12,6 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from caffe_compat.description.names import UniqueNames
+from caffe_compat.onnx.parts import Parts, split
 from caffe_compat.onnx.roles import element_types
 
 __all__ = ["LARGEST", "rounding_model"]
@@ -26,21 +27,20 @@ _MOVE = frozenset(
 """What they make is in float16 without rounding, or within the range of what they are given."""
 
 
-def rounding_model(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, str]]:
+def rounding_model(model: onnx.ModelProto) -> tuple[Parts, dict[str, str]]:
     """The model with every value of float16 rounded, and outputs that say how large these become.
 
     Args:
         model: as :func:`~caffe_compat.onnx.half.to_half` makes it; it stays as it is.
 
     Returns:
-        The model, and by the name of each output that was added (a scalar, the largest magnitude, infinite after an
-        overflow) the value it is about.
+        The model with its weights where they are; and by the name of each output that was added (a scalar, the largest
+        magnitude, infinite after an overflow) the value that it is about.
     """
     types = element_types(model)
     taken = UniqueNames(types)
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
+    result = split(model)
+    graph = result.model.graph
     del graph.node[:], graph.value_info[:]
     axis = taken.fresh("rounding_axis")
     graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.int64), axis))

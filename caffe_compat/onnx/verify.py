@@ -17,13 +17,13 @@ from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers.looking import only_looking
 from caffe_compat.net import Net
 from caffe_compat.onnx.metadata import RENAMED, SIZES, read_fact
-from caffe_compat.onnx.parts import split
+from caffe_compat.onnx.parts import Parts, split
 from caffe_compat.onnx.preprocess import Pictures, net_inputs, picture_names, random_pictures
 from caffe_compat.onnx.samples import random_inputs
-from caffe_compat.onnx.save import is_large, save_onnx
+from caffe_compat.onnx.save import save_onnx
 from caffe_compat.onnx.shapes import infer_shapes
 
-__all__ = ["random_cases", "verify_onnx", "verify_session"]
+__all__ = ["open_session", "random_cases", "verify_onnx", "verify_session"]
 
 PathLike = str | os.PathLike[str]
 
@@ -54,7 +54,7 @@ def verify_onnx(
         ExportError: ONNX Runtime refuses the model or its inputs, or an output has another shape than in PyTorch.
         UsageError: ONNX Runtime does not run on ``device``.
     """
-    session = _open(model, device)
+    session = open_session(model, device)
     bare = split(model if isinstance(model, onnx.ModelProto) else onnx.load(model, load_external_data=False)).model
     return verify_session(net, session, bare, inputs, sizes=sizes, seed=seed)
 
@@ -151,12 +151,13 @@ def _choices(symbols: Mapping[str, int]) -> list[dict[str, int]]:
     return [choice for index, choice in enumerate(choices) if choice not in choices[:index]]
 
 
-def _open(model: onnx.ModelProto | PathLike, device: str) -> Session:
-    if not isinstance(model, onnx.ModelProto) or not is_large(model):
+def open_session(model: onnx.ModelProto | Parts | PathLike, device: str = "cpu") -> Session:
+    """A session of a model of any size, by way of a file: in memory are only the weights that ONNX Runtime has."""
+    if not isinstance(model, onnx.ModelProto | Parts):
         return Session(model, device)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        save_onnx(model, path)
+        save_onnx(model, path, check=False)
         return Session(path, device)
 
 

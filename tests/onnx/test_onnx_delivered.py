@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -13,6 +14,7 @@ from program import Done, call
 
 from caffe_compat.compare import Comparison, compare
 from caffe_compat.errors import DataError, MissingFileError, ModelFileError
+from caffe_compat.media import Preprocessing, write_preprocessing
 from caffe_compat.net import Net
 from caffe_compat.onnx import export_onnx, save_onnx, to_half, to_int8
 from caffe_compat.onnx.delivered import LAYER_TOLERANCES, Delivered, read_delivered
@@ -209,5 +211,13 @@ def test_the_command(net: Net, tmp_path: Path):
     assert done.status == 1 and "first divergence: layer 'c' (InnerProduct), blob 'c'" in done.stdout
     np.savez(tmp_path / "in.npz", data=np.ones((5, 3, 12, 12), np.float32))
     assert verify("--onnx", "net.onnx", "--input", "in.npz").status == 1
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8))
+    save_onnx(made(net, "int8"), tmp_path / "net.onnx")
+    done = verify("--onnx", "net.onnx", "--picture", "a.png")
+    assert done.status == 2 and "neither net.onnx nor a preprocessing.json" in done.stderr
+    write_preprocessing(tmp_path / "preprocessing.json", Preprocessing(mean=(128.0,), resize=(12, 12)))
+    assert verify("--onnx", "net.onnx", "--picture", "a.png").stdout.endswith("10 blobs agree within 0.5\n")
+    done = verify("--onnx", "--picture", "a.png")
+    assert done.status == 2 and "--picture goes with --onnx FILE and without --input" in done.stderr
     done = verify("--onnx", "net.prototxt")
     assert done.status == 2 and "is no ONNX model" in done.stderr

@@ -114,7 +114,8 @@ def test_box_head_and_softmax_stay_in_float32():
     nodes = {node.name: node for node in half.graph.node}
     assert kinds[nodes["prob"].input[0]] == kinds[nodes["bbox_pred"].input[0]] == TensorProto.FLOAT
     assert nodes["prob"].output[0] == "prob" and nodes["bbox_pred"].output[0] == "b"  # no cast behind them
-    assert types(to_half(model, keep=("fc", "bbox_pred")))["fc.weight"] == TensorProto.FLOAT
+    assert types(to_half(model, keep=("f*",)))["fc.weight"] == TensorProto.FLOAT
+    assert types(to_half(model, keep=("f",)))["fc.weight"] == TensorProto.FLOAT16
 
 
 def test_a_constant_of_both_precisions_is_stored_twice():
