@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from program import call
 from caffe_compat.commands.measurements import onnx_cpu, onnx_gpu, onnx_runtimes
 from caffe_compat.commands.measurements.contest import LEAST, Contestant, Result, contest
 from caffe_compat.commands.measurements.onnx_nets import RANKS, Entry, detector_net, entry, regions
+from caffe_compat.commands.measurements.onnx_profile import nodes_by_provider, operators, unlike
 from caffe_compat.commands.measurements.onnx_rows import ratio_row
 
 
@@ -75,6 +77,7 @@ def test_rows_of_a_net(monkeypatch: pytest.MonkeyPatch) -> None:
     item = Entry("net", whole.net, whole.peer, whole.inputs, whole.outputs, (1,))
     found = list(onnx_cpu.contest_of(item, (), seconds=0))
     lines, rows = [one for one in found if isinstance(one, str)], [one for one in found if not isinstance(one, str)]
+    assert re.match(r"net, as ONNX Runtime optimised it: \d+ nodes and \d+; ours alone ", lines.pop(0))
     assert lines[0] == f"net, batch 1, {LEAST} rounds"
     labels = [line.split("p50")[0].strip() for line in lines[1:]]
     assert labels[0] == "our export" and "torch.onnx.export" in labels[1] and labels[2:] == ["torch, eager"]
@@ -113,7 +116,14 @@ def test_copies_are_told_from_nodes() -> None:
         {"cat": "Node", "name": "pool_kernel_time", "args": {"op_name": "MaxRoiPool", "provider": "CPU"}},
         {"cat": "Node", "name": "Memcpy_1_kernel_time", "args": {"op_name": "MemcpyFromHost", "provider": "CUDA"}},
     ]
-    assert onnx_gpu.nodes_by_provider(events) == ({"CUDA": 1, "CPU": 1}, 2)
+    assert operators(events) == {"Conv": 1, "MaxRoiPool": 1, "MemcpyToHost": 1, "MemcpyFromHost": 1}
+    assert nodes_by_provider(events) == ({"CUDA": 1, "CPU": 1}, 2)
+
+
+def test_how_graphs_are_unlike() -> None:
+    ours, theirs = Counter(Conv=3, Flatten=1), Counter(Conv=2, Pow=1, Reshape=2)
+    assert unlike(ours, theirs) == "4 nodes and 5; ours alone 1 Conv, 1 Flatten; theirs 1 Pow, 2 Reshape"
+    assert unlike(ours, ours) == "4 nodes and 4; ours alone nothing; theirs nothing"
 
 
 @needs_gpu

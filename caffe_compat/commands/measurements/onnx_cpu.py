@@ -15,6 +15,7 @@ import torch
 
 from caffe_compat.commands.measurements.contest import Contestant, contest
 from caffe_compat.commands.measurements.onnx_nets import NETS, RANKS, Entry, detector_net, entry, regions
+from caffe_compat.commands.measurements.onnx_profile import operators, profiled_run, unlike
 from caffe_compat.commands.measurements.onnx_rows import EAGER, Call, Row, ratio_row, rows_of
 from caffe_compat.commands.measurements.onnx_runtimes import (
     eager,
@@ -48,7 +49,11 @@ def contest_of(item: Entry, batches: Sequence[int], seconds: float) -> Iterator[
         shapes = {name: tuple(value.shape) for name, value in item.inputs(1).items()}
         export_onnx(item.net, ours, inputs=shapes, outputs=item.outputs)
         label = export_with_torch(item, theirs)
-        sessions = [[ort_session(path) for path in (ours, theirs)] for _ in range(SESSIONS)]
+        profile = Path(folder) / "profile"
+        sessions = [[ort_session(path, profile=profile) for path in (ours, theirs)] for _ in range(SESSIONS)]
+        one = {name: tensor.numpy() for name, tensor in item.inputs(1).items()}
+        ran = [[operators(profiled_run(session, one)) for session in pair] for pair in sessions]
+        yield f"{item.name}, as ONNX Runtime optimised it: {unlike(*ran[0])}"
         for batch in batches or item.batches:
             tensors = item.inputs(batch)
             arrays = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from caffe_compat.commands.measurements.contest import Contestant, contest
 from caffe_compat.commands.measurements.onnx_nets import NETS, Entry, detector_net, entry, regions
+from caffe_compat.commands.measurements.onnx_profile import nodes_by_provider, profiled_run
 from caffe_compat.commands.measurements.onnx_rows import EAGER, Call, Row, ratio_row, rows_of
 from caffe_compat.commands.measurements.onnx_runtimes import eager, export_with_torch, ort_session
 from caffe_compat.commands.measurements.settings import OnnxSettings
@@ -20,11 +20,9 @@ from caffe_compat.deploy import Session
 from caffe_compat.devices import choose
 from caffe_compat.onnx import export_onnx
 
-__all__ = ["nodes_by_provider", "onnx_gpu", "onnx_on", "regions_on"]
+__all__ = ["onnx_gpu", "onnx_on", "regions_on"]
 
 GPU_ROIS, GPU_BATCHES = 2000, (1, 8, 32)
-COPIES = ("MemcpyFromHost", "MemcpyToHost")
-"""Nodes that ONNX Runtime inserts where a tensor changes sides."""
 
 
 def onnx_gpu(rounds: int, wanted: OnnxSettings) -> Iterator[Row | str]:
@@ -104,23 +102,7 @@ def _nodes(path: Path, values: Mapping[str, torch.Tensor], device: torch.device)
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": str(device.index or 0)}))
     with tempfile.TemporaryDirectory() as folder:
         session = ort_session(path, providers, Path(folder) / "profile")
-        session.run(None, {name: np.asarray(value) for name, value in values.items()})
-        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        events = profiled_run(session, {name: np.asarray(value) for name, value in values.items()})
     counts, copies = nodes_by_provider(events)
     where = ", ".join(f"{count} on {name.removesuffix('ExecutionProvider')}" for name, count in sorted(counts.items()))
     return f"nodes {where}; {copies} copies between CPU and GPU (target 0)"
-
-
-def nodes_by_provider(events: Sequence[Mapping[str, Any]]) -> tuple[dict[str, int], int]:
-    """From the events of ONNX Runtime's profile of one run: nodes of each provider, and copies, which are no such."""
-    counts: dict[str, int] = {}
-    copies = 0
-    for event in events:
-        if event.get("cat") != "Node" or not str(event.get("name", "")).endswith("_kernel_time"):
-            continue
-        facts = event["args"]
-        if facts["op_name"] in COPIES:
-            copies += 1
-        else:
-            counts[facts["provider"]] = counts.get(facts["provider"], 0) + 1
-    return counts, copies
