@@ -25,7 +25,11 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("model", help="ONNX model")
     parser.add_argument("--onnxruntime", metavar="VERSION", help="whose kernels to go by: 1.20, 1.22 or 1.24 (default)")
     parser.add_argument(
-        "--size", action="append", default=[], metavar="NAME=N", help="of an open size (default: the prototxt's)"
+        "--size",
+        action="append",
+        default=[],
+        metavar="NAME=N",
+        help="of an open size (default: the prototxt's, else 300)",
     )
     parser.add_argument("--limit", type=int, default=1024, help="bytes that may be copied (default 1024)")
     parser.add_argument("--brief", action="store_true", help="only nodes that do not run on the GPU, copies, a summary")

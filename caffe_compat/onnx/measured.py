@@ -15,8 +15,9 @@ from caffe_compat.errors import ExportError, ModelFileError, UsageError, nearest
 from caffe_compat.files import open_existing
 from caffe_compat.onnx.metadata import SIZES, read_fact
 
-__all__ = ["Measured", "measure", "read_model", "with_sizes"]
+__all__ = ["SAMPLE", "Measured", "measure", "read_model", "sizes_of", "with_sizes"]
 
+SAMPLE = 300  #: an open size of which the exporter said nothing
 _READ = 1024  #: elements of a constant up to which shape inference may want to read it
 
 
@@ -59,16 +60,28 @@ def read_model(path: str | os.PathLike[str]) -> onnx.ModelProto:
     return model
 
 
+def sizes_of(model: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, int]:
+    """How large to take each open size of the inputs: as the caller says, as the exporter stored, else ``SAMPLE``.
+
+    Raises:
+        UsageError: the caller says one that the model does not have.
+    """
+    stored = read_fact(model, SIZES)
+    dims = [dim for value in model.graph.input for dim in value.type.tensor_type.shape.dim]
+    found = {dim.dim_param: int(stored.get(dim.dim_param, SAMPLE)) for dim in dims if not dim.HasField("dim_value")}
+    for name in sizes:
+        if name not in found:
+            there = ", ".join(sorted(found)) or "none"
+            raise UsageError(f"the model has no open size '{name}', only {there}{nearest(name, sorted(found))}")
+    return {**found, **sizes}
+
+
 def with_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelProto:
     """The model without large weights, with fixed sizes of inputs, and nothing said of other values.
 
     Args:
-        sizes: for names of open sizes; they come before those that the exporter stored.
-
-    Raises:
-        UsageError: an open size that neither says, or one that the model does not have.
+        sizes: for all open sizes of the inputs.
     """
-    known = {**read_fact(model, SIZES), **sizes}
     light = onnx.ModelProto()
     light.ir_version = model.ir_version
     light.opset_import.extend(model.opset_import)
@@ -79,36 +92,24 @@ def with_sizes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> onnx.ModelPr
         large = prod(tensor.dims) > _READ
         light.graph.initializer.append(onnx.TensorProto(name=tensor.name, dims=tensor.dims) if large else tensor)
         light.graph.initializer[-1].data_type = tensor.data_type
-    open_names = set()
     for value in model.graph.input:
         fixed = light.graph.input.add()
         fixed.CopyFrom(value)
-        for axis, dim in enumerate(fixed.type.tensor_type.shape.dim):
-            if dim.HasField("dim_value"):
-                continue
-            open_names.add(dim.dim_param)
-            if dim.dim_param not in known:
-                what = f"'{dim.dim_param}'" if dim.dim_param else f"axis {axis}"
-                raise UsageError(
-                    f"{what} of input '{value.name}' is open and the model does not say how large to take it"
-                )
-            dim.dim_value = known[dim.dim_param]
-    for name in sizes:
-        if name not in open_names:
-            there = ", ".join(sorted(open_names)) or "none"
-            raise UsageError(f"the model has no open size '{name}', only {there}{nearest(name, sorted(open_names))}")
+        for dim in fixed.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.dim_value = sizes[dim.dim_param]
     for value in model.graph.output:
         light.graph.output.add(name=value.name).type.tensor_type.elem_type = value.type.tensor_type.elem_type
     return light
 
 
 def measure(model: onnx.ModelProto, sizes: Mapping[str, int]) -> dict[str, Measured]:
-    """Type and shape of every value; see :func:`with_sizes`.
+    """Type and shape of every value, open sizes as :func:`sizes_of` says.
 
     Raises:
         ExportError: nodes that do not fit each other.
     """
-    light = with_sizes(model, sizes)
+    light = with_sizes(model, sizes_of(model, sizes))
     try:
         graph = onnx.shape_inference.infer_shapes(light, data_prop=True).graph
     except (onnx.shape_inference.InferenceError, RuntimeError) as error:

@@ -11,14 +11,14 @@ import heapq
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import onnx
 
 from caffe_compat.errors import ExportError
 from caffe_compat.onnx.cuda_kernels import CPU_INPUTS, CPU_OUTPUTS, TYPES, VERSIONS, kernels
-from caffe_compat.onnx.measured import Measured, measure, read_model
+from caffe_compat.onnx.measured import Measured, measure, read_model, sizes_of
 
 __all__ = ["CPU", "CPU_BY_SHAPE", "CUDA", "LIMIT", "Copy", "Placed", "Placement", "place", "refuse_lost_kernels"]
 
@@ -70,12 +70,14 @@ class Placement:
     Attributes:
         source: where this is known from.
         limit: bytes of the largest copy that is let pass.
+        sizes: how large open sizes were taken.
     """
 
     source: str
     nodes: list[Placed]
     copies: list[Copy]
     limit: int = LIMIT
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def too_large(self) -> list[Copy]:
@@ -105,7 +107,9 @@ class Placement:
             f"{node.name:{width}s}  {_form(node):{forms}s}  {node.where}{f' ({node.reason})' if node.reason else ''}"
             for node in shown
         ]
-        return [*lines, *map(_copy_line, self.copies), self.summary()]
+        sizes = ", ".join(f"{name or 'an axis'} {size}" for name, size in self.sizes.items())
+        taken = [f"at {sizes}"] if sizes else []
+        return [*lines, *map(_copy_line, self.copies), *taken, self.summary()]
 
     def summary(self) -> str:
         """One line."""
@@ -139,14 +143,15 @@ def place(
     Args:
         model: a model or its file; weights in a file of their own are not read.
         version: of ONNX Runtime, one of ``VERSIONS``.
-        sizes: for open sizes; by default those of the prototxt.
+        sizes: for open sizes; by default those of the prototxt, else 300.
         limit: see :class:`Placement`.
 
     Raises:
-        UsageError: no table for this version; an open size that nobody says.
+        UsageError: no table for this version; a size that is not open.
     """
     proto = model if isinstance(model, onnx.ModelProto) else read_model(model)
-    return _Placer(proto, version, measure(proto, sizes or {})).placement(limit)
+    found = _Placer(proto, version, measure(proto, sizes or {})).placement(limit)
+    return replace(found, sizes=sizes_of(proto, sizes or {}))
 
 
 def refuse_lost_kernels(model: onnx.ModelProto, version: str = VERSIONS[-1]) -> None:

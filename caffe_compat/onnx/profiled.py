@@ -16,7 +16,7 @@ import onnxruntime
 from caffe_compat.deploy.opening import open_model
 from caffe_compat.deploy.providers import options_of, parse_device, refuse_missing, wanted_providers
 from caffe_compat.errors import ExportError, one_line
-from caffe_compat.onnx.measured import read_model, with_sizes
+from caffe_compat.onnx.measured import read_model, sizes_of, with_sizes
 from caffe_compat.onnx.placement import CPU, CPU_BY_SHAPE, CUDA, LIMIT, Copy, Placed, Placement, place
 
 __all__ = ["profile"]
@@ -38,11 +38,12 @@ def profile(
         sizes, limit: see :func:`place`.
 
     Raises:
-        UsageError: the device is not there; an open size that nobody says.
+        UsageError: the device is not there; a size that is not open.
         ExportError: ONNX Runtime refuses the model or cannot run it on zeros.
     """
     proto = read_model(path)
-    feeds = _zeros(with_sizes(proto, sizes or {}).graph.input)
+    taken = sizes_of(proto, sizes or {})
+    feeds = _zeros(with_sizes(proto, taken).graph.input)
     shape_rule = {node.name for node in place(proto, sizes=sizes).nodes if node.where == CPU_BY_SHAPE}
     with tempfile.TemporaryDirectory() as folder:
         events = _run(path, device, feeds, Path(folder) / "profile")
@@ -58,7 +59,7 @@ def profile(
         on_gpu = str(facts.get("provider", "")).startswith("CUDA")
         where = CUDA if on_gpu else CPU_BY_SHAPE if name in shape_rule else CPU
         nodes.append(Placed(name, op, 0, where, "" if where == CUDA else "says ONNX Runtime"))
-    return Placement(f"ONNX Runtime {onnxruntime.__version__} on {device}", nodes, copies, limit)
+    return Placement(f"ONNX Runtime {onnxruntime.__version__} on {device}", nodes, copies, limit, taken)
 
 
 def _zeros(inputs: Any) -> dict[str, np.ndarray]:

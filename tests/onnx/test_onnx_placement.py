@@ -164,11 +164,13 @@ def test_what_follows_from_a_node_without_kernel() -> None:
     assert [(copy.value, copy.size) for copy in found.copies] == [("det", 8)]
 
 
-def test_an_open_size_must_be_known() -> None:
-    model = graph([node("Relu", "x", "y")], ("n", 3))
-    with pytest.raises(UsageError, match="'n' of input 'x' is open"):
-        place(model)
-    assert place(model, sizes={"n": 4}).passed
+def test_an_open_size_that_nobody_knows() -> None:
+    model = graph([node("Det", "x", "y")], ("n", 3, 3))
+    model.graph.node.append(node("Relu", "y", "z"))
+    found = place(model)
+    assert found.sizes == {"n": 300} and "at n 300" in found.lines()
+    assert [copy.size for copy in found.copies] == [1200]
+    assert place(model, sizes={"n": 4}).copies[0].size == 16
 
 
 def test_unknown_version() -> None:
@@ -199,7 +201,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].split() == ["c1", "Conv-11", "CUDA"] and "no copies between them" in lines[-1]
     assert command.main([str(tmp_path / "cpu.onnx"), "--brief", "--onnxruntime", "1.20", "--size", "batch=2"]) == 1
     out, err = capsys.readouterr()
-    assert [line.split()[0] for line in out.splitlines()] == ["pooled", "copy", "copy", "ONNX"]
+    assert [line.split()[0] for line in out.splitlines()] == ["pooled", "copy", "copy", "at", "ONNX"]
     assert "copy of 'p', 10240 bytes, CUDA to CPU, over 1024 bytes" in err
     assert command.main([str(tmp_path / "cpu.onnx"), "--limit", "5120"]) == 0
 
