@@ -342,7 +342,7 @@ def test_bad_transfers(folder, change, parts):
 @pytest.mark.parametrize(
     "arguments, parts",
     [
-        (["nowhere.png", "-o", "h.png"], ["--camera"]),
+        (["a.png", "-o", "h.png"], ["--camera"]),
         (["nowhere.png", "-o", "h.png", "--camera", "30,30,12,9"], ["nowhere.png"]),
         (["broken.png", "-o", "h.png", "--camera", "30,30,12,9", "--units-per-metre", "1000"], ["broken.png"]),
         (["a.png", "-o", "h.png", "--camera", "kinect9", "--units-per-metre", "1000"], ["kinect9"]),

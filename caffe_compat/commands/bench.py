@@ -14,12 +14,13 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.measurements import BENCHMARKS, OnnxSettings, report
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 
 
 def make_parser() -> argparse.ArgumentParser:
     """What to measure, and how often."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("which", nargs="*", metavar="WHICH", help=f"of {', '.join(BENCHMARKS)} (default: all)")
     p.add_argument("--rounds", type=int, default=7, help="alternating runs (default: %(default)s)")
     p.add_argument("--threads", type=int, default=0, help="torch threads (default: torch's own choice)")

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from caffe_compat.commands.inputs import PROPOSALS
+
 __all__ = ["add_boxes", "boxes_file", "compute_boxes"]
 
 BUILTIN = "builtin"
@@ -17,6 +19,7 @@ def add_boxes(group: Any) -> None:
     add = group.add_argument
     add(
         "--proposals",
+        type=PROPOSALS.later(),
         default="",
         metavar="FILE",
         help="boxes of the images, for features after a fully connected layer: .npz, MCG's or COCO's .mat files; or "

@@ -12,6 +12,7 @@ write a snapshot and end (--sigint_effect), with status 0 as in Caffe; train_net
 from __future__ import annotations
 
 from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.inputs import NET, SOLVER, STATE, WEIGHTS
 
 
 def make_parser() -> FlagParser:
@@ -19,10 +20,10 @@ def make_parser() -> FlagParser:
     parser = FlagParser(__doc__)
     parser.add_argument("command", nargs="?", help="train, test, time or device_query")
     parser.flag("gpu", "", "CUDA devices: 0, or all (default: the CPU; train: what the solver says)")
-    parser.flag("solver", "", "train: the solver prototxt")
-    parser.flag("model", "", "test, time: the net prototxt")
-    parser.flag("weights", "", "train, test: weights to start from, separated by commas")
-    parser.flag("snapshot", "", "train: solver state to go on from")
+    parser.flag("solver", "", "train: the solver prototxt", SOLVER)
+    parser.flag("model", "", "test, time: the net prototxt", NET)
+    parser.flag("weights", "", "train, test: weights to start from, separated by commas", WEIGHTS)
+    parser.flag("snapshot", "", "train: solver state to go on from", STATE)
     parser.flag("iterations", 50, "test, time: how many")
     parser.flag("phase", "", "time: TRAIN or TEST; empty means TRAIN")
     parser.flag("level", 0, "level of the net's state")

@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.inputs import MODEL, NET
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of fast-rcnn's compress_net.py."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--def", dest="prototxt", required=True, metavar="PROTOTXT", help="test net of the model")
-    p.add_argument("--def-svd", required=True, metavar="PROTOTXT", help="the compressed test net")
-    p.add_argument("--net", required=True, metavar="MODEL", help="caffemodel")
+    p = Parser(__doc__)
+    p.add_argument("--def", type=NET, dest="prototxt", required=True, metavar="PROTOTXT", help="test net of the model")
+    p.add_argument("--def-svd", type=NET, required=True, metavar="PROTOTXT", help="the compressed test net")
+    p.add_argument("--net", type=MODEL, required=True, metavar="MODEL", help="caffemodel")
     return p
 
 

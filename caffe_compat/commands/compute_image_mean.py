@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from caffe_compat import log
 from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.inputs import DATABASE, NEW_FILE
 
 
 def make_parser() -> FlagParser:
     """Caffe's flags."""
     parser = FlagParser(__doc__)
-    parser.add_argument("database", metavar="INPUT_DB")
-    parser.add_argument("output", metavar="OUTPUT", nargs="?", help="mean file to write; the log tells channel means")
+    parser.add_argument("database", type=DATABASE, metavar="INPUT_DB")
+    parser.add_argument(
+        "output", type=NEW_FILE, metavar="OUTPUT", nargs="?", help="mean file to write; the log tells channel means"
+    )
     parser.flag("backend", "lmdb", "lmdb or leveldb")
     return parser
 

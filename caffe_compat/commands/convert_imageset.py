@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from caffe_compat import log
 from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.inputs import LIST
 
 
 def make_parser() -> FlagParser:
     """Caffe's flags, and a seed."""
     parser = FlagParser(__doc__)
     parser.add_argument("root", metavar="ROOTFOLDER/")
-    parser.add_argument("list", metavar="LISTFILE")
+    parser.add_argument("list", type=LIST, metavar="LISTFILE")
     parser.add_argument("database", metavar="DB_NAME")
     parser.flag("gray", False, "store grey images")
     parser.flag("shuffle", False, "shuffle the list")

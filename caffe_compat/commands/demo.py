@@ -13,13 +13,14 @@ import sys
 import time
 from pathlib import Path
 
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.resources import checkout
 
 
 def make_parser() -> argparse.ArgumentParser:
     """How often."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("--seeds", type=int, default=1, help="how many seeds to run (default: %(default)s)")
     p.add_argument("--small", action="store_true", help="few pictures and iterations, in a minute: shows that all "
                    "steps run here, not what supervision transfer reaches")  # fmt: skip

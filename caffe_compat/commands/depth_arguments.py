@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import DEPTHS, JSON, LIST, MATLAB_FILE, NEW_FOLDER, PICTURES_OF
 from caffe_compat.depth.camera import CAMERAS
 from caffe_compat.depth.fill import FILL_METHODS
 from caffe_compat.depth.io import ENCODINGS
@@ -19,13 +20,15 @@ FILE_ARGUMENTS = ("camera", "origin", "units_per_metre", "encoding", "invalid", 
 def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     """Declare the arguments; a disparity image needs no camera."""
     add = parser.add_argument
-    add("input", nargs="*", help="depth files, folders of them, COCO-style json whose images name their depth, or one "
+    add("input", type=DEPTHS, nargs="*",
+        help="depth files, folders of them, COCO-style json whose images name their depth, or one "
         "data set: nyu_depth_v2_labeled.mat, a folder of NYUD2 raw video, the folder SUNRGBD")  # fmt: skip
     add("-o", "--output", help="png (one input) or folder")
-    add("--list", help="text file of depth files, one a line, relative to its folder")
-    add("--index", nargs="+", help="JSON lists of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, "
+    add("--list", type=LIST, help="text file of depth files, one a line, relative to its folder")
+    add("--index", type=JSON, nargs="+",
+        help="JSON lists of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, "
         "where wanted, rawdepth, scene, origin, encoding, invalid")  # fmt: skip
-    add("--stereo-motorcycle", metavar="OUTDIR", help="encode scikit-image's stereo pair")
+    add("--stereo-motorcycle", type=NEW_FOLDER, metavar="OUTDIR", help="encode scikit-image's stereo pair")
     add_file_arguments(parser.add_argument_group("depth files"), kind)
     sets = parser.add_argument_group("data sets (they get folders color/ and the images', and pairs.txt)")
     sets.add_argument("--frames", help="of the labelled NYUD2: numbers as 5001,5010-5020 (default: all)")
@@ -33,11 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     sets.add_argument("--count", type=int, help="of raw video: so many frames, evenly over scenes and time")
     sets.add_argument("--seed", type=int, help="with --count (default: 0)")
     sets.add_argument(
-        "--exclude-nyud2", nargs="?", const="all", metavar="NYUSPLITS", help="of SUN RGB-D: leave out the frames of "
+        "--exclude-nyud2", type=MATLAB_FILE.or_word("all"), nargs="?", const="all", metavar="NYUSPLITS",
+        help="of SUN RGB-D: leave out the frames of "
         "NYUD2; with nyusplits.mat only those of its val and test",
     )  # fmt: skip
     sets.add_argument(
-        "--sun-split", metavar="ALLSPLIT", help="of SUN RGB-D: split the pairs as the toolbox's allsplit.mat does"
+        "--sun-split",
+        type=MATLAB_FILE,
+        metavar="ALLSPLIT",
+        help="of SUN RGB-D: split the pairs as the toolbox's allsplit.mat does",
     )
     sets.add_argument(
         "--without", metavar="JSON[,split=NAME]", help="of --index: leave out the frames that are images of this "
@@ -70,8 +77,12 @@ def add_file_arguments(group: argparse._ActionsContainer, kind: str) -> None:
     group.add_argument("--units-per-metre", type=float, help="1000 for millimetres, 10000, 5000; no guess is made")
     group.add_argument("--encoding", choices=ENCODINGS, help="how the file's numbers are stored")
     group.add_argument("--invalid", type=int, nargs="*", help="codes without a measurement (default 0 65535)")
-    group.add_argument("--raw-depth", help="file or folder of unfilled depth: its holes are the missing pixels")
-    group.add_argument("--color", help="registered colour: size is checked; for --fill colorization and nyud2_raw")
+    group.add_argument(
+        "--raw-depth", type=DEPTHS, help="file or folder of unfilled depth: its holes are the missing pixels"
+    )
+    group.add_argument(
+        "--color", type=PICTURES_OF, help="registered colour: size is checked; for --fill colorization and nyud2_raw"
+    )
 
 
 def add_hole_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import shape_flag, stages_flag
+from caffe_compat.commands.inputs import NET
 from caffe_compat.commands.net_table import FORMATS, describe
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import printable
 from caffe_compat.proto.schema import PHASES
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Which net, in which state, and how to show it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="net definition (prototxt)")
+    parser = Parser(__doc__)
+    parser.add_argument("model", type=NET, help="net definition (prototxt)")
     parser.add_argument("--phase", default="TEST", choices=PHASES, help="(default TEST)")
     parser.add_argument("--level", type=int, default=0, help="level of the net's state")
     parser.add_argument("--stage", default="", help="stages of the net's state, separated by commas")

@@ -15,32 +15,39 @@ import argparse
 
 from caffe_compat.commands.depth_arguments import add_file_arguments, add_hole_arguments
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import DEPTH, LIST, MODEL, NET, NEW_FILE, OPTIONS, PICTURE, PROPOSALS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.depth.scale import DISPARITY_SCALE
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The net, the picture in its modalities, and what is written."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--def", dest="prototxt", required=True, metavar="PROTOTXT", help="the net's test prototxt")
-    p.add_argument("--net", dest="weights", required=True, nargs="+", metavar="CAFFEMODEL", help="weights; several are "
+    p = Parser(__doc__)
+    p.add_argument(
+        "--def", type=NET, dest="prototxt", required=True, metavar="PROTOTXT", help="the net's test prototxt"
+    )
+    p.add_argument("--net", type=MODEL, dest="weights", required=True, nargs="+", metavar="CAFFEMODEL",
+        help="weights; several are "
         "copied in this order")  # fmt: skip
-    p.add_argument("--image", help="colour picture; boxes are drawn into it")
-    p.add_argument("--hha", help="HHA picture of the same view")
-    p.add_argument("--depth", help="depth of the same view, from which HHA is made; needs a camera")
-    p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
+    p.add_argument("--image", type=PICTURE, help="colour picture; boxes are drawn into it")
+    p.add_argument("--hha", type=PICTURE, help="HHA picture of the same view")
+    p.add_argument("--depth", type=DEPTH, help="depth of the same view, from which HHA is made; needs a camera")
+    p.add_argument("--cfg", type=OPTIONS, help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument(
         "--classes",
+        type=LIST.or_word("nyud2|voc|coco:.*"),
         metavar="FILE",
         help="class names, one a line, without the background; or nyud2, voc or coco:PATH.json,...",
     )
     p.add_argument(
-        "--proposals", default="builtin", metavar="FILE", help="boxes that may hold objects, by the picture's name; "
+        "--proposals", type=PROPOSALS, default="builtin", metavar="FILE",
+        help="boxes that may hold objects, by the picture's name; "
         "default: builtin, which computes some",
     )  # fmt: skip
     p.add_argument("--conf", type=float, default=0.8, help="show boxes from this score on (default: %(default)s)")
-    p.add_argument("--out", metavar="PNG", help="picture to write")
-    p.add_argument("--json", metavar="JSON", help="write the objects here")
+    p.add_argument("--out", type=NEW_FILE, metavar="PNG", help="picture to write")
+    p.add_argument("--json", type=NEW_FILE, metavar="JSON", help="write the objects here")
     p.add_argument("--score_blob_name", metavar="BLOB", help="default: cls_prob, with TEST.SVM cls_score")
     p.add_argument("--bbox_blob_name", metavar="BLOB", help="default: bbox_pred")
     add_gpu(p)

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.inputs import NET, NEW_FILE
+from caffe_compat.commands.parser import Parser
 from caffe_compat.proto import read_net
 from caffe_compat.proto.schema import PHASES
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of Caffe's draw_net.py."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("input", help="net definition (prototxt)")
-    parser.add_argument("output", help="image to write; its ending says the type")
+    parser = Parser(__doc__)
+    parser.add_argument("input", type=NET, help="net definition (prototxt)")
+    parser.add_argument("output", type=NEW_FILE, help="image to write; its ending says the type")
     parser.add_argument("--rankdir", default="LR", choices=("LR", "RL", "TB", "BT"), help="direction (default LR)")
     parser.add_argument("--phase", default="ALL", choices=(*PHASES, "ALL"), help="layers of which phase (default ALL)")
     parser.add_argument("--display_lrm", action="store_true", help="show learning rate multipliers")

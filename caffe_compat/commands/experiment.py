@@ -16,10 +16,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from caffe_compat.commands.inputs import NEW_FOLDER
+from caffe_compat.commands.parser import Parser
+
 
 def make_parser() -> argparse.ArgumentParser:
     """Which experiments, on what, and how."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("names", nargs="*", metavar="NAME", help="experiments: table1, table4, ...; or files, NAME.yml")
     p.add_argument("--list", action="store_true", help="show the rows, and what they need")
     p.add_argument("--on", metavar="SETTING", help="nyud2, mosd, scenes, or a file .yml (default: the first of these "
@@ -28,7 +31,9 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", nargs="+", type=int, default=[1], metavar="N", help="(default: 1)")
     p.add_argument("--gpu", type=int, metavar="N", help="CUDA device to train and test on (default: the CPU)")
     p.add_argument("--jobs", type=int, default=1, help="stages that run at once (%(default)s)")
-    p.add_argument("--output", type=Path, default=Path("output/experiments"), metavar="FOLDER", help="(%(default)s)")
+    p.add_argument(
+        "--output", type=NEW_FOLDER.path(), default=Path("output/experiments"), metavar="FOLDER", help="(%(default)s)"
+    )
     p.add_argument("--dry-run", action="store_true", help="show the commands, and end")
     return p
 

@@ -19,6 +19,8 @@ import argparse
 import sys
 
 from caffe_compat.commands.flags import add_gpu, shape_flag
+from caffe_compat.commands.inputs import ARRAYS, NET, NEW_FILE, WEIGHTS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.picture_arguments import add_pictures
 from caffe_compat.commands.placement import show_placement
 from caffe_compat.commands.precision_arguments import add_precision, name_precision
@@ -35,10 +37,10 @@ def parse_metadata(text: str) -> tuple[str, str]:
 
 def make_parser() -> argparse.ArgumentParser:
     """What to export, how, and how to check it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="deploy prototxt")
-    parser.add_argument("--weights", help="caffemodel or caffemodel.h5 files, separated by commas")
-    parser.add_argument("--output", required=True, help="file to write")
+    parser = Parser(__doc__)
+    parser.add_argument("--model", type=NET, required=True, help="deploy prototxt")
+    parser.add_argument("--weights", type=WEIGHTS, help="caffemodel or caffemodel.h5 files, separated by commas")
+    parser.add_argument("--output", type=NEW_FILE, required=True, help="file to write")
     parser.add_argument("--outputs", nargs="+", metavar="BLOB", help="blobs to compute (default: the net's outputs)")
     parser.add_argument("--shape", action="append", default=[], help="NAME=N,C,H,W: another shape for an input")
     group = parser.add_mutually_exclusive_group()
@@ -73,7 +75,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_pictures(parser)
     parser.add_argument("--metadata", action="append", default=[], help="NAME=VALUE to store, such as the mean")
     parser.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference (default 1e-4)")
-    parser.add_argument("--input", help=".npz file with inputs by name to compare with (default: random ones)")
+    parser.add_argument(
+        "--input", type=ARRAYS, help=".npz file with inputs by name to compare with (default: random ones)"
+    )
     parser.add_argument("--no-verify", action="store_true", help="do not compare with PyTorch")
     add_precision(parser)
     where = parser.add_mutually_exclusive_group()

@@ -10,13 +10,14 @@ from __future__ import annotations
 from caffe_compat import log
 from caffe_compat.alias import install
 from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.inputs import NET, WEIGHTS
 
 
 def make_parser() -> FlagParser:
     """Caffe's arguments."""
     parser = FlagParser(__doc__)
-    parser.add_argument("weights", metavar="WEIGHTS")
-    parser.add_argument("model", metavar="MODEL")
+    parser.add_argument("weights", type=WEIGHTS, metavar="WEIGHTS")
+    parser.add_argument("model", type=NET, metavar="MODEL")
     parser.add_argument("blobs", metavar="BLOB1[,BLOB2]")
     parser.add_argument("databases", metavar="DB1[,DB2]")
     parser.add_argument("batches", metavar="NUM_BATCHES", type=int)

@@ -12,18 +12,19 @@ interrupted download goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from caffe_compat.commands.inputs import NEW_FOLDER
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.resources import data_folder
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Which files, from where to where."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("names", nargs="*", metavar="NAME")
     p.add_argument("--list", action="store_true", help="show what there is")
-    p.add_argument("--folder", type=Path, default=data_folder(), help="(default: the folder data)")
+    p.add_argument("--folder", type=NEW_FOLDER.path(), default=data_folder(), help="(default: the folder data)")
     p.add_argument("--url", help="take the one file named from this address")
     p.add_argument("--check", action="store_true", help="compare what is there, download nothing")
     return p

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from caffe_compat.commands.inputs import FileKind
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 
 __all__ = ["FlagParser", "add_gpu", "names_flag", "shape_flag", "stages_flag"]
@@ -14,7 +16,7 @@ __all__ = ["FlagParser", "add_gpu", "names_flag", "shape_flag", "stages_flag"]
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
 
-class FlagParser(argparse.ArgumentParser):
+class FlagParser(Parser):
     """Flags before, after and among the positional arguments, with one dash or two, never abbreviated.
 
     Args:
@@ -25,16 +27,14 @@ class FlagParser(argparse.ArgumentParser):
     """
 
     def __init__(self, description: str | None, usage_status: int = 2) -> None:
-        super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-        )
+        super().__init__(description, allow_abbrev=False)
         self.usage_status = usage_status
         self._booleans: set[str] = set()
         for name in ("logtostderr", "alsologtostderr"):
             self.flag(name, True, argparse.SUPPRESS)
 
-    def flag(self, name: str, default: bool | int | str, text: str) -> None:
-        """Define a flag; the type of its default is its type."""
+    def flag(self, name: str, default: bool | int | str, text: str, kind: FileKind | None = None) -> None:
+        """Define a flag; the type of its default is its type, unless it names a file."""
         if isinstance(default, bool):
             self._booleans.add(name)
             self.add_argument(f"--{name}", f"-{name}", action="store_true", default=default, help=text)
@@ -44,7 +44,7 @@ class FlagParser(argparse.ArgumentParser):
             )
             return
         shown = text if text == argparse.SUPPRESS else f"{text} (default: {default!r})"
-        self.add_argument(f"--{name}", f"-{name}", type=type(default), default=default, help=shown)
+        self.add_argument(f"-{name}", f"--{name}", type=kind or type(default), default=default, help=shown)
 
     def parse(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """Parse; a wrong command line ends the program with ``usage_status``."""
@@ -52,6 +52,8 @@ class FlagParser(argparse.ArgumentParser):
         args = self.parse_intermixed_args([self._boolean(word) for word in words])
         for name in ("logtostderr", "alsologtostderr"):
             delattr(args, name)
+        if argv is None:
+            self.look_at_files(args)
         return args
 
     def _boolean(self, word: str) -> str:
@@ -64,9 +66,14 @@ class FlagParser(argparse.ArgumentParser):
         return f"--{name}" if value.lower() in _TRUE else f"--no{name}"
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and message; exit with ``usage_status``."""
-        self.print_usage(sys.stderr)
-        self.exit(self.usage_status, f"{self.prog}: error: {message}\n")
+        """Refuse the command line: an error of ours, or where Caffe's tool has another status, exit with that.
+
+        Raises:
+            UsageError: the status is that of all errors.
+        """
+        if self.usage_status == 2:
+            super().error(message)
+        self.exit(self.usage_status, f"error: {self.refusal(message)}\n")
 
 
 def add_gpu(parser: argparse._ActionsContainer, what: str = "run the net") -> None:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from caffe_compat.commands.inputs import FOLDER, PROPOSALS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -31,16 +33,17 @@ MOST_NAMED = 10
 
 def make_parser() -> argparse.ArgumentParser:
     """Which database, and what to find out."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     parser.add_argument(
         "name", nargs="?", help="such as nyud2_hha_2015_train or coco:PATH.json; --list shows the forms"
     )
-    parser.add_argument("--root", default=".", help="folder that holds data/ (default: this one)")
+    parser.add_argument("--root", type=FOLDER, default=".", help="folder that holds data/ (default: this one)")
     parser.add_argument("--list", action="store_true", help="show the names, and forms of names, that are known")
     parser.add_argument("--no-pictures", action="store_true", help="do not look at the pictures")
     parser.add_argument("--recall", action="store_true", help="how many objects the proposals cover")
     parser.add_argument(
         "--proposals",
+        type=PROPOSALS,
         metavar="FILE",
         help="of this file (.npz, .mat or a folder), not the data set's own; 'builtin' computes some",
     )

@@ -14,6 +14,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from caffe_compat.commands.inputs import NET, NEW_FILE, STATE_DICT
+from caffe_compat.commands.parser import Parser
 from caffe_compat.importing.architectures import ARCHITECTURES
 
 STUDENT = "students/alexnet_pad7/deploy.prototxt"
@@ -21,11 +23,11 @@ STUDENT = "students/alexnet_pad7/deploy.prototxt"
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("--source", required=True, metavar="NET", help=", ".join(ARCHITECTURES))
-    p.add_argument("--weights", required=True, help="its state dict: .pth or .safetensors")
-    p.add_argument("--output", required=True, help="the caffemodel")
-    p.add_argument("--model", help="prototxt with the same layers (default: ours)")
+    p.add_argument("--weights", type=STATE_DICT, required=True, help="its state dict: .pth or .safetensors")
+    p.add_argument("--output", type=NEW_FILE, required=True, help="the caffemodel")
+    p.add_argument("--model", type=NET, help="prototxt with the same layers (default: ours)")
     p.add_argument("--size", nargs=2, type=int, metavar=("H", "W"), help="of the pictures to compare on (the net's)")
     p.add_argument("--seed", type=int, default=0, help="of those pictures, which are random (%(default)s)")
     p.add_argument("--tolerance", type=float, default=1e-4, help="relative to a blob's maximum (%(default)s)")

@@ -16,6 +16,8 @@ import shlex
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from caffe_compat.commands.inputs import NEW_FOLDER
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.resources import program
 
@@ -26,11 +28,11 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("--net", required=True, help="backbone: caffenet, alexnet_hha, vgg16, squeezenet, ...")
     p.add_argument("--second", metavar="NET", help="backbone of a second modality, one whose name ends with _hha")
     p.add_argument("--classes", required=True, metavar="N", help="classes without background: a number, or an imdb")
-    p.add_argument("--folder", required=True, help="where the files go")
+    p.add_argument("--folder", type=NEW_FOLDER, required=True, help="where the files go")
     net = p.add_argument_group("net")
     net.add_argument("--freeze", default="none", metavar="none|conv|coco", help="what is not trained (%(default)s)")
     net.add_argument("--fillers", action="store_true", help="fillers for all layers, to train from scratch")

@@ -18,11 +18,12 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.depth_arguments import add_arguments
+from caffe_compat.commands.parser import Parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Where the depth is, what is made of it and where it goes."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add_arguments(parser, "disparity")
     return parser
 

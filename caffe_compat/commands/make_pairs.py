@@ -12,7 +12,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from caffe_compat.commands.inputs import FOLDER, NEW_FOLDER
 from caffe_compat.commands.pairing import add_pairs, split_pairs
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.media import check_pairs, read_pair_list
 from caffe_compat.resources import program
@@ -20,10 +22,12 @@ from caffe_compat.resources import program
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     add_pairs(p)
-    p.add_argument("--root-folder", default="", help="what paths in --pairs are relative to, if not to the list")
-    p.add_argument("--output", required=True, help="folder for train_pairs.txt and val_pairs.txt")
+    p.add_argument(
+        "--root-folder", type=FOLDER, default="", help="what paths in --pairs are relative to, if not to the list"
+    )
+    p.add_argument("--output", type=NEW_FOLDER, required=True, help="folder for train_pairs.txt and val_pairs.txt")
     return p
 
 

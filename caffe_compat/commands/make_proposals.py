@@ -12,18 +12,24 @@ written over without --overwrite.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from caffe_compat.commands.inputs import FOLDER, LIST, NEW_FILE
+from caffe_compat.commands.parser import Parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Of what, where to, and how many."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     where = p.add_mutually_exclusive_group(required=True)
     where.add_argument("--imdb", metavar="NAME", help="image database, such as nyud2_hha_2015_test")
-    where.add_argument("--pairs", nargs="+", metavar="LIST", help="lists of pairs of images: of the first ones")
-    p.add_argument("--root-folder", default="", help="what paths in --pairs are relative to, if not to the list")
-    p.add_argument("--output", required=True, type=Path, metavar="FILE.npz", help="file to write")
-    p.add_argument("--root", default=".", help="folder that holds data/ (default: this one)")
+    where.add_argument(
+        "--pairs", type=LIST, nargs="+", metavar="LIST", help="lists of pairs of images: of the first ones"
+    )
+    p.add_argument(
+        "--root-folder", type=FOLDER, default="", help="what paths in --pairs are relative to, if not to the list"
+    )
+    p.add_argument("--output", type=NEW_FILE.path(), required=True, metavar="FILE.npz", help="file to write")
+    p.add_argument("--root", type=FOLDER, default=".", help="folder that holds data/ (default: this one)")
     p.add_argument("--modalities", metavar="A+B", help="what the proposer sees, such as images+depth (default: imdb's)")
     p.add_argument("--count", type=int, default=2000, help="boxes of an image at most (default: %(default)s)")
     p.add_argument("--workers", type=int, help="processes; 0 works in this one (default: as many as there are cores)")

@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
-from pathlib import Path
 
 from tqdm import tqdm
 
+from caffe_compat.commands.inputs import NEW_FOLDER
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.frames import map_jobs
 from caffe_compat.scenes.settings import Settings, frame_specs
@@ -20,8 +21,8 @@ from caffe_compat.scenes.solids import CLASSES
 
 def make_parser() -> argparse.ArgumentParser:
     """Where to, and how many frames of what size."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the data set")
+    parser = Parser(__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--out", type=NEW_FOLDER.path(), required=True, help="folder of the data set")
     parser.add_argument("--train", type=int, default=Settings.train, help="labelled RGB frames for the teacher")
     parser.add_argument("--pairs", type=int, default=Settings.pairs, help="unlabelled pairs of RGB and HHA")
     parser.add_argument("--val", type=int, default=Settings.val, help="validation frames")

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.transfer_actions import list_features, make_transfer
 from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     add_transfer_arguments(p)
     return p
 

@@ -13,14 +13,16 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import NET, NEW_FILE, WEIGHTS
+from caffe_compat.commands.parser import Parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help="train_val.prototxt that make_transfer wrote")
-    p.add_argument("--weights", required=True, help="snapshot of the transfer")
-    p.add_argument("--output", required=True, help="caffemodel to write")
+    p = Parser(__doc__)
+    p.add_argument("--model", type=NET, required=True, help="train_val.prototxt that make_transfer wrote")
+    p.add_argument("--weights", type=WEIGHTS, required=True, help="snapshot of the transfer")
+    p.add_argument("--output", type=NEW_FILE, required=True, help="caffemodel to write")
     p.add_argument("--count", type=int, default=50, help="batches of the validation list to measure on (%(default)s)")
     add_gpu(p, "measure")
     return p

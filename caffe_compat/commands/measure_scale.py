@@ -14,19 +14,27 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import FOLDER, LIST, TEACHER, TEACHER_WEIGHTS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help=f"the teacher: {TEACHER_HELP.replace('--layer', '--blob')}")
-    p.add_argument("--weights", help="its caffemodel; of a torch module .pth or .safetensors, or random")
+    p = Parser(__doc__)
+    p.add_argument(
+        "--model", type=TEACHER, required=True, help=f"the teacher: {TEACHER_HELP.replace('--layer', '--blob')}"
+    )
+    p.add_argument(
+        "--weights", type=TEACHER_WEIGHTS, help="its caffemodel; of a torch module .pth or .safetensors, or random"
+    )
     p.add_argument("--blob", help="the feature")
-    p.add_argument("--images", required=True, help="list of images of the teacher's modality")
-    p.add_argument("--root-folder", default="", help="what its paths are relative to, if not to the list")
-    p.add_argument("--reference-model", help="the net whose feature should be as large; what --model may be")
-    p.add_argument("--reference-weights", help="its weights")
+    p.add_argument("--images", type=LIST, required=True, help="list of images of the teacher's modality")
+    p.add_argument("--root-folder", type=FOLDER, default="", help="what its paths are relative to, if not to the list")
+    p.add_argument(
+        "--reference-model", type=TEACHER, help="the net whose feature should be as large; what --model may be"
+    )
+    p.add_argument("--reference-weights", type=TEACHER_WEIGHTS, help="its weights")
     p.add_argument("--reference-blob", help="its feature (default: the name of --blob)")
     p.add_argument("--count", type=int, default=200, help="at most so many images (%(default)s)")
     p.add_argument("--mean", nargs="+", type=float, metavar="BGR", help="subtracted, as in make_transfer")

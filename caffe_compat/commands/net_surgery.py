@@ -12,16 +12,18 @@ import argparse
 import os
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import JSON, NET, NEW_FILE
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import printable
 from caffe_compat.resources import program
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the authors' do_net_surgery.py."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--out_net_def", required=True, help="prototxt of the new net")
-    p.add_argument("--net_surgery_json", required=True, help="what is copied from where")
-    p.add_argument("--out_net_file", required=True, help="caffemodel to write")
+    p = Parser(__doc__)
+    p.add_argument("--out_net_def", type=NET, required=True, help="prototxt of the new net")
+    p.add_argument("--net_surgery_json", type=JSON, required=True, help="what is copied from where")
+    p.add_argument("--out_net_file", type=NEW_FILE, required=True, help="caffemodel to write")
     add_gpu(p, "put the net together")
     return p
 

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from caffe_compat.commands.inputs import FOLDER, LIST
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media import Pair, check_pairs, read_pair_list, write_pairs
 
@@ -17,9 +18,10 @@ PAIR_OPTIONS = ("folders", "pairs", "hold_out", "block")
 def add_pairs(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--folders", nargs=2, metavar=("FIRST", "SECOND"), help="images of the teacher's and of the "
+    where.add_argument("--folders", type=FOLDER, nargs=2, metavar=("FIRST", "SECOND"),
+                       help="images of the teacher's and of the "
                        "student's modality, paired by their names without the ending")  # fmt: skip
-    where.add_argument("--pairs", metavar="LIST", help="list of pairs")
+    where.add_argument("--pairs", type=LIST, metavar="LIST", help="list of pairs")
     add = parser.add_argument
     add("--hold-out", type=int, default=5, metavar="N", help="every N-th pair is for validation (%(default)s)")
     add("--block", type=int, default=1, help="pairs that follow each other and stay together (%(default)s)")

@@ -15,17 +15,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from caffe_compat.commands.inputs import FOLDER, NEW_FOLDER
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Where the downloads are, and what to make of them."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--downloads", type=Path, default=Path("data"), help="(default: %(default)s)")
-    p.add_argument("-o", "--output", type=Path, default=Path("data/nyud2"), help="(default: %(default)s)")
+    p = Parser(__doc__)
+    p.add_argument("--downloads", type=FOLDER.path(), default=Path("data"), help="(default: %(default)s)")
+    p.add_argument("-o", "--output", type=NEW_FOLDER.path(), default=Path("data/nyud2"), help="(default: %(default)s)")
     p.add_argument("--no-checksums", action="store_true", help="do not compare the downloads with recorded checksums")
     p.add_argument("--seed", type=int, default=0, help="of the video frames, and of train/val without nyusplits.mat")
-    p.add_argument("--video", type=Path, help="folder of raw video scenes")
+    p.add_argument("--video", type=FOLDER.path(), help="folder of raw video scenes")
     p.add_argument("--video-frames", type=int, default=5000, help="(default: %(default)s)")
     p.add_argument("--video-split", choices=("train", "trainval"), default="train", help="(default: %(default)s)")
     p.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")

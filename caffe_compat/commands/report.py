@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from caffe_compat.commands.inputs import NEW_FOLDER, RUN
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.resources import program
 
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("runs", nargs="+", metavar="RUN", help="folder of a run's snapshots, or its ..metrics.jsonl")
-    p.add_argument("--output", default="", help="folder for the report (that of the run, if it is one)")
+    p = Parser(__doc__)
+    p.add_argument(
+        "runs", type=RUN, nargs="+", metavar="RUN", help="folder of a run's snapshots, or its ..metrics.jsonl"
+    )
+    p.add_argument(
+        "--output", type=NEW_FOLDER, default="", help="folder for the report (that of the run, if it is one)"
+    )
     return p
 
 

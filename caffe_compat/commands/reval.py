@@ -13,14 +13,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from caffe_compat.commands.inputs import FOLDER, OPTIONS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.config import Config, load_config
 from caffe_compat.errors import MissingFileError, UsageError, printable
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of fast-rcnn's reval.py, and what to make besides."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("output_dir", help="folder with the detections")
+    p = Parser(__doc__)
+    p.add_argument("output_dir", type=FOLDER, help="folder with the detections")
     p.add_argument("--imdb", default="voc_2007_test", help="database they are of (default: %(default)s)")
     p.add_argument(
         "--rerun",
@@ -29,7 +31,9 @@ def make_parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--comp", action="store_true", help="write files for the servers of VOC or COCO too")
     p.add_argument(
-        "--cfg", help="YAML file with options; default: the one that the test wrote into OUTPUT_DIR, if it is there"
+        "--cfg",
+        type=OPTIONS,
+        help="YAML file with options; default: the one that the test wrote into OUTPUT_DIR, if it is there",
     )
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument("--parity", action="store_true", help="evaluate as the released code did, quirks too")

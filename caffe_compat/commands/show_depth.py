@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.depth_arguments import add_file_arguments, add_hole_arguments
+from caffe_compat.commands.inputs import DEPTH, NEW_FILE
+from caffe_compat.commands.parser import Parser
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The frame, named as for make_hha, and the picture."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("depth", help="depth file (png, pgm, tiff, npy), or NYUD2's labelled .mat")
-    parser.add_argument("-o", "--output", required=True, help="png to write")
+    parser = Parser(__doc__)
+    parser.add_argument("depth", type=DEPTH, help="depth file (png, pgm, tiff, npy), or NYUD2's labelled .mat")
+    parser.add_argument("-o", "--output", type=NEW_FILE, required=True, help="png to write")
     parser.add_argument("--frame", type=int, metavar="N", help="number of the frame in the .mat, 5001 to 6449")
     add_file_arguments(parser, "hha")
     add_hole_arguments(parser)

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.inputs import NEW_FILE
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError, printable
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The nets, and how they are drawn."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add(
         "--net",
@@ -29,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="TITLE MODEL WEIGHTS [LAYER]: a prototxt and weights files (separated by commas), or torchvision:NAME and "
         ".pth; WEIGHTS may be 'random': as its fillers make them",
     )
-    add("--output", required=True, help="picture to write, .png or .pdf")
+    add("--output", type=NEW_FILE, required=True, help="picture to write, .png or .pdf")
     add("--layer", default="", help="whose filters (default: of each net the first layer that has any)")
     add(
         "--sort",

@@ -17,15 +17,18 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import FOLDER, LIST, NEW_FILE, TEACHER, TEACHER_WEIGHTS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Nets, pictures, units and the sheet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(__doc__)
     add = parser.add_argument
     add(
         "--model",
+        type=TEACHER,
         nargs="+",
         required=True,
         metavar="PROTOTXT",
@@ -33,6 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add(
         "--weights",
+        type=TEACHER_WEIGHTS.or_word("random|-"),
         nargs="+",
         required=True,
         metavar="FILE",
@@ -40,8 +44,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add("--teacher-blob", required=True, metavar="BLOB", help="the teacher's feature")
     add("--student-blob", default="", metavar="BLOB", help="the student's (default: adapt_ and the teacher's name)")
-    add("--output", required=True, help="picture to write, .png or .pdf")
-    add("--json", metavar="FILE", help="write the numbers here too")
+    add("--output", type=NEW_FILE, required=True, help="picture to write, .png or .pdf")
+    add("--json", type=NEW_FILE, metavar="FILE", help="write the numbers here too")
     units = parser.add_argument_group("units")
     add = units.add_argument
     add("--units", nargs="+", type=int, default=[], metavar="N", help="their numbers, counted from 0")
@@ -57,9 +61,16 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of --choose random, and of random weights (%(default)s)")
     data = parser.add_argument_group("pictures")
     add = data.add_argument
-    add("--source", default="", metavar="LIST", help="pairs (default: those that a train_val prototxt tests on)")
+    add(
+        "--source",
+        type=LIST,
+        default="",
+        metavar="LIST",
+        help="pairs (default: those that a train_val prototxt tests on)",
+    )
     add(
         "--root-folder",
+        type=FOLDER,
         help="what paths in the list are relative to (default: as the net says, else the list's folder)",
     )
     add("--short-side", type=int, help="resize to this shorter side, 0: not at all (default: as the nets say)")

@@ -14,23 +14,33 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import MODEL, NET, OPTIONS, PROPOSALS
+from caffe_compat.commands.parser import Parser
 
 _WORDS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the branches' test_net.py, and the proposals."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--def", dest="prototxt", required=True, metavar="PROTOTXT", help="the net's test prototxt")
+    p = Parser(__doc__)
     p.add_argument(
-        "--net", dest="weights", required=True, nargs="+", metavar="CAFFEMODEL", help="weights; several are copied in "
+        "--def", type=NET, dest="prototxt", required=True, metavar="PROTOTXT", help="the net's test prototxt"
+    )
+    p.add_argument(
+        "--net", type=MODEL.later(), dest="weights", required=True, nargs="+", metavar="CAFFEMODEL",
+        help="weights; several are copied in "
         "this order, and the results are named after all of them",
     )  # fmt: skip
     p.add_argument("--imdb", default="voc_2007_test", help="image database (default: %(default)s)")
-    p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
+    p.add_argument("--cfg", type=OPTIONS, help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument("--parity", action="store_true", help="do as the released code did, quirks too")
-    p.add_argument("--proposals", metavar="FILE", help="a file or folder, or 'builtin' (default: the data set's own)")
+    p.add_argument(
+        "--proposals",
+        type=PROPOSALS,
+        metavar="FILE",
+        help="a file or folder, or 'builtin' (default: the data set's own)",
+    )
     p.add_argument(
         "--wait", nargs="?", type=_truth, const=True, default=True, metavar="yes|no", help="wait until the weights "
         "exist (the default)",

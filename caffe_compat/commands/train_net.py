@@ -15,26 +15,33 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.inputs import OPTIONS, PROPOSALS, SOLVER, STATE, WEIGHTS
+from caffe_compat.commands.parser import Parser
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of the fork's train_net.py, and those of ``caffe train``."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--solver", required=True, help="solver prototxt")
+    p = Parser(__doc__)
+    p.add_argument("--solver", type=SOLVER, required=True, help="solver prototxt")
     p.add_argument(
         "--gpu", type=int, metavar="N", help="train on this CUDA device, counted from 0; -1: on the CPU (default: what "
         "solver_mode asks for, if present)",
     )  # fmt: skip
     p.add_argument("--iters", type=int, help="stop after this many iterations instead of max_iter")
-    p.add_argument("--weights", help="weights to start from, comma separated; replaces the solver's own field")
-    p.add_argument("--snapshot", help="solver state to go on from")
+    p.add_argument(
+        "--weights", type=WEIGHTS, help="weights to start from, comma separated; replaces the solver's own field"
+    )
+    p.add_argument("--snapshot", type=STATE, help="solver state to go on from")
     p.add_argument(
         "--resume", action="store_true", help="go on from the newest whole snapshot of the solver's snapshot_prefix; "
         "where there is none, start from the beginning",
     )  # fmt: skip
-    p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
+    p.add_argument("--cfg", type=OPTIONS, help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument("--imdb", help="train a detector on this image database, such as nyud2_hha_2015_trainval")
-    p.add_argument("--proposals", help="of a detector: a file, or 'builtin' (default: the database's own)")
+    p.add_argument(
+        "--proposals", type=PROPOSALS, help="of a detector: a file, or 'builtin' (default: the database's own)"
+    )
     p.add_argument("--parity", action="store_true", help="of a detector: sample as the released code did, quirks too")
     p.add_argument("--rand", action="store_true", help="do not seed from RNG_SEED")
     p.add_argument("--sigint_effect", default="stop", help="stop, snapshot or none")

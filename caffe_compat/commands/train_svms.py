@@ -15,18 +15,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import MODEL, NET, OPTIONS, PROPOSALS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import printable
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The flags of fast-rcnn's train_svms.py, and the proposals."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--def", dest="prototxt", required=True, metavar="PROTOTXT", help="test net of one modality")
-    p.add_argument("--net", required=True, metavar="MODEL", help="caffemodel")
+    p = Parser(__doc__)
+    p.add_argument(
+        "--def", type=NET, dest="prototxt", required=True, metavar="PROTOTXT", help="test net of one modality"
+    )
+    p.add_argument("--net", type=MODEL, required=True, metavar="MODEL", help="caffemodel")
     p.add_argument("--imdb", default="voc_2007_trainval", help="image database to train on (%(default)s)")
-    p.add_argument("--cfg", help="YAML file with options of the fast-rcnn tools")
+    p.add_argument("--cfg", type=OPTIONS, help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
-    p.add_argument("--proposals", help="a file, or 'builtin' (default: the database's own)")
+    p.add_argument("--proposals", type=PROPOSALS, help="a file, or 'builtin' (default: the database's own)")
     p.add_argument("--parity", action="store_true", help="choose negatives as the released code did")
     add_gpu(p)
     return p

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from caffe_compat.commands import export_onnx, net_surgery
 from caffe_compat.commands.pairing import PAIR_OPTIONS, add_pairs, split_pairs
+from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.transfer_actions import make_transfer
 from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 from caffe_compat.errors import UsageError
@@ -32,7 +33,7 @@ SAME = ("teacher", "layer", "student", "student_layer", "modality", "loss", "bat
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     add_pairs(p)
     add_transfer_arguments(p)
     return p

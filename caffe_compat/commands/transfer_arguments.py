@@ -7,6 +7,7 @@ from typing import Any
 
 from caffe_compat.commands.boxes_arguments import add_boxes
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import FOLDER, LIST, NET, NEW_FOLDER, TEACHER, TEACHER_WEIGHTS
 from caffe_compat.commands.modality_arguments import add_modality
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign
 from caffe_compat.media.modalities import FORK_MEAN
@@ -18,17 +19,22 @@ __all__ = ["add_transfer_arguments"]
 def add_transfer_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add = parser.add_argument
-    add("--teacher", required=True, help=TEACHER_HELP)
-    add("--student", required=True, help="prototxt of the student; it may be the teacher's")
+    add("--teacher", type=TEACHER, required=True, help=TEACHER_HELP)
+    add("--student", type=NET, required=True, help="prototxt of the student; it may be the teacher's")
     add("--list", action="store_true", help="only show which features of the two fit each other, and end")
     add("--layer", nargs="+", metavar="BLOB", help="feature(s) to transfer, e.g. pool5")
     add("--student-layer", nargs="+", default=[], metavar="BLOB", help="the student's, where named otherwise")
-    add("--output", default="", help="folder for the files")
+    add("--output", type=NEW_FOLDER, default="", help="folder for the files")
     data = parser.add_argument_group("data")
     add = data.add_argument
-    add("--source", default=Recipe.source, help="training pairs (%(default)s)")
-    add("--val-source", default=Recipe.val_source, help="validation pairs (%(default)s)")
-    add("--root-folder", default="", help="what paths in the lists are relative to, if not to the list")
+    add("--source", type=LIST.later(), default=Recipe.source, help="training pairs (%(default)s)")
+    add("--val-source", type=LIST.later(), default=Recipe.val_source, help="validation pairs (%(default)s)")
+    add(
+        "--root-folder",
+        type=FOLDER.later(),
+        default="",
+        help="what paths in the lists are relative to, if not to the list",
+    )
     size = "of the frames as they are trained on (the smallest of the lists; 480 640 where there is none yet)"
     add("--image-size", nargs=2, type=int, metavar=("H", "W"), help=size)
     add("--crop", nargs=2, type=int, metavar=("H", "W"), help="train on random crops instead of whole frames")
@@ -59,6 +65,7 @@ def _add_loss(group: Any) -> None:
     add = group.add_argument
     add(
         "--teacher-weights",
+        type=TEACHER_WEIGHTS.later(),
         help="the teacher's caffemodel, which stands in the solver; of a torch module .pth or .safetensors; or random",
     )
     add(

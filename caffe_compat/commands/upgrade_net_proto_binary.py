@@ -6,14 +6,15 @@ tools/upgrade_net_proto_binary.py IN OUT
 from __future__ import annotations
 
 from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.inputs import MODEL, NEW_FILE
 from caffe_compat.commands.upgrade import upgrade_net_file
 
 
 def make_parser() -> FlagParser:
     """Two files."""
     parser = FlagParser(__doc__, usage_status=1)
-    parser.add_argument("source", metavar="IN")
-    parser.add_argument("target", metavar="OUT")
+    parser.add_argument("source", type=MODEL, metavar="IN")
+    parser.add_argument("target", type=NEW_FILE, metavar="OUT")
     return parser
 
 

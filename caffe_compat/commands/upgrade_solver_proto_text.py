@@ -6,14 +6,15 @@ tools/upgrade_solver_proto_text.py IN OUT
 from __future__ import annotations
 
 from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.inputs import NEW_FILE, SOLVER
 from caffe_compat.commands.upgrade import upgrade_solver_file
 
 
 def make_parser() -> FlagParser:
     """Two files."""
     parser = FlagParser(__doc__, usage_status=1)
-    parser.add_argument("source", metavar="IN")
-    parser.add_argument("target", metavar="OUT")
+    parser.add_argument("source", type=SOLVER, metavar="IN")
+    parser.add_argument("target", type=NEW_FILE, metavar="OUT")
     return parser
 
 

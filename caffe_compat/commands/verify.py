@@ -17,6 +17,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import ARRAYS, NET, ONNX, PICTURE, WEIGHTS
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError, printable
 
 if TYPE_CHECKING:
@@ -27,22 +29,26 @@ __all__ = ["main", "make_parser"]
 
 def make_parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--model", required=True, help="net prototxt")
-    p.add_argument("--weights", help="caffemodel or caffemodel.h5 files, separated by commas")
+    p = Parser(__doc__)
+    p.add_argument("--model", type=NET, required=True, help="net prototxt")
+    p.add_argument("--weights", type=WEIGHTS, help="caffemodel or caffemodel.h5 files, separated by commas")
     reference = p.add_mutually_exclusive_group(required=True)
-    reference.add_argument("--npz", help="file with values of blobs")
+    reference.add_argument("--npz", type=ARRAYS, help="file with values of blobs")
     reference.add_argument(
         "--onnx",
+        type=ONNX,
         nargs="?",
         const="",
         metavar="FILE",
         help="a delivered file (float32, float16 or int8); alone: export the net and run it in ONNX Runtime",
     )
     reference.add_argument("--module", help="name of a module with pycaffe's interface, such as caffe")
-    p.add_argument("--input", help=".npz file with the inputs by name (default: random, or those of --npz)")
+    p.add_argument(
+        "--input", type=ARRAYS, help=".npz file with the inputs by name (default: random, or those of --npz)"
+    )
     p.add_argument(
         "--picture",
+        type=PICTURE,
         metavar="FILE",
         help="of an ONNX file: what to compare on, as the file or what stands beside the weights says; best for int8",
     )

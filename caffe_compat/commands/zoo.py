@@ -15,6 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
+from caffe_compat.commands.inputs import NEW_FOLDER
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.files import copy_file
 from caffe_compat.resources import ZOO, prototxt, zoo_files
@@ -24,9 +26,11 @@ ENDING = ".prototxt"
 
 def make_parser() -> argparse.ArgumentParser:
     """Which of them, and whereto."""
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("name", nargs="?", default="", metavar="NAME", help="a folder or a file (default: list all)")
-    p.add_argument("--copy", metavar="FOLDER", help="copy what NAME stands for there; files that are there stay")
+    p.add_argument(
+        "--copy", type=NEW_FOLDER, metavar="FOLDER", help="copy what NAME stands for there; files that are there stay"
+    )
     return p
 
 
