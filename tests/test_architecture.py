@@ -135,13 +135,34 @@ def test_tools_are_their_command() -> None:
         ], path
 
 
-def test_help_needs_no_torch() -> None:
+def test_help_is_instant() -> None:
+    """``--help`` and ``--version`` load nothing that takes long."""
     code = (
         "import sys; from caffe_compat.commands import COMMANDS, main_of\n"
+        "from caffe_compat.cli import run\n"
+        "from caffe_compat.__main__ import main\n"
+        "slow = {'torch', 'torchvision', 'cv2', 'onnx', 'onnxruntime', 'skimage', 'matplotlib', 'timm', 'h5py'}\n"
+        "sys.argv[1:] = ['--version']; assert run(main) == 0\n"
+        "sys.argv[1:] = []; assert run(main) == 0\n"
         "for name in COMMANDS:\n"
         "    parser = sys.modules[main_of(name).__module__].make_parser()\n"
         "    assert parser.description and parser.format_help(), name\n"
-        "    assert 'torch' not in sys.modules, name\n"
+        "    try: main_of(name)(['--help'])\n"
+        "    except SystemExit as ended: assert ended.code == 0, name\n"
+        "    else: assert False, name\n"
+        "    assert not slow & set(sys.modules), (name, slow & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_package_is_imported_at_once() -> None:
+    """Importing it loads none of its rooms but the smallest, and nothing of others."""
+    code = (
+        "import sys; before = set(sys.modules); import caffe_compat\n"
+        "new = {name for name in set(sys.modules) - before if name.split('.')[0] not in sys.stdlib_module_names}\n"
+        "assert new == {'caffe_compat', 'caffe_compat.lazy', 'caffe_compat.version'}, new\n"
+        "assert 'load_net' in caffe_compat.__all__ and caffe_compat.__version__\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,6 @@ from caffe_compat.commands.inputs import FOLDER, NEW_FOLDER
 from caffe_compat.commands.pairing import add_pairs, split_pairs
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
-from caffe_compat.media import check_pairs, read_pair_list
 from caffe_compat.resources import program
 
 
@@ -34,6 +33,8 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Write the lists and say what to do with them."""
     arguments = make_parser().parse_args(argv)
+    from caffe_compat.media import check_pairs, read_pair_list
+
     found = split_pairs(arguments, Path(arguments.output))
     if found is None:
         raise UsageError("give --folders or --pairs")

@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.parser import Parser
-from caffe_compat.commands.transfer_actions import list_features, make_transfer
 from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 
 
@@ -32,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     """Write the files and say what to run next."""
     p = make_parser()
     arguments = p.parse_args(argv)
+    from caffe_compat.commands.transfer_actions import list_features, make_transfer
+
     if arguments.list:
         print("\n".join(list_features(arguments)))
         return 0

@@ -46,7 +46,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Print the mean norms and the factor."""
+    arguments = make_parser().parse_args(argv)
     from caffe_compat.commands.scale_actions import measure_scale
 
-    print("\n".join(measure_scale(make_parser().parse_args(argv))))
+    print("\n".join(measure_scale(arguments)))
     return 0

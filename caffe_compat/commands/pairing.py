@@ -8,7 +8,6 @@ from pathlib import Path
 
 from caffe_compat.commands.inputs import FOLDER, LIST
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.media import Pair, check_pairs, read_pair_list, write_pairs
 
 __all__ = ["PAIR_OPTIONS", "add_pairs", "pairs_of_folders", "split_pairs"]
 
@@ -37,6 +36,8 @@ def split_pairs(arguments: argparse.Namespace, folder: Path) -> list[tuple[str, 
         DataError: files without a partner, a list that cannot be read, or pictures that cannot be used: names them.
         UsageError: too few pairs to hold some out.
     """
+    from caffe_compat.media import Pair, check_pairs, read_pair_list, write_pairs
+
     if arguments.folders:
         found = [Pair(first, second, 0) for first, second in pairs_of_folders(*arguments.folders)]
     elif arguments.pairs:

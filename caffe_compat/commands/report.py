@@ -37,10 +37,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Write it and say how the runs went."""
+    arguments = make_parser().parse_args(argv)
     from caffe_compat.transfer.report import write_report
     from caffe_compat.transfer.runs import read_run
 
-    arguments = make_parser().parse_args(argv)
     runs = [read_run(path) for path in arguments.runs]
     if len({run.prefix for run in runs}) < len(runs):
         raise UsageError("a run is named twice")

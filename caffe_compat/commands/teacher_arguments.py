@@ -18,7 +18,6 @@ from caffe_compat.foreign.spec import (
     kind_of,
     split_feature,
 )
-from caffe_compat.media import read_preprocessing
 from caffe_compat.media.modalities import FORK_MEAN
 
 if TYPE_CHECKING:
@@ -72,6 +71,8 @@ def own_mean(weights: str | None) -> tuple[float, ...]:
         UsageError: pictures that the pairs of a transfer cannot be.
         CaffeCompatError: that file cannot be used.
     """
+    from caffe_compat.media import read_preprocessing
+
     side = Path(weights).with_suffix(".preprocessing.json") if weights else None
     if side is None or not side.exists():
         return FORK_MEAN

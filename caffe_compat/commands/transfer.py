@@ -21,7 +21,6 @@ from pathlib import Path
 from caffe_compat.commands import export_onnx, net_surgery
 from caffe_compat.commands.pairing import PAIR_OPTIONS, add_pairs, split_pairs
 from caffe_compat.commands.parser import Parser
-from caffe_compat.commands.transfer_actions import make_transfer
 from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
@@ -41,11 +40,12 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """0 when everything is written; 128 and the signal's number when training was stopped."""
+    arguments = make_parser().parse_args(argv)
     from caffe_compat.commands.training import TrainOptions, train
+    from caffe_compat.commands.transfer_actions import make_transfer
     from caffe_compat.proto import read_solver
     from caffe_compat.transfer.files import prefix
 
-    arguments = make_parser().parse_args(argv)
     if arguments.list or not arguments.output:
         raise UsageError("--list is for make_transfer" if arguments.list else "--output is missing")
     folder = Path(arguments.output)

@@ -25,6 +25,9 @@ __all__ = ["Net", "load_description", "load_net", "run_layer"]
 
 PathLike = str | os.PathLike[str]
 
+_TAKEN = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64})
+"""What inputs may be; integers are labels and indices."""
+
 
 class Net(nn.Module):
     """A net built from a description.
@@ -91,10 +94,11 @@ class Net(nn.Module):
         known = [node.name for node in self.plan.nodes]
         raise NetError(f"net '{self.description.name}' has no layer '{name}'{nearest(name, known)}")
 
-    def forward(self, *, blobs: Sequence[str] = (), **inputs: Tensor) -> dict[str, Tensor]:
+    def forward(self, *unnamed: Any, blobs: Sequence[str] = (), **inputs: Tensor) -> dict[str, Tensor]:
         """Run the net.
 
         Args:
+            *unnamed: nothing; inputs are given by name.
             blobs: names of blobs to return besides the outputs; of an in-place blob the last value is returned.
             **inputs: one tensor per input, of any size that the layers can take.
 
@@ -102,10 +106,13 @@ class Net(nn.Module):
             The outputs (blobs that no layer consumes) and the blobs asked for.  ``net.loss(result)`` sums the losses.
 
         Raises:
-            NetError: an input is missing or unknown, or a blob asked for does not exist.
-            ShapeError: a layer cannot take the shape of its bottom.
+            NetError: an input is missing, unknown or of another type, or a blob asked for does not exist.
+            LayerError: a layer cannot take the shape of its bottom (ShapeError), its type of numbers, or its device.
         """
         plan, names = self.plan, self.plan.names
+        if unnamed:
+            given = ", ".join(f"{name}=..." for name in self.input_names)
+            raise NetError(f"net '{self.description.name}' takes its inputs by name: net({given})")
         self._check_names(inputs, blobs)
         kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in blobs)}
         values: list[Tensor | None] = [None] * len(names)
@@ -183,6 +190,11 @@ class Net(nn.Module):
                 raise NetError(
                     f"input '{name}' is a {type(value).__name__}, expected a torch.Tensor (torch.from_numpy)"
                 )
+            if value.dtype not in _TAKEN:
+                raise NetError(f"input '{name}' is {value.dtype}, expected torch.float32: pixels with .float(), minus "
+                               "the mean")  # fmt: skip
+        if isinstance(blobs, str):
+            raise NetError(f"blobs is '{blobs}', expected a list of names: ['{blobs}']")
         for name in blobs:
             if name not in self.plan.names:
                 raise NetError(f"net '{self.description.name}' has no blob '{name}'{nearest(name, self.plan.names)}")
@@ -212,6 +224,8 @@ def run_layer(
     try:
         result = node.layer(*bottoms)
     except (MemoryError, RuntimeError) as error:
+        if differs := _differs(node, bottoms):
+            raise node.description.error(differs) from error
         if not _out_of_memory(error):
             raise
         listed = ", ".join(str(list(shape)) for shape in shapes)
@@ -309,6 +323,17 @@ class _Rereading(torch.autograd.Function):
         for (index, _), gradient in zip(sources, found, strict=True):
             result[index] = gradient
         return (None, *result)
+
+
+def _differs(node: Node, bottoms: Sequence[Tensor]) -> str:
+    """In what a bottom differs from the layer's weights, so that torch refuses both together; empty if in nothing."""
+    for weights in node.layer.blobs:
+        for name, bottom in zip(node.description.bottoms, bottoms, strict=True):
+            if bottom.dtype.is_floating_point and bottom.dtype != weights.dtype:
+                return f"bottom '{name}' is {bottom.dtype}, expected {weights.dtype} as its weights"
+            if bottom.device != weights.device:
+                return f"bottom '{name}' is on {bottom.device}, its weights are on {weights.device}"
+    return ""
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -209,12 +209,12 @@ def test_depth_becomes_the_hha_of_make_hha(folder: Path, near: list[str]) -> Non
         ([*SINGLE, "--classes", "nyud2", "--hha", SEEN, "--image", COLOR], "says which of them it sees"),
         ([*FUSED, "--classes", "nyud2", "--image", COLOR], "sees 2 pictures"),
         ([*FUSED, "--classes", "nyud2", "--image", COLOR, "--hha", "no.png"], "no.png"),
-        ([*FUSED, "--classes", "nyud2", "--image", COLOR, "--depth", "no.png"], "--camera is missing"),
+        ([*FUSED, "--classes", "nyud2", "--image", COLOR, "--depth", SEEN], "--camera is missing"),
         ([*SINGLE, "--classes", "none.txt", "--hha", SEEN], "none.txt"),
         ([*SINGLE, "--classes", "nyud2", "--hha", SEEN, "--out", "x.nothing"], "x.nothing"),
         ([*SINGLE, "--classes", "nyud2", "--hha", SEEN, "--out", SEEN], "is an input"),
         ([*SINGLE, "--classes", "nyud2", "--hha", SEEN, "--conf", "7"], "--conf is 7"),
-        ([*SINGLE, "--classes", "nyud2", "--hha", SEEN, "--depth", "d.png"], "not both"),
+        ([*SINGLE, "--classes", "nyud2", "--hha", SEEN, "--depth", SEEN], "not both"),
     ],
 )
 def test_what_detect_refuses(folder: Path, words: list[object], part: str) -> None:

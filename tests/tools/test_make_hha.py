@@ -287,7 +287,7 @@ def test_index_refuses_colour_of_another_size(folder):
         (["in/0.png", "-o", "x.png", "--camera", "kinect"], "no preset of that name"),
         (["in", "-o", "x", "--camera", "30,30,12,9", "--units-per-metre", "-1"], "positive number"),
         (["--index", "none.json", "-o", "x"], "none.json"),
-        (["--index", "none.json", "-o", "x", "--camera", "kinect_v1"], "does not go with --index"),
+        (["--index", "some.json", "-o", "x", "--camera", "kinect_v1"], "does not go with --index"),
         (["in/0.png", "in/../in/0.png", "-o", "x", *SETTINGS], "would both become 0.png"),
         (["in/0.png", "-o", "x", "--encoding", "nyud2_raw"], "needs its colour image (--color)"),
         (["in/0.png", "-o", "x", "--camera", "30,30,12,9", "--encoding", "nyud2_raw"], "its camera is nyud2_color"),
@@ -295,6 +295,7 @@ def test_index_refuses_colour_of_another_size(folder):
 )
 def test_usage_errors_are_one_line_and_status_2(folder, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
+    (folder / "some.json").write_text("[]")
     done = call("make_hha", *arguments)
     assert done.status == 2, done.stdout + done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and message in done.stderr
