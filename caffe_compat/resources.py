@@ -33,6 +33,7 @@ SHORT: Mapping[str, str] = {
     "test": "test_net",
     "surgery": "net_surgery",
     "export": "export_onnx",
+    "infer": "infer_onnx",
     "hha": "make_hha",
     "disparity": "make_disparity",
     "pairs": "make_pairs",

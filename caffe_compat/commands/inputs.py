@@ -33,6 +33,7 @@ __all__ = [
     "OPTIONS",
     "PICTURE",
     "PICTURES_OF",
+    "PREPROCESSING",
     "PROPOSALS",
     "RUN",
     "SOLVER",
@@ -178,6 +179,7 @@ PICTURE = FileKind("a picture", (*PICTURES, BINARY, EMPTY, TEXT))  # PPM may be 
 DEPTH = FileKind("depth (png, pgm, tiff, npy or mat)", (*PICTURES, BINARY, ARRAY, MATLAB, HDF5, EMPTY, TEXT))
 LIST = FileKind("a list, a text file", (TEXT, EMPTY))
 JSON = FileKind("a JSON file", (JSON_TEXT, TEXT, EMPTY))
+PREPROCESSING = FileKind("preprocessing.json, or a model that carries one", (JSON_TEXT, TEXT, BINARY, EMPTY))
 OPTIONS = FileKind("a YAML file with options", (TEXT, JSON_TEXT, EMPTY))
 ONNX = FileKind("an ONNX model", (BINARY, EMPTY))
 ARRAYS = FileKind("arrays by name (npz)", (ZIP, EMPTY))

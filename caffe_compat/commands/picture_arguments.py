@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat.commands.inputs import OPTIONS, PREPROCESSING
+
 __all__ = ["add_pictures"]
 
 
@@ -11,7 +13,8 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
     """Declare them."""
     add = parser.add_argument_group("pictures and boxes").add_argument
     add(
-        "--preprocessing", metavar="FILE", help="preprocessing.json, or a model that carries one, to store (default: "
+        "--preprocessing", type=PREPROCESSING, metavar="FILE",
+        help="preprocessing.json, or a model that carries one, to store (default: "
         "what stands beside the weights, else beside the prototxt)",
     )  # fmt: skip
     add(
@@ -26,4 +29,9 @@ def add_pictures(parser: argparse.ArgumentParser) -> None:
         "--postprocess", action="store_true", help="of a detector: put moving, cutting and suppression of boxes into "
         "the graph, as test_net does them",
     )  # fmt: skip
-    add("--cfg", metavar="FILE", help="with --postprocess: its options (default: config.yml beside the weights)")
+    add(
+        "--cfg",
+        type=OPTIONS,
+        metavar="FILE",
+        help="with --postprocess: its options (default: config.yml beside the weights)",
+    )

@@ -16,13 +16,15 @@ import sys
 from collections.abc import Mapping
 
 from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import ONNX
+from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError, printable
 
 
 def make_parser() -> argparse.ArgumentParser:
     """Which model, in which version of ONNX Runtime, and how large."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="ONNX model")
+    parser = Parser(__doc__)
+    parser.add_argument("model", type=ONNX, help="ONNX model")
     parser.add_argument("--onnxruntime", metavar="VERSION", help="whose kernels to go by: 1.20, 1.22 or 1.24 (default)")
     parser.add_argument(
         "--size",

@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
+from caffe_compat.commands.inputs import FOLDER
 from caffe_compat.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,12 +27,13 @@ def add_precision(parser: argparse.ArgumentParser) -> None:
     )
     kind.add_argument(
         "--int8",
+        type=FOLDER,
         metavar="FOLDER",
         help="8-bit integers (QDQ) but for scores, box head, LRN and softmax; pictures to measure ranges with",
     )
     add = group.add_argument
     add("--int8-for", default="any", choices=("any", "vnni", "tensorrt"), help="what int8 is to run on (%(default)s)")
-    add("--agree", metavar="FOLDER", help="pictures to compare on (default: every fourth of --int8)")
+    add("--agree", type=FOLDER, metavar="FOLDER", help="pictures to compare on (default: every fourth of --int8)")
     add(
         "--prepare",
         action="append",
