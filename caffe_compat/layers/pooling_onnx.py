@@ -8,6 +8,7 @@ alone (:meth:`PoolWindow.ends_of_any`), so sizes may be open; and means over par
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -106,11 +107,12 @@ def _weighted(graph: OnnxGraph, mean: str, square: str, top: str) -> None:
 def _max(graph: OnnxGraph, bottom: str, tops: Sequence[str], window: PoolWindow) -> None:
     """A MaxPool with ``pads``, about which all agree; they must be smaller than the kernel.
 
-    They are, unless windows of an image without padding may lie beyond it, where Caffe has -FLT_MAX.
+    They are, unless windows of an image without padding may lie beyond it, where Caffe has -FLT_MAX.  onnx.reference
+    takes those of a stride of 1 for other axes'.
     """
-    image = graph.shape(bottom)[2:]
-    ends = _ends(window, image)
-    if all(end < kernel for end, kernel in zip(ends, window.kernel, strict=True)):
+    ends = _ends(window, graph.shape(bottom)[2:])
+    mistaken = window.stride == (1, 1) and len({*window.pad, *ends}) > 1 and len(tops) == 1
+    if not mistaken and all(end < kernel for end, kernel in zip(ends, window.kernel, strict=True)):
         _max_nodes(graph, bottom, tops, window, ends)
     elif len(tops) == 1:
         padded = _pad(graph, bottom, (*window.pad, *ends), -FLT_MAX)
@@ -161,54 +163,43 @@ def _beyond(graph: OnnxGraph, bottom: str, window: PoolWindow, ends: tuple[int, 
 
 
 def _average(graph: OnnxGraph, bottom: str, top: str, window: PoolWindow) -> None:
-    """Means of whole windows, times the kernel's area over that of the part within image and padding."""
-    factors = _factors(graph, bottom, window, graph.shape(bottom)[2:])
-    value = write_average(graph, bottom, bottom, window, None if factors else top)
-    for factor in factors[:-1]:
-        value = graph.add("Mul", [value, factor])
-    if factors:
-        graph.node("Mul", [value, factors[-1]], [top])
+    """Means of whole windows; where one may be partial, divided by the share of it that is image or padding.
 
-
-def _factors(graph: OnnxGraph, bottom: str, window: PoolWindow, image: Image) -> list[str]:
-    """Tensors that broadcast over the top: one constant, or one for each axis where a window may be partial.
-
-    Windows beyond an image without padding have an area of 0 or less there, and Caffe divides 0 by it.
+    Windows beyond an image without padding have an area of 0 or less in Caffe, which divides 0 by it.
     """
-    known = [size for size in image if size is not None]
+    known = [size for size in graph.shape(bottom)[2:] if size is not None]
+    op, corrections = "Mul", list[str]()
     if len(known) == 2:
-        rows, columns = _shares(window, known)
-        factors = rows[:, None] * columns
-        return [] if (factors == 1).all() else [graph.constant(factors)]
-    result, sizes = [], graph.add("Shape", [bottom])
-    for axis, (size, share) in enumerate(zip(image, _shares(window, _some(window, image)), strict=True)):
-        shape = (-1, 1)[: 2 - axis]
-        if size is not None and (share != 1).any():
-            result.append(graph.constant(share.reshape(shape)))
-        elif size is None and window.ceil and window.stride[axis] > 1:
-            vector = _open_shares(graph, sizes, window, axis)
-            result.append(graph.add("Unsqueeze", [vector, graph.constant([1])]) if axis == 0 else vector)
-    return result
+        with np.errstate(divide="ignore"):
+            factors = (math.prod(window.kernel) / window.areas(known, window.sizes(known))).astype(np.float32)
+        if (factors != 1).any():
+            corrections = [graph.constant(factors)]
+    elif window.ends_of_any() != window.pad:
+        op, corrections = "Div", _open_shares(graph, bottom, window)
+    value = write_average(graph, bottom, bottom, window, None if corrections else top)
+    for correction in corrections[:-1]:
+        value = graph.add(op, [value, correction])
+    if corrections:
+        graph.node(op, [value, corrections[-1]], [top])
 
 
-def _shares(window: PoolWindow, image: Sequence[int]) -> list[np.ndarray]:
-    """Per axis kernel / length of each window, float32; infinite for a length of 0."""
-    lengths = window.lengths(image, window.sizes(image))
-    with np.errstate(divide="ignore"):
-        return [(kernel / each).astype(np.float32) for kernel, each in zip(window.kernel, lengths, strict=True)]
+def _open_shares(graph: OnnxGraph, bottom: str, window: PoolWindow) -> list[str]:
+    """The shares for an image of any size, all in one tensor, or in one for each axis: means of ones in its place.
 
-
-def _open_shares(graph: OnnxGraph, sizes: str, window: PoolWindow, axis: int) -> str:
-    """The same for an axis whose size is open.
-
-    Window i begins size + 2 pad - i stride before the end of the padding; the last that Caffe keeps is the last for
-    which that is more than kernel - stride, and, in a padded image, more than pad.
+    Beyond an image without padding come as many zeros as the kernel has, then ones again: a share is 0 where Caffe's
+    area is, and is not where that is negative.  Ones again in both axes would hide a 0 in one.
     """
-    kernel, stride, pad = window.kernel[axis], window.stride[axis], window.pad[axis]
-    size = graph.add("Gather", [sizes, graph.constant(2 + axis)])
-    if pad:
-        size = graph.add("Add", [size, graph.constant(2 * pad)])
-    limit = max(kernel - stride, pad) if any(window.pad) else kernel - stride
-    rest = graph.add("Range", [size, graph.constant(limit), graph.constant(-stride)])
-    length = graph.add("Cast", [graph.add("Min", [rest, graph.constant(kernel)])], to=_FLOAT)
-    return graph.add("Div", [graph.constant(float(kernel)), length])
+    sizes = graph.add("Shape", [bottom])
+    if any(window.pad):
+        sizes = graph.add("Add", [sizes, graph.constant([0, 0, *(2 * pad for pad in window.pad)])])
+    ends = np.subtract(window.ends_of_any(), window.pad)
+    zeros = np.minimum(ends, window.kernel)
+    shares = []
+    for used in np.array([[1, 1]]) if (ends == zeros).all() else np.eye(2, dtype=np.int64):
+        shape = graph.add("Where", [graph.constant(np.array([False, False, *used], bool)), sizes, graph.constant(1)])
+        ones = graph.add("Expand", [graph.constant(1.0), shape])
+        ones = _pad(graph, ones, (0, 0, *(zeros * used)), 0.0)
+        ones = _pad(graph, ones, (0, 0, *((ends - zeros) * used)), 1.0)
+        kernel, stride = (np.where(used, sides, 1).tolist() for sides in (window.kernel, window.stride))
+        shares.append(graph.add("AveragePool", [ones], kernel_shape=kernel, strides=stride, auto_pad="VALID"))
+    return shares

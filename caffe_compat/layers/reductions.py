@@ -128,12 +128,16 @@ class Reduction(Layer):
         return top if self.coeff == 1 else top * self.coeff
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """ReduceSum, ReduceL1, ReduceSumSquare or ReduceMean, then Mul."""
+        """ReduceSum, ReduceSumSquare or ReduceMean, then Mul; ASUM sums Abs.
+
+        OpenVINO overlooks the axes of ReduceL1 at opset 17.
+        """
         rank = len(graph.shape(bottoms[0]))
-        op = {"SUM": "ReduceSum", "ASUM": "ReduceL1", "SUMSQ": "ReduceSumSquare", "MEAN": "ReduceMean"}[self.operation]
+        op = {"SUMSQ": "ReduceSumSquare", "MEAN": "ReduceMean"}.get(self.operation, "ReduceSum")
         axes = list(range(self.section.axis("axis", rank), rank))
         as_input = op == "ReduceSum" or graph.opset >= 18
-        inputs = [bottoms[0], graph.constant(axes)] if as_input else [bottoms[0]]
+        source = graph.add("Abs", bottoms) if self.operation == "ASUM" else bottoms[0]
+        inputs = [source, graph.constant(axes)] if as_input else [source]
         attributes = {"keepdims": 0, "axes": None if as_input else axes}
         if self.coeff == 1:
             graph.node(op, inputs, tops, **attributes)

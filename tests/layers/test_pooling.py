@@ -214,10 +214,11 @@ def test_refused_shapes_and_tops():
         ("kernel_size: 1 stride: 3", "y mask", (5, 14)),
         ("pool: AVE kernel_size: 1 stride: 1", "y", 1),
         ("pool: AVE kernel_size: 3 stride: 2 round_mode: FLOOR", "y", 1),
-        ("pool: AVE kernel_size: 3 stride: 2", "y", (3, 16)),
-        ("pool: AVE kernel_size: 3 stride_h: 2 stride_w: 1", "y", (1, 10)),  # 5 rows are two whole windows
-        ("pool: AVE kernel_size: 3 stride: 3 pad: 2", "y", (2, 18)),
-        ("pool: AVE kernel_size: 1 stride: 3", "y", (3, 16)),
+        ("pool: AVE kernel_size: 3 stride: 2", "y", (3, 8)),
+        ("pool: AVE kernel_size: 3 stride_h: 2 stride_w: 1", "y", (1, 8)),  # 5 rows are two whole windows
+        ("pool: AVE kernel_size: 3 stride: 3 pad: 2", "y", 2),
+        ("pool: AVE kernel_size: 3 stride: 2 pad: 1", "y", (3, 9)),
+        ("pool: AVE kernel_size: 1 stride: 3", "y", (3, 15)),
         ("pool: STOCHASTIC kernel_size: 2 stride: 2", "y", 8),
         ("global_pooling: true", "y", 1),
         ("global_pooling: true", "y mask", 4),
