@@ -101,7 +101,7 @@ class Python(Layer):
     survives_in_place = False
     has_blobs = True
     phase_dependent = True
-    onnx_reason = "it runs Python code"
+    onnx_reason = "it runs Python code, which no ONNX runtime does"
     _like: Tensor  #: tells the device and the type of the tops where there are no bottoms
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

@@ -9,7 +9,7 @@ from typing import Unpack
 import onnx
 
 from caffe_compat.compare import Place
-from caffe_compat.errors import ExportError, LayerError, nearest
+from caffe_compat.errors import ExportError, LayerError, in_file, nearest
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.net import Net, Node
 from caffe_compat.net.plan import ancestors
@@ -29,6 +29,7 @@ from caffe_compat.onnx.write import Writer
 __all__ = ["export_onnx", "export_parts", "bare_parts", "export_places", "wrap"]
 
 PathLike = str | os.PathLike[str]
+_MANY = 5  #: layers that one error names
 
 
 def export_onnx(net: Net, path: PathLike | None = None, **options: Unpack[ExportOptions]) -> onnx.ModelProto:
@@ -59,6 +60,11 @@ def export_parts(net: Net, **options: Unpack[ExportOptions]) -> Parts:
 
 def bare_parts(net: Net, wanted: Options) -> Parts:
     """The same of the net alone: without preprocessing and postprocessing in the graph."""
+    with in_file(net.description.source):
+        return _bare_parts(net, wanted)
+
+
+def _bare_parts(net: Net, wanted: Options) -> Parts:
     _check_request(net, wanted.dynamic)
     boxes = wanted.postprocess.blobs if wanted.postprocess else None
     outputs = _output_blobs(net, boxes if wanted.outputs is None else wanted.outputs)
@@ -195,11 +201,17 @@ def _try_choices(
 
 
 def _check_nodes(net: Net, nodes: Sequence[Node]) -> None:
-    for node in nodes:
-        if type(node.layer).to_onnx is Layer.to_onnx:
-            raise node.layer.export_error(node.layer.onnx_reason or "has no ONNX form")
-        if node.layer.training or node.layer.layer_phase == "TRAIN":
-            raise node.layer.export_error("is in the TRAIN phase, only the TEST phase can be exported")
+    """Name the layers that cannot be exported, all of them at once."""
+    refused = []
+    for layer in (node.layer for node in nodes):
+        if type(layer).to_onnx is Layer.to_onnx:
+            refused.append(layer.export_error(layer.onnx_reason or "has no ONNX form"))
+        elif layer.training or layer.layer_phase == "TRAIN":
+            refused.append(layer.export_error("is in the TRAIN phase, only the TEST phase can be exported"))
+    if len(refused) > _MANY:
+        refused[_MANY:] = [ExportError(f"and {len(refused) - _MANY} more")]
+    if refused:
+        raise ExportError("; ".join(map(str, refused)))
 
 
 def _input_shapes(net: Net, needed: Collection[int], given: Mapping[str, Shape]) -> dict[str, Shape]:

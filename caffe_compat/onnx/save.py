@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -14,8 +15,9 @@ import onnx
 from caffe_compat.errors import ExportError, WriteError
 from caffe_compat.files import atomic_folder, atomic_write
 from caffe_compat.onnx.parts import Parts, checked, pieces, split, without_weights
+from caffe_compat.temporary import refusal
 
-__all__ = ["check_model", "is_large", "model_folder", "save_onnx"]
+__all__ = ["check_model", "is_file", "is_large", "model_folder", "save_onnx"]
 
 _LARGE = 2**31 - 2**20  #: bytes of weights from which protobuf cannot hold the model in one piece
 _PAGE = 4096  #: weights in a file of their own begin at multiples of this, so that they can be mapped into memory
@@ -66,14 +68,28 @@ def model_folder(path: str | os.PathLike[str]) -> Iterator[tuple[Path, Path]]:
     Raises:
         WriteError: it cannot be written; names ``path``.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    if not is_file(path):
         raise WriteError(path, "it is no file")
-    with atomic_folder(target, replace=True) as folder:
-        try:
+    target = Path(os.path.realpath(path))
+    try:
+        with atomic_folder(target, replace=True) as folder:
             yield folder, target
-        except WriteError as error:
-            raise WriteError(path, error.reason) from error
+    except WriteError as error:
+        raise WriteError(path, error.reason) from error
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a file, or will be one; a device or a folder is none.
+
+    Raises:
+        WriteError: there can be nothing of this name.
+    """
+    try:
+        return stat.S_ISREG(os.stat(Path(path)).st_mode)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError) as error:
+        raise refusal(path, error) from error
 
 
 def is_large(model: onnx.ModelProto | Parts) -> bool:

@@ -18,7 +18,7 @@ from caffe_compat.onnx.export import bare_parts, wrap
 from caffe_compat.onnx.lower import Lower, Lowered, lower
 from caffe_compat.onnx.options import ExportOptions, Options
 from caffe_compat.onnx.parts import Parts, join, split
-from caffe_compat.onnx.save import model_folder, save_onnx
+from caffe_compat.onnx.save import is_file, model_folder, save_onnx
 from caffe_compat.onnx.verify import verify_onnx, verify_session
 
 __all__ = ["ExportReport", "export_verified"]
@@ -129,7 +129,7 @@ def export_verified(
     if tolerance is None:
         save_onnx(parts, path, check=False)
         return replace(report, size=_size(report.path))
-    if report.path.exists() and not report.path.is_file():  # a device, from which no model can be run
+    if not is_file(path):  # a device, from which no model can be run
         report = replace(report, differences=verify_onnx(net, join(bare), given, device=device))
         if report.passed:
             save_onnx(parts, path, check=False)
