@@ -5,7 +5,7 @@ placement.py net.onnx --onnxruntime 1.20 --size batch=8
 placement.py net.onnx --gpu 0
 
 Told from a table of the CUDA provider's kernels; with --gpu from the profile of a run there.  The exit status is 1 if
-a value of more than --limit bytes is copied.
+a value of more than --limit bytes is copied, or if the model has an opset above 18 and a node no kernel for that.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def show_placement(
         device: ``cpu`` to go by the table, or a GPU to run the model on.
 
     Returns:
-        The exit status: 1 if something large is copied.
+        The exit status: 1 if something large is copied, or the opset takes a node from the GPU.
     """
     from caffe_compat.onnx.cuda_kernels import VERSIONS
     from caffe_compat.onnx.placement import place

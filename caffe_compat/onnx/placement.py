@@ -39,6 +39,7 @@ class Placed:
         since: the opset that brought this form of the operator.
         where: ``CUDA``, ``CPU`` or ``CPU_BY_SHAPE``.
         reason: why not on the GPU.
+        lost: the model's opset is to blame: at opset 18 there is a kernel.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Placed:
     since: int
     where: str
     reason: str = ""
+    lost: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,19 @@ class Placement:
 
     @property
     def passed(self) -> bool:
-        """Whether nothing large is copied between the devices."""
-        return not self.too_large
+        """Whether nothing large is copied between the devices, and the opset takes no node from the GPU."""
+        return not self.too_large and not any(node.lost for node in self.nodes)
 
     @property
     def refusal(self) -> str:
         """Why it did not pass; empty if it did."""
-        if self.passed:
+        lost = [node for node in self.nodes if node.lost]
+        if lost:
+            return f"node '{lost[0].name}' runs on the CPU: {lost[0].reason}; export with opset {_LAST_SAFE} or 17"
+        if not self.too_large:
             return ""
-        lost = [node for node in self.nodes if node.where == CPU]
-        because = f"; node '{lost[0].name}' runs on the CPU: {lost[0].reason}" if lost else ""
+        there = [node for node in self.nodes if node.where == CPU]
+        because = f"; node '{there[0].name}' runs on the CPU: {there[0].reason}" if there else ""
         return f"{_copy_line(self.too_large[0])}, over {self.limit} bytes{because}"
 
     def lines(self, brief: bool = False) -> list[str]:
@@ -163,16 +168,20 @@ def refuse_lost_kernels(model: onnx.ModelProto, version: str = VERSIONS[-1]) -> 
     opset = _opset(model)
     if opset <= _LAST_SAFE:
         return
-    table = kernels(version)
     for node in model.graph.node:
-        known = table.get(node.op_type, ()) if not node.domain else ()
-        now, before = _since(node, opset), _since(node, _LAST_SAFE)
-        had = before and any(kernel.fits(before) for kernel in known)
-        if had and not any(kernel.fits(now) for kernel in known):
+        if _lost(node, opset, version):
             raise ExportError(
-                f"opset is {opset}: node '{node.name}' ({node.op_type}-{now}) has no CUDA kernel in ONNX Runtime "
-                f"{version}, but one at opset {_LAST_SAFE}; export with that or 17"
+                f"opset is {opset}: node '{node.name}' ({node.op_type}-{_since(node, opset)}) has no CUDA kernel in "
+                f"ONNX Runtime {version}, but one at opset {_LAST_SAFE}; export with that or 17"
             )
+
+
+def _lost(node: onnx.NodeProto, opset: int, version: str) -> bool:
+    """Whether there is a CUDA kernel for a node at opset 18, but not at this later one."""
+    known = kernels(version).get(node.op_type, ()) if node.domain in ("", "ai.onnx") else ()
+    now, before = _since(node, opset), _since(node, _LAST_SAFE)
+    had = opset > _LAST_SAFE and before and any(kernel.fits(before) for kernel in known)
+    return bool(had) and not any(kernel.fits(now) for kernel in known)
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -334,7 +343,9 @@ class _Placer:
                 continue
             where = CPU if number in self.reasons else CPU_BY_SHAPE if number in self.shapes else CUDA
             since = _since(node, self.opset)
-            placed.append(Placed(node.name or node.output[0], node.op_type, since, where, self.reasons.get(number, "")))
+            lost = _lost(node, self.opset, self.version)
+            name, reason = node.name or node.output[0], self.reasons.get(number, "")
+            placed.append(Placed(name, node.op_type, since, where, reason, lost))
         return Placement(f"ONNX Runtime {self.version}", placed, self.copies(), limit)
 
 

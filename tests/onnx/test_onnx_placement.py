@@ -93,7 +93,10 @@ def test_opsets_that_take_a_kernel_away_are_refused_for_a_gpu() -> None:
     with pytest.raises(ExportError, match=r"opset is 21: node 'fc/Flatten' .Flatten-21. has no CUDA kernel"):
         export_onnx(detector(), roi="gpu", opset=21)
     assert place(export_onnx(detector(), roi="gpu", opset=18)).passed
-    assert export_onnx(detector(), opset=21).graph.node, "for a CPU there is no reason to"
+    model = export_onnx(detector(), opset=21)  # for a CPU there is no reason to refuse it
+    found = place(model, limit=10**6)
+    assert not found.too_large and not found.passed and "node 'fc/Flatten' runs on the CPU" in found.refusal
+    assert [node.name for node in found.nodes if node.lost] == ["fc/Flatten"], "MaxRoiPool has no kernel at any opset"
 
 
 # -- the rules ---------------------------------------------------------------------------------------------------
