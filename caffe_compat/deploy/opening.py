@@ -16,7 +16,7 @@ from caffe_compat.files import open_existing
 __all__ = ["open_model"]
 
 _NAMELESS = "the model"
-_MISSING = re.compile(r'[Ee]xternal data path does not exist: "?([^"]*[^"\s])"?')
+_MISSING = re.compile(r'[Ee]xternal data path does not exist: "?([^"]*[^"\s])"?|No such file or directory \[([^]]+)\]')
 _OLD = re.compile(r"External data.*?(?:does not exist|No such file)|open file .* failed: No such file")
 _OPSET = re.compile(r"[Oo]pset (\d+) is under development|[Uu]nsupported model IR version: (\d+)")
 
@@ -51,9 +51,9 @@ def _refused(error: Exception, who: str, providers: Sequence[tuple[str, dict[str
     text = one_line(error, 10_000)
     missing = _MISSING.search(text)
     if missing or _OLD.search(text):
-        where = missing[1] if missing else "of its weights"
+        where = missing[1] or missing[2] if missing else "of its weights"
         return MissingFileError(where, f"weights of {who}, expected beside it")
-    if "Protobuf parsing failed" in text or "No graph was found" in text:
+    if "Protobuf parsing failed" in text or "No graph was found" in text or "does not have a graph" in text:
         return ModelFileError(f"{who}: is no ONNX model, or not all of one: ONNX Runtime cannot parse it")
     if "can not be read in full" in text or "out of bounds" in text:
         return ModelFileError(f"{who}: the file with its weights is shorter than the model says: {text}")
