@@ -14,13 +14,13 @@ from caffe_compat.deploy import Session
 from caffe_compat.deploy.feed import Feed, Sample
 from caffe_compat.detection.deployed import DeployedDetector, modality_key
 from caffe_compat.detection.inference import Question, answer, ask
-from caffe_compat.detection.objects import name_objects
+from caffe_compat.detection.objects import Found, name_objects
 from caffe_compat.detection.proposer import propose
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.media import read_picture
 from caffe_compat.media.drawing import LEAST_SIDE, draw_boxes, draw_text
 
-__all__ = ["Answer", "Labels", "Loaded", "Objects", "Task", "check_output_name"]
+__all__ = ["Answer", "Labels", "Loaded", "Objects", "Task", "check_output_name", "object_answer"]
 
 Proposals = Callable[[FrameRecord], np.ndarray]
 
@@ -166,22 +166,26 @@ class Objects:
     ) -> None:  # fmt: skip
         self.detector, self.feed, self.config, self.classes = detector, feed, config, tuple(classes)
         self.conf, self.proposals, self.keep = conf, proposals, keep
-        self.keys = [modality_key(feed.wanted[name]) for name in feed.names]
 
     def load(self, sample: Sample) -> Loaded:
         """Read the pictures, and find or compute proposals."""
+        pictures, shown, boxes = self.read(sample)
+        return Loaded(sample, shown, {}, ask(pictures, boxes, self.config, self.detector.several))
+
+    def read(self, sample: Sample) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """The pictures, the one to look at, and proposals [N, 4] in its pixels."""
         pictures = self.feed.pictures(sample)
         shown = read_picture(sample.color) if sample.color else pictures[0]
         if self.proposals is None:
-            seen = dict(zip(self.keys, pictures, strict=True))
+            keys = [modality_key(self.feed.wanted[name]) for name in self.feed.names]
+            seen = dict(zip(keys, pictures, strict=True))
             if sample.color and "images" not in seen and shown.shape == pictures[0].shape:
                 seen["images"] = shown
             boxes = propose(seen)[0]
         else:
             size = (pictures[0].shape[0], pictures[0].shape[1])
             boxes = np.asarray(self.proposals(FrameRecord(sample.name, size=size)))
-        boxes = boxes[: self.config.test.proposal_top_k or None]
-        return Loaded(sample, shown, {}, ask(pictures, boxes, self.config, self.detector.several))
+        return pictures, shown, boxes[: self.config.test.proposal_top_k or None]
 
     def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
         """Run the detector, move boxes, suppress those that overlap."""
@@ -190,18 +194,24 @@ class Objects:
     def _answer(self, loaded: Loaded, question: Question) -> Answer:
         scores, boxes = answer(question, self.detector(question), self.config)
         found = [one for one in name_objects(scores, boxes, self.classes, self.config) if one.score >= self.conf]
-        told = [f"{one.name} {one.score:.3f} at {' '.join(f'{side:.0f}' for side in one.box)}" for one in found]
+        arrays = {"scores": scores, "boxes": boxes.astype(np.float32)} if self.keep else {}
+        return object_answer(loaded, found, self.conf, arrays)
 
-        def draw() -> np.ndarray:
-            corners = np.array([one.box for one in found])
-            return draw_boxes(loaded.shown, corners, [one.name for one in found], [one.score for one in found])
 
-        return Answer(
-            {"objects": [{"class": o.name, "score": round(o.score, 6), "box": [*map(float, o.box)]} for o in found]},
-            ", ".join(told) or f"nothing with a score of {self.conf:g} or more",
-            {"scores": scores, "boxes": boxes.astype(np.float32)} if self.keep else {},
-            draw,
-        )
+def object_answer(loaded: Loaded, found: Sequence[Found], conf: float, arrays: dict[str, np.ndarray]) -> Answer:
+    """What is told of the objects of a scene."""
+    told = [f"{one.name} {one.score:.3f} at {' '.join(f'{side:.0f}' for side in one.box)}" for one in found]
+
+    def draw() -> np.ndarray:
+        corners = np.array([one.box for one in found])
+        return draw_boxes(loaded.shown, corners, [one.name for one in found], [one.score for one in found])
+
+    return Answer(
+        {"objects": [{"class": o.name, "score": round(o.score, 6), "box": [*map(float, o.box)]} for o in found]},
+        ", ".join(told) or f"nothing with a score of {conf:g} or more",
+        arrays,
+        draw,
+    )
 
 
 def _scores(session: Session, name: str | None) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import onnxruntime
 from tqdm import tqdm
 
+from caffe_compat.commands.infer_boxes import BoxesInGraph
 from caffe_compat.commands.infer_inputs import depth_encoder, find_samples
 from caffe_compat.commands.infer_results import Results
 from caffe_compat.commands.infer_tasks import Answer, Labels, Loaded, Objects, Task, check_output_name
@@ -192,7 +193,7 @@ def _task(args: argparse.Namespace, session: Session) -> Task:
     encode = depth_encoder(feed.wanted, args, _torch_device(args))
     feed = Feed(session, preparation, encode)
     classes = _classes(args.classes) if args.classes else feed.classes
-    if "rois" not in session.inputs:
+    if not {"rois", "proposals"} & set(session.inputs):
         kept = (args.blobs or session.output_names) if args.npz else ()
         for name in kept:
             check_output_name(session, name)
@@ -204,6 +205,8 @@ def _task(args: argparse.Namespace, session: Session) -> Task:
     named = tuple(name for name in classes if name != BACKGROUND)
     stored = [] if args.cfg else detector_options(list(feed.wanted.values()))
     config = load_config(args.cfg, [*stored, *args.pairs])
+    if "proposals" in session.inputs:
+        return BoxesInGraph(session, feed, config, named, args.conf, bool(args.npz))
     detector = DeployedDetector(session, len(named) + 1, config, (args.scores, None))
     return Objects(detector, feed, config, named, args.conf, None, bool(args.npz))
 

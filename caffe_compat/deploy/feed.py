@@ -73,6 +73,7 @@ class Feed:
     Attributes:
         names: of the inputs with pictures.
         wanted: what each wants.
+        in_graph: of those that take bytes, what the graph does with them.
 
     Raises:
         UsageError: the model takes no picture, or nothing is known of what it wants.
@@ -92,7 +93,7 @@ class Feed:
         self.wanted: dict[str, Preprocessing] = known.of(self.names)
         self.classes = known.classes
         self._values = {name: session.inputs[name] for name in self.names}
-        self._bytes = _in_graph(session.metadata)
+        self.in_graph = _in_graph(session.metadata)
         self._encode = encode
 
     def pictures(self, sample: Sample) -> list[np.ndarray]:
@@ -133,7 +134,7 @@ class Feed:
         value, wanted = self._values[name], self.wanted[name]
         if value.kind != "uint8":
             return wanted.blob(picture)
-        told = self._bytes.get(name, {})
+        told = self.in_graph.get(name, {})
         sized = picture if told.get("size") else _bytes_of(wanted.resized(picture))
         return np.ascontiguousarray(sized[..., ::-1] if told.get("order") == "rgb" else sized)
 

@@ -17,6 +17,8 @@ from caffe_compat.commands import inferring
 from caffe_compat.depth import Camera, complete, hha
 from caffe_compat.media import Encoding, Preparation, Preprocessing, write_preparation
 from caffe_compat.onnx import export_onnx
+from caffe_compat.onnx.postprocess import Boxes
+from caffe_compat.onnx.preprocess import Pictures
 
 TRACE = Path(__file__).resolve().parents[1] / "data" / "golden_fork" / "detection" / "trace"
 CLASSES = ("chair", "table", "lamp", "sofa", "bed")
@@ -311,7 +313,7 @@ def test_depth_without_a_camera(tmp_path: Path) -> None:
 # -- detectors --------------------------------------------------------------------------------------------------------
 
 
-def detector(folder: Path, both: bool = False) -> tuple[list[object], dict[str, Preprocessing]]:
+def detector(folder: Path, both: bool = False, **options) -> tuple[list[object], dict[str, Preprocessing]]:
     """The branch's small detectors, exported; the words for ``detect`` that find the same."""
     names = ("test_fused.prototxt", "init.caffemodel") if both else ("test.prototxt", "fast_rcnn_iter_20.caffemodel")
     classes = ("__background__", *(f"class{k}" for k in range(19)))
@@ -322,7 +324,7 @@ def detector(folder: Path, both: bool = False) -> tuple[list[object], dict[str, 
     shapes = dict.fromkeys(wanted, (1, 3, 96, 128))
     export_onnx(
         net, folder / "n.onnx", metadata={"preprocessing": Preparation(wanted).text()}, dynamic=True,
-        inputs={**shapes, "rois": (4, 5)},
+        inputs={**shapes, "rois": (4, 5)}, **options,
     )  # fmt: skip
     (folder / "classes.txt").write_text("\n".join(classes[1:]))
     options = ["--set", "TEST.SCALES", "[96]", "TEST.MAX_SIZE", "2000"]
@@ -350,6 +352,58 @@ def test_objects_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None
     arrays = np.load(tmp_path / "o.npz")
     assert arrays["scores"].shape[2] == 20 and arrays["boxes"].shape[2] == 80
     assert (tmp_path / "drawn").exists()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_boxes_of_the_graph_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None:
+    words, _ = detector(tmp_path, both, postprocess=Boxes(per_image=100_000))
+    cv2.imwrite(str(tmp_path / "a.png"), picture(1, 60, 80))
+    cv2.imwrite(str(tmp_path / "a_hha.png"), picture(2, 60, 80))
+    pictures = ["--image", "a.png"] if both else []
+    words = [*words, "DEDUP_BOXES", "0"]  # which the graph does not do
+    done = call("detect", *words, *pictures, "--hha", "a_hha.png", "--json", "d.json", "--conf", 0.06, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    wanted = json.loads((tmp_path / "d.json").read_text())["objects"]
+    scene = "a.png,a_hha.png" if both else "a_hha.png"
+    more = ["--json", "o.json", "--npz", "o.npz", "--draw", "drawn", "--conf", 0.06]
+    done = call("infer_onnx", "n.onnx", scene, *more, folder=tmp_path)
+    assert done.status == 0, done.stdout + done.stderr
+    (found,) = json.loads((tmp_path / "o.json").read_text())["pictures"]
+    assert len(found["objects"]) == len(wanted) > 3
+    for mine, theirs in zip(found["objects"], wanted, strict=True):
+        assert mine["class"] == theirs["class"] and abs(mine["score"] - theirs["score"]) < 1e-4
+        np.testing.assert_allclose(mine["box"], theirs["box"], atol=0.01)
+
+
+def test_detectors_that_take_bytes(tmp_path: Path) -> None:
+    """Bytes are resized before they come in, and rounded: scores and boxes are near those of numbers."""
+    one = Preprocessing("hha", short_side=96, longest_side=2000, classes=("__background__", *"abcdefghijklmnopqrs"))
+    asked = Pictures(Preparation({"data": one}))
+    detector(tmp_path, postprocess=Boxes(), preprocess=asked)
+    cv2.imwrite(str(tmp_path / "a.png"), picture(2, 96, 128))
+    done = call("infer_onnx", "n.onnx", "a.png", "--json", "o.json", "--conf", 0.06, folder=tmp_path)
+    assert done.status == 0, done.stdout + done.stderr
+    detector(tmp_path, postprocess=Boxes())
+    done = call("infer_onnx", "n.onnx", "a.png", "--json", "p.json", "--conf", 0.06, folder=tmp_path)
+    first, second = (
+        json.loads((tmp_path / name).read_text())["pictures"][0]["objects"] for name in ("o.json", "p.json")
+    )
+    assert len(first) == len(second) > 3
+    for mine, theirs in zip(first, second, strict=True):
+        assert mine["class"] == theirs["class"] and abs(mine["score"] - theirs["score"]) < 1e-4
+
+
+@pytest.mark.parametrize("order", ["bgr", "rgb"])
+def test_classifiers_that_take_bytes(folder: Path, order: str) -> None:
+    asked = Pictures(Preparation({"data": WANTED}), order)
+    write_model(folder, preprocess=asked)
+    done = call("infer_onnx", "n.onnx", "pictures", "--npz", "o.npz", folder=folder)
+    assert done.status == 0, done.stdout + done.stderr
+    np.testing.assert_allclose(np.load(folder / "o.npz")["prob"], expected(make_net(NET)), rtol=1e-4, atol=1e-6)
+    write_model(folder, preprocess=Pictures(Preparation({"data": WANTED}), order, (20, 20)))  # resized in the graph
+    done = call("infer_onnx", "n.onnx", "pictures", "--npz", "p.npz", folder=folder)
+    assert done.status == 0, done.stdout + done.stderr
+    np.testing.assert_allclose(np.load(folder / "p.npz")["prob"], expected(make_net(NET)), atol=0.02)
 
 
 def test_what_a_detector_refuses(tmp_path: Path) -> None:
