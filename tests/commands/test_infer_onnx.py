@@ -231,7 +231,7 @@ def test_pictures_of_one_name_stay_apart(folder: Path) -> None:
     ("words", "message"),
     [
         (["none.onnx", "pictures"], "none.onnx"),
-        (["pictures/0.png", "pictures"], "is no ONNX model"),
+        (["pictures/0.png", "pictures"], "expected an ONNX model"),
         (["n.onnx", "none.txt"], "none.txt"),
         (["n.onnx", "pictures/0.png,pictures/1.png,pictures/2.png"], "3 files, the model takes 1 of each scene"),
         (["n.onnx", "pictures", "--scores", "prop"], "no output 'prop' (did you mean 'prob'?)"),
