@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 DEMO_SEEDS ?= 1
+# Where torch is installed from if not from the package index: PyTorch's index without CUDA, see README.
+TORCH_INDEX ?=
 # Threads that wait by spinning slow each other down where others use the cores too.
 export GOMP_SPINCOUNT ?= 20000
 
@@ -17,6 +19,7 @@ $(BIN)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is %d.%d; try make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet torch torchvision --index-url $(TORCH_INDEX))
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

@@ -187,6 +187,8 @@ def test_installed_commands_in_another_folder(installed: Path, tmp_path: Path) -
     assert Path(where).is_file() and not where.startswith(str(ROOT))
     assert "60,965,224" in run(command, "describe", "zoo:caffenet", folder=tmp_path)
     assert "table1" in run(command, "experiment", "--list", folder=tmp_path)
+    shown = run(command, "export", "--help", folder=tmp_path)
+    assert "caffe-compat export --model deploy.prototxt" in shown and ".py" not in shown
     assert not list(tmp_path.iterdir()), "these commands write nothing"
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from caffe_compat.commands import COMMANDS
 from caffe_compat.commands.inputs import FileKind
 from caffe_compat.errors import UsageError, in_file, nearest
 from caffe_compat.resources import checkout, short_name
@@ -99,4 +100,5 @@ def _as_called(text: str | None) -> str | None:
     """A description whose examples are called as they can be called here: without a checkout there is no tools/."""
     if text is None or checkout() is not None:
         return text
-    return re.sub(r"\b(?:tools|data)/(\w+)\.py\b", lambda match: f"caffe-compat {short_name(match[1])}", text)
+    names = "|".join(COMMANDS)
+    return re.sub(rf"\b(?:(?:tools|data)/)?({names})\.py\b", lambda found: f"caffe-compat {short_name(found[1])}", text)
