@@ -200,7 +200,7 @@ def test_input_file_of_another_size(folder):
     [
         (["--module", "no_such_module"], "module 'no_such_module' failed: ModuleNotFoundError"),
         (["--npz", "absent.npz"], "Could not open file absent.npz"),
-        (["--npz", "net.prototxt"], "net.prototxt: is no .npz file"),
+        (["--npz", "net.prototxt"], "net.prototxt is a text file"),
         (["--npz", "cut.npz"], "cut.npz: is no .npz file of plain arrays"),
         (["--npz", "objects.npz"], "objects.npz: is no .npz file of plain arrays"),
         (["--npz", "other.npz"], "the reference has no blob"),

@@ -187,7 +187,7 @@ def test_files_of_other_nets_and_of_none(net: Net, tmp_path: Path):
         read_delivered(net, tmp_path / "none.onnx")
     for content in (b"", b"no model at all", export_onnx(net).SerializeToString()[:500]):
         (tmp_path / "bad.onnx").write_bytes(content)
-        with pytest.raises(ModelFileError, match="is no ONNX model"):
+        with pytest.raises(ModelFileError, match="expected an ONNX model"):
             read_delivered(net, tmp_path / "bad.onnx")
 
 
@@ -220,4 +220,4 @@ def test_the_command(net: Net, tmp_path: Path):
     done = verify("--onnx", "--picture", "a.png")
     assert done.status == 2 and "--picture goes with --onnx FILE and without --input" in done.stderr
     done = verify("--onnx", "net.prototxt")
-    assert done.status == 2 and "is no ONNX model" in done.stderr
+    assert done.status == 2 and "expected an ONNX model" in done.stderr
