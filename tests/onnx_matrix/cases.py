@@ -181,11 +181,11 @@ def _inputs(subject: Subject, model: onnx.ModelProto) -> Iterator[tuple[Inputs, 
             yield inputs, is_open
     sizes: Mapping[str, int] = read_fact(model, SIZES)
     dims = {value.name: value.type.tensor_type.shape.dim for value in model.graph.input}
-    for batch, height, width in ((3, 3, 8), (1, 1, -1)) if sizes else ():
-        more = {"batch": batch, "height": height, "width": width}
+    for count, height, width in ((3, 3, 8), (1, 1, -1)) if sizes else ():
+        more = {"height": height, "width": width}
+        kinds = {name: name.rpartition("_")[2] for name in sizes}
         chosen = {
-            name: batch if name.endswith("batch") else max(1, value + more[name.rpartition("_")[2]])
-            for name, value in sizes.items()
+            name: max(1, value + more[kinds[name]]) if kinds[name] in more else count for name, value in sizes.items()
         }
         given = {name: tuple(chosen.get(dim.dim_param, dim.dim_value) for dim in dims[name]) for name in dims}
         try:
