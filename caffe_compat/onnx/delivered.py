@@ -164,7 +164,7 @@ def _from_inputs(model: onnx.ModelProto, net: Net, path: str) -> onnx.ModelProto
     if inner:
         types = element_types(model)
         for name in inner:
-            axes = [f"{name}_axis{axis}" for axis in range(len(net.blob_shapes[name]))]
+            axes = [size if axis == 1 else f"{name}_axis{axis}" for axis, size in enumerate(net.blob_shapes[name])]
             model.graph.input.append(helper.make_tensor_value_info(name, types[name], axes))
         for node in model.graph.node:
             node.output[:] = [f"{name}__cut_off" if name in inner else name for name in node.output]

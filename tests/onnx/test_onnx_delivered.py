@@ -14,7 +14,7 @@ from program import Done, call
 
 from caffe_compat.compare import Comparison, compare
 from caffe_compat.errors import DataError, MissingFileError, ModelFileError
-from caffe_compat.media import Preprocessing, write_preprocessing
+from caffe_compat.media import Preparation, Preprocessing, write_preprocessing
 from caffe_compat.net import Net
 from caffe_compat.onnx import export_onnx, save_onnx, to_half, to_int8
 from caffe_compat.onnx.delivered import LAYER_TOLERANCES, Delivered, read_delivered
@@ -163,6 +163,10 @@ def test_preprocessing_in_the_graph_is_cut_off(net: Net, tmp_path: Path):
     model.graph.input.append(image)
     found, comparison = check(net, model, tmp_path)
     assert set(found.inputs) == {"data"} and len(comparison.rows) == 10 and comparison.first is None
+    cv2.imwrite(str(tmp_path / "a.png"), np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8))
+    wants = Preprocessing(mean=(128.0,), resize=(12, 12))
+    shown = read_delivered(net, tmp_path / "net.onnx", picture=(str(tmp_path / "a.png"), Preparation({"data": wants})))
+    np.testing.assert_array_equal(shown.inputs["data"][0], wants.blob(wants.picture(tmp_path / "a.png")))
 
 
 def test_some_outputs_and_in_place_inputs(net: Net, tmp_path: Path):
