@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from exported import case_net, exported_cases
+from gpu import needs_gpu
 from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import conv, ip, layer, make_net, source
 
@@ -200,3 +201,20 @@ def test_every_layer_in_half_precision(kind: str, body: str, shapes: list[tuple[
     wanted, got = Session(model)(values), Session(half)(values)
     for name in wanted:
         assert difference(got[name], wanted[name]).within(1e-2), name
+
+
+@needs_gpu
+def test_a_gpu_computes_the_same():
+    text = source("data", 1, 3, 40, 60) + source("rois", 9, 5) + conv("c", "data", "c", 8) + NORM
+    text += (
+        POOL.replace('"c"', '"norm"', 1).replace("0.0625", "1")
+        + ip("fc", "roi", "fc")
+        + layer("Softmax", "p", "fc", "p")
+    )
+    model = export_onnx(make_net(text), dynamic=True, roi="gpu")
+    random = np.random.default_rng(0)
+    data = random.uniform(-400, 400, (1, 3, 40, 60)).astype(np.float32)
+    rois = np.float32([[0, x, y, x + 9, y + 7] for x, y in random.uniform(0, 30, (20, 2))])
+    wanted = run(model, data=data, rois=rois)["p"]
+    got = Session(to_half(model), device="cuda")({"data": data, "rois": rois})["p"]
+    assert difference(got, wanted).within(1e-2)
