@@ -126,9 +126,9 @@ def _load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     except FileNotFoundError as error:
         raise MissingFileError(error.filename or "of its weights", f"weights of {os.fspath(path)}") from error
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelFileError(f"{os.fspath(path)}: is no ONNX model, or not all of one: {one_line(error)}") from error
+        raise ModelFileError(f"{os.fspath(path)}: expected an ONNX model, all of it: {one_line(error)}") from error
     if not model.graph.node:
-        raise ModelFileError(f"{os.fspath(path)}: is no ONNX model, it has no nodes")
+        raise ModelFileError(f"{os.fspath(path)}: expected an ONNX model, it has no nodes")
     return model
 
 

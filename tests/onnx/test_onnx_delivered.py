@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnx_nets import conv, ip, layer, make_net, source
+from onnx_nets import conv, ip, layer, make_net, operators, source
 from program import Done, call
 
 from caffe_compat.compare import Comparison, compare
@@ -132,27 +133,24 @@ def test_values_and_inputs_that_were_renamed(net: Net, tmp_path: Path):
     assert comparison.first is not None and comparison.first.layer == "b"
 
 
-def test_what_was_folded_is_not_compared(tmp_path: Path):
-    """A Scale in the weights of a convolution; its value stays, that of the convolution is gone."""
-    net = make_net(
-        source("data", 1, 3, 6, 6) + conv("a", "data", "a") + layer("Scale", "s", "a", "s") + ip("f", "s", "f")
-    )
-    model = export_onnx(net)
-    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
-    scale = net.layer("s").blobs[0].detach().numpy()
-    for tensor in model.graph.initializer:
-        if tensor.name.startswith("a."):
-            values = numpy_helper.to_array(tensor)
-            shape = (-1,) + (1,) * (values.ndim - 1)
-            tensor.CopyFrom(numpy_helper.from_array(values * scale.reshape(shape), tensor.name))
-    keep = [node for node in model.graph.node if node.op_type != "Mul"]
-    convolution.output[0] = "s"
-    del model.graph.node[:]
-    model.graph.node.extend(keep)
-    del model.graph.value_info[:]
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_what_was_folded_is_not_compared(precision: str, tmp_path: Path):
+    """BatchNorm and Scale in the weights of a convolution: the last value stays, those before are gone."""
+    text = source("data", 1, 3, 6, 6) + conv("a", "data", "a") + layer("BatchNorm", "bn", "a", "a")
+    text += layer("Scale", "s", "a", "a", "scale_param { bias_term: true }") + layer("ReLU", "r", "a", "a")
+    net = make_net(text + conv("b", "a", "b") + ip("f", "b", "f"))
+    with torch.no_grad():
+        for blob, value in zip(net.layer("bn").blobs, (0.1, 2.0, 1.0), strict=True):
+            blob.fill_(value)
+    model = export_onnx(net, fold=True)
+    assert "BatchNormalization" not in operators(model)
+    data = [{"data": sample["data"][:, :, :6, :6]} for sample in samples()]
+    model = {"float32": lambda: model, "float16": lambda: to_half(model), "int8": lambda: to_int8(model, data)}[
+        precision
+    ]()
     found, comparison = check(net, model, tmp_path)
-    assert [net.nodes[number].name for number, _ in found.absent] == ["a"]
-    assert [row.layer for row in comparison.rows] == ["s", "f"] and comparison.first is None
+    assert [net.nodes[number].name for number, _ in found.absent] == ["a", "bn"]
+    assert [row.layer for row in comparison.rows] == ["s", "r", "b", "f"] and comparison.first is None
 
 
 def test_preprocessing_in_the_graph_is_cut_off(net: Net, tmp_path: Path):
