@@ -45,6 +45,7 @@ ALLOWED = {
         "write_text",
     ): "their list, in a temporary folder",
     ("commands/demo_run.py", "open"): "the log of a step, which grows",
+    ("commands/classifying.py", "save"): "into memory",
     ("datasets/proposal_file.py", "savez_compressed"): "into a stream of the writer",
 }
 

@@ -19,9 +19,11 @@ from caffe_compat.commands import (
     net_surgery,
     zoo,
 )
+from caffe_compat.commands.classifying import write_scores
 from caffe_compat.commands.demo_run import Demo, conv1_picture
 from caffe_compat.commands.experiment_actions import write_table
 from caffe_compat.commands.image_mean import compute_image_mean
+from caffe_compat.commands.log_tables import LogTables, write_tables
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets import boxes, downloads, mat, proposal_file, selection
@@ -422,6 +424,14 @@ WRITERS = {
     "demo prototxts": Writer(
         lambda path, demo: demo._write_prototxts(), ("commands/demo_run.py",), many=True, prepare=_demo
     ),
+    "tables of a log": Writer(
+        lambda path, _: write_tables(
+            LogTables("a.log", [{"NumIters": 0.0, "loss": 2.0}] * 9, [{"NumIters": 1.0}]), "."
+        ),
+        ("commands/log_tables.py",),
+        many=True,
+    ),
+    "scores": Writer(lambda path, _: write_scores(path, np.zeros((9, 9))), ("commands/classifying.py",), "scores.npy"),
     "prototxts of the zoo": Writer(
         lambda path, _: zoo.main(["vgg16", "--copy", str(path.parent / "my")]), ("commands/zoo.py",), many=True
     ),

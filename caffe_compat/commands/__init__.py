@@ -42,6 +42,11 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "depth": ("make_hha", "make_disparity", "show_depth", "prepare_nyud2"),
     "detection": ("make_detection", "test_net", "detect", "imdb", "make_proposals", "reval", "train_svms"),
     "Caffe's tools": (
+        "classify",
+        "parse_log",
+        "plot_training_log",
+        "convert_mnist",
+        "convert_cifar10",
         "convert_imageset",
         "compute_image_mean",
         "extract_features",

@@ -22,9 +22,12 @@ __all__ = [
     "DEPTH",
     "DEPTHS",
     "FOLDER",
+    "IDX",
     "JSON",
     "LIST",
+    "LOG",
     "MATLAB_FILE",
+    "MEAN",
     "MODEL",
     "NET",
     "NEW_FILE",
@@ -33,6 +36,7 @@ __all__ = [
     "OPTIONS",
     "PICTURE",
     "PICTURES_OF",
+    "PICTURES_OR_ARRAY",
     "PREPROCESSING",
     "PROPOSALS",
     "RUN",
@@ -202,5 +206,9 @@ TEACHER = replace(
 TEACHER_WEIGHTS = FileKind(
     "weights (caffemodel, .pth or .safetensors)", (BINARY, HDF5, ZIP, EMPTY), words="random", several=True
 )
+LOG = FileKind("the log of a training", (TEXT, EMPTY))
+IDX = FileKind("a file of MNIST (idx, or idx.gz)", (BINARY, EMPTY))
+MEAN = FileKind("a mean (npy or binaryproto)", (ARRAY, BINARY, EMPTY))
+PICTURES_OR_ARRAY = replace(PICTURES_OF, what="a picture, a folder of them, or npy", holds=(*PICTURES_OF.holds, ARRAY))
 NEW_FILE = FileKind("the name of a file to write", (), new=True)
 NEW_FOLDER = FileKind("the name of a folder to write into", (FOLDERS,), new=True)

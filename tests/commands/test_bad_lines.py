@@ -27,6 +27,7 @@ OTHER = {
 """Values of required arguments that name no file to be looked at."""
 NO_FILE = {
     "bench": {"WHICH"},
+    "classify": {"--ext"},
     "convert_imageset": {"--encode_type", "ROOTFOLDER/"},
     "detect": {"--camera"},
     "experiment": {"NAME", "--on"},
