@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from gpu import cases, needs_gpu
 from one_layer import numbers, one_layer, one_net, seq
 
 from caffe_compat.errors import ExportError, LayerError, ShapeError
@@ -303,6 +304,32 @@ def test_nets_that_runtimes_read_in_different_ways(name, opset):
             torch.testing.assert_close(torch.from_numpy(found), net(data=x)["pool"])
             if x.amin() == 1:
                 assert (found == 1).all()
+
+
+@needs_gpu
+@pytest.mark.parametrize(
+    "text",
+    cases(
+        [
+            "kernel_size: 3 stride: 2",  # pads at the end alone, of which cuDNN is not told
+            "kernel_size: 3 stride: 2 pad: 1",
+            "kernel_size: 2 stride: 2 pad: 1",
+            "kernel_h: 3 kernel_w: 2 stride: 1 pad_h: 2 pad_w: 0",
+            "kernel_size: 1 stride: 3",
+            "pool: AVE kernel_size: 3 stride: 2",
+            "pool: AVE kernel_size: 3 stride: 2 pad: 1",
+            "pool: STOCHASTIC kernel_size: 3 stride: 2",
+        ]
+    ),
+)
+def test_onnx_on_the_gpu(text):
+    net = one_net("Pooling", f"pooling_param {{ {text} }}", [(1, 2, 6, 8)], ["y"])
+    for dynamic in (False, ("height", "width")):
+        session = Session(export_onnx(net, dynamic=dynamic), device="cuda")
+        for shape in ((1, 2, 6, 8), *((1, 2, 7, 11),) * bool(dynamic)):
+            x = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+            (found,) = session({"x0": x.numpy()}).values()
+            torch.testing.assert_close(torch.from_numpy(found), net(x0=x)["y"])
 
 
 def test_onnx_of_a_pyramid_of_one_level_has_open_sizes():
