@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from caffe_compat.description.names import UniqueNames
-from caffe_compat.onnx.metadata import add_facts
+from caffe_compat.onnx.metadata import SIZES, add_facts, read_fact
 from caffe_compat.onnx.parts import Parts, Weight, make_tensor
 
 __all__ = ["Patch", "dims_of"]
@@ -77,6 +77,13 @@ class Patch:
     def fact(self, key: str, value: Any) -> None:
         """Store something in the model's metadata."""
         add_facts(self.model, {key: value})
+
+    def open_sizes(self, sizes: Mapping[str, int]) -> None:
+        """Note what sizes that are open by name may be, with those of the net."""
+        known = read_fact(self.model, SIZES) | dict(sizes)
+        for entry in [entry for entry in self.model.metadata_props if entry.key == SIZES]:
+            self.model.metadata_props.remove(entry)
+        self.fact(SIZES, known)
 
     def finish(self, before: bool) -> Parts:
         """The model with the nodes that were added, before all others or after them."""

@@ -181,9 +181,10 @@ def _one_image(model: onnx.ModelProto, regions: Sequence[str]) -> None:
 
 def _write_regions(patch: Patch, regions: Sequence[str]) -> None:
     """Regions of the net: number of the image, which is 0, and boxes in pixels of the scaled picture."""
+    count = next(dims_of(entry)[0] for entry in patch.model.graph.input if entry.name == regions[0])
     for name in regions:
         patch.take_input(name)
-    patch.add_input(PROPOSALS, TensorProto.FLOAT, ["regions", 4])
+    patch.add_input(PROPOSALS, TensorProto.FLOAT, [count, 4])
     patch.add_input(IMAGE_INFO, TensorProto.DOUBLE, [2 + len(regions)])
     exact = patch.add("Cast", [PROPOSALS], to=TensorProto.DOUBLE)
     for number, name in enumerate(regions):

@@ -76,7 +76,16 @@ class _Input:
             return list(self.asked.size)
         if self.mean.ndim == 3:
             return list(self.mean.shape[1:])
-        return [f"{self.name}_rows", f"{self.name}_columns"] if self.wanted.crop else self.dims[2:]
+        return list(self.own) if self.wanted.crop else self.dims[2:]
+
+    @property
+    def own(self) -> tuple[str, str]:
+        """Height and width of a picture that may have any."""
+        return f"{self.name}_rows", f"{self.name}_columns"
+
+    def like(self, axis: int) -> int:
+        """A height (axis 0) or width that such a picture may have."""
+        return (self.asked.size or self.wanted.resize or self.wanted.crop or (1, 1))[axis]
 
     def check(self) -> None:
         """Refuse what the net cannot take."""
@@ -143,7 +152,8 @@ def _inputs(model: onnx.ModelProto, asked: Pictures) -> list[_Input]:
 def _write(patch: Patch, one: _Input) -> None:
     patch.take_input(one.name)
     size, wanted = one.asked.size, one.wanted
-    rows = [f"{one.name}_rows", f"{one.name}_columns"] if size is not None else one.whole()
+    rows = list(one.own) if size is not None else one.whole()
+    patch.open_sizes({side: one.like(axis) for axis, side in enumerate(rows) if side in one.own})
     patch.add_input(one.picture, TensorProto.UINT8, [one.dims[0], *rows, one.dims[1]])
     value = patch.add("Transpose", [one.picture], perm=[0, 3, 1, 2])
     order = _order(wanted, one.asked.order)
