@@ -29,6 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Compress, and say what was lost."""
     args = make_parser().parse_args(argv)
+    from caffe_compat.commands.describing import describe_copy
     from caffe_compat.net.compress import compress
 
     path, layers = compress(args.prototxt, args.def_svd, args.net)
@@ -40,5 +41,6 @@ def main(argv: list[str] | None = None) -> int:
                 f"relative error {one.error:.3g}"
             )
         )
-    print(printable(f"wrote {path}"))
+    beside = describe_copy(path, args.net)
+    print(printable(f"wrote {path}" + (f" and what it wants of pictures in {beside}" if beside else "")))
     return 0

@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     depth = p.add_argument_group("depth (as for make_hha)")
     add_file_arguments(depth, "hha")
     add_hole_arguments(p)
+    p.set_defaults(fill=None, min_depth=None)  # as preprocessing.json says
     depth.add_argument("--near", type=float, metavar="METRES", help="nearest depth of the pictures trained on: scales "
         "the disparity channel")  # fmt: skip
     depth.add_argument(

@@ -7,7 +7,9 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,10 +18,12 @@ from caffe_compat.config import load_config
 from caffe_compat.datasets import CLASSES, find_imdb, read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.voc import VOC_CLASSES
-from caffe_compat.depth.modalities import Options
+from caffe_compat.depth.camera import Camera
+from caffe_compat.depth.modalities import DepthEncoder, Options
 from caffe_compat.depth.scale import resolve_scale
 from caffe_compat.depth.sources import FileSource
-from caffe_compat.detection.description import BACKGROUND, stored_config, stored_description
+from caffe_compat.depth.stated import options_of
+from caffe_compat.detection.description import BACKGROUND, stored_config
 from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.inference import Detector, load_detector_net
 from caffe_compat.detection.objects import Found, find_objects
@@ -27,7 +31,7 @@ from caffe_compat.detection.proposer import propose
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, UsageError, in_file, printable
 from caffe_compat.files import open_existing, write_file
-from caffe_compat.media import Preprocessing, can_encode, encode
+from caffe_compat.media import Encoding, Preparation, can_encode, encode, stored_preparation
 from caffe_compat.media.drawing import draw_boxes
 from caffe_compat.net import Net
 
@@ -47,11 +51,11 @@ def detect(args: argparse.Namespace) -> None:
     """
     _check(args)
     device = choose(args.gpu)
-    stored = stored_description(args.weights[0])
+    stored = stored_preparation(args.weights[0], strict=args.classes is None)
     config = load_config(args.cfg or stored_config(args.weights[0]), args.pairs)
     classes = _classes(args, stored)
     net = load_detector_net(args.prototxt, args.weights)
-    pictures = _pictures(args)
+    pictures = _pictures(args, stored)
     blobs = (args.score_blob_name, args.bbox_blob_name)
     with in_file(args.prototxt):
         kinds = _seen(net, pictures, stored)
@@ -107,7 +111,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"{name} is an input, it would be overwritten")
 
 
-def _classes(args: argparse.Namespace, stored: Preprocessing | None) -> tuple[str, ...]:
+def _classes(args: argparse.Namespace, stored: Preparation | None) -> tuple[str, ...]:
     if args.classes is None:
         if stored is None or not stored.classes:
             raise UsageError(
@@ -132,26 +136,37 @@ def _classes(args: argparse.Namespace, stored: Preprocessing | None) -> tuple[st
     return names
 
 
-def _pictures(args: argparse.Namespace) -> Pictures:
+def _pictures(args: argparse.Namespace, stored: Preparation | None) -> Pictures:
     """Read all modalities; they are of one size."""
     files = {"images": args.image, "hha": args.hha}
     kinds = [kind for kind, file in files.items() if file]
     pictures = dict(zip(kinds, read_modalities([files[kind] for kind in kinds]), strict=True)) if kinds else {}
     if args.depth:
-        pictures["hha"] = _encoded(args)
+        known = [one.encoding for one in stored.inputs.values() if one.modality == "hha"] if stored else []
+        pictures["hha"] = _encoded(args, known[0] if known else None)
         if "images" in pictures and pictures["images"].shape != pictures["hha"].shape:
             raise DataError(f"{args.depth}: is {_size(pictures['hha'])}, {args.image} is {_size(pictures['images'])}; "
                             "modalities must be of one size")  # fmt: skip
     return pictures
 
 
-def _encoded(args: argparse.Namespace) -> np.ndarray:
+def _encoder(args: argparse.Namespace, known: Encoding | None) -> DepthEncoder:
+    """As the pictures that the net was trained on were made, but for what the arguments say."""
+    base = options_of(known) if known is not None else Options("hha")
+    told: dict[str, Any] = {"fill": args.fill, "nearest": args.min_depth, "farthest": args.max_depth}
+    if args.scale is not None or args.near is not None:
+        told["scale"] = resolve_scale(args.scale, args.near)
+    options = replace(base, **{name: value for name, value in told.items() if value is not None})
+    if known is not None and known.camera is not None and not args.camera and args.encoding != "nyud2_raw":
+        return options.encoder(Camera(*known.camera, origin=known.origin))
+    return options.encoder(file_camera(args))
+
+
+def _encoded(args: argparse.Namespace, known: Encoding | None) -> np.ndarray:
     """HHA of a depth file."""
-    needs_color = args.fill == "colorization" or args.encoding == "nyud2_raw"
+    encoder = _encoder(args, known)
+    needs_color = encoder.options.fill == "colorization" or args.encoding == "nyud2_raw"
     source = FileSource(args.depth, file_form(args), args.raw_depth, args.image if needs_color else None)
-    scale = resolve_scale(args.scale, args.near)
-    options = Options("hha", args.fill, nearest=args.min_depth, farthest=args.max_depth, scale=scale)
-    encoder = options.encoder(file_camera(args))
     with in_file(args.depth), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         picture = encoder.encode(source.read())
@@ -160,7 +175,7 @@ def _encoded(args: argparse.Namespace) -> np.ndarray:
     return np.ascontiguousarray(picture[..., ::-1])
 
 
-def _seen(net: Net, pictures: Pictures, stored: Preprocessing | None) -> list[str]:
+def _seen(net: Net, pictures: Pictures, stored: Preparation | None) -> list[str]:
     """Which pictures the net is fed, in its order: colour before HHA."""
     count = sum(name == "data" or name.startswith("data_") for name in net.input_names)
     kinds = list(pictures)
@@ -170,7 +185,7 @@ def _seen(net: Net, pictures: Pictures, stored: Preprocessing | None) -> list[st
                 f"net '{net.description.name}' sees one picture, colour and depth are given, and no preprocessing.json "
                 "beside the weights says which of them it sees: give only that one"
             )
-        return ["hha" if stored.modality == "hha" else "images"]
+        return ["hha" if stored.inputs.get("data", stored.first).modality == "hha" else "images"]
     if count != len(kinds):
         raise UsageError(
             f"net '{net.description.name}' sees {count} pictures (inputs {', '.join(net.input_names)}), given "

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from caffe_compat import log
+from caffe_compat.commands.describing import fed
 from caffe_compat.errors import NetError, UsageError, nearest
-from caffe_compat.media import create_database
-from caffe_compat.net import BlobNet, load_net
+from caffe_compat.media import Preparation, create_database, model_preparation
+from caffe_compat.net import BlobNet, Net, load_net
 from caffe_compat.proto import caffe_pb2
 
 __all__ = ["extract_features"]
@@ -44,6 +45,7 @@ def extract_features(
     if batches < 1:
         raise UsageError(f"the number of batches is {batches}, expected 1 or more")
     net = load_net(model, weights, "TEST", strict=False).to(device)
+    _compare(net, model_preparation(model, weights, strict=False), model)
     engine = BlobNet(net, keep_graph=False)
     for name in blobs:
         if name not in engine.ids:
@@ -63,6 +65,18 @@ def extract_features(
         log.info(f"Extracted features of {writer.count} query images for feature blob {name}", f"{SOURCE}:177")
     log.info("Successfully extracted the features!", f"{SOURCE}:183")
     return [writer.count for writer in writers]
+
+
+def _compare(net: Net, stored: Preparation | None, model: str) -> None:
+    """Warn of a data layer that feeds other numbers than what stands beside the weights says."""
+    for name, given in fed(net).items():
+        wanted = None if stored is None else stored.inputs.get(name)
+        if wanted is None:
+            continue
+        for field in ("modality", "scale", "mean"):
+            have, want = getattr(given, field), getattr(wanted, field)
+            if have != want and not (field == "mean" and (given.mean_file or wanted.mean_file)):
+                log.warning(f"{model}: feeds '{name}' with {field} {have}, the weights want {want}", f"{SOURCE}:64")
 
 
 def _images(name: str, value: np.ndarray) -> np.ndarray:

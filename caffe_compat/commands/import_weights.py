@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.foreign import ForeignSpec, own_normalization, read_state
     from caffe_compat.foreign.spec import IMAGENET_RGB
     from caffe_compat.importing import check_net, fill_net, find_architecture, mean_bgr
-    from caffe_compat.media import Preprocessing, write_preprocessing
+    from caffe_compat.media import Preparation, Preprocessing, weights_digest, write_preparation
     from caffe_compat.net import load_net
     from caffe_compat.resources import program, prototxt
 
@@ -64,7 +64,9 @@ def main(argv: list[str] | None = None) -> int:
     side = str(Path(args.output).with_suffix(".preprocessing.json"))
     crop = net.blob_shapes[net.input_names[0]][2:]
     mean = tuple(float(f"{value:.6g}") for value in mean_bgr(first))
-    write_preprocessing(side, Preprocessing(mean=mean, short_side=256, crop=(crop[0], crop[1])))
+    wanted = Preprocessing(mean=mean, short_side=256, crop=(crop[0], crop[1]))
+    digest = {Path(args.output).name: weights_digest(args.output)}
+    write_preparation(side, Preparation({net.input_names[0]: wanted}, digest))
     print(f"wrote {args.output} for {model}\nwrote {side}")
     print(f"pictures: blue, green, red minus {' '.join(f'{value:g}' for value in mean)} (mean_value in a prototxt)")
     words = ["--teacher", model, "--teacher-weights", args.output, "--student", str(prototxt(STUDENT)), "--list"]

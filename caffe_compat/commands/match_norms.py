@@ -31,6 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Measure, change, write."""
     arguments = make_parser().parse_args(argv)
+    from caffe_compat.commands.describing import describe_copy
     from caffe_compat.devices import choose
     from caffe_compat.net import load_net
     from caffe_compat.transfer.match import match_norms
@@ -40,5 +41,6 @@ def main(argv: list[str] | None = None) -> int:
     for match in match_norms(net, arguments.count):
         print(match)
     net.save(arguments.output)
+    describe_copy(arguments.output, arguments.weights)
     print(f"wrote {arguments.output}")
     return 0

@@ -10,7 +10,7 @@ from caffe_compat.media.modalities import MODALITIES, find_modality
 
 __all__ = ["add_modality", "name_modality"]
 
-_THREE = [kind.name for kind in MODALITIES.values() if len(kind.channels) == 3]
+_THREE = [kind.name for kind in MODALITIES.values() if len(kind.channels) == 3 and kind.name != "unknown"]
 
 
 def add_modality(group: Any) -> None:
@@ -35,8 +35,8 @@ def name_modality(arguments: argparse.Namespace) -> None:
     if not arguments.modality:
         return
     kind = find_modality(arguments.modality)
-    if len(kind.channels) != 3:
-        raise UsageError(f"--modality {kind.name} has {len(kind.channels)} channel, pairs are read with three")
+    if kind.name not in _THREE:
+        raise UsageError(f"--modality {kind.name}: expected one of {', '.join(_THREE)}, which have three channels")
     if kind.scale != 1:
         raise UsageError(f"--modality {kind.name} has a scale of {kind.scale:g}, expected 1: pairs have one for both")
     if not arguments.mean_second:

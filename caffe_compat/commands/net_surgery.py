@@ -31,12 +31,15 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Copy, write, and name the layers that were not copied exactly once."""
     args = make_parser().parse_args(argv)
+    from caffe_compat.commands.describing import describe_surgery
     from caffe_compat.devices import choose
     from caffe_compat.net.surgery import operate, read_operations
 
     operations = read_operations(args.net_surgery_json)
     report = operate(args.out_net_def, operations, args.out_net_file, choose(args.gpu))
+    beside = describe_surgery(args.out_net_file, args.out_net_def, operations)
     onnx = f"{os.path.splitext(args.out_net_file)[0]}.onnx"
+    wrote = [f"wrote what it wants of pictures into {beside}"] if beside else []
     command = f"{program('export_onnx')} --model {args.out_net_def} --weights {args.out_net_file} --output {onnx}"
-    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}", f"next: {command}"])))
+    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}", *wrote, f"next: {command}"])))
     return 0

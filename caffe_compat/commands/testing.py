@@ -14,6 +14,7 @@ from tqdm import tqdm
 from caffe_compat.config import Config, load_config, write_config
 from caffe_compat.datasets import ImageDatabase, find_imdb
 from caffe_compat.datasets.pictures import check_pictures
+from caffe_compat.detection.description import check_described
 from caffe_compat.detection.inference import Detector, load_detector_net
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.partial import PartialResults
@@ -26,6 +27,7 @@ from caffe_compat.errors import UsageError, in_file, printable
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.evaluation.tables import table
 from caffe_compat.locks import hold
+from caffe_compat.media import stored_preparation
 from caffe_compat.stamps import file_digest
 
 __all__ = ["test"]
@@ -45,6 +47,9 @@ def test(args: argparse.Namespace) -> None:
     imdb = find_imdb(args.imdb, config.root_dir or ".")
     _wait(args.weights, args.wait)
     net = load_detector_net(args.prototxt, args.weights)
+    stored = stored_preparation(args.weights[0], strict=False)
+    if stored is not None:
+        check_described(stored, imdb, config, args.weights[0])
     blobs = (args.score_blob_name, args.bbox_blob_name)
     with in_file(args.prototxt):
         detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)

@@ -43,9 +43,11 @@ def main(argv: list[str] | None = None) -> int:
 
     from caffe_compat.config import load_config
     from caffe_compat.datasets.imdb import find_imdb
+    from caffe_compat.detection.description import describe_detector
     from caffe_compat.detection.proposals import proposal_source
     from caffe_compat.detection.svm_training import SvmTrainer
     from caffe_compat.devices import choose
+    from caffe_compat.media import describe_weights, stored_preparation
     from caffe_compat.net import load_net
 
     def steps(numbers: Iterable[int], what: str) -> Iterable[int]:
@@ -60,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
     svms = trainer.train(steps)
     path = Path(args.net).with_name(f"{Path(args.net.removesuffix('.h5')).stem}_svm.caffemodel")
     net.save(path)
+    describe_weights(path, stored_preparation(args.net, strict=False) or describe_detector(imdb, config))
     print(f"feature scale {trainer.scale:.6g}")
     for svm in svms:
         if not svm.fits:

@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from caffe_compat import log
+from caffe_compat.commands.describing import describe_snapshots
 from caffe_compat.commands.training_checks import check_start, shorten_tests
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
@@ -105,6 +106,8 @@ def train(options: TrainOptions) -> int:
         options = _resumed(options, param.snapshot_prefix)
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
     solver = _build(options, param, config) if imdb is None else _build_detector(options, param, config, imdb)
+    if imdb is None:
+        describe_snapshots(solver, options.solver)
     solver.stop_at_nan = options.stop_at_nan
     if options.stop_at_nan and imdb is None and not options.snapshot:
         given = _weights(options)

@@ -6,45 +6,70 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
+
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase
-from caffe_compat.media import MODALITIES, Preprocessing, read_preprocessing
+from caffe_compat.depth.stated import stated_encoding
+from caffe_compat.errors import UsageError
+from caffe_compat.media import MODALITIES, Preparation, Preprocessing
 
-__all__ = ["BACKGROUND", "PREPROCESSING", "describe_detector", "stored_config", "stored_description"]
+__all__ = ["BACKGROUND", "check_described", "describe_detector", "picture_inputs", "stored_config"]
 
 BACKGROUND = "__background__"
 """What the branch calls label 0."""
-PREPROCESSING = "preprocessing.json"
-"""The file that says what a net sees."""
 _KINDS = {"images": "color"}
 """Modalities whose folders are called otherwise."""
 
 
-def describe_detector(imdb: ImageDatabase, config: Config) -> Preprocessing:
-    """What a detector that is trained on a database sees (its first modality), and its labels.
+def describe_detector(imdb: ImageDatabase, config: Config) -> Preparation:
+    """What a detector that is trained on a database sees, by input, and its labels.
 
     Args:
-        config: PIXEL_MEANS, TEST.SCALES (the first) and TEST.MAX_SIZE are read.
+        config: PIXEL_MEANS, TEST.SCALES (the first; TEST.MODALITY_SCALES) and TEST.MAX_SIZE are read, and whether
+            pictures are seen in a mirror (TRAIN.USE_FLIPPED).
     """
-    kind = _KINDS.get(imdb.modalities[0], imdb.modalities[0])
-    return Preprocessing(
-        modality=kind if kind in MODALITIES else "color",
-        mean=config.pixel_means,
-        scale=1.0,
-        short_side=config.test.scales[0],
-        longest_side=config.test.max_size,
-        classes=(BACKGROUND, *imdb.classes),
-    )
+    scales = config.test.modality_scales or (config.test.scales,) * len(imdb.modalities)
+    names = picture_inputs(len(imdb.modalities))
+    inputs = {}
+    for name, folder, sides in zip(names, imdb.modalities, scales, strict=True):
+        kind = _KINDS.get(folder, folder)
+        found = stated_encoding([record.paths[folder] for record in imdb.records])
+        inputs[name] = Preprocessing(
+            modality=kind if kind in MODALITIES else "unknown",
+            mean=config.pixel_means,
+            scale=1.0,
+            resize_rule="fast-rcnn",
+            short_side=sides[0],
+            longest_side=config.test.max_size,
+            classes=(BACKGROUND, *imdb.classes),
+            flip=config.train.use_flipped,
+            encoding=found if found is not None and found.kind == kind else None,
+        )
+    return Preparation(inputs)
 
 
-def stored_description(weights: str | os.PathLike[str]) -> Preprocessing | None:
-    """What stands beside a snapshot of the net; None: nothing does.
+def check_described(stored: Preparation, imdb: ImageDatabase, config: Config, where: str) -> None:
+    """Refuse to test a detector on other classes or with other means than what stands beside its weights.
 
     Raises:
-        DataError: it is no such file.
+        UsageError: they differ; begins with ``where``.
     """
-    file = Path(weights).parent / PREPROCESSING
-    return read_preprocessing(file) if file.exists() else None
+    expected = tuple(name for name in stored.classes if name != BACKGROUND)
+    if expected and expected != imdb.classes:
+        other = next((f"{a} and {b}" for a, b in zip(expected, imdb.classes, strict=False) if a != b), "their number")
+        raise UsageError(f"{where}: was trained on other classes than those of {imdb.name}: {other} differ")
+    for name, one in stored.inputs.items():
+        if one.mean and not np.allclose(one.mean, config.pixel_means, rtol=0, atol=1e-3):
+            raise UsageError(
+                f"{where}: its input '{name}' wants a mean of {list(one.mean)}, PIXEL_MEANS are "
+                f"{list(config.pixel_means)}"
+            )
+
+
+def picture_inputs(modalities: int) -> tuple[str, ...]:
+    """What a detector's inputs of pictures are called: ``data``, ``data_1``, ..."""
+    return ("data", *(f"data_{number}" for number in range(1, modalities)))
 
 
 def stored_config(weights: str | os.PathLike[str]) -> Path | None:

@@ -19,7 +19,7 @@ from caffe_compat import log
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
 from caffe_compat.datasets.pictures import check_pictures
-from caffe_compat.detection.description import PREPROCESSING, describe_detector
+from caffe_compat.detection.description import describe_detector
 from caffe_compat.detection.roidb import Roidb, build_roidb
 from caffe_compat.detection.sampling import Minibatches, has_foreground
 from caffe_compat.detection.snapshots import RegressionSnapshots
@@ -27,7 +27,7 @@ from caffe_compat.detection.targets import target_statistics
 from caffe_compat.errors import DataError, SolverError, UsageError, nearest
 from caffe_compat.layers.data import RegionData
 from caffe_compat.layers.data.prefetch import usual_depth
-from caffe_compat.media import write_preprocessing
+from caffe_compat.media import Preparation, describe_weights
 from caffe_compat.net import Net
 from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
@@ -119,7 +119,13 @@ def detector_solver(param: Any, run: DetectorRun, device: torch.device | str | N
         layer.feed(minibatches, usual_depth() if run.config.train.use_prefetch else 0)
     RegressionSnapshots(solver, names, minibatches.statistics, training_settings(run, param.random_seed))
     _write_config_once(solver, run)
+    wanted = describe_detector(run.imdb, run.config)
+    solver.on_weights = lambda weights: _describe(weights, wanted)
     return solver
+
+
+def _describe(weights: str, wanted: Preparation) -> None:
+    describe_weights(weights, wanted)
 
 
 def region_layers(net: Net) -> list[RegionData]:
@@ -156,7 +162,7 @@ def _check_foreground(roidb: Roidb, run: DetectorRun) -> None:
 
 
 def _write_config_once(solver: Solver, run: DetectorRun) -> None:
-    """Write options and labels beside the snapshots when the first iteration begins: now no other run writes there."""
+    """Write options beside the snapshots when the first iteration begins: now no other run writes there."""
     config = run.config
     infix = f"_{config.train.snapshot_infix}" if config.train.snapshot_infix else ""
     path = Path(solver.param.snapshot_prefix).parent / f"config{infix}.yml"
@@ -166,7 +172,6 @@ def _write_config_once(solver: Solver, run: DetectorRun) -> None:
     def write() -> None:
         if not written:
             write_config(path, config)
-            write_preprocessing(path.with_name(PREPROCESSING), describe_detector(run.imdb, config))
             written.append(path)
 
     solver.on_start.append(write)

@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,11 +23,12 @@ from caffe_compat.figures.sources import (
     PreparedPairs,
     check_pairs_layer,
     preparation,
+    stated,
 )
 from caffe_compat.files import write_file
 from caffe_compat.foreign.spec import IMAGENET_RGB, ForeignSpec, blob_name, is_foreign, split_feature
 from caffe_compat.foreign.torch_nets import own_normalization
-from caffe_compat.media import Preprocessing, read_preprocessing
+from caffe_compat.media import Preprocessing
 from caffe_compat.net.receptive import Grid
 from caffe_compat.transfer.branch import Branch, read_branch
 from caffe_compat.transfer.teachers import foreign_branch
@@ -99,14 +99,18 @@ def open_pair(names: PairNames, feeding: Feeding, seed: int = 0, device: torch.d
             raise UsageError(
                 f"{branch.path}: '{branch.blobs[0]}' is a feature over boxes, expected one of whole images"
             )
-    wanted = names.modality or _modality(last)
+    told = stated(last, branches[1].input, names.weights[-1])
+    wanted = names.modality or (told.modality if told is not None else "")
     source: PairSource
     if len(names.models) == 1:
         fixed = any(branch.fixed for branch in branches)
         source = DeclaredPairs(_data_layer(*branches), feeding, keep_crop=fixed)
     else:
-        wants = Preprocessing(mean=(0.0,)) if foreign else preparation(first, "color")  # it subtracts its own mean
-        source = PreparedPairs(wants, preparation(last, names.modality), feeding)
+        own = "" if foreign else names.weights[0]
+        # a foreign one subtracts its own mean
+        wants = Preprocessing(mean=(0.0,)) if foreign else preparation(first, "color", branches[0].input, own)
+        seen = preparation(last, names.modality, branches[1].input, names.weights[-1])
+        source = PreparedPairs(wants, seen, feeding)
     features = [
         load_feature(branch, weights, seed)
         for branch, weights in zip(branches, (names.weights[0], names.weights[-1]), strict=True)
@@ -122,11 +126,6 @@ def _foreign(model: str, names: PairNames, seed: int) -> Branch:
     weights = "" if names.weights[0] == OWN else names.weights[0]
     takes = own_normalization(source) or IMAGENET_RGB
     return foreign_branch(ForeignSpec(source, (names.teacher_blob,), weights, seed, takes), (224, 224))
-
-
-def _modality(model: str) -> str:
-    file = Path(model).parent / "preprocessing.json"
-    return read_preprocessing(file).modality if file.exists() else ""
 
 
 def _data_layer(teacher: Branch, student: Branch) -> LayerDescription:

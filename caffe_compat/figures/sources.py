@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,10 +13,10 @@ from caffe_compat.description import LayerDescription, describe_layer
 from caffe_compat.errors import DataError, UsageError, in_file
 from caffe_compat.layers import Params
 from caffe_compat.layers.data import PairedImageData
-from caffe_compat.media import Pair, Preprocessing, check_pairs, different_sizes, read_pair_list, read_preprocessing
+from caffe_compat.media import Pair, Preprocessing, check_pairs, different_sizes, model_preparation, read_pair_list
 from caffe_compat.proto import caffe_pb2
 
-__all__ = ["DeclaredPairs", "Feeding", "PairSource", "PreparedPairs", "check_pairs_layer", "preparation"]
+__all__ = ["DeclaredPairs", "Feeding", "PairSource", "PreparedPairs", "check_pairs_layer", "preparation", "stated"]
 
 SECTION = "paired_image_data_param"
 
@@ -194,19 +194,25 @@ def _told(side: Preprocessing, feeding: Feeding, mean: tuple[float, ...]) -> Pre
     return replace(side, **changed)
 
 
-def preparation(model: str, modality: str = "") -> Preprocessing:
-    """How the net of a prototxt wants pictures: what ``preprocessing.json`` beside it says, or the modality's usual.
+def preparation(model: str, modality: str = "", name: str = "", weights: str = "") -> Preprocessing:
+    """How a net wants pictures: what ``preprocessing.json`` beside its weights, or its prototxt, says, else the usual.
 
     Args:
         modality: the one that is meant; a file of another one is not this net's.
+        name: of the net's input; needed where a file speaks of several.
+        weights: of the net; what is no file is left aside.
 
     Raises:
-        DataError: a file that cannot be read.
+        DataError: a file that cannot be read, or was written for other weights.
         UsageError: no such modality.
     """
-    file = Path(model).parent / "preprocessing.json"
-    if file.exists():
-        found = read_preprocessing(file)
-        if modality in ("", found.modality):
-            return found
+    found = stated(model, name, weights)
+    if found is not None and modality in ("", found.modality):
+        return found
     return Preprocessing(modality or "color")
+
+
+def stated(model: str, name: str = "", weights: str = "") -> Preprocessing | None:
+    """The same where a file says it; else None."""
+    found = model_preparation(model, weights if os.path.isfile(weights) else None, strict=False)
+    return None if found is None else found.inputs.get(name, found.first)

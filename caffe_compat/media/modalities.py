@@ -88,6 +88,8 @@ _TABLE = (
     ),
     # RoadScene's 8-bit frames have a mean of 129.9, with 15.6 between frames: the middle of the codes is as good
     Modality("thermal", ("intensity", "intensity", "intensity"), "sensor codes 0 to 255", (128.0, 128.0, 128.0)),
+    # what a data layer reads of which nobody has said what it is
+    Modality("unknown", ("first", "second", "third"), "not stated", (0.0, 0.0, 0.0)),
     # file order R, G, B = x, y, z
     Modality(
         "normals",

@@ -170,27 +170,32 @@ def preparation_path(weights: PathLike) -> Path | None:
     return own if own.exists() else shared if shared.exists() else None
 
 
-def stored_preparation(weights: PathLike) -> Preparation | None:
+def stored_preparation(weights: PathLike, strict: bool = True) -> Preparation | None:
     """What stands beside weights; None: nothing does.
 
+    Args:
+        strict: refuse a file that speaks of other weights only, instead of taking it for none.
+
     Raises:
-        DataError: it is no such file, or it was written for other weights.
+        DataError: it is no such file, or it was written for weights of this name that were others.
     """
     path = preparation_path(weights)
     if path is None:
         return None
     found = read_preparation(path)
+    if not strict and found.weights and Path(weights).name not in found.weights:
+        return found if weights_digest(weights) in found.weights.values() else None
     _check_weights(found, path, weights)
     return found
 
 
-def model_preparation(model: PathLike, weights: PathLike | None = None) -> Preparation | None:
+def model_preparation(model: PathLike, weights: PathLike | None = None, strict: bool = True) -> Preparation | None:
     """What stands beside weights, else beside the prototxt of the net (where make_transfer writes it); None: nothing.
 
     Raises:
         DataError: as :func:`stored_preparation`.
     """
-    found = stored_preparation(weights) if weights is not None else None
+    found = stored_preparation(weights, strict) if weights is not None else None
     path = Path(model).parent / PREPROCESSING
     return read_preparation(path) if found is None and path.exists() else found
 
@@ -221,12 +226,22 @@ def describe_weights(weights: PathLike, wanted: Preparation, keep: bool = False)
             there = read_preparation(shared)
             if keep and not there.weights:
                 wanted = there
-            known = {name: value for name, value in there.weights.items() if (shared.parent / name).exists()}
-            known.pop(Path(weights).name, None)
+            known = _others(there, shared.parent, Path(weights).name, keep)
             if known and dict(there.inputs) != dict(wanted.inputs):
                 path, known = own, {}
         write_preparation(path, Preparation(wanted.inputs, known | digest))
     return path
+
+
+def _others(there: Preparation, folder: Path, name: str, keep: bool) -> dict[str, str]:
+    """The other weights that a folder's file speaks of, and that are there.
+
+    One without SHA-256, as versions before 2 wrote it, spoke of all snapshots beside it.
+    """
+    if there.weights:
+        return {other: value for other, value in there.weights.items() if other != name and (folder / other).exists()}
+    found = () if keep else (*folder.glob("*_iter_*.caffemodel"), *folder.glob("*_iter_*.caffemodel.h5"))
+    return {path.name: weights_digest(path) for path in sorted(found) if path.name != name}
 
 
 def _own(weights: PathLike) -> Path:

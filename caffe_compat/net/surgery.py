@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from caffe_compat.description import State, describe_net
 from caffe_compat.documents import read_json
 from caffe_compat.errors import UsageError, WeightsError, nearest
 from caffe_compat.net.net import Net, load_net
 from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
+from caffe_compat.proto import read_net
 
-__all__ = ["Copy", "Operation", "SurgeryReport", "operate", "read_operations"]
+__all__ = ["Copy", "Operation", "SurgeryReport", "input_origins", "operate", "read_operations"]
 
 PathLike = str | os.PathLike[str]
 
@@ -149,6 +151,32 @@ def operate(
     else:
         target.save(out_net_file)
     return report
+
+
+def input_origins(prototxt: PathLike) -> dict[str, tuple[str, ...]]:
+    """For each layer of a test net, in its order, which of the net's pictures it is computed from, by input.
+
+    Pictures are inputs of four axes, or tops of layers without bottoms of which no sizes are known before they run.
+
+    Raises:
+        CaffeCompatError: the prototxt cannot be used.
+    """
+    net = describe_net(read_net(prototxt), State("TEST"), source=os.fspath(prototxt))
+    origins: dict[str, tuple[str, ...]] = {}
+    found: dict[str, tuple[str, ...]] = {}
+    for layer in net.layers:
+        seen = dict.fromkeys(name for blob in layer.bottoms for name in origins.get(blob, ()))
+        shapes = layer.message.input_param.shape
+        if not layer.bottoms:
+            sizes = [len(shape.dim) for shape in shapes]
+            seen = {}
+            for place, top in enumerate(layer.tops):
+                picture = not sizes or sizes[min(place, len(sizes) - 1)] == 4
+                origins[top] = (top,) if picture else ()
+        else:
+            origins.update((top, tuple(seen)) for top in layer.tops)
+        found[layer.name] = tuple(seen)
+    return found
 
 
 def _find(net: Net, name: str, path: PathLike) -> Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,14 @@ def stem(param: Any, iteration: int) -> str:
     return f"{param.snapshot_prefix}_iter_{iteration}"
 
 
-def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:
+def write(
+    param: Any, net: Net, state: SolverState, written: Callable[[str], None] = lambda model: None
+) -> tuple[str, str]:
     """Write the weights of a net, then a solver state; returns both paths.
 
     Args:
+        written: called with the path of the weights before the state is written, so that a state that is there has all
+            that belongs to it.
         param: the ``SolverParameter``: prefix, format, and whether gradients go along.
         state: ``learned_net`` is set to the path of the weights.
     """
@@ -61,12 +65,14 @@ def write(param: Any, net: Net, state: SolverState) -> tuple[str, str]:
         model, path = f"{base}.caffemodel.h5", f"{base}.solverstate.h5"
         log.info(f"Snapshotting to HDF5 file {model}", "solver.cpp:457")
         net.save_hdf5(model, param.snapshot_diff)
+        written(model)
         log.info(f"Snapshotting solver state to HDF5 file {path}", "sgd_solver.cpp:283")
         hdf5.write_state_hdf5(path, replace(state, learned_net=model))
     else:
         model, path = f"{base}.caffemodel", f"{base}.solverstate"
         log.info(f"Snapshotting to binary proto file {model}", "solver.cpp:447")
         net.save(model, param.snapshot_diff)
+        written(model)
         log.info(f"Snapshotting solver state to binary proto file {path}", "sgd_solver.cpp:273")
         write_state(path, replace(state, learned_net=model))
     return model, path

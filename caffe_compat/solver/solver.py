@@ -56,10 +56,10 @@ class Solver:
 
     Attributes:
         net, test_nets: the nets; a test net uses the train net's parameters from its first test on, until then its own.
-        iter: updates done.
-        history: the rule's own blobs, in Caffe's order.
+        iter, history: updates done; the rule's own blobs, in Caffe's order.
         resume_from: state file of the last snapshot, or "".
         poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
+        on_weights: called with the path of weights that a snapshot has written, before its state is.
         around_snapshot: called with the path of a snapshot less its endings; its block holds the writing of it.
         on_restore: called with the path of a state once its weights are in the net.
         on_iteration: called after every update with (iteration, smoothed loss).
@@ -104,10 +104,10 @@ class Solver:
             for learnable in self.learnables
         ]
         self.iter = self.current_step = 0
-        self.resume_from, self._locked = "", False
-        self.stopped_early = self.stop_at_nan = False
+        self.resume_from, self._locked, self.stopped_early, self.stop_at_nan = "", False, False, False
         self._smoothed, self._clipping = SmoothedLoss(), Clipping()
         self.poll: Callable[[], Action] = lambda: Action.NONE
+        self.on_weights: Callable[[str], None] = lambda path: None
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
         self.on_restore: Callable[[str], None] = lambda path: None
         self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
@@ -356,10 +356,10 @@ class Solver:
         self.engine.write_back()
         if self.stop_at_nan:
             check_weights(self.engine, self.iter)
-        history = tuple(blob.detach().cpu().numpy() for blob in self.history)
-        state = SolverState(self.iter, "", self.current_step, history)
+        values = [blob.detach().cpu().numpy() for blob in self.history]
+        state = SolverState(self.iter, "", self.current_step, tuple(values))
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
-            model, self.resume_from = snapshots.write(self.param, self.net, state)
+            model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
         return model, self.resume_from
 
     def restore(self, path: str | os.PathLike[str]) -> None:

@@ -122,6 +122,7 @@ def test_weights_are_told_from_others(tmp_path: Path) -> None:
     assert stored_preparation(first.rename(tmp_path / "renamed.caffemodel")) == found
     with pytest.raises(DataError, match=r"preprocessing.json: was written for other weights: .*alien.*net_iter_1"):
         stored_preparation(weights(tmp_path, "alien.caffemodel"))
+    assert stored_preparation(tmp_path / "alien.caffemodel", strict=False) is None
     second.write_bytes(b"other")
     with pytest.raises(DataError, match=r"written for other weights: .*net_iter_2.*SHA-256 .*expected [0-9a-f]{12}"):
         stored_preparation(second)

@@ -13,7 +13,7 @@ from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.media import datum_channels, open_database
+from caffe_compat.media import Preprocessing, datum_channels, open_database
 
 __all__ = ["Data"]
 
@@ -65,6 +65,13 @@ class Data(DataLayer):
             labels[item] = label
         assert data is not None
         return (data, labels)[: len(self.params.tops)]
+
+    def wants(self) -> dict[str, Preprocessing]:
+        """As :meth:`DataLayer.wants`; pictures have the size of the records, if the last has that of the first."""
+        first, last = (self._load(record)[0] for record in (0, len(self.database) - 1))
+        size = (first[0].shape[0], first[0].shape[1])
+        found = self.transformer.wants(len(first), size if size == tuple(last[0].shape) else None)
+        return {} if found is None else {self.params.tops[0]: found}
 
     def _load(self, record: int) -> tuple[Sequence[np.ndarray] | np.ndarray, Shape, int]:
         transformer, name = self.transformer, self.database.name(record)

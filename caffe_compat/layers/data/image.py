@@ -13,7 +13,7 @@ from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
-from caffe_compat.media import planes, read_image_list, read_picture, resize_caffe
+from caffe_compat.media import Preprocessing, planes, read_image_list, read_picture, resize_caffe
 
 __all__ = ["ImageData", "ignore_transform_fields"]
 
@@ -90,6 +90,11 @@ class ImageData(DataLayer):
             labels[item] = self.images[record].label
         assert data is not None
         return (data, labels)
+
+    def wants(self) -> dict[str, Preprocessing]:
+        """As :meth:`DataLayer.wants`."""
+        found = self.transformer.wants(3 if self.color else 1, self.new_size if self.new_size[0] else None)
+        return {} if found is None else {self.params.tops[0]: found}
 
     def _load(self, record: int) -> list[np.ndarray]:
         image = self.images[record]

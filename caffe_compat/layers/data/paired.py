@@ -8,16 +8,19 @@ from typing import NoReturn
 
 import numpy as np
 
+from caffe_compat.depth.stated import stated_encoding
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.boxes import PairBoxes, View
 from caffe_compat.layers.data.kept import Kept
 from caffe_compat.layers.data.prefetch import usual_depth
 from caffe_compat.layers.data.source import DataLayer, Order
+from caffe_compat.layers.data.transformer import plain
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 from caffe_compat.media import (
     Pair,
+    Preprocessing,
     check_pairs,
     different_sizes,
     fill_blob,
@@ -150,6 +153,24 @@ class PairedImageData(DataLayer):
             raise self.error(f"multiple_of is {section.multiple_of}, expected a positive number")
         short_side, multiple = int(section.short_side), int(section.multiple_of)
         return resize if resize[0] else None, short_side, crop if crop[0] else None, multiple
+
+    def wants(self) -> dict[str, Preprocessing]:
+        """As :meth:`DataLayer.wants`; what the second pictures are, those that our tools made say."""
+        encoding = stated_encoding([pair.second for pair in self.pairs])
+        kinds = ("color", "unknown" if encoding is None else encoding.kind)
+        return {
+            top: Preprocessing(
+                kind,
+                mean=tuple(map(plain, mean)),
+                scale=plain(self.scale),
+                resize=self.resize_to,
+                short_side=self.short_side,
+                crop=self.crop,
+                flip=self.mirror,
+                encoding=None if kind == "color" else encoding,
+            )
+            for top, kind, mean in zip(self.params.tops, kinds, self.means, strict=False)
+        }
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
         """Batch ``number``: the first images and the second images, (batch, 3, height, width) each; rois [R, 5]."""

@@ -17,6 +17,7 @@ from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
 from caffe_compat.layers.data.sending import Sent, send
 from caffe_compat.layers.params import Params, Section
+from caffe_compat.media import Preprocessing
 
 __all__ = ["DataLayer", "Order"]
 
@@ -108,6 +109,10 @@ class DataLayer(Layer):
         """Batch ``number``, on its way to a GPU if that is where it is wanted."""
         device = self._like.device
         return send(self._read_tensors(number), device if device.type == "cuda" else None)
+
+    def wants(self) -> dict[str, Preprocessing]:
+        """What a net that this layer feeds wants of pictures, by top; what is no picture is left out."""
+        return {}
 
     def close(self) -> None:
         """Stop reading ahead and end the threads; the next forward pass starts them again."""

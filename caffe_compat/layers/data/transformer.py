@@ -12,9 +12,14 @@ import numpy as np
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.params import Params
-from caffe_compat.media import fill_blob, read_mean
+from caffe_compat.media import Preprocessing, fill_blob, read_mean
 
-__all__ = ["Transformer"]
+__all__ = ["Transformer", "plain"]
+
+
+def plain(value: np.floating) -> float:
+    """A number of float32 as a prototxt has it: 0.017, not 0.017000000923871994."""
+    return float(f"{value:.8g}")
 
 
 class Transformer:
@@ -36,6 +41,24 @@ class Transformer:
         if self.mean_file and self.mean_values.size:
             raise params.error(f"has mean_file ({self.mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(self.mean_file) if self.mean_file else None
+
+    def wants(self, channels: int, resize: tuple[int, int] | None = None) -> Preprocessing | None:
+        """What a net that is fed so wants of a picture that it is tested on; None: pictures have other channels.
+
+        Args:
+            resize: height and width of what is cropped; None: any.
+        """
+        if channels not in (1, 3):
+            return None
+        return Preprocessing(
+            "color" if channels == 3 else "gray",
+            mean=tuple(map(plain, self.mean_values)),
+            mean_file=self.mean_file,
+            scale=plain(self.scale),
+            resize=resize if self.mean is None else (self.mean.shape[1], self.mean.shape[2]),
+            crop=(self.crop, self.crop) if self.crop else None,
+            flip=self.mirror,
+        )
 
     def shape(self, channels: int, height: int, width: int) -> Shape:
         """Shape of what becomes of an image of that size.

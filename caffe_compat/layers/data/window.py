@@ -16,10 +16,10 @@ from caffe_compat.files import open_existing
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
 from caffe_compat.layers.data.source import DataLayer
-from caffe_compat.layers.data.transformer import Transformer
+from caffe_compat.layers.data.transformer import Transformer, plain
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.media import decode, fill_blob, planes, read_picture, resize_caffe
+from caffe_compat.media import MeanPicture, Preprocessing, decode, fill_blob, planes, read_picture, resize_caffe
 
 __all__ = ["Placement", "Window", "WindowData", "place_window", "read_windows"]
 
@@ -200,6 +200,18 @@ class WindowData(DataLayer):
         ):
             if wanted and not found:
                 raise self.data_error(f"{self.source}: there is no {what} window, but a batch takes {wanted}")
+
+    def wants(self) -> dict[str, Preprocessing]:
+        """As :meth:`DataLayer.wants`, of the picture of a window."""
+        mean = self.means if self.transformer.mean is not None else None
+        found = Preprocessing(
+            mean=tuple(map(plain, self.transformer.mean_values)) if mean is None else (),
+            mean_picture=None if mean is None else MeanPicture.of(mean),
+            scale=plain(self.scale),
+            resize=(self.crop, self.crop),
+            flip=self.transformer.mirror,
+        )
+        return {self.params.tops[0]: found}
 
     def _read_means(self, channels: int) -> np.ndarray:
         """The mean of every place of the square, (channels, crop, crop), or (channels, 1, 1)."""
