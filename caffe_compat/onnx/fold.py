@@ -217,8 +217,9 @@ class _Folding:
                 grouped, shape = weight, (1, -1)
             else:
                 grouped, shape = weight, (-1, *[1] * (weight.ndim - 1))
-            scaled = (grouped * affine.factor.reshape(shape)).astype(np.float32).reshape(weight.shape)
-            result = scaled, shift.astype(np.float32)
+            scaled = np.empty(grouped.shape, np.float32)  # numpy rounds into it part by part
+            np.multiply(grouped, affine.factor.reshape(shape), out=scaled, dtype=np.float64, casting="same_kind")
+            result = scaled.reshape(weight.shape), shift.astype(np.float32)
         return result if all(np.isfinite(array).all() for array in result) else None
 
 

@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx_nets import dims
+from program import call
 
 from caffe_compat.net import load_net
 from caffe_compat.onnx import Session, export_onnx, export_verified
@@ -71,3 +72,9 @@ def test_the_number_of_boxes_is_open() -> None:
         arrays = {name: value.astype(np.float32) for name, value in values.items()}
         expected = net(**{name: torch.from_numpy(value) for name, value in arrays.items()})["pick"]
         torch.testing.assert_close(torch.from_numpy(session(arrays)["pick"]), expected.detach())
+
+
+def test_the_number_of_boxes_alone_through_the_command(tmp_path: Path) -> None:
+    words = ("--model", DATA / "boxes.prototxt", "--output", tmp_path / "n.onnx", "--dynamic", "boxes")
+    done = call("export_onnx", *words)
+    assert done.status == 0 and "inputs: data 1 x 2 x 8 x 8, rois boxes x 5, categids boxes" in done.stdout, done
