@@ -164,7 +164,7 @@ def _unusable(report: Report) -> list[str]:
     done = len(report.written) + len(report.skipped)
     failed = [line for line in report.lines() if line.startswith("failed: ")]
     again = f" ({len(report.skipped)} of an earlier run)" if report.skipped else ""
-    return [*failed, f"{done} pictures done{again}, {len(report.failed)} failed"]
+    return [*failed, f"{done} picture{'s' * (done != 1)} done{again}, {len(report.failed)} failed"]
 
 
 # -- what is asked for ------------------------------------------------------------------------------------------------

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from caffe_compat.lazy import first_use
 
 if TYPE_CHECKING:
+    from caffe_compat.deploy.feed import Feed, Sample
     from caffe_compat.deploy.session import Session
     from caffe_compat.deploy.values import Value
 
-__all__ = ["Session", "Value"]
+__all__ = ["Feed", "Sample", "Session", "Value"]
 
-_HOMES = {"Session": "session", "Value": "values"}
+_HOMES = {"Feed": "feed", "Sample": "feed", "Session": "session", "Value": "values"}
 
 __getattr__ = first_use(__name__, _HOMES)
