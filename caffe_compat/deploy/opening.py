@@ -10,10 +10,11 @@ from typing import Any
 import onnxruntime
 
 from caffe_compat.deploy.providers import PROVIDERS, not_started
+from caffe_compat.deploy.values import Value
 from caffe_compat.errors import CaffeCompatError, ExportError, MissingFileError, ModelFileError, UsageError, one_line
 from caffe_compat.files import open_existing
 
-__all__ = ["open_model"]
+__all__ = ["open_model", "read_description"]
 
 _NAMELESS = "the model"
 _MISSING = re.compile(r'[Ee]xternal data path does not exist: "?([^"]*[^"\s])"?|No such file or directory \[([^]]+)\]')
@@ -78,6 +79,20 @@ def _refused(error: Exception, who: str, providers: Sequence[tuple[str, dict[str
         return ExportError(f"{who}: does not fit into memory: {text}")
     name = "" if who == _NAMELESS else f" {who}"
     return ExportError(f"ONNX Runtime {onnxruntime.__version__} refuses the model{name}: {text}")
+
+
+def read_description(session: Any, who: str) -> tuple[dict[str, Value], dict[str, Value], dict[str, str]]:
+    """Inputs, outputs and metadata of an ``onnxruntime.InferenceSession``, by name.
+
+    Raises:
+        ModelFileError: names or metadata that are no text.
+    """
+    try:
+        inputs = {told.name: Value.of(told) for told in session.get_inputs()}
+        outputs = {told.name: Value.of(told) for told in session.get_outputs()}
+        return inputs, outputs, dict(session.get_modelmeta().custom_metadata_map)
+    except UnicodeDecodeError as error:
+        raise ModelFileError(f"{who}: is damaged: a name or its metadata are not text in UTF-8") from error
 
 
 def _bytes_of(model: Any) -> bytes:

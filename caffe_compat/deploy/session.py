@@ -14,7 +14,7 @@ import onnxruntime
 
 from caffe_compat.deploy.binding import array_buffer, bind, check_output
 from caffe_compat.deploy.facts import NET, PREPARATION, read_rois
-from caffe_compat.deploy.opening import open_model
+from caffe_compat.deploy.opening import open_model, read_description
 from caffe_compat.deploy.providers import (
     Place,
     default_threads,
@@ -100,9 +100,7 @@ class Session:
         self._session.disable_fallback()
         self._name = os.fspath(model) if isinstance(model, str | os.PathLike) else "the model"
         refuse_missing(wanted, self._session.get_providers())
-        self.inputs = {value.name: Value.of(value) for value in self._session.get_inputs()}
-        self.outputs = {value.name: Value.of(value) for value in self._session.get_outputs()}
-        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.inputs, self.outputs, self.metadata = read_description(self._session, self._name)
         self._rois = read_rois(self.metadata, self.inputs)
         self._stream = str(given.get("user_compute_stream", ""))
         self._finite = check_finite

@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_nets import conv, ip, layer, make_net, source
 
 from caffe_compat.deploy import Session
-from caffe_compat.errors import DataError, ExportError, MissingFileError, ModelFileError, UsageError
+from caffe_compat.errors import CaffeCompatError, DataError, ExportError, MissingFileError, ModelFileError, UsageError
 from caffe_compat.onnx import export_onnx, save_onnx
 
 TEXT = source("data", 2, 3, 6, 6) + conv("c", "data", "c") + layer("ReLU", "r", "c", "c") + ip("f", "c", "f")
@@ -294,6 +294,31 @@ def test_files_that_are_no_model(tmp_path: Path):
         Session(tmp_path / "absent.onnx")
     with pytest.raises(UsageError, match="the model is int, expected a file, its bytes or an onnx.ModelProto"):
         Session(3)
+
+
+def test_damaged_models(tmp_path: Path):
+    """Whatever byte is another, what comes is a session or one of our errors."""
+    whole = export_onnx(make_net(TEXT)).SerializeToString()
+    random = np.random.default_rng(0)
+    outcomes = {"none": 0}
+    for _ in range(150):
+        content = bytearray(whole)
+        for at in random.integers(0, len(whole), random.integers(1, 4)):
+            content[at] = random.integers(0, 256)
+        try:
+            session = Session(bytes(content))
+            session({name: np.zeros((1, 3, 6, 6), np.float32) for name in session.inputs})
+            outcomes["none"] += 1
+        except CaffeCompatError as error:
+            outcomes[type(error).__name__] = outcomes.get(type(error).__name__, 0) + 1
+            assert "\n" not in str(error)
+    assert outcomes["none"] and outcomes["ModelFileError"]
+
+
+def test_metadata_that_is_no_text():
+    content = export_onnx(make_net(TEXT), metadata={"a": "UNIQUE"}).SerializeToString()
+    with pytest.raises(ModelFileError, match="the model: is damaged: a name or its metadata are not text"):
+        Session(content.replace(b"UNIQUE", b"UN\xff\xffUE"))
 
 
 def test_weights_that_are_not_there(tmp_path: Path):
