@@ -89,6 +89,7 @@ setup(
         "draw": ["pydot>=2"],
         "svm": ["scikit-learn>=1.4"],
         "teachers": ["timm>=1.0", "safetensors>=0.4"],
+        "bench": ["onnxscript>=0.5", "openvino>=2025.0"],
         "dev": [
             "pytest>=8",
             "setuptools>=77",

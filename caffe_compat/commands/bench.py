@@ -6,7 +6,10 @@
 
 A ratio is our time by the peer's; each is the median of alternating runs.  onnx measures exported graphs: percentiles
 and throughput in ONNX Runtime, against torch.onnx.export's graphs of the same nets, torch itself, and OpenVINO where
-that is installed, --rounds seconds for each net and batch; onnxscript lets torch's default exporter take part.
+that is installed, --rounds seconds for each net and batch; onnxscript lets torch's default exporter take part (both
+come with the extra "bench").  Behind each ratio: the quartiles over all rounds, the ratio of the shortest times, and
+that of the processor's time, which others on the machine disturb least.  --gpu measures in CUDA's memory instead, says
+which nodes run where, and how many copies cross over.
 """
 
 from __future__ import annotations

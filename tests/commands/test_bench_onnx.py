@@ -133,6 +133,16 @@ def test_on_a_gpu() -> None:
     assert all(float(str(line).rsplit(", ", 1)[1].split()[0]) < 1e-3 for line in found[1:3]), found
 
 
+def test_rows_of_compression_and_of_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_cpu, "SVD_ROIS", 10)
+    *lines, row = onnx_cpu.compressed(seconds=0)
+    assert [str(line).split("p50")[0].strip() for line in lines[1:]] == ["compressed", "the whole one"]
+    assert row[0].startswith("  by the whole one (") and row[4] == "<= 0.50"
+    ((label, ours, peer, ratio, target),) = onnx_cpu.overhead(seconds=0)
+    assert re.match(r"Session, -?\d+ us a call more than run, on SqueezeNet$", label) and target == "<= 1.02"
+    assert ratio == pytest.approx(ours / peer)
+
+
 def test_openvino_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_runtimes.importlib.util, "find_spec", lambda name: None)
     assert onnx_runtimes.has_openvino() == ""
