@@ -48,4 +48,4 @@ onnx-matrix: $(BIN)/.ready
 	$(BIN)/python tests/onnx_matrix/run.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info output data/demo
+	rm -rf $(VENV) build *.egg-info output data/demo data/demo_*

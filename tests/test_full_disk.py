@@ -46,6 +46,7 @@ ALLOWED = {
     ): "their list, in a temporary folder",
     ("commands/demo_run.py", "open"): "the log of a step, which grows",
     ("commands/classifying.py", "save"): "into memory",
+    ("commands/measurements/roi.py", "savez"): "inputs to measure with, in a temporary folder",
     ("datasets/proposal_file.py", "savez_compressed"): "into a stream of the writer",
 }
 
