@@ -34,6 +34,7 @@ class Patch:
         values |= {entry.name for entries in (graph.input, graph.output, graph.initializer) for entry in entries}
         self._values, self._nodes = UniqueNames(values), UniqueNames({node.name for node in graph.node})
         self._added: list[onnx.NodeProto] = []
+        self.opset = next(entry.version for entry in self.model.opset_import if not entry.domain)
 
     def fresh(self, base: str) -> str:
         """A name that no value has yet."""

@@ -14,8 +14,8 @@ output ``boxes``     float32  [M, 4] x1 y1 x2 y2 in pixels of the image; class a
 The rules are those of :mod:`caffe_compat.detection` without PARITY, in the same precision (boxes move in float64).
 ONNX's NonMaxSuppression measures boxes without the +1 of fast-rcnn, and drops what overlaps by more than its threshold,
 not by as much: it is shown boxes whose second corner lies one pixel further, and the largest float32 below the
-threshold.  Overlaps are then the same but for the last bit of sides that are no whole numbers.  Unlike there, regions
-that fall together after rounding (DEDUP_BOXES) are each seen.
+threshold.  Overlaps are then the same but for the last bit of sides that are no whole numbers.  Regions that fall
+together after rounding (DEDUP_BOXES) are each seen by the net, but have what it says of the first.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ PROPOSALS, IMAGE_INFO = "proposals", "image_info"
 BOXES, SCORES, CLASSES = "boxes", "scores", "classes"
 
 _PREFIX = "postprocess/"
+_HASH = [[1.0], [1e3], [1e6], [1e9], [1e12]]  #: as fast-rcnn tells regions apart
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Boxes:
         per_image: TEST.MAX_PER_IMAGE, boxes of a class that come to suppression.
         in_all: TEST.MAX_PER_IMAGE_ALL, boxes of all classes that stay, and those of the same score as the last; 0: all.
         eps: EPS, added to widths and heights.
+        dedup: DEDUP_BOXES; regions that fall together after multiplying with this and rounding have the scores and
+            deltas of the first of them; 0: no such thing.
     """
 
     scores: str = "cls_prob"
@@ -63,6 +66,7 @@ class Boxes:
     per_image: int = 100
     in_all: int = 0
     eps: float = 1e-14
+    dedup: float = 1 / 16
 
     @classmethod
     def of(cls, config: Config) -> Boxes:
@@ -76,7 +80,7 @@ class Boxes:
         test = config.test
         scores, deltas = "cls_score" if test.svm else "cls_prob", "bbox_pred" if test.bbox_reg else ""
         limits = (test.nms, test.score_thresh, test.max_per_image, test.max_per_image_all)
-        return cls(scores, deltas, *limits, config.eps)
+        return cls(scores, deltas, *limits, config.eps, config.dedup_boxes)
 
     @property
     def blobs(self) -> tuple[str, ...]:
@@ -96,14 +100,15 @@ def add_postprocessing(parts: Parts, asked: Boxes) -> Parts:
     _write_regions(before, regions)
     patch = Patch(before.finish(before=True), _PREFIX)
     del patch.model.graph.output[:]
-    scores = patch.add("Reshape", [asked.scores, patch.constant([-1, labels])])
+    same = _first_alike(patch, regions, asked.dedup) if asked.dedup else ""
+    scores = _of_first(patch, asked.scores, [-1, labels], same)
     # of each class the best: [labels - 1, K]
     scores = patch.add("Transpose", [_from(patch, scores, 1, 1)], perm=[1, 0])
     count = patch.add("Slice", [patch.add("Shape", [scores]), patch.constant([1]), patch.constant([2])])
     most = patch.add("Min", [count, patch.constant([asked.per_image])])
     places = patch.fresh(f"{patch.prefix}TopK_places")
     best = patch.add("TopK", [scores, most], [patch.fresh(f"{patch.prefix}TopK_scores"), places], axis=1)
-    boxes = _gathered(patch, _moved(patch, asked, labels), places)
+    boxes = _gathered(patch, _moved(patch, asked, labels, same), places)
     _suppressed(patch, boxes, best, asked)
     return patch.finish(before=False)
 
@@ -202,7 +207,33 @@ def _from(patch: Patch, value: str, axis: int, first: int, last: int = np.iinfo(
     return patch.add("Slice", [value, patch.constant([first]), patch.constant([last]), patch.constant([axis])])
 
 
-def _moved(patch: Patch, asked: Boxes, labels: int) -> str:
+def _first_alike(patch: Patch, regions: Sequence[str], dedup: float) -> str:
+    """For each region the first that falls together with it in all modalities: int64 [R]."""
+    alike = ""
+    for name in regions:
+        rounded = patch.add("Round", [patch.add("Mul", [name, patch.constant(dedup, np.float32)])])
+        exact = patch.add("Cast", [rounded], to=TensorProto.DOUBLE)
+        column = patch.add("MatMul", [exact, patch.constant(_HASH, np.float64)])  # [R, 1]
+        equal = patch.add("Equal", [column, patch.add("Transpose", [column], perm=[1, 0])])
+        alike = patch.add("And", [alike, equal]) if alike else equal
+    count = patch.add("Slice", [patch.add("Shape", [regions[0]]), patch.constant([0]), patch.constant([1])])
+    one = patch.add("ConstantOfShape", [count], value=helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]))
+    places = patch.add("Sub", [patch.add("CumSum", [one, patch.constant(0)]), patch.constant(1.0, np.float32)])
+    first = patch.add("Where", [alike, places, patch.constant(np.inf, np.float32)])
+    if patch.opset < 18:
+        least = patch.add("ReduceMin", [first], axes=[1], keepdims=0)
+    else:
+        least = patch.add("ReduceMin", [first, patch.constant([1])], keepdims=0)
+    return patch.add("Cast", [least], to=TensorProto.INT64)
+
+
+def _of_first(patch: Patch, value: str, shape: Sequence[int], same: str) -> str:
+    """An output of the net in a shape, each region's row that of the first like it."""
+    rows = patch.add("Reshape", [value, patch.constant(shape)])
+    return patch.add("Gather", [rows, same], axis=0) if same else rows
+
+
+def _moved(patch: Patch, asked: Boxes, labels: int, same: str) -> str:
     """Boxes of all classes but the background, float32 [labels - 1, R, 4], or [1, R, 4] for all."""
     if not asked.deltas:
         return patch.add("Unsqueeze", [PROPOSALS, patch.constant([0])])
@@ -210,7 +241,7 @@ def _moved(patch: Patch, asked: Boxes, labels: int) -> str:
     first, last = _from(patch, exact, 1, 0, 2), _from(patch, exact, 1, 2, 4)
     extent = patch.add("Add", [patch.add("Sub", [last, first]), patch.constant(asked.eps, np.float64)])
     centre = patch.add("Add", [first, patch.add("Mul", [extent, patch.constant(0.5, np.float64)])])
-    deltas = patch.add("Reshape", [asked.deltas, patch.constant([-1, labels, 4])])
+    deltas = _of_first(patch, asked.deltas, [-1, labels, 4], same)
     deltas = patch.add("Transpose", [_from(patch, deltas, 1, 1)], perm=[1, 0, 2])
     shift = patch.add("Cast", [_from(patch, deltas, 2, 0, 2)], to=TensorProto.DOUBLE)
     growth = patch.add("Cast", [patch.add("Exp", [_from(patch, deltas, 2, 2, 4)])], to=TensorProto.DOUBLE)

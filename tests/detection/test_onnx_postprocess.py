@@ -15,6 +15,8 @@ from onnx import helper
 from caffe_compat import load_net
 from caffe_compat.commands import export_onnx as tool
 from caffe_compat.config import Config, load_config
+from caffe_compat.datasets import find_imdb
+from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.inference import Detector, Question, answer, ask
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.testing import BestScores
@@ -28,6 +30,7 @@ from caffe_compat.onnx.parts import split
 from caffe_compat.onnx.postprocess import Boxes, add_postprocessing
 from caffe_compat.onnx.preprocess import Pictures
 
+GOLDEN = Path(__file__).resolve().parents[1] / "data" / "golden_fork" / "detection"
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -197,6 +200,25 @@ def test_a_detector_is_that_of_test_net(tmp_path: Path, several: bool, roi: str)
     close(Session(model)({**pictures, "proposals": boxes, "image_info": np.array([60, 90, *factors])}), expected, 1e-3)
 
 
+@pytest.mark.parametrize("opset", [17, 21])
+def test_a_trained_detector_on_its_pictures(opset: int) -> None:
+    """Regions that fall together at stride 16 have what the net says of the first, with the options' default."""
+    imdb = find_imdb("nyud2_hha_2015_test", str(GOLDEN / "tree"))
+    assert imdb.proposals is not None
+    net = load_net(GOLDEN / "trace" / "test.prototxt", GOLDEN / "trace" / "fast_rcnn_iter_20.caffemodel")
+    config = dataclasses.replace(options(scales=(96,), score_thresh=0.04), dedup_boxes=1 / 16)
+    detector = Detector(net, 20, 1, config)
+    session = Session(export_onnx(net, dynamic=True, opset=opset, postprocess=Boxes.of(config)))
+    for record in imdb.records:
+        images, boxes = read_modalities([record.paths["hha"]], record.size), imdb.proposals(record).astype(np.float32)
+        question = ask(images, boxes, config)
+        assert len(question.first) < len(boxes)
+        expected = as_test_net(*answer(question, detector(question), config), config)
+        factor = short_side_factor(*images[0].shape[:2], 96, config.test.max_size)
+        info = np.array([*images[0].shape[:2], factor])
+        close(session({"data": question.blobs["data"], "proposals": boxes, "image_info": info}), expected, 1e-3)
+
+
 def test_with_pictures_in_the_graph(tmp_path: Path) -> None:
     """From bytes and proposals to boxes; the graph resizes as Fast R-CNN does, in float32."""
     net = read_net(tmp_path)
@@ -246,6 +268,9 @@ def test_no_proposals(tmp_path: Path) -> None:
     labels = 3
     none = np.zeros((0, 4), np.float32)
     got = suppressed(np.zeros((0, labels), np.float32), np.zeros((0, 12), np.float32), none, (9, 9), options())
+    assert [part.shape for part in got] == [(0, 4), (0,), (0,)]
+    alike = dataclasses.replace(options(), dedup_boxes=1 / 16)
+    got = suppressed(np.zeros((0, labels), np.float32), np.zeros((0, 12), np.float32), none, (9, 9), alike)
     assert [part.shape for part in got] == [(0, 4), (0,), (0,)]
 
 
