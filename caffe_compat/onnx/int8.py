@@ -22,7 +22,7 @@ from caffe_compat.onnx.roles import (
     layer_of,
     weighted_nodes,
 )
-from caffe_compat.onnx.save import is_large
+from caffe_compat.onnx.save import is_large, save_onnx
 
 __all__ = ["Target", "to_int8"]
 
@@ -74,7 +74,7 @@ def to_int8(
     except CaffeCompatError:
         raise
     except Exception as error:  # the quantizer raises anything, onnxruntime's own among it
-        if not reader.read:
+        if reader.empty:
             raise ExportError("there are no samples to measure ranges with") from error
         raise ExportError(f"onnxruntime cannot quantize the model: {type(error).__name__}: {error}") from error
     del result.metadata_props[:]
@@ -89,9 +89,10 @@ def _quantize(source: onnx.ModelProto, reader: _Reader, chosen: Sequence[str], t
 
     kind = quantization.QuantType
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "int8.onnx"
+        given, path = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
+        save_onnx(source, given, check=False)  # of a model in memory ONNX Runtime 1.20 makes a file that onnx refuses
         quantization.quantize_static(
-            source,
+            given,
             path,
             reader,
             per_channel=True,
@@ -110,12 +111,13 @@ class _Reader:
 
     def __init__(self, samples: Iterable[Mapping[str, np.ndarray]]) -> None:
         self._samples: Iterator[Mapping[str, np.ndarray]] = iter(samples)
-        self.read = 0
+        self.read, self.empty = 0, False
 
     def get_next(self) -> Any:
         """The next, or None."""
         sample = next(self._samples, None)
         self.read += sample is not None
+        self.empty = not self.read
         return None if sample is None else dict(sample)
 
 
