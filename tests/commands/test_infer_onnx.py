@@ -360,7 +360,6 @@ def test_boxes_of_the_graph_are_those_that_detect_finds(tmp_path: Path, both: bo
     cv2.imwrite(str(tmp_path / "a.png"), picture(1, 60, 80))
     cv2.imwrite(str(tmp_path / "a_hha.png"), picture(2, 60, 80))
     pictures = ["--image", "a.png"] if both else []
-    words = [*words, "DEDUP_BOXES", "0"]  # which the graph does not do
     done = call("detect", *words, *pictures, "--hha", "a_hha.png", "--json", "d.json", "--conf", 0.06, folder=tmp_path)
     assert done.status == 0, done.stderr
     wanted = json.loads((tmp_path / "d.json").read_text())["objects"]
