@@ -189,7 +189,7 @@ def test_files_of_other_nets_and_of_none(net: Net, tmp_path: Path):
         read_delivered(net, tmp_path / "none.onnx")
     for content in (b"", b"no model at all", export_onnx(net).SerializeToString()[:500]):
         (tmp_path / "bad.onnx").write_bytes(content)
-        with pytest.raises(ModelFileError, match="is no ONNX model"):
+        with pytest.raises(ModelFileError, match="expected an ONNX model"):
             read_delivered(net, tmp_path / "bad.onnx")
 
 
