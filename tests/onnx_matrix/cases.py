@@ -10,7 +10,7 @@ import importlib
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,26 @@ Inputs = dict[str, np.ndarray]
 
 @dataclass
 class Subject:
-    """A net to export, with inputs of the sizes that it is exported with, and perhaps others."""
+    """A net to export, with inputs of the sizes that it is exported with, and perhaps others; and how to export it."""
 
     name: str
     net: Net
     inputs: list[Inputs] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 # -- nets ----------------------------------------------------------------------------------------------------------
 
 
 def subjects() -> Iterator[Subject]:
-    """All of them; what no net can be made of (it needs files, or a Python layer) is left out."""
+    """All of them, those with RoI pooling in both forms; what no net can be made of without files is left out."""
+    for subject in _nets():
+        yield subject
+        if any(node.layer.caffe_type == "ROIPooling" for node in subject.net.nodes):
+            yield replace(subject, name=f"{subject.name}_for_gpu", options={"roi": "gpu"})
+
+
+def _nets() -> Iterator[Subject]:
     for path in sorted(GOLDEN.glob("*.npz")):
         subject = _golden(path)
         if subject is not None:
@@ -129,8 +137,9 @@ def write(subject: Subject, folder: Path, opsets: Sequence[int] = OPSETS) -> tup
     models = {}
     try:
         for opset in opsets:
-            models[f"static-{opset}"] = export_onnx(subject.net, inputs=shapes, dynamic=False, opset=opset)
-            model = export_onnx(subject.net, inputs=shapes, dynamic=True, opset=opset)
+            options = {**subject.options, "inputs": shapes, "opset": opset}
+            models[f"static-{opset}"] = export_onnx(subject.net, dynamic=False, **options)
+            model = export_onnx(subject.net, dynamic=True, **options)
             if read_fact(model, SIZES):
                 models[f"dynamic-{opset}"] = model
     except ExportError as error:

@@ -50,6 +50,7 @@ ENVIRONMENTS: Mapping[str, Environment] = {
             "MaxRoiPool": "it has none",
             "LRN": "it normalizes as many channels as the batch has images",
             "GridSample of opset 17": "it does not know the name of the linear mode",
+            "MaxPool of stride 1 with uneven pads": "it takes those of one axis for the other's",
             "ConvTranspose with groups": "it takes weights for other groups",
         },
     ),

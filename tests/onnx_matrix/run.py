@@ -50,13 +50,16 @@ def export_all(folder: Path, part: str, opsets: Sequence[int]) -> tuple[list[str
 
 
 def features(path: Path) -> set[str]:
-    """Operators of a model: ``Conv``, ``Conv of opset 17``, ``Conv with groups``."""
+    """Operators of a model, such as ``Conv``, ``Conv of opset 17``, ``Conv with groups``."""
     model = onnx.load(path)
     found = set()
     for node in model.graph.node:
+        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
         found |= {node.op_type, f"{node.op_type} of opset {model.opset_import[0].version}"}
-        if any(attribute.name == "group" and attribute.i > 1 for attribute in node.attribute):
+        if attributes.get("group", 1) > 1:
             found.add(f"{node.op_type} with groups")
+        if {*attributes.get("strides", [1])} == {1} and len({*attributes.get("pads", [0])}) > 1:
+            found.add(f"{node.op_type} of stride 1 with uneven pads")
     return found
 
 
