@@ -31,7 +31,7 @@ def make_parser() -> argparse.ArgumentParser:
         "copied in this order")  # fmt: skip
     p.add_argument("--image", type=PICTURE, help="colour picture; boxes are drawn into it")
     p.add_argument("--hha", type=PICTURE, help="HHA picture of the same view")
-    p.add_argument("--depth", type=DEPTH, help="depth of the same view, from which HHA is made; needs a camera")
+    p.add_argument("--depth", type=DEPTH, help="depth of the same view, from which HHA is made as in training")
     p.add_argument("--cfg", type=OPTIONS, help="YAML file with options of the fast-rcnn tools")
     p.add_argument("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
     p.add_argument(

@@ -35,7 +35,7 @@ from caffe_compat.media import Encoding, Preparation, can_encode, encode, stored
 from caffe_compat.media.drawing import draw_boxes
 from caffe_compat.net import Net
 
-__all__ = ["detect", "write_drawing", "write_objects"]
+__all__ = ["detect", "encoder_for", "write_drawing", "write_objects"]
 
 _NAMED = {"nyud2": CLASSES, "voc": VOC_CLASSES}
 """Lists of classes that have a name."""
@@ -150,7 +150,7 @@ def _pictures(args: argparse.Namespace, stored: Preparation | None) -> Pictures:
     return pictures
 
 
-def _encoder(args: argparse.Namespace, known: Encoding | None) -> DepthEncoder:
+def encoder_for(args: argparse.Namespace, known: Encoding | None) -> DepthEncoder:
     """As the pictures that the net was trained on were made, but for what the arguments say."""
     base = options_of(known) if known is not None else Options("hha")
     told: dict[str, Any] = {"fill": args.fill, "nearest": args.min_depth, "farthest": args.max_depth}
@@ -164,7 +164,7 @@ def _encoder(args: argparse.Namespace, known: Encoding | None) -> DepthEncoder:
 
 def _encoded(args: argparse.Namespace, known: Encoding | None) -> np.ndarray:
     """HHA of a depth file."""
-    encoder = _encoder(args, known)
+    encoder = encoder_for(args, known)
     needs_color = encoder.options.fill == "colorization" or args.encoding == "nyud2_raw"
     source = FileSource(args.depth, file_form(args), args.raw_depth, args.image if needs_color else None)
     with in_file(args.depth), warnings.catch_warnings(record=True) as caught:

@@ -14,8 +14,9 @@ from layers.data_files import image, write_images, write_lmdb
 from program import call
 from transfer.tiny_nets import write_nets, write_pairs, write_teacher
 
-from caffe_compat.commands import compress_net, make_transfer, match_norms, net_surgery, train_net
+from caffe_compat.commands import compress_net, detect, make_transfer, match_norms, net_surgery, train_net
 from caffe_compat.commands.describing import fed
+from caffe_compat.commands.detecting import encoder_for
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
@@ -26,6 +27,7 @@ from caffe_compat.detection.description import check_described, describe_detecto
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.frames.png import write_encoded
 from caffe_compat.media import (
+    Encoding,
     Preparation,
     Preprocessing,
     describe_weights,
@@ -137,6 +139,21 @@ def test_pictures_say_how_they_were_made_and_are_made_so_again(tmp_path: Path) -
     assert stated_encoding(["0.png"]) is None and stated_encoding([*paths, "0.png"]) is None and not stated_encoding([])
     with pytest.raises(UsageError, match="made by version 9"):
         encoder_of(dataclasses.replace(found, version=9))
+
+
+def test_detect_encodes_depth_as_in_training_but_for_what_it_is_told() -> None:
+    known = Encoding("hha", "none", 12000.0, 0.5, 8.0, (30.0, 31.0, 15.5, 11.5), 1)
+    Path("w").write_bytes(b"")
+    words = ["--def", "0.png", "--net", "w", "--depth", "0.png"]
+    asked = encoder_for(detect.make_parser().parse_args(words), known)
+    assert asked.options == Options("hha", "none", nearest=0.5, farthest=8.0, scale=12000.0) and asked.camera == CAMERA
+    more = ["--camera", "40,41,15.5,11.5", "--near", "1", "--fill", "nearest", "--min-depth", "0.1"]
+    asked = encoder_for(detect.make_parser().parse_args([*words, *more]), known)
+    assert asked.options == Options("hha", "nearest", nearest=0.1, farthest=8.0, scale=25500.0)
+    assert asked.camera == Camera(40.0, 41.0, 15.5, 11.5)
+    assert encoder_for(detect.make_parser().parse_args([*words, *more[:2]]), None).options == Options("hha")
+    with pytest.raises(UsageError, match="--camera is missing"):
+        encoder_for(detect.make_parser().parse_args(words), None)
 
 
 def test_a_detector_of_two_modalities_has_an_entry_for_each(tmp_path: Path) -> None:
