@@ -105,7 +105,7 @@ def test_wrong_weights(folder: Path, weights: str, parts: list[str]) -> None:
     ("output", "reason"),
     [
         ("file/n.onnx", "Not a directory"),
-        (".", "it "),
+        (".", "is a folder"),
         ("", "it "),
         ("/dev/full", ""),
         ("/proc/caffe_compat/n.onnx", ""),
@@ -119,7 +119,8 @@ def test_paths_that_cannot_be_written(
     if external:
         monkeypatch.setattr(save, "_LARGE", 1)
     error = refused(folder, *words, weights="n.caffemodel", output=output)
-    assert error.startswith(f"error: cannot write {output.replace(chr(0), '')[:1]}") and reason in error, error
+    assert reason in error, error
+    assert error.startswith((f"error: cannot write {output[:1]}", "error: --output: ")), error
 
 
 @pytest.mark.parametrize("words", [(), ("--no-verify",), ("--fp16",)])
@@ -131,5 +132,5 @@ def test_a_full_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, external: bo
     for size in (0, 100, 7_000):
         with largest_file(size):
             error = refused(folder, *words, weights="n.caffemodel")
-        assert error == "error: cannot write n.onnx: File too large" or (external and "--fp16" in words), error
+        assert error == "error: cannot write n.onnx: File too large" or "--fp16" in words, error
         assert error.startswith("error: cannot write") and error.endswith("File too large")  # of a temporary folder
