@@ -19,6 +19,7 @@ from caffe_compat.config import load_config
 from caffe_compat.detection.snapshots import read_regression, unnormalised
 from caffe_compat.media import read_preprocessing
 from caffe_compat.net import load_net
+from caffe_compat.proto import caffe_pb2
 
 OUT = Path("output/small/run/nyud2_hha_2015_trainval")
 
@@ -181,10 +182,12 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_snapshot
         ({}, ["--imdb", "nyud2_hha_2015_trainvla"], "nyud2"),
         ({}, ["--proposals", "none.mat"], "none.mat"),
         ({}, ["--weights", "none.caffemodel"], "none.caffemodel"),
-        ({}, ["--snapshot", "none.solverstate"], "none.regression.npz"),
+        ({}, ["--snapshot", "none.solverstate"], "none.solverstate"),
+        ({}, ["--snapshot", "alone.solverstate"], "alone.regression.npz"),
     ],
 )
 def test_refused(tmp_path: Path, change: dict[str, object], more: list[str], words: str) -> None:
+    (tmp_path / "alone.solverstate").write_bytes(caffe_pb2.SolverState(iter=2).SerializeToString())
     done = call("train_net", *write_run(tmp_path, **change), *more, folder=tmp_path)
     assert done.status == 2
     assert words in done.stderr.splitlines()[-1]

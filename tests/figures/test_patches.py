@@ -396,7 +396,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"--output": "p.jpg"}, "ends in .png or .pdf"),
     ({"--mean": [1, 2]}, "--mean has 2 numbers"),
     ({"--multiple-of": 0}, "--multiple-of is 0"),
-    ({"--model": ["a", "b", "c"]}, "--model has 3 files"),
+    ({"--model": [MODEL, MODEL, MODEL]}, "--model has 3 files"),
 ]
 
 
