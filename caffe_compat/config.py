@@ -23,7 +23,7 @@ from caffe_compat.errors import UsageError, nearest
 from caffe_compat.files import open_existing, write_file
 from caffe_compat.media.modalities import FORK_MEAN
 
-__all__ = ["Config", "TestConfig", "TrainConfig", "load_config", "without_detection", "write_config"]
+__all__ = ["Config", "SdsConfig", "TestConfig", "TrainConfig", "load_config", "without_detection", "write_config"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,11 +134,36 @@ class TestConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SdsConfig:
+    """Options of segmenting detections with hypercolumns (branch ``sds-distillation``).
+
+    Args:
+        target_size, max_size: pixels of the short side, and that the long one may have; the published nets were made
+            with 688.  In training ``max_size`` of the data layer's ``param_str`` takes the place of ``target_size``.
+        feat_scale: pixels of the scaled image for a cell of the map that regions are pooled from.
+        mask_size: side of the grid over a box.
+        det_salt: added to the name of the file of segmented detections.
+    """
+
+    target_size: int = 688
+    max_size: int = 1000
+    feat_scale: int = 16
+    mask_size: int = 50
+    det_salt: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("target_size", "max_size", "feat_scale"):
+            _require(getattr(self, name) >= 1, f"SDS.{name.upper()} is {getattr(self, name)}, expected 1 or more")
+        _require(self.mask_size >= 2, f"SDS.MASK_SIZE is {self.mask_size}, expected 2 or more")
+        _require(os.sep not in self.det_salt, f"SDS.DET_SALT is '{self.det_salt}', expected a part of a file name")
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All options.
 
     Args:
-        train, test: what only training and testing read.
+        train, test, sds: what only training, testing and segmenting detections read.
         dedup_boxes: regions that fall together after multiplying with this and rounding are seen once; 0: no such
             thing.
         pixel_means: subtracted from the channels of every modality, in OpenCV's order.
@@ -151,6 +176,7 @@ class Config:
 
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     test: TestConfig = dataclasses.field(default_factory=TestConfig)
+    sds: SdsConfig = dataclasses.field(default_factory=SdsConfig)
     dedup_boxes: float = 1.0 / 16
     pixel_means: tuple[float, ...] = FORK_MEAN
     rng_seed: int = 3
@@ -278,11 +304,12 @@ def load_config(
 
 
 def _build(values: Mapping[str, Any]) -> Config:
-    sections: dict[str, dict[str, Any]] = {"": {}, "train": {}, "test": {}}
+    sections: dict[str, dict[str, Any]] = {"": {}, "train": {}, "test": {}, "sds": {}}
     for key, value in values.items():
         *section, name = _OPTIONS[key][0]
         sections["".join(section)][name] = value
-    return Config(TrainConfig(**sections["train"]), TestConfig(**sections["test"]), **sections[""])
+    parts = TrainConfig(**sections["train"]), TestConfig(**sections["test"]), SdsConfig(**sections["sds"])
+    return Config(*parts, **sections[""])
 
 
 def _read_yaml(text: str | bytes, where: str) -> dict[str, Any]:

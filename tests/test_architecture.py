@@ -35,6 +35,7 @@ ROOMS = (
     ("solver", "onnx", "importing"),
     ("evaluation",),
     ("detection",),
+    ("segmentation",),
     ("pycaffe",),
     ("transfer",),
     ("figures", "experiments"),

@@ -92,7 +92,7 @@ def set_snapshots(param: Any, config: Config, folder: Path) -> None:
 
 def training_settings(run: DetectorRun, random_seed: int) -> dict[str, Any]:
     """All on which minibatches and dropout depend, as JSON holds it: what a snapshot must share to go on from it."""
-    options = {key: value for key, value in run.config.items().items() if not key.startswith("TEST.")}
+    options = {key: value for key, value in run.config.items().items() if not key.startswith(("TEST.", "SDS."))}
     settings = {key: value for key, value in options.items() if key not in _FREE}
     settings |= {"imdb": run.imdb.name, "random_seed": random_seed}
     held: dict[str, Any] = json.loads(json.dumps(settings))

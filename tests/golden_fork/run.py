@@ -2,6 +2,7 @@
 """Compare this package with arrays that the forks' own code made.
 
     python tests/golden_fork/run.py detection FOLDER
+    python tests/golden_fork/run.py sds FOLDER
 
 prints ``N of N arrays`` and ends with status 0 only if all agree.
 """
@@ -24,6 +25,7 @@ Check = Callable[[Path], Iterator[tuple[str, str]]]
 
 SUITES: Mapping[str, tuple[str, ...]] = {
     "detection": ("detection_training", "detection_testing", "detection_evaluation"),
+    "sds": ("sds",),
 }
 """Modules beside this file; each has a function ``check`` of type :data:`Check`."""
 

@@ -17,5 +17,10 @@ CASES = {
             {"tops": 6, "forward": False},
         ),
         (regions("roi_data_layer.layer", "RoIDataLayer", "'num_classes': 21"), [], {"tops": 3, "forward": False}),
+        (
+            regions("lib.sds.hypercolumn_data_layer", "HypercolumnDataLayer", "--max_size 688 --num_images 2"),
+            [],
+            {"tops": 7, "forward": False},
+        ),
     ],
 }

@@ -2,6 +2,7 @@
 
 from caffe_compat.layers.data.database import Data
 from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
+from caffe_compat.layers.data.hypercolumns import HypercolumnData, HypercolumnSettings
 from caffe_compat.layers.data.image import ImageData
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
@@ -15,6 +16,8 @@ __all__ = [
     "DataLayer",
     "HDF5Data",
     "HDF5Output",
+    "HypercolumnData",
+    "HypercolumnSettings",
     "ImageData",
     "MemoryData",
     "PairedImageData",

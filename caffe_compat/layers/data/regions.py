@@ -14,13 +14,13 @@ import yaml
 
 from caffe_compat.documents import parse_yaml
 from caffe_compat.errors import PrototxtError, nearest
-from caffe_compat.layers.base import UNLIMITED, Shape
+from caffe_compat.layers.base import UNLIMITED, Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
-__all__ = ["MinibatchSource", "RegionData", "RoIDataLayer", "RoIDataLayerPi"]
+__all__ = ["MinibatchSource", "RegionData", "RoIDataLayer", "RoIDataLayerPi", "is_named", "read_flags"]
 
 DIALECT = "fast-rcnn"
 _SIDE = 100  #: height and width of the pictures before the first minibatch, as in fast-rcnn
@@ -128,25 +128,18 @@ class RegionData(DataLayer):
 
 
 @register(
-    when=lambda params: _is_named(params, "roi_data_layer.layer_pi", "RoIDataLayerPi"),
+    when=lambda params: is_named(params, "roi_data_layer.layer_pi", "RoIDataLayerPi"),
     dialect=f"{DIALECT}: RoIDataLayerPi",
 )
 class RoIDataLayerPi(RegionData):
     """The branch's layer; ``param_str`` is a command line: ``--num_classes 20 --num_data 1``."""
 
     def _parse(self, text: str) -> Mapping[str, object]:
-        try:
-            words = [part for word in shlex.split(text) for part in (word.split("=", 1) if "=" in word else [word])]
-        except ValueError as error:
-            raise self.error(f"param_str is {text!r}: {error}") from error
-        names = words[::2]
-        if len(words) % 2 or not all(name.startswith("--") for name in names):
-            raise self.error(f"param_str is {text!r}, expected words such as --num_classes 20 --num_data 1")
-        return {name[2:]: value for name, value in zip(names, words[1::2], strict=True)}
+        return read_flags(self, text)
 
 
 @register(
-    when=lambda params: _is_named(params, "roi_data_layer.layer", "RoIDataLayer"), dialect=f"{DIALECT}: RoIDataLayer"
+    when=lambda params: is_named(params, "roi_data_layer.layer", "RoIDataLayer"), dialect=f"{DIALECT}: RoIDataLayer"
 )
 class RoIDataLayer(RegionData):
     """fast-rcnn's layer, for one kind of pictures; ``param_str`` is YAML: ``'num_classes': 21``."""
@@ -158,6 +151,23 @@ class RoIDataLayer(RegionData):
         return {str(name): value for name, value in tree.items()}
 
 
-def _is_named(params: Params, module: str, layer: str) -> bool:
+def read_flags(layer: Layer, text: str) -> dict[str, str]:
+    """A ``param_str`` that is a command line, such as ``--num_classes 20 --num_data=1``: values by name.
+
+    Raises:
+        LayerError: it is none.
+    """
+    try:
+        words = [part for word in shlex.split(text) for part in (word.split("=", 1) if "=" in word else [word])]
+    except ValueError as error:
+        raise layer.error(f"param_str is {text!r}: {error}") from error
+    names = words[::2]
+    if len(words) % 2 or not all(name.startswith("--") for name in names):
+        raise layer.error(f"param_str is {text!r}, expected words such as --num_classes 20 --num_data 1")
+    return {name[2:]: value for name, value in zip(names, words[1::2], strict=True)}
+
+
+def is_named(params: Params, module: str, layer: str) -> bool:
+    """Whether a prototxt names a class of a module."""
     section = params.section("python_param")
     return (str(section.module), str(section.layer)) == (module, layer)
