@@ -69,13 +69,18 @@ def test_what_contradicts_itself_is_refused():
         ("PIXEL_MEANS", "(1, 2)", "PIXEL_MEANS has 2 numbers"),
         ("EXP_DIR", "../x", "expected a path below output"),
         ("TEST.DET_SALT", "a/b", "a part of a file name"),
+        ("SDS.DET_SALT", "a/b", "a part of a file name"),
+        ("SDS.TARGET_SIZE", "0", "SDS.TARGET_SIZE is 0, expected 1 or more"),
+        ("SDS.MASK_SIZE", "1", "SDS.MASK_SIZE is 1, expected 2 or more"),
     ):
         with pytest.raises(UsageError, match=f"--set: .*{message}"):
             load_config(None, [key, word])
 
 
 def test_what_is_written_reads_back_and_does_not_change(tmp_path):
-    config = load_config(None, ["TEST.MODALITY_SCALES", "((600,), (688, 700))", "EPS", "1e-9"], parity=True)
+    config = load_config(
+        None, ["TEST.MODALITY_SCALES", "((600,), (688, 700))", "EPS", "1e-9", "SDS.DET_SALT", "_a"], parity=True
+    )
     write_config(tmp_path / "a.yml", config)
     assert load_config(tmp_path / "a.yml") == config != Config()
     with pytest.raises(AttributeError):

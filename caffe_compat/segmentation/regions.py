@@ -153,7 +153,7 @@ def mask_counts(masks: np.ndarray, superpixels: Superpixels) -> np.ndarray:
         raise DataError(f"{superpixels.origin}: {_pixels(superpixels.size)}, masks of shape {masks.shape}")
     counts = np.zeros((len(masks), superpixels.count), np.int64)
     flat = superpixels.labels.ravel() - 1
-    for count, mask in zip(counts, masks.reshape(len(masks), -1), strict=True):
+    for count, mask in zip(counts, masks, strict=True):
         count[:] = np.bincount(flat[np.flatnonzero(mask)], minlength=superpixels.count)
     return counts
 
