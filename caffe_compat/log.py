@@ -1,7 +1,9 @@
 """Log lines in the form of Caffe's glog, so that its log parsers work.
 
-``I1122 15:02:43.123456 12345 solver.cpp:239] Iteration 0, loss = 2.3``.  The package only writes to loggers; a tool
-calls :func:`to_stderr` to see them.
+``I1122 15:02:43.123456 12345 solver.cpp:239] Iteration 0, loss = 2.3``.  The package writes to the logger
+``caffe_compat``, and a tool calls :func:`to_stderr` to see its lines in this form.  Where nobody did, and no program
+has set up Python's logging, warnings are seen all the same, as ``warning: ...`` on standard error; for silence say
+``logging.getLogger("caffe_compat").setLevel("ERROR")``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from caffe_compat.errors import printable
 __all__ = ["GlogFormatter", "enabled", "error", "info", "number", "to_stderr", "warning"]
 
 _logger = logging.getLogger("caffe_compat")
-_logger.addHandler(logging.NullHandler())
 _LEVELS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "F"}
 
 
@@ -43,6 +44,19 @@ class _BarHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)
         sys.stderr.flush()
+
+
+class _Unasked(logging.Handler):
+    """Warnings on standard error as long as nobody, neither a tool nor a user's program, has a place for the log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        elsewhere = [handler for handler in _logger.handlers if handler is not self]
+        if not elsewhere and not (_logger.propagate and logging.getLogger().handlers):
+            tqdm.write(f"{record.levelname.lower()}: {printable(record.getMessage())}", file=sys.stderr)
+            sys.stderr.flush()
+
+
+_logger.addHandler(_Unasked(logging.WARNING))
 
 
 def to_stderr(level: int = logging.INFO) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from caffe_compat.description import INPUT, NetDescription, State, describe_net
+from caffe_compat.description.table import aligned, sizes
 from caffe_compat.errors import MissingFileError, UsageError, nearest
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.read import read_net_text
@@ -80,7 +81,9 @@ class NetTable:
         if form == "json":
             return json.dumps(self._tree(), indent=2)
         head, rows = self._cells()
-        return _markdown(head, rows) if form == "markdown" else _text(head, rows) + self._footer()
+        return (
+            _markdown(head, rows) if form == "markdown" else aligned(head, rows, range(5, len(head))) + self._footer()
+        )
 
     def _tree(self) -> dict[str, Any]:
         layers = [asdict(row) for row in self.layers]
@@ -98,9 +101,8 @@ class NetTable:
             return head, rows
         head += ["top shape", "parameters", "multiply-adds", "memory"]
         for cells, row in zip(rows, self.layers, strict=True):
-            shapes = dict.fromkeys("x".join(map(str, shape)) or "scalar" for shape in row.top_shapes or ())
             cells += [
-                ", ".join(shapes),
+                sizes(row.top_shapes or (), once=True),
                 *(_grouped(n) for n in (row.parameters, row.multiply_adds)),
                 _bytes(row.memory),
             ]
@@ -218,19 +220,6 @@ def _bytes(value: int) -> str:
         if value >= size:
             return f"{value / size:.2f} {unit}"
     return f"{value} B"
-
-
-def _text(head: list[str], rows: list[list[str]]) -> str:
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    numbers = range(5, len(head))
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [head, ["-" * width for width in widths], *rows]
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from caffe_compat import log
 from caffe_compat.errors import WeightsError
-from caffe_compat.net.fit import check_fit
+from caffe_compat.net.fit import refuse_foreign
 from caffe_compat.net.weights import blobs_in, is_nothing
 from caffe_compat.solver.solver import Solver
 
@@ -26,7 +26,7 @@ def check_start(solver: Solver, weights: Sequence[str]) -> None:
         WeightsError: a file of which no layer fits, or a frozen layer without weights.
     """
     files = [file for file in weights if not is_nothing(file)]
-    check_fit(solver.net.plan, solver.net.description.name, [(file, blobs_in([file])) for file in files])
+    refuse_foreign(solver.net.plan, solver.net.description.name, [(file, blobs_in([file])) for file in files])
     _refuse_empty_teacher(solver)
 
 

@@ -97,7 +97,7 @@ def load_feature(branch: Branch, weights: str, seed: int = 0) -> Feature:
                 + f"; '{RANDOM}' asks for random ones"
             )
         for file in files:
-            net.copy_from(file)
+            net.copy_from(file, strict=None)
     return Feature(net, branch.blobs[0], branch.path, weights, branch.channels)
 
 

@@ -123,7 +123,7 @@ def _stored(model: str, layer: LayerDescription, files: Sequence[str]) -> np.nda
     candidates = [shape[1] * section.group, shape[0]] if len(shape) == 4 else [3]
     nets = [_alone(layer, channels, model) for channels in candidates]
     fit = [net for net in nets if net.layer(layer.name).blob_shapes[0] == shape] or nets
-    fit[0].copy_from(file)
+    fit[0].copy_from(file, strict=None)
     return fit[0].layer(layer.name).blob(0).detach().numpy()
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat.errors import ExportError, LayerError, ShapeError
-from caffe_compat.layers.fillers import Filler
+from caffe_compat.layers.fillers import CONSTANT_ZERO, Filler
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.sharing import Reads, Reread, Share, kept
@@ -103,6 +103,7 @@ class Layer(nn.Module):
     phase_dependent: ClassVar[bool] = False  #: it computes something else in TRAIN than in TEST
     filler_section: ClassVar[str] = ""  #: the message with its ``weight_filler`` and ``bias_filler``, if it has both
     fixes_size: ClassVar[bool] = False  #: the number of its weights depends on the height and width of the bottom
+    drawn: bool = False  #: it was filled with what weights are to replace: at random, or zeros for want of a filler
     instance: Any = None  #: the user's own object, of a layer written in Python
     running_metric: bool = False  #: its top covers all batches since :meth:`start_over`
     batches: float | None = None  #: how many batches it reads before its list starts again, if it reads one
@@ -181,8 +182,10 @@ class Layer(nn.Module):
         for index, filler in enumerate(self._fillers):
             if index in skip:
                 continue
+            filler = filler or CONSTANT_ZERO
+            self.drawn = self.drawn or filler.draws or (index == 0 and filler == CONSTANT_ZERO)
             try:
-                (filler or Filler()).fill_(self._blob_owners[index].data)
+                filler.fill_(self._blob_owners[index].data)
             except ValueError as error:
                 raise self.error(f"blob {index}: {error}") from error
 

@@ -69,6 +69,11 @@ class Filler:
             VARIANCE_NORM[message.variance_norm],
         )
 
+    @property
+    def draws(self) -> bool:
+        """Whether numbers are drawn at random."""
+        return self.type not in ("constant", "bilinear")
+
     @torch.no_grad()
     def fill_(self, blob: Tensor) -> Tensor:
         """Fill ``blob`` in place.

@@ -15,7 +15,8 @@ import scipy.linalg
 import torch
 
 from caffe_compat.errors import UsageError, WeightsError, nearest
-from caffe_compat.net.net import Net, load_net
+from caffe_compat.net.load import load_description, load_net
+from caffe_compat.net.net import Net
 from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
 
@@ -86,12 +87,13 @@ def compress(net_def: PathLike, svd_def: PathLike, model: PathLike) -> tuple[Pat
         WeightsError: a layer is missing or has no weights in the model, a rank is too large, or shapes do not fit.
         CaffeCompatError: a file that cannot be used.
     """
-    target = load_net(svd_def, model, strict=False)
+    stored = blobs_in([model])
+    target = Net(load_description(svd_def), stored)
+    target.copy_from(model, strict=None)
     pairs = dict(_pairs(target, svd_def))
     if not pairs:
         raise UsageError(f"{os.fspath(svd_def)}: has no layers to compress, expected some like fc6_L and fc6_U")
     net = load_net(net_def, model)
-    stored = blobs_in([model])
     ours = {f"{name}_{part}" for name in pairs for part in "LU"}
     for name in (*_learned(target), *pairs):
         if name not in ours and not stored.get(name):

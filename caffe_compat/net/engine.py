@@ -133,6 +133,7 @@ class BlobNet:
 
     def forward_loss(self, start: int = 0, end: int | None = None) -> Tensor | float:
         """The same with the loss as a tensor, if there is one, which on a GPU is waited for when it is looked at."""
+        self.net.tell_untrained()
         nodes = self.net.nodes
         total: Tensor | float = 0.0
         for number in range(start, len(nodes) if end is None else end + 1):

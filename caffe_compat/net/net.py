@@ -10,18 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from caffe_compat import random
-from caffe_compat.description import NetDescription, State, describe_net
+from caffe_compat.description import NetDescription
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import NetError, in_file, nearest
 from caffe_compat.layers import Layer, Shape
 from caffe_compat.layers.sharing import Reread, gradients, with_gradient
 from caffe_compat.net import weights as weight_files
 from caffe_compat.net.build import build
-from caffe_compat.net.fit import check_fit
+from caffe_compat.net.fit import check_fit, tell_ignored
 from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes
-from caffe_compat.proto import read_net_text
+from caffe_compat.net.show import show
+from caffe_compat.net.untrained import Untrained
 
-__all__ = ["Net", "load_description", "load_net", "run_layer"]
+__all__ = ["Net", "run_layer"]
 
 PathLike = str | os.PathLike[str]
 
@@ -54,8 +55,13 @@ class Net(nn.Module):
             self.add_module(name, layer)
             layer.train(layer.layer_phase == "TRAIN")
         self.training = description.state.phase == "TRAIN"
+        self._untrained = None if self.training or not fill else Untrained(self.plan)
         self._keys = _result_keys(self.plan)
         self._checked: list[tuple[Shape, ...] | None] = [None] * len(self.plan.nodes)
+
+    def __repr__(self) -> str:
+        """A table of the layers with their sizes."""
+        return show(self.plan)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -114,6 +120,7 @@ class Net(nn.Module):
             given = ", ".join(f"{name}=..." for name in self.input_names)
             raise NetError(f"net '{self.description.name}' takes its inputs by name: net({given})")
         self._check_names(inputs, blobs)
+        self.tell_untrained()
         kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in blobs)}
         values: list[Tensor | None] = [None] * len(names)
         buffers = None if plan.plain else _Buffers(plan)
@@ -143,18 +150,29 @@ class Net(nn.Module):
             total = term if total is None else total + term
         return torch.zeros(()) if total is None else total
 
-    def copy_from(self, path: PathLike) -> list[str]:
+    def copy_from(self, path: PathLike, strict: bool | None = True) -> list[str]:
         """Copy weights by layer name from a ``.caffemodel`` (V0 to V2) or ``.caffemodel.h5``; layers without a source
-        keep theirs.
+        keep theirs, which is told in one line.
+
+        Args:
+            strict: whether a file of which no layer fits is an error; Caffe's own programs go on without it.  None: the
+                caller has looked already (:func:`~caffe_compat.net.fit.check_fit`), and nothing is told.
 
         Returns:
             Names of the layers of the file that the net does not have.
 
         Raises:
-            WeightsError: a layer of that name has other blobs.
+            WeightsError: no layer of the file fits, or a layer of that name has other blobs.
             ModelFileError, MissingFileError: the file cannot be read.
         """
-        return weight_files.copy_from(self.plan, path)
+        if strict is not None and not weight_files.is_nothing(path):
+            check_fit(self.plan, self.description.name, [(path, weight_files.blobs_in([path]))], strict)
+        ignored = weight_files.copy_from(self.plan, path)
+        if not weight_files.is_nothing(path):
+            self._untrained = None
+        if strict is False:
+            tell_ignored(ignored)
+        return ignored
 
     def save(self, path: PathLike, diffs: bool = False) -> None:
         """Write a ``.caffemodel`` that BVLC Caffe reads; with ``diffs`` gradients go along."""
@@ -175,6 +193,14 @@ class Net(nn.Module):
             WeightsError: number or shape of blobs differ.
         """
         weight_files.share(self.plan, other.plan)
+        self._untrained = None
+
+    def tell_untrained(self) -> None:
+        """Warn, once, if this is a net of phase TEST that never got weights (see :mod:`caffe_compat.net.untrained`)."""
+        if torch.compiler.is_compiling() or self._untrained is None or self.training:
+            return  # in this order: torch.compile is not to compile again when the net was called without it
+        untrained, self._untrained = self._untrained, None
+        untrained.tell(self.description.name, self.description.source)
 
     def _check_names(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> None:
         expected = self.input_names
@@ -339,50 +365,6 @@ def _differs(node: Node, bottoms: Sequence[Tensor]) -> str:
 def _out_of_memory(error: Exception) -> bool:
     """Whether an allocation failed; torch's CPU allocator has no exception class of its own."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def load_description(prototxt: PathLike, state: State | None = None) -> NetDescription:
-    """Read a net prototxt (V0, V1 or V2) and describe it in a state; no torch is needed for this."""
-    message, lines = read_net_text(prototxt)
-    return describe_net(message, state, source=str(prototxt), lines=lines)
-
-
-def load_net(
-    prototxt: PathLike,
-    weights: PathLike | Sequence[PathLike] | None = None,
-    phase: str = "TEST",
-    level: int = 0,
-    stages: Sequence[str] = (),
-    strict: bool = True,
-) -> Net:
-    """Build a net from a prototxt, with weights if given.
-
-    On a GPU (``load_net(...).to("cuda")``) torch rounds the factors of convolutions to TF32, about 1e-3 off Caffe's
-    numbers; call :func:`caffe_compat.devices.full_precision` once for float32, as the tools do.
-
-    Args:
-        prototxt: net definition, any format that Caffe ever had.
-        weights: one or several ``.caffemodel`` or ``.caffemodel.h5`` files, copied by layer name in order.
-        phase: ``"TEST"`` (deploy) or ``"TRAIN"``.
-        level, stages: for nets with such rules.
-        strict: whether weights of which no layer fits are an error; Caffe's own programs go on without them.
-
-    Raises:
-        WeightsError: a weights file of which no layer fits, or one with a layer of another shape.
-        CaffeCompatError: naming the file, line, layer, blob or field that is wrong.
-    """
-    description = load_description(prototxt, State(phase, level, tuple(stages)))
-    files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
-    files = [file for file in files if not weight_files.is_nothing(file)]
-    held = [(file, weight_files.blobs_in([file])) for file in files]
-    filled: dict[str, set[int]] = {}
-    for name, blobs in (item for _, one in held for item in one.items()):
-        filled.setdefault(name, set()).update(blobs)
-    net = Net(description, filled)
-    check_fit(net.plan, description.name, held, strict)
-    for file in files:
-        net.copy_from(file)
-    return net
 
 
 def _module_names(nodes: Sequence[Node]) -> list[str]:

@@ -13,7 +13,8 @@ import torch
 from caffe_compat.description import State, describe_net
 from caffe_compat.documents import read_json
 from caffe_compat.errors import UsageError, WeightsError, nearest
-from caffe_compat.net.net import Net, load_net
+from caffe_compat.net.load import load_net
+from caffe_compat.net.net import Net
 from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import read_net

@@ -254,7 +254,7 @@ class Net:
     def copy_from(self, path: str) -> None:
         """Copy weights by layer name; binary or HDF5, whatever the file is."""
         self.engine.write_back()
-        self.module.copy_from(path)
+        self.module.copy_from(path, strict=False)
 
     def load_hdf5(self, path: str) -> None:
         """Copy weights by layer name from an HDF5 file.
@@ -265,7 +265,7 @@ class Net:
         if not is_hdf5(path):
             raise ModelFileError(f"{os.fspath(path)}: is no HDF5 file; copy_from reads binary weights too")
         self.engine.write_back()
-        self.module.copy_from(path)
+        self.module.copy_from(path, strict=False)
 
     def save(self, path: str) -> None:
         """Write a binary ``.caffemodel``."""

@@ -24,6 +24,7 @@ from caffe_compat.net import BlobNet, Learnable, Net
 from caffe_compat.net import weights as weight_io
 from caffe_compat.net.blobs import gradient_of
 from caffe_compat.net.debug import DebugInfo, log_structure
+from caffe_compat.net.fit import check_fit, tell_ignored
 from caffe_compat.proto import text
 from caffe_compat.proto.state import SolverState
 from caffe_compat.random import Stream, seed_thread
@@ -97,6 +98,8 @@ class Solver:
             DebugInfo(engine, param.debug_info)
         for file in files:
             self.load_weights(file)
+        held = [(file, weight_io.blobs_in([file])) for file in files if not weight_io.is_nothing(file)]
+        check_fit(self.net.plan, self.net.description.name, held, strict=False)
         self.learnables: tuple[Learnable, ...] = self.net.learnables
         self.history = [
             torch.zeros_like(learnable.parameter, memory_format=torch.contiguous_format)
@@ -130,7 +133,7 @@ class Solver:
         """Start from a weights file, in the train net and the test nets."""
         log.info(f"Finetuning from {file}", "caffe.cpp:155")
         for net in (self.net, *self.test_nets):
-            _copy(file, net)
+            tell_ignored(net.copy_from(file, strict=None))
 
     def to(self, device: torch.device) -> None:
         """Train on another device from now on."""
@@ -376,7 +379,7 @@ class Solver:
         with in_file(path):
             history = snapshots.history(state.history, self.history, self.learnables, self.type_name)
         if state.learned_net:
-            _copy(state.learned_net, self.net)
+            tell_ignored(self.net.copy_from(state.learned_net, strict=None))
         self.on_restore(os.fspath(path))
         if not snapshots.is_hdf5(path):
             log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
@@ -393,8 +396,3 @@ class Solver:
         for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
             for node in net.nodes:
                 node.layer.seek(tests * per_test)
-
-
-def _copy(file: str, net: Net) -> None:
-    for name in net.copy_from(file):
-        log.info(f"Ignoring source layer {name}", "net.cpp:744")

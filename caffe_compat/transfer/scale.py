@@ -84,7 +84,7 @@ def load_branch(prototxt: str, weights: str, blobs: Sequence[str]) -> Net:
     missing = [node.name for node in net.nodes if node.layer.blobs and not known.get(node.name)]
     if missing:
         raise UsageError(f"{weights} has no weights for layer '{missing[0]}' of {prototxt}")
-    net.copy_from(weights)
+    net.copy_from(weights, strict=None)
     return net
 
 

@@ -76,7 +76,7 @@ def test_a_partly_fitting_file_is_one_line(caplog: pytest.LogCaptureFixture) -> 
     assert torch.equal(net.layer("b").blob(0), first.layer("b").blob(0))
     assert caplog.messages == [
         "net.caffemodel: fits net '' in part, 1 of 3 layers with weights: the net has no layer 'a', 'c'; there are no "
-        "weights for 'd', 'e', which keep those of their fillers"
+        "weights for 'd', 'e', which keep what they had"
     ]
     caplog.clear()
     load_net("net.prototxt", ["net.caffemodel", "other.caffemodel"])
@@ -87,7 +87,7 @@ def test_a_partly_fitting_file_is_one_line(caplog: pytest.LogCaptureFixture) -> 
     caplog.clear()
     load_net("net.prototxt", ["other.caffemodel", "third.caffemodel"])
     (line,) = caplog.messages
-    assert line.endswith("there are no weights for 'a', which keep those of their fillers")
+    assert line.endswith("there are no weights for 'a', which keep what they had")
 
 
 @pytest.mark.parametrize("ending", [".caffemodel", ".h5"])
