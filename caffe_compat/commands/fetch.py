@@ -6,7 +6,8 @@
     data/fetch.py nyud2_labelled --check              only check a file that is there already
 
 Several hosts have gone since 2015.  A file got elsewhere goes into data/ under its own name; --check compares it.  An
-interrupted download goes on where it stopped.
+interrupted download goes on where it stopped.  The sha256 of what came is kept beside it, in FILE.sha256; a file that a
+friend sends with it is checked against it.
 """
 
 from __future__ import annotations
@@ -46,5 +47,6 @@ def main(argv: list[str] | None = None) -> int:
             print(f"{path}: {verify(path, DOWNLOADS[name])}")
         else:
             path = fetch(name, args.folder, url=args.url)
-            print(f"{path}: complete" + ("" if DOWNLOADS[name].digest else " (no checksum is recorded for it)"))
+            note = "" if DOWNLOADS[name].digest else " (no checksum was published; its sha256 is beside it now)"
+            print(f"{path}: complete{note}")
     return 0

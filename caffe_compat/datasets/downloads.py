@@ -1,4 +1,9 @@
-"""The files of the data sets as their authors publish them: where they are, how large, which checksum."""
+"""The files of the data sets as their authors publish them: where they are, how large, which checksum.
+
+Each is fetched by https where its host has that, and its sha256 is kept beside it in ``FILE.sha256`` (``sha256sum -c``
+reads that): most of these files were published without a checksum, or with md5 only, and whoever gets them again, or
+from elsewhere, can tell then whether they are the same.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +11,28 @@ import dataclasses
 import hashlib
 import http.client
 import os
+import re
+import shutil
 import tarfile
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from tqdm import tqdm
 
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError, nearest, one_line
-from caffe_compat.files import ZIP_ERRORS, append_part, atomic_folder, finish_file, open_existing
+from caffe_compat.files import ZIP_ERRORS, append_part, atomic_folder, finish_file, open_existing, write_file
+from caffe_compat.memory import LIFT, human_size, limits_apply
 
 __all__ = ["DOWNLOADS", "Download", "checksum", "fetch", "table", "verify"]
 
 _BLOCK = 1 << 20
+_MOST_UNPACKED = 50  #: times the size of an archive; pictures hardly shrink, MATLAB's and text files to a tenth
+_SMALL = 1 << 30  #: bytes that any archive may unpack to
 _HEADS = {".mat": b"MATLAB", ".zip": b"PK", ".tgz": b"\x1f\x8b"}
 _NYU = "http://horatio.cs.nyu.edu/mit/silberman"
 _NYU_DEAD = "host refused connections in reports of 2023-12 to 2025-02; look for a mirror and check it here"
@@ -131,23 +142,41 @@ def checksum(path: str | os.PathLike[str], kind: str = "md5", *, progress: bool 
     Raises:
         MissingFileError: no such file.
     """
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with open_existing(path) as stream, _bar(os.path.getsize(path), f"{kind} {Path(path).name}", progress) as bar:
+    return _checksums(path, [kind], progress)[kind]
+
+
+def _checksums(path: str | os.PathLike[str], kinds: Iterable[str], progress: bool) -> dict[str, str]:
+    """Several at once: the file is read one time."""
+    digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
+    label = f"{', '.join(digests)} {Path(path).name}"
+    with open_existing(path) as stream, _bar(os.path.getsize(path), label, progress) as bar:
         while block := stream.read(_BLOCK):
-            digest.update(block)
+            for digest in digests.values():
+                digest.update(block)
             bar.update(len(block))
-    return digest.hexdigest()
+    return {kind: digest.hexdigest() for kind, digest in digests.items()}
 
 
 def verify(path: str | os.PathLike[str], item: Download, *, progress: bool = True) -> str:
-    """Compare a file with what is known of it.
+    """Compare a file with what is known of it: published size and checksum, and the sha256 kept beside it.
 
     Returns:
         What was compared, for a log.
 
     Raises:
         MissingFileError: no such file.
-        DataError: its size or checksum differs.
+        DataError: its size or a checksum differs, or ``FILE.sha256`` is no such file.
+    """
+    return _verified(path, item, _kept(path), progress)[0]
+
+
+def _verified(
+    path: str | os.PathLike[str], item: Download, kept: str | None, progress: bool
+) -> tuple[str, dict[str, str]]:
+    """What was compared, and the checksums of the file (sha256 among them).
+
+    Args:
+        kept: the sha256 that it had when it was downloaded.
     """
     with open_existing(path, f"{item.about}, from {item.url}") as stream:
         size, head = os.path.getsize(path), stream.read(8)
@@ -155,17 +184,33 @@ def verify(path: str | os.PathLike[str], item: Download, *, progress: bool = Tru
         raise DataError(f"{os.fspath(path)}: not a {Path(item.file).suffix} file, it begins with {head!r}")
     if item.size is not None and size != item.size:
         raise DataError(f"{os.fspath(path)}: {size} bytes, expected {item.size}: truncated, or another version")
-    if item.digest is None:
-        return f"{size} bytes, no checksum recorded"
-    kind, wanted = item.digest.split(":")
-    found = checksum(path, kind, progress=progress)
-    if found != wanted:
-        raise DataError(f"{os.fspath(path)}: {kind} {found}, expected {wanted}: damaged, or another version")
-    return f"{size} bytes, {kind} as recorded"
+    wanted = dict([item.digest.split(":")] if item.digest else [])
+    if kept is not None:
+        wanted.setdefault("sha256", kept)
+    found = _checksums(path, {**wanted, "sha256": ""}, progress)
+    for kind, digits in wanted.items():
+        if found[kind] != digits:
+            raise DataError(f"{os.fspath(path)}: {kind} {found[kind]}, expected {digits}: damaged, or another version")
+    same = f"{' and '.join(wanted)} as recorded" if wanted else "no checksum recorded"
+    return f"{size} bytes, {same}" + ("" if "sha256" in wanted else f", sha256 {found['sha256']}"), found
+
+
+def _kept(path: str | os.PathLike[str]) -> str | None:
+    """The sha256 beside a file; None: there is none."""
+    beside = Path(f"{os.fspath(path)}.sha256")
+    if not beside.exists():
+        return None
+    with open_existing(beside) as stream:
+        text = stream.read(1 << 12).decode("utf-8", "replace")
+    if not (found := re.match(r"[0-9a-fA-F]{64}(?=\s|$)", text)):
+        raise DataError(f"{beside}: begins with {text[:20]!r}, expected the 64 digits of a sha256")
+    return found[0].lower()
 
 
 def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, progress: bool = True) -> Path:
     """Download, check and unpack one file; goes on where an interrupted download stopped.
+
+    Its sha256 is written beside it, and compared from then on.
 
     Args:
         name: one of ``DOWNLOADS``.
@@ -178,7 +223,7 @@ def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, 
 
     Raises:
         UsageError: no such name.
-        CaffeCompatError: the host does not answer, or the archive cannot be unpacked.
+        CaffeCompatError: the host does not answer, or the archive cannot be unpacked, or would fill the disk.
         DataError: what arrived is not the file; it keeps the name ``FILE.part``.
     """
     if name not in DOWNLOADS:
@@ -191,11 +236,12 @@ def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, 
         except OSError as error:
             raise CaffeCompatError(f"cannot write into {target.parent}: {error.strerror or error}") from error
         part = target.with_name(target.name + ".part")
-        _download(url or item.url, part, item, progress)
+        _from_any([url] if url else _addresses(item.url), part, item, progress)
         try:
-            verify(part, item, progress=progress)
+            _, sums = _verified(part, item, None, progress)
         except DataError as error:
             raise DataError(f"{error}; delete it to download it again") from error
+        write_file(f"{target}.sha256", f"{sums['sha256']}  {target.name}\n")
         finish_file(part, target)
     else:
         verify(target, item, progress=progress)
@@ -204,8 +250,32 @@ def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, 
     return target
 
 
+def _addresses(url: str) -> list[str]:
+    """Where to look: first by https, if a host is named without a port."""
+    parts = urllib.parse.urlsplit(url)
+    return [parts._replace(scheme="https").geturl(), url] if parts.scheme == "http" and parts.port is None else [url]
+
+
+def _from_any(urls: list[str], part: Path, item: Download, progress: bool) -> None:
+    """Download from the first address that answers."""
+    *others, last = urls
+    for url in others:
+        before = _size(part)
+        try:
+            _download(url, part, item, progress)
+            return
+        except CaffeCompatError:
+            if _size(part) != before:  # it did answer
+                raise
+    _download(last, part, item, progress)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _download(url: str, part: Path, item: Download, progress: bool) -> None:
-    have = part.stat().st_size if part.exists() else 0
+    have = _size(part)
     if item.size is not None and have == item.size:
         return
     try:
@@ -238,16 +308,48 @@ def _download(url: str, part: Path, item: Download, progress: bool) -> None:
 def _unpack(archive: Path, folder: Path) -> None:
     try:
         with atomic_folder(folder / archive.name, replace=True) as scratch:
+            room = _room(archive, scratch)
             if archive.suffix == ".zip":
                 with zipfile.ZipFile(archive) as content:
+                    room(sum(one.file_size for one in content.infolist()))  # zipfile writes no more than that
                     content.extractall(scratch)  # zipfile keeps names below the folder by itself
             else:
                 with tarfile.open(archive) as content:
-                    content.extractall(scratch, filter="data")
+                    content.extractall(scratch, filter=_counting(room))
     except (*ZIP_ERRORS, tarfile.TarError) as error:
         raise CaffeCompatError(
             f"{archive}: cannot be unpacked into {folder}: {one_line(error)}; delete it to download it again"
         ) from error
+
+
+def _room(archive: Path, folder: Path) -> Callable[[int], None]:
+    """A function that refuses to unpack more bytes than an archive of its size may hold, or the disk has free."""
+    most, free = max(_SMALL, _MOST_UNPACKED * archive.stat().st_size), shutil.disk_usage(folder).free
+
+    def check(size: int) -> None:
+        if size > free:
+            raise CaffeCompatError(f"{archive}: unpacks to {human_size(size)} or more, {folder.parent} has "
+                                   f"{human_size(free)} free")  # fmt: skip
+        if size > most and limits_apply():
+            raise CaffeCompatError(
+                f"{archive}: unpacks to {human_size(size)} or more, at most {human_size(most)} are expected of it; "
+                f"{LIFT} unpacks it all the same"
+            )
+
+    return check
+
+
+def _counting(room: Callable[[int], None]) -> Callable[[tarfile.TarInfo, str], tarfile.TarInfo]:
+    """Python's filter ``data``, which also adds up what the members will be on the disk."""
+    total = 0
+
+    def check(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        nonlocal total
+        total += member.size
+        room(total)
+        return tarfile.data_filter(member, folder)
+
+    return check
 
 
 def _bar(total: int | None, label: str, progress: bool) -> tqdm[None]:

@@ -22,6 +22,9 @@ from caffe_compat.errors import DataError
 
 __all__ = ["register", "register_nyud2", "undistort"]
 
+COEFFICIENTS = (4, 5, 8, 12, 14)
+"""How many distortion coefficients OpenCV's models have."""
+
 
 def undistort(image: np.ndarray, camera: Camera, distortion: Sequence[float]) -> np.ndarray:
     """Remove the lens distortion of an image; same size, same camera matrix.
@@ -30,11 +33,18 @@ def undistort(image: np.ndarray, camera: Camera, distortion: Sequence[float]) ->
         image: uint8 [H, W, 3], sampled linearly, or depth [H, W], where the nearest pixel is taken so that no depth is
             made up between two surfaces.  What lies outside becomes 0.
         camera: the camera that made it.
-        distortion: (k1, k2, p1, p2, k3), OpenCV's order.
+        distortion: (k1, k2, p1, p2, k3), OpenCV's order; any number of coefficients that OpenCV takes.
+
+    Raises:
+        DataError: another size than the camera's, or another number of coefficients.
     """
     camera.check_size(image.shape[0], image.shape[1], "image")
     sized = camera.with_size(image.shape[1], image.shape[0])
-    rows, columns = _distorted_pixels(sized, tuple(distortion)).astype(np.float32)
+    if len(distortion) not in COEFFICIENTS:
+        raise DataError(f"distortion has {len(distortion)} coefficients, expected {', '.join(map(str, COEFFICIENTS))}")
+    matrix, coefficients = _matrix(sized), np.array(distortion, np.float64)
+    size = (image.shape[1], image.shape[0])
+    columns, rows = cv2.initUndistortRectifyMap(matrix, coefficients, np.eye(3), matrix, size, cv2.CV_32FC1)
     how = cv2.INTER_LINEAR if image.ndim == 3 else cv2.INTER_NEAREST
     return np.asarray(cv2.remap(image, columns, rows, how, borderMode=cv2.BORDER_CONSTANT, borderValue=0))
 
@@ -106,17 +116,24 @@ def _undistort_codes(codes: np.ndarray, camera: Camera) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _distorted_pixels(camera: Camera, distortion: tuple[float, ...]) -> np.ndarray:
-    """Row and column [2, H, W] (from 0) in the distorted image of every pixel of the undistorted one."""
-    k1, k2, p1, p2, k3 = distortion
-    v, u = np.mgrid[: camera.height, : camera.width] + float(camera.origin)
-    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    x, y = (
-        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-    )
-    return np.stack([y * camera.fy + camera.cy, x * camera.fx + camera.cx]) - camera.origin
+    """Row and column [2, H, W] (from 0) in the distorted image of every pixel of the undistorted one.
+
+    In float64, as ``initUndistortRectifyMap`` does not give them: its roundings let a pixel touch a neighbour without a
+    measurement that it does not touch.
+    """
+    matrix = _matrix(camera)
+    row, column = np.mgrid[: camera.height, : camera.width].astype(np.float64)
+    x, y = (column - matrix[0, 2]) / matrix[0, 0], (row - matrix[1, 2]) / matrix[1, 1]
+    rays = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3)
+    none = np.zeros(3)
+    places, _ = cv2.projectPoints(rays, none, none, matrix, np.array(distortion, np.float64))
+    return np.ascontiguousarray(places.reshape(*x.shape, 2)[..., ::-1].transpose(2, 0, 1))
+
+
+def _matrix(camera: Camera) -> np.ndarray:
+    """The camera matrix [3, 3] for pixels counted from 0."""
+    column, row = camera.cx - camera.origin, camera.cy - camera.origin
+    return np.array([[camera.fx, 0, column], [0, camera.fy, row], [0, 0, 1]], np.float64)
 
 
 def _project(

@@ -70,7 +70,7 @@ def test_fetch_goes_on_where_the_connection_ended(monkeypatch, host, tmp_path):
     Host.limit = 1 << 30
     assert fetch("thing", tmp_path).read_bytes() == CONTENT
     assert Host.asked == [None, "bytes=500000-"]
-    assert [path.name for path in tmp_path.iterdir()] == ["f.mat"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["f.mat", "f.mat.sha256"]
     fetch("thing", tmp_path)  # only checked
     assert len(Host.asked) == 2
 
@@ -171,3 +171,80 @@ def test_the_list_names_every_file_and_what_is_known(tmp_path):
         assert len(digits) == {"md5": 32, "sha256": 64}[kind]
     (tmp_path / "x").write_bytes(b"abc")
     assert checksum(tmp_path / "x") == "900150983cd24fb0d6963f7d28e17f72"
+
+
+def test_https_is_tried_first_where_a_host_may_have_it(monkeypatch, tmp_path):
+    assert downloads._addresses("http://a.b/c.mat?d=1") == ["https://a.b/c.mat?d=1", "http://a.b/c.mat?d=1"]
+    for url in ("https://a.b/c", "http://127.0.0.1:80/c", "ftp://a.b/c"):
+        assert downloads._addresses(url) == [url]
+    asked = []
+
+    def download(url, part, *_):
+        asked.append(url)
+        if url.startswith("https:") and "none" in url:
+            raise CaffeCompatError("refused")
+        part.write_bytes(CONTENT)
+        if "broken" in url:
+            raise CaffeCompatError("ended")
+
+    monkeypatch.setattr(downloads, "_download", download)
+    for name, tried in (("none", 2), ("one", 1)):
+        thing = Download(f"http://{name}.net/f.mat", "a test", "answers")
+        monkeypatch.setattr(downloads, "DOWNLOADS", {"thing": thing})
+        asked.clear()
+        fetch("thing", tmp_path / name)
+        assert asked == [f"https://{name}.net/f.mat", f"http://{name}.net/f.mat"][:tried]
+    thing = Download("http://broken.net/f.mat", "a test", "answers")
+    monkeypatch.setattr(downloads, "DOWNLOADS", {"thing": thing})
+    asked.clear()
+    with pytest.raises(CaffeCompatError, match="ended"):
+        fetch("thing", tmp_path / "broken")
+    assert asked == ["https://broken.net/f.mat"]  # it answered; the rest is for the next run
+
+
+def test_the_sha256_of_what_came_is_kept_and_compared(monkeypatch, host, tmp_path):
+    item = dataclasses.replace(serve(monkeypatch, host, "f.mat", CONTENT), digest=None)
+    monkeypatch.setitem(downloads.DOWNLOADS, "thing", item)
+    path, beside = fetch("thing", tmp_path), tmp_path / "f.mat.sha256"
+    digits = hashlib.sha256(CONTENT).hexdigest()
+    assert beside.read_text() == f"{digits}  f.mat\n"  # as sha256sum -c reads it
+    assert verify(path, item) == "1280000 bytes, sha256 as recorded"
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(DataError, match=rf"f\.mat: sha256 .* expected {digits}: damaged"):
+        fetch("thing", tmp_path)
+    beside.write_text("nonsense")
+    with pytest.raises(DataError, match=r"f\.mat\.sha256: begins with 'nonsense', expected the 64 digits"):
+        verify(path, item)
+    beside.unlink()
+    assert verify(path, item).startswith("1280000 bytes, no checksum recorded, sha256 ")
+
+
+def packed_zeros(suffix: str, size: int) -> bytes:
+    packed = io.BytesIO()
+    if suffix == "zip":
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a", bytes(size // 2))
+            archive.writestr("b", bytes(size // 2))
+    else:
+        with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+            for name in "ab":
+                info = tarfile.TarInfo(name)
+                info.size = size // 2
+                archive.addfile(info, io.BytesIO(bytes(size // 2)))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tgz"])
+def test_archives_that_unpack_to_far_more_than_they_hold(monkeypatch, host, tmp_path, suffix):
+    monkeypatch.setattr(downloads, "_SMALL", 1 << 18)
+    serve(monkeypatch, host, f"f.{suffix}", packed_zeros(suffix, 1 << 20), folder="in")
+    with pytest.raises(CaffeCompatError, match=r"unpacks to (1 M|512 K)iB or more, at most 256 KiB .*--no-limits"):
+        fetch("thing", tmp_path)
+    assert not list((tmp_path / "in").glob("*"))
+    monkeypatch.setenv("CAFFE_COMPAT_NO_LIMITS", "1")
+    fetch("thing", tmp_path)
+    assert (tmp_path / "in" / "b").stat().st_size == 1 << 19
+    full = type("Usage", (), {"free": 1 << 18})
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: full)
+    with pytest.raises(CaffeCompatError, match=r"unpacks to (1 M|512 K)iB or more, .*in has 256 KiB free"):
+        fetch("thing", tmp_path)

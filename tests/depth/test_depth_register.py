@@ -12,13 +12,16 @@ from caffe_compat.depth import (
     read_nyud2_codes,
     register,
     register_nyud2,
+    undistort,
 )
 from caffe_compat.depth.camera import (
+    NYUD2_COLOR_DISTORTION,
     NYUD2_DEPTH_DISTORTION,
     NYUD2_DEPTH_TO_COLOR_ROTATION,
     NYUD2_DEPTH_TO_COLOR_TRANSLATION,
 )
 from caffe_compat.depth.io import read_color
+from caffe_compat.depth.registration import _distorted_pixels
 from caffe_compat.errors import DataError
 
 REAL = Path(__file__).resolve().parents[2].parent / "shared" / "real" / "rgbd"
@@ -107,3 +110,46 @@ def edge_agreement(depth: np.ndarray, color: np.ndarray) -> float:
     step = known & (np.abs(np.diff(depth, axis=1)) > 0.1)
     step[:, :50] = step[:, -50:] = step[:50] = step[-50:] = False
     return float(gradient[step].mean() / gradient[50:-50, 50:-50].mean())
+
+
+def distorted(camera, coefficients):
+    """Brown's model number by number, as the NYUD2 toolbox writes it."""
+    k1, k2, p1, p2, k3 = coefficients
+    v, u = np.mgrid[: camera.height, : camera.width] + float(camera.origin)
+    x, y = (u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    columns = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
+    rows = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
+    return rows * camera.fy + camera.cy - camera.origin, columns * camera.fx + camera.cx - camera.origin
+
+
+def test_undistort_takes_the_nearest_depth_and_mixes_colours():
+    camera = CAMERAS["nyud2_color"]
+    assert camera.origin == 1  # MATLAB's
+    rows, columns = distorted(camera, NYUD2_COLOR_DISTORTION)
+    depth = np.random.default_rng(0).integers(1, 5000, (camera.height, camera.width)).astype(np.uint16)
+    found = undistort(depth, camera, NYUD2_COLOR_DISTORTION)
+    row, column = np.rint(rows).astype(int), np.rint(columns).astype(int)
+    clear = (abs(rows - np.floor(rows) - 0.5) > 0.02) & (abs(columns - np.floor(columns) - 0.5) > 0.02)
+    inside = clear & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
+    assert inside.mean() > 0.8 and (found[inside] == depth[row[inside], column[inside]]).all()
+    assert (found[clear & ~inside] == 0).all()
+    ramp = np.repeat(np.arange(camera.width, dtype=np.float64)[None] * 255 / camera.width, camera.height, 0)
+    mixed = undistort(np.repeat(np.uint8(np.rint(ramp))[..., None], 3, 2), camera, NYUD2_COLOR_DISTORTION)
+    within = (rows >= 0) & (rows <= camera.height - 1) & (columns >= 0) & (columns <= camera.width - 1)
+    assert abs(mixed[within][:, 0] - columns[within] * 255 / camera.width).max() < 1.1
+
+
+def test_places_of_codes_are_exact():
+    camera = CAMERAS["nyud2_depth"]
+    expected = np.stack(distorted(camera, NYUD2_DEPTH_DISTORTION))
+    assert abs(_distorted_pixels(camera, NYUD2_DEPTH_DISTORTION) - expected).max() < 1e-11
+
+
+def test_undistort_names_what_opencv_would_not_take():
+    camera = Camera(50, 50, 10, 8, 20, 16)
+    image = np.zeros((16, 20), np.uint16)
+    assert undistort(image, camera, [0.1] * 8).shape == (16, 20)
+    with pytest.raises(DataError, match="distortion has 3 coefficients, expected 4, 5, 8, 12, 14"):
+        undistort(image, camera, [0.1] * 3)
