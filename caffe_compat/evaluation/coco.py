@@ -44,6 +44,7 @@ class CocoAverage:
     """
 
     metric = "coco"
+    overlap_of = "bbox"  #: what overlaps are of, in COCO's words
 
     def __init__(self, classes: Sequence[str], threshold: float | None = None) -> None:
         self.classes = tuple(classes)
@@ -53,6 +54,7 @@ class CocoAverage:
     def reset(self) -> None:
         """Forget all images."""
         self._names: dict[str, int] = {}
+        self._sizes: dict[int, tuple[int, int]] = {}  # height and width, where overlaps are of masks
         self._truth: list[dict[str, Any]] = []
         self._found: list[dict[str, Any]] = []
         self._counts = np.zeros((2, len(self.classes)), np.int64)
@@ -126,12 +128,16 @@ class CocoAverage:
         shape = (len(self.thresholds), len(points), len(self.classes), len(AREAS), len(MOST))
         if not self._truth or not self.classes:
             return np.full(shape, -1.0), np.full(shape[:1] + shape[2:], -1.0), np.full(shape, -1.0), points
-        images = [{"id": number} for number in self._names.values()]
+        sizes = [self._sizes.get(number, (0, 0)) for number in self._names.values()]
+        images = [
+            {"id": number, "height": height, "width": width}
+            for number, (height, width) in zip(self._names.values(), sizes, strict=True)
+        ]
         categories = [{"id": k + 1, "name": name} for k, name in enumerate(self.classes)]
         truth = [{**one, "id": k + 1} for k, one in enumerate(self._truth)]
         found = [{**one, "id": k + 1, "iscrowd": 0} for k, one in enumerate(self._found)]
         sets = [COCO({"images": images, "categories": categories, "annotations": rows}) for rows in (truth, found)]
-        run = COCOeval_faster(*sets, iouType="bbox")
+        run = COCOeval_faster(*sets, iouType=self.overlap_of)
         run.params.iouThrs, run.params.recThrs = np.array(self.thresholds), points
         run.params.maxDets = list(MOST)
         run.evaluate()

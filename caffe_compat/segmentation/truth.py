@@ -10,8 +10,11 @@ from caffe_compat.errors import DataError
 __all__ = ["instance_map", "object_masks"]
 
 
-def object_masks(record: FrameRecord) -> np.ndarray:
+def object_masks(record: FrameRecord, hidden: bool = False) -> np.ndarray:
     """The pixels of each object of an image: bool [K, H, W], in the order of its boxes.
+
+    Args:
+        hidden: objects may have no pixels.
 
     Raises:
         DataError: its objects or their masks are not known, are of other numbers or sizes, or an object has no pixel;
@@ -27,7 +30,7 @@ def object_masks(record: FrameRecord) -> np.ndarray:
         form = f"{masks.dtype} of shape {masks.shape}"
         raise DataError(f"image {record.name}: masks are {form}, expected bool {expected}")
     empty = np.flatnonzero(~masks.any((1, 2)))
-    if len(empty):
+    if len(empty) and not hidden:
         k = int(empty[0])
         raise DataError(f"image {record.name}: object {k + 1} ({record.classes[k]}) has no pixels in the masks")
     return masks
