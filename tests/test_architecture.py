@@ -39,6 +39,7 @@ ROOMS = (
     ("pycaffe",),
     ("transfer",),
     ("figures", "experiments"),
+    ("reports",),
     ("cli",),
     ("commands",),
     ("__main__",),

@@ -54,6 +54,7 @@ from caffe_compat.net import weights as net_weights
 from caffe_compat.onnx import export_onnx, export_verified, save_onnx
 from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
 from caffe_compat.pycaffe import draw
+from caffe_compat.reports.page import write_page
 from caffe_compat.scenes import dataset as scenes
 from caffe_compat.solver.metrics import Metrics
 from caffe_compat.stamps import write_stamp
@@ -376,6 +377,9 @@ WRITERS = {
         ("transfer/report.py", "transfer/report_plot.py"),
         many=True,
         prepare=_run,
+    ),
+    "page about trainings": Writer(
+        lambda path, runs: write_page(runs, path.parent), ("reports/page.py",), "report.html", prepare=_run
     ),
     "onnx": Writer(lambda path, net: export_onnx(net, path), ("onnx/save.py",), "n.onnx", prepare=a_net),
     "verified onnx": Writer(

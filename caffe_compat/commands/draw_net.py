@@ -1,4 +1,4 @@
-"""Draw a net with Graphviz (its program dot must be installed; for a .dot file it need not be).
+"""Draw a net: with Graphviz where its program dot is installed, and else with a layout of our own (svg, png, pdf).
 
 tools/draw_net.py net.prototxt net.png --rankdir=TB --phase=TEST
 """

@@ -1,4 +1,4 @@
-"""Report of one training or several: a page, the same as JSON, and the curves drawn over each other.
+"""Report of one training or several: one HTML page that holds everything, and its text, numbers and curves apart.
 
     tools/report.py output/my_transfer
     tools/report.py output/seed1 output/seed2 output/seed3 --output output/three_seeds
@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caffe_compat.commands.inputs import NEW_FOLDER, RUN
+from caffe_compat.commands.inputs import LIST, NEW_FOLDER, RUN
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.resources import program
@@ -32,22 +32,34 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--output", type=NEW_FOLDER, default="", help="folder for the report (that of the run, if it is one)"
     )
+    p.add_argument(
+        "--tests", type=int, default=500, metavar="N", help="test pictures that a classifier is shown again, for its "
+        "confusion matrix and sample predictions; 0: none (default: %(default)s)"
+    )  # fmt: skip
+    p.add_argument("--classes", type=LIST, metavar="FILE", help="names of the labels, one a line, for these")
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write it and say how the runs went."""
     arguments = make_parser().parse_args(argv)
+    from caffe_compat.commands.classifying import class_names
+    from caffe_compat.reports.page import More, write_page
     from caffe_compat.transfer.report import write_report
-    from caffe_compat.transfer.runs import read_run
+    from caffe_compat.transfer.runs import named_apart, read_run
 
-    runs = [read_run(path) for path in arguments.runs]
+    if arguments.tests < 0:
+        raise UsageError(f"--tests {arguments.tests}: expected 0 or more")
+    names = tuple(class_names(arguments.classes)) if arguments.classes else ()
+    runs = named_apart([read_run(path) for path in arguments.runs])
     if len({run.prefix for run in runs}) < len(runs):
         raise UsageError("a run is named twice")
     if len(runs) > 1 and not arguments.output:
         raise UsageError(f"{len(runs)} runs: expected --output, the folder for their report")
     following = commands_after(runs[0]) if len(runs) == 1 else []
-    written = write_report(runs, arguments.output or runs[0].folder, "", following)
+    folder = arguments.output or runs[0].folder
+    written = write_report(runs, folder, "", following)
+    written.insert(0, write_page(runs, folder, More("", tuple(following), arguments.tests, names)))
     print("\n".join(f"wrote {name}" for name in written))
     print("\n".join(["next:", *(f"  {command}" for command in following)]) if following else f"see {written[0]}")
     return 0

@@ -116,6 +116,7 @@ def _said(value: object) -> str:
 
 def _report(folder: Path, weights: str, words: Sequence[str]) -> int:
     """Report what was done, and say what may be done next."""
+    from caffe_compat.reports.page import More, write_page
     from caffe_compat.solver.metrics import metrics_path
     from caffe_compat.transfer.files import prefix
     from caffe_compat.transfer.report import write_report
@@ -140,7 +141,8 @@ def _report(folder: Path, weights: str, words: Sequence[str]) -> int:
         ]
         model += ["--output", str(stem.parent / "franken.onnx")]
         following.insert(0, f"{program('export_onnx')} {shlex.join(model)}")
-    written = write_report([run], folder, command, following)
+    written = [write_page([run], folder, More(command, tuple(following)))]
+    written += write_report([run], folder, command, following)
     print("\n".join([*(f"wrote {name}" for name in written), "next:", *(f"  {line}" for line in following)]))
     return 0
 

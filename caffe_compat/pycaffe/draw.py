@@ -1,4 +1,6 @@
-"""Drawings of nets, made by Graphviz (the program ``dot``); only ``get_pydot_graph`` needs pydot.
+"""Drawings of nets, made by Graphviz (the program ``dot``) where it is installed, and else by our own layout.
+
+Only ``get_pydot_graph`` needs pydot.
 
 Source of names and arguments: BVLC Caffe 1.0, ``python/caffe/draw.py`` (behaviour only).
 """
@@ -13,6 +15,8 @@ from typing import Any
 from caffe_compat.errors import UsageError
 from caffe_compat.files import atomic_write
 from caffe_compat.proto import caffe_pb2
+from caffe_compat.pycaffe.draw_pixels import pdf_bytes, png_bytes
+from caffe_compat.pycaffe.draw_scene import Part, Scene, place, svg_text
 
 __all__ = [
     "choose_color_by_layertype",
@@ -24,6 +28,8 @@ __all__ = [
     "get_layer_lr_mult",
     "get_pooling_types_dict",
     "get_pydot_graph",
+    "scene_of",
+    "svg_of",
 ]
 
 LAYER_STYLE = {"shape": "box", "fillcolor": "#6495ED", "style": "filled"}
@@ -173,27 +179,73 @@ def _quoted(style: dict[str, str]) -> dict[str, str]:
     return {name: _quote(value) for name, value in style.items()}
 
 
+def scene_of(caffe_net: Any, rankdir: str, phase: int | None = None, display_lrm: bool = False) -> Scene:
+    """A ``NetParameter`` in our own layout; the arguments are those of :func:`draw_net`."""
+    nodes: dict[str, list[Part]] = {}
+    edges = []
+    layers = [layer for layer in caffe_net.layer if _in_phase(layer, phase)]
+    for layer in layers:
+        for blob in (*layer.bottom, *layer.top):
+            nodes.setdefault(f"{blob}_blob", [Part((blob,), BLOB_STYLE["fillcolor"], round=True)])
+        in_place = len(layer.bottom) == len(layer.top) == 1 and layer.bottom[0] == layer.top[0]
+        part = Part(_label_lines(layer, display_lrm), choose_color_by_layertype(layer.type), dashed=in_place)
+        if in_place:
+            nodes[f"{layer.top[0]}_blob"].append(part)
+            continue
+        name = f"{layer.name}_{layer.type}"
+        nodes[name] = [part]
+        edges += [(f"{blob}_blob", name) for blob in layer.bottom]
+        edges += [(name, f"{blob}_blob") for blob in layer.top]
+    return place(nodes, list(dict.fromkeys(edges)), rankdir)
+
+
+def _label_lines(layer: Any, display_lrm: bool) -> tuple[str, ...]:
+    """What the box of a layer says: its name, its type with the number of outputs, and the rest."""
+    name, kind, *rest = get_layer_label(layer, "LR", display_lrm).split("\\n")
+    count = get_edge_label(layer)
+    window = ", ".join(part for part in rest if not part.startswith("lr mult"))
+    rates = [part for part in rest if part.startswith("lr mult")]
+    return (name, f"{kind} {count}".rstrip(), *([window] if window else []), *rates)
+
+
+def svg_of(caffe_net: Any, rankdir: str = "LR", phase: int | None = None, display_lrm: bool = False) -> str:
+    """A ``NetParameter`` in our own layout, as SVG."""
+    return svg_text(scene_of(caffe_net, rankdir, phase, display_lrm), f"Net {caffe_net.name}".rstrip())
+
+
 def draw_net(
     caffe_net: Any, rankdir: str, ext: str = "png", phase: int | None = None, display_lrm: bool = False
 ) -> bytes:
     """Draw a ``NetParameter``: the bytes of an image file of type ``ext`` (``dot``: Graphviz's own language).
 
+    Where Graphviz is not installed, our own layout draws SVG, PNG and PDF.
+
     Raises:
-        UsageError: Graphviz is missing, or does not know ``ext``.
+        UsageError: Graphviz does not know ``ext``, or is missing, and ``ext`` is another one than these.
     """
     source = dot_text(caffe_net, rankdir, phase, display_lrm).encode()
     if ext in ("dot", "gv"):
         return source
     try:
         done = subprocess.run(["dot", f"-T{ext}"], input=source, capture_output=True, check=False)
-    except OSError as error:
-        raise UsageError(
-            f"drawing needs Graphviz, whose program 'dot' cannot be run ({error.strerror}); install Graphviz, or write "
-            "a .dot file"
-        ) from error
+    except OSError:
+        return _drawn_here(caffe_net, rankdir, ext, phase, display_lrm)
     if done.returncode:
         raise UsageError(f"Graphviz (dot) cannot draw the net as '{ext}': {done.stderr.decode(errors='replace')}")
     return done.stdout
+
+
+def _drawn_here(caffe_net: Any, rankdir: str, ext: str, phase: int | None, display_lrm: bool) -> bytes:
+    """The same without Graphviz."""
+    if ext == "svg":
+        return svg_of(caffe_net, rankdir, phase, display_lrm).encode()
+    if ext not in ("png", "pdf"):
+        raise UsageError(
+            f"drawing a net as '{ext}' needs Graphviz, whose program 'dot' cannot be run; install it, or write a file "
+            "that ends in .svg, .png, .pdf or .dot"
+        )
+    scene = scene_of(caffe_net, rankdir, phase, display_lrm)
+    return png_bytes(scene) if ext == "png" else pdf_bytes(scene)
 
 
 def draw_net_to_file(

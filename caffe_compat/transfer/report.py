@@ -14,9 +14,11 @@ from caffe_compat.transfer.report_page import page
 from caffe_compat.transfer.report_plot import EXPLAINED, write_curves
 from caffe_compat.transfer.runs import Run
 
-__all__ = ["FILES", "contents", "write_report"]
+__all__ = ["FILES", "PAGE", "contents", "write_report"]
 
 FILES = ("report.md", "report.json", "curve.png")
+PAGE = "report.html"
+"""Stands beside them, where :mod:`caffe_compat.reports` wrote it."""
 ABOUT = ("device", "threads", "torch", "random_seed")
 
 
@@ -105,5 +107,5 @@ def _files(run: Run) -> list[dict[str, Any]]:
     """The files of a run with their sizes in bytes, without those of a report."""
     folders = {run.folder, *([Path(run.solver_path).parent] if run.solver_path else [])}
     found = [path for folder in folders for path in folder.iterdir() if path.is_file()]
-    kept = [path for path in found if path.name not in FILES and not path.name.startswith(".")]
+    kept = [path for path in found if path.name not in (*FILES, PAGE) and not path.name.startswith(".")]
     return [{"path": str(path), "bytes": path.stat().st_size} for path in sorted(kept) if path.suffix != ".lock"]

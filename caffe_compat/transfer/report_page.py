@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["page"]
+__all__ = ["page", "summary", "title"]
 
 ROWS = 12
 """Rows of the table of a curve."""
@@ -21,8 +21,14 @@ def page(said: Mapping[str, Any]) -> str:
     return "\n".join(line for part in parts for line in part).rstrip() + "\n"
 
 
-def _head(said: Mapping[str, Any]) -> list[str]:
-    lines = [f"# {' and '.join(group['name'] for group in said['groups'])}", ""]
+def title(said: Mapping[str, Any]) -> str:
+    """Of the page: the names of the groups."""
+    return " and ".join(group["name"] for group in said["groups"])
+
+
+def summary(said: Mapping[str, Any]) -> list[str]:
+    """How the score went in every group, and what it means: sentences."""
+    lines = []
     score = said["score"]
     for group in said["groups"]:
         points = group["curves"].get(score, [])
@@ -31,20 +37,23 @@ def _head(said: Mapping[str, Any]) -> list[str]:
         first, last = points[0], points[-1]
         who = f"{group['name']}: " if len(said["groups"]) > 1 else ""
         count = f" (mean and standard deviation of {len(group['runs'])} runs)" if len(group["runs"]) > 1 else ""
-        lines.append(
+        line = (
             f"{who}{score} goes from {_value(first)} at iteration {first['iteration']} to {_value(last)} at "
             f"{last['iteration']}{count}."
         )
         if score in group["rising"]:
-            lines.append("It was still rising at the end: more iterations would probably give more.")
-        lines.append("")
+            line += "\nIt was still rising at the end: more iterations would probably give more."
+        lines.append(line)
     if score.startswith("explained_variance"):
-        lines += [
+        lines.append(
             "1 is the teacher's feature itself, 0 what its mean over the test would give; it is measured on pairs "
-            "that training did not see.",
-            "",
-        ]
+            "that training did not see."
+        )
     return lines
+
+
+def _head(said: Mapping[str, Any]) -> list[str]:
+    return [f"# {title(said)}", "", *(line for text in summary(said) for line in (text, ""))]
 
 
 def _value(point: Mapping[str, Any]) -> str:

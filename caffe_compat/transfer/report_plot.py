@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from caffe_compat.files import atomic_write
 from caffe_compat.transfer.curves import Group, curve, names_of_scores
 from caffe_compat.transfer.runs import Run
 
-__all__ = ["draw_runs", "write_curves"]
+__all__ = ["curves_svg", "draw_runs", "write_curves"]
 
 DEAD = "dead_units_"
 EXPLAINED = "explained_variance_"
@@ -65,6 +68,15 @@ def write_curves(path: str | os.PathLike[str], groups: Sequence[Group]) -> None:
         figure.savefig(stream, format="png", dpi=100, metadata={"Software": None})
 
 
+def curves_svg(groups: Sequence[Group]) -> bytes:
+    """:func:`draw_runs` as a file of SVG; the same runs give the same bytes."""
+    stream = io.BytesIO()
+    figure = draw_runs(groups)
+    with rc_context({"svg.hashsalt": "curves"}):
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None})
+    return stream.getvalue()
+
+
 def _panels(runs: Sequence[Run]) -> list[_Panel]:
     explained, dead = names_of_scores(runs, EXPLAINED), names_of_scores(runs, DEAD)
     others = [name for name in names_of_scores(runs) if not name.startswith((EXPLAINED, DEAD, "loss"))]
@@ -86,7 +98,8 @@ def _draw(axis: Any, group: Group, name: str, factor: float, look: dict[str, Any
     across = [point.iteration for point in points]
     drawstyle = "steps-post" if name == "lr" else "default"
     width = 1.0 if name == "loss" else 1.6
-    axis.plot(across, [factor * point.mean for point in points], linewidth=width, drawstyle=drawstyle, **look)
+    axis.plot(across, [factor * point.mean for point in points], linewidth=width, drawstyle=drawstyle, **look,
+              marker="o" if len(points) == 1 else "")  # fmt: skip
     if len(group.runs) == 1:
         return
     low, high = [factor * point.low for point in points], [factor * point.high for point in points]

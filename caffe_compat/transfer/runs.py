@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from caffe_compat.proto import format_text, read_net, read_solver
 from caffe_compat.solver.metrics import metrics_path, read_metrics
 from caffe_compat.transfer.measured import read_measured
 
-__all__ = ["PairList", "Run", "read_run"]
+__all__ = ["PairList", "Run", "named_apart", "read_run"]
 
 ENDING = metrics_path("").name
 
@@ -44,6 +44,7 @@ class Run:
         measured: what was measured for its nets; empty if nothing was.
         lists: the lists of pairs that it reads.
         setting: a digest of all that decides what a run does but for its seed, its place and what was measured.
+        label: a name that tells it from others; empty: that of its folder.
     """
 
     prefix: str
@@ -56,6 +57,7 @@ class Run:
     measured: dict[str, Any]
     lists: tuple[PairList, ...]
     setting: str
+    label: str = ""
 
     @property
     def folder(self) -> Path:
@@ -64,8 +66,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """A short one: its folder's."""
-        return self.folder.resolve().name
+        """A short one: its folder's, or its label."""
+        return self.label or self.folder.resolve().name
 
     @property
     def seed(self) -> int | None:
@@ -118,6 +120,18 @@ def read_run(path: str | os.PathLike[str]) -> Run:
         lists=tuple(_lists(net)) if net is not None else (),
         setting=_setting(solver, net, measured, starts[:1]),
     )
+
+
+def named_apart(runs: Sequence[Run]) -> list[Run]:
+    """The same runs; those whose folders are called alike get labels: what their paths do not have in common."""
+    if len({run.name for run in runs}) == len(runs):
+        return list(runs)
+    paths = [Path(run.prefix).resolve().parts for run in runs]
+    common = len(os.path.commonprefix(paths))
+    ends = [path[common:] for path in paths]
+    while all(len(end) > 1 and end[-1] == ends[0][-1] for end in ends):
+        ends = [end[:-1] for end in ends]
+    return [replace(run, label="/".join(end)) for run, end in zip(runs, ends, strict=True)]
 
 
 def _metrics_file(path: Path) -> Path:

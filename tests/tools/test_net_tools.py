@@ -100,8 +100,11 @@ def test_draw(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         done = call("draw_net", "old.prototxt", "net.xyz", folder=old)
         assert done.status == 2 and "cannot draw the net as 'xyz'" in done.stderr and not (old / "net.xyz").exists()
     monkeypatch.setenv("PATH", str(old))
-    done = call("draw_net", "old.prototxt", "other.png", folder=old)
-    assert done.status == 2 and "install Graphviz" in done.stderr and not (old / "other.png").exists()
+    for name, start in (("other.png", b"\x89PNG"), ("other.svg", b"<svg"), ("other.pdf", b"%PDF")):
+        assert call("draw_net", "old.prototxt", name, folder=old).status == 0
+        assert (old / name).read_bytes().startswith(start)
+    done = call("draw_net", "old.prototxt", "other.bmp", folder=old)
+    assert done.status == 2 and "needs Graphviz" in done.stderr and not (old / "other.bmp").exists()
 
 
 def test_describe_counts(old: Path) -> None:
