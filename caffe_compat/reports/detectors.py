@@ -130,7 +130,7 @@ def _draw(stored: Sequence[Stored], names: Sequence[str]) -> bytes:
         for number, one in enumerate(stored):
             if name in one.classes:
                 recall, precision = one.curves[one.classes.index(name)]
-                kept = np.unique(np.linspace(0, len(recall) - 1, POINTS).astype(int)) if len(recall) else []
+                kept = np.unique(np.linspace(0, max(len(recall) - 1, 0), min(len(recall), POINTS)).astype(int))
                 panel.plot(recall[kept], precision[kept], color=f"C{number}", linewidth=1.2, label=one.name)
         shown = f"  {_average(stored[0], name)}" if len(stored) == 1 else ""
         panel.set_title(f"{name}{shown}", fontsize=8)

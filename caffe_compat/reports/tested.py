@@ -131,4 +131,4 @@ def _sample(values: np.ndarray, label: str, guess: str, run: Run) -> str:
 
 
 def _times(values: np.ndarray) -> int:
-    return max(1, WIDTH // max(1, values.shape[2]))
+    return max(1, WIDTH // max(1, int(values.shape[2])))

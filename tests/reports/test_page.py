@@ -112,7 +112,7 @@ def test_a_page_of_several_runs_holds_everything_itself(capsys: pytest.CaptureFi
     sources = [str(attributes["src"]) for attributes in page.of("img")]
     assert sources and all(source.startswith("data:image/") for source in sources)
     assert all(attributes["alt"] for attributes in page.of("img"))
-    assert "http" not in "".join(str(attributes) for _, attributes in page.elements) and not list(page.of("script"))
+    assert "://" not in "".join(str(attributes) for _, attributes in page.elements) and not list(page.of("script"))
     assert all(str(attributes["href"]).startswith("#") for attributes in page.of("a"))
     targets = {attributes.get("id") for _, attributes in page.elements}
     assert {str(attributes["href"])[1:] for attributes in page.of("a")} <= targets
