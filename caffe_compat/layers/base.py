@@ -101,6 +101,7 @@ class Layer(nn.Module):
     gathers: ClassVar[bool] = False  #: its blobs are gathered in the forward pass; no solver updates them
     statistics_section: ClassVar[str] = ""  #: the message with ``use_global_stats``, of layers that gather statistics
     phase_dependent: ClassVar[bool] = False  #: it computes something else in TRAIN than in TEST
+    judges_classes: ClassVar[bool] = False  #: bottom 0 holds scores of classes, bottom 1 the right ones
     filler_section: ClassVar[str] = ""  #: the message with its ``weight_filler`` and ``bias_filler``, if it has both
     fixes_size: ClassVar[bool] = False  #: the number of its weights depends on the height and width of the bottom
     drawn: bool = False  #: it was filled with what weights are to replace: at random, or zeros for want of a filler

@@ -57,6 +57,7 @@ class SoftmaxWithLoss(LossLayer):
     """
 
     caffe_type = "SoftmaxWithLoss"
+    judges_classes = True
     creates_layer = True  # a Softmax
     no_gradient = (1,)
 

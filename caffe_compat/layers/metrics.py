@@ -24,6 +24,7 @@ class Accuracy(Layer):
     """
 
     caffe_type = "Accuracy"
+    judges_classes = True
     bottom_count = (2, 2)
     top_count = (1, 2)
     no_gradient = (0, 1)

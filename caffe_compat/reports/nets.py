@@ -93,7 +93,7 @@ def _trained_layer(model: str) -> str:
     """The first convolution that learns; empty if none is known to: then the first of all is taken."""
     for layer in read_net(model).layer:
         frozen = bool(layer.param) and all(one.lr_mult == 0 for one in layer.param)
-        if layer.type == "Convolution" and not frozen:
+        if layer.HasField("convolution_param") and not frozen:
             return str(layer.name)
     return ""
 

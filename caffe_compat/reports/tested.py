@@ -68,7 +68,7 @@ def _run_test(run: Run, most: int) -> _Found | str:
         net = load_net(model, weights[-1], "TEST")
     except MissingFileError as error:
         return f"No predictions are shown: {error}"
-    nodes = [node for node in net.nodes if node.layer.params.type in ("Accuracy", "SoftmaxWithLoss")]
+    nodes = [node for node in net.nodes if node.layer.judges_classes]
     if not nodes:
         return ""
     scores, label = nodes[0].bottom_ids[:2]
