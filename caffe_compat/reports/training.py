@@ -91,7 +91,7 @@ def environment(said: Mapping[str, Any]) -> list[str]:
     ]
     versions = {
         "caffe_compat": __version__,
-        "Python": platform.python_version(),
+        "Python interpreter": platform.python_version(),
         "torch": torch.__version__,
         "NumPy": np.__version__,
         "OpenCV": cv2.__version__,
