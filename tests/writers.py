@@ -27,6 +27,7 @@ from caffe_compat.commands.log_tables import LogTables, write_tables
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets import boxes, downloads, mat, proposal_file, selection
+from caffe_compat.datasets.folders import write_index
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
@@ -497,6 +498,10 @@ WRITERS = {
     "what infer_onnx has found so far": Writer(
         lambda path, _: Journal(path, {"a": 1}).append("0", {"labels": [1]}, {"prob": ARRAYS[0]}),
         ("deploy/journal.py",),
+    ),
+    "list of frames": Writer(
+        lambda path, _: write_index(path, [{"color": "c.png", "depth": "d.png", "origin": 0}] * 50),
+        ("datasets/folders.py",),
     ),
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "archive": Writer(

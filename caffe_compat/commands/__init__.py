@@ -39,7 +39,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "show_filters",
         "show_patches",
     ),
-    "depth": ("make_hha", "make_disparity", "show_depth", "prepare_nyud2"),
+    "depth": ("index", "make_hha", "make_disparity", "show_depth", "prepare_nyud2"),
     "detection": ("make_detection", "test_net", "detect", "imdb", "make_proposals", "reval", "train_svms"),
     "Caffe's tools": (
         "classify",

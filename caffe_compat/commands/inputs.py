@@ -18,6 +18,7 @@ from caffe_compat.resources import located
 
 __all__ = [
     "ARRAYS",
+    "CALIBRATION",
     "DATABASE",
     "DEPTH",
     "DEPTHS",
@@ -183,6 +184,7 @@ PICTURE = FileKind("a picture", (*PICTURES, BINARY, EMPTY, TEXT))  # PPM may be 
 DEPTH = FileKind("depth (png, pgm, tiff, npy or mat)", (*PICTURES, BINARY, ARRAY, MATLAB, HDF5, EMPTY, TEXT))
 LIST = FileKind("a list, a text file", (TEXT, EMPTY))
 JSON = FileKind("a JSON file", (JSON_TEXT, TEXT, EMPTY))
+CALIBRATION = FileKind("a calibration (json, yaml or text)", (JSON_TEXT, TEXT, EMPTY))
 PREPROCESSING = FileKind("preprocessing.json, or a model that carries one", (JSON_TEXT, TEXT, BINARY, EMPTY))
 OPTIONS = FileKind("a YAML file with options", (TEXT, JSON_TEXT, EMPTY))
 ONNX = FileKind("an ONNX model", (BINARY, EMPTY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,9 @@ def index_records(index: str | os.PathLike[str], broken: list[tuple[str, str]] |
     """Frames listed in a JSON file.
 
     Each entry has ``color``, ``depth`` (paths beside the index), ``K_fx_fy_cx_cy`` and ``depth_units_per_metre``;
-    it may have ``rawdepth``, ``scene``, ``encoding`` (``SUN...`` or ``raw 11-bit...``), ``invalid`` and ``origin``
-    (if absent 0, but 1 for NYUD2's own intrinsics).
+    it may have ``rawdepth``, ``scene``, ``encoding`` (``SUN...`` or ``raw 11-bit...``), ``invalid``, ``origin``
+    (if absent 0, but 1 for NYUD2's own intrinsics) and ``gravity`` (three numbers: the direction down as an
+    accelerometer measured it, X right, Y down, Z forward).
 
     Args:
         index: the file.
@@ -75,7 +77,15 @@ def _record(entry: dict[str, Any], root: Path) -> FrameRecord:
         ),
         camera=Camera(fx, fy, cx, cy, origin=int(entry.get("origin", usual_origin))),
         scene=str(entry["scene"]) if entry.get("scene") else None,
+        gravity=None if entry.get("gravity") is None else _direction(entry["gravity"]),
     )
+
+
+def _direction(numbers: Any) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in numbers)
+    if not 0 < math.hypot(x, y, z) < math.inf:
+        raise DataError(f"gravity is {[x, y, z]}, expected a direction: three finite numbers, not all 0")
+    return x, y, z
 
 
 def _encoding(text: str) -> Encoding:

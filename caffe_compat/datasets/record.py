@@ -38,6 +38,7 @@ class FrameRecord:
         masks: reads bool [K, H, W], the pixels of each box's object.
         areas: float32 [K], pixels of each object; None: those of its box.
         id: its number in the data set's own files (COCO's image id).
+        gravity: the direction down in the axes of ``camera`` (X right, Y down, Z forward), where it was measured.
     """
 
     name: str
@@ -54,6 +55,7 @@ class FrameRecord:
     masks: Callable[[], np.ndarray] | None = None
     areas: np.ndarray | None = None
     id: int | None = None
+    gravity: tuple[float, float, float] | None = None
 
 
 def depth_frames(records: Iterable[FrameRecord], output: str | os.PathLike[str], options: Options) -> list[Frame]:
@@ -75,7 +77,7 @@ def depth_frames(records: Iterable[FrameRecord], output: str | os.PathLike[str],
             raise DataError(f"{record.depth.name}: another frame is written to {record.name}.png too")
         frames[record.name] = Frame(
             source=record.depth,
-            encoder=options.encoder(record.camera),
+            encoder=options.encoder(record.camera, record.gravity),
             output=str(Path(output) / options.kind / f"{record.name}.png"),
             color_output=str(Path(output) / "color" / f"{record.name}.png"),
             scene=record.scene,

@@ -24,6 +24,7 @@ from caffe_compat.depth.checks import check_depth, resolve_camera
 from caffe_compat.depth.disparity_image import encode_disparity, round_to_uint8, warn_clipped
 from caffe_compat.depth.scale import resolve_scale
 from caffe_compat.depth.tiles import image_tiles, spans
+from caffe_compat.errors import DataError
 
 __all__ = ["HHA", "hha"]
 
@@ -79,6 +80,7 @@ def hha(
     parts: Literal[False] = False,
     scale: float | None = None,
     near: float | None = None,
+    gravity: Any = None,
 ) -> Array: ...
 @overload
 def hha(
@@ -89,6 +91,7 @@ def hha(
     parts: Literal[True],
     scale: float | None = None,
     near: float | None = None,
+    gravity: Any = None,
 ) -> HHA: ...
 def hha(
     depth: Any,
@@ -98,6 +101,7 @@ def hha(
     parts: bool = False,
     scale: float | None = None,
     near: float | None = None,
+    gravity: Any = None,
 ) -> Any:
     """Encode depth as an HHA image.
 
@@ -115,13 +119,15 @@ def hha(
         scale: disparity = ``scale`` / depth in centimetres; None: the paper's 31000, which clips nearer than 1.22 m.
         near: instead of a scale, the nearest depth of the set in metres, which then just does not clip.  One set, and
             the sets that its net is to be used on, need one scale.
+        gravity: [3] (or [N, 3]), the direction down in the camera's axes as an accelerometer measured it; None: it is
+            searched in the normals, as the original does.
 
     Returns:
         uint8 [H, W, 3] (or [N, H, W, 3]) in the order disparity, height, angle, of the kind and on the device of
         ``depth``; or :class:`HHA`.
 
     Raises:
-        DataError: wrong unit, size or type; NaN; no valid pixel; no camera.
+        DataError: wrong unit, size or type; NaN; no valid pixel; no camera; a gravity that is no direction.
         UsageError: a scale that makes no sense, or both ``scale`` and ``near``.
 
     Warns:
@@ -133,6 +139,7 @@ def hha(
     camera, factor = resolve_camera(camera), resolve_scale(scale, near)
     values, hidden = check_depth(depth, missing)
     camera.check_size(values.shape[-2], values.shape[-1])
+    measured = None if gravity is None else _measured(gravity, values)
     frames, masks = (values, hidden) if values.ndim == 3 else (values[None], None if hidden is None else hidden[None])
     for index, frame in enumerate(frames):
         warn_clipped(frame, None if masks is None else masks[index], factor)
@@ -141,7 +148,8 @@ def hha(
     results = []
     for start in range(0, len(frames), step):
         mask = None if masks is None else masks[start : start + step]
-        results.append(_encode(frames[start : start + step], camera, mask, parts, factor))
+        down = None if measured is None else measured[start : start + step]
+        results.append(_encode(frames[start : start + step], camera, mask, down, parts=parts, scale=factor))
     merged = {name: torch.cat([result[name] for result in results]) for name in results[0]}
     if values.ndim == 2:
         merged = {name: value[0] for name, value in merged.items()}
@@ -151,12 +159,15 @@ def hha(
     return HHA(**fields) if parts else fields["image"]
 
 
-def _encode(depth: Tensor, camera: Camera, missing: Tensor | None, parts: bool, scale: float) -> dict[str, Tensor]:
-    """HHA of a batch [N, H, W] in metres."""
+def _encode(
+    depth: Tensor, camera: Camera, missing: Tensor | None, measured: Tensor | None, *, parts: bool, scale: float
+) -> dict[str, Tensor]:
+    """HHA of a batch [N, H, W] in metres; gravity is searched where it was not measured."""
     x, y = _ray_slopes(camera, depth)
     fine, coarse = _normals(depth, x, y, missing)
-    gravity = _gravity(coarse)
-    _warn_tilt(gravity)
+    gravity = _gravity(coarse) if measured is None else measured
+    if measured is None:
+        _warn_tilt(gravity)
     rotation = _rotation_to(gravity)
     down = rotation[:, :, 1].reshape(-1, 3, 1, 1)  # of the point cloud; differs from gravity below 0.1 degrees
     tiles = image_tiles(depth.shape[1], depth.shape[2], depth.device)
@@ -186,6 +197,19 @@ def _encode(depth: Tensor, camera: Camera, missing: Tensor | None, parts: bool, 
         "angle": _angle(gravity, fine),
         "ground": ground.flatten() / 100,
     }
+
+
+def _measured(gravity: Any, depth: Tensor) -> Tensor:
+    """A measured direction as float64 unit vectors [N, 3] on the device of the depth."""
+    found = torch.as_tensor(gravity, dtype=torch.float64, device=depth.device)
+    count = 1 if depth.ndim == 2 else len(depth)
+    if found.shape not in ((3,), (count, 3)):
+        raise DataError(f"gravity has shape {tuple(found.shape)}, expected {(3,)} or {(count, 3)}")
+    lengths = torch.linalg.vector_norm(found, dim=-1, keepdim=True)
+    if not bool(torch.isfinite(lengths).all() and (lengths > 0).all()):
+        raise DataError(f"gravity is {found.tolist()}, expected a direction: three finite numbers, not all 0")
+    unit: Tensor = found / lengths
+    return unit.expand(count, 3)
 
 
 def _centimetres(depth: Tensor) -> Tensor:

@@ -59,13 +59,19 @@ class Options:
             )
         check_scale(self.scale)
 
-    def encoder(self, camera: Camera | None) -> DepthEncoder:
+    def encoder(self, camera: Camera | None, gravity: tuple[float, float, float] | None = None) -> DepthEncoder:
         """The encoder of frames of a camera; disparity images do without.
+
+        Args:
+            camera: who made the depth.
+            gravity: the direction down in its axes, where an accelerometer measured it.
 
         Raises:
             DataError: HHA without a camera.
         """
-        return DepthEncoder(self, resolve_camera(camera) if self.kind == "hha" else None)
+        if self.kind != "hha":
+            return DepthEncoder(self, None)
+        return DepthEncoder(self, resolve_camera(camera), gravity)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +80,7 @@ class DepthEncoder:
 
     options: Options
     camera: Camera | None
+    gravity: tuple[float, float, float] | None = None
 
     @property
     def assumed(self) -> Mapping[str, Any]:
@@ -89,6 +96,8 @@ class DepthEncoder:
         if self.camera is not None:
             found["camera"] = [self.camera.fx, self.camera.fy, self.camera.cx, self.camera.cy]
             found["origin"] = self.camera.origin
+        if self.gravity is not None:
+            found["gravity"] = list(self.gravity)
         return found
 
     def encode(self, reading: Reading) -> np.ndarray:
@@ -105,7 +114,7 @@ class DepthEncoder:
         mask = torch.from_numpy(hidden).to(self.options.device)
         if self.camera is None:
             return np.asarray(disparity(metres, mask, scale=self.options.scale).cpu().numpy())
-        return hha(metres, self.camera, mask, scale=self.options.scale).cpu().numpy()
+        return hha(metres, self.camera, mask, scale=self.options.scale, gravity=self.gravity).cpu().numpy()
 
 
 def fill_reading(reading: Reading, options: Options) -> tuple[np.ndarray, np.ndarray]:

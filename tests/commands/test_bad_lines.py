@@ -34,6 +34,7 @@ NO_FILE = {
     "export_onnx": {"--prepare"},
     "fetch": {"--url"},
     "imdb": {"name"},
+    "index": {"--camera", "--depth-camera", "--scene"},
     "infer_onnx": {"INPUT", "--camera"},
     "make_detection": {"--exp-dir", "--part", "--weights"},
     "make_disparity": {"--output", "--without"},
