@@ -9,6 +9,7 @@ from caffe_compat.commands.inputs import DEPTHS, JSON, LIST, MATLAB_FILE, NEW_FO
 from caffe_compat.depth.camera import CAMERAS
 from caffe_compat.depth.fill import FILL_METHODS
 from caffe_compat.depth.io import ENCODINGS
+from caffe_compat.depth.nominal import NOMINAL
 from caffe_compat.depth.scale import DISPARITY_SCALE
 
 __all__ = ["FILE_ARGUMENTS", "add_arguments", "add_file_arguments", "add_hole_arguments"]
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
     add("--list", type=LIST, help="text file of depth files, one a line, relative to its folder")
     add("--index", type=JSON, nargs="+",
         help="JSON lists of frames: color, depth, K_fx_fy_cx_cy, depth_units_per_metre and, "
-        "where wanted, rawdepth, scene, origin, encoding, invalid")  # fmt: skip
+        "where wanted, rawdepth, scene, origin, encoding, invalid, gravity (tools/index.py makes one)")  # fmt: skip
     add("--stereo-motorcycle", type=NEW_FOLDER, metavar="OUTDIR", help="encode scikit-image's stereo pair")
     add_file_arguments(parser.add_argument_group("depth files"), kind)
     sets = parser.add_argument_group("data sets (they get folders color/ and the images', and pairs.txt)")
@@ -70,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
 def add_file_arguments(group: argparse._ActionsContainer, kind: str) -> None:
     """Declare ``FILE_ARGUMENTS``: what has to be said of a depth file."""
     if kind == "hha":
-        group.add_argument("--camera", help=f"preset, file, or fx,fy,cx,cy; presets: {', '.join(sorted(CAMERAS))}")
+        group.add_argument("--camera", help="a name, NAME@WxH, a file, or fx,fy,cx,cy; names: "
+                           f"{', '.join(sorted({*CAMERAS, *NOMINAL}))}")  # fmt: skip
         group.add_argument(
             "--origin", type=int, choices=(0, 1), help="coordinate of the first pixel (presets know it; else 0)"
         )

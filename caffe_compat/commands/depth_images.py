@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caffe_compat.commands.depth_arguments import FILE_ARGUMENTS
+from caffe_compat.commands.depth_checks import check_common
 from caffe_compat.datasets.coco_file import depth_files, image_files
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
@@ -28,6 +29,7 @@ from caffe_compat.datasets.walk import walk
 from caffe_compat.depth.camera import CAMERAS, Camera
 from caffe_compat.depth.io import DepthFormat
 from caffe_compat.depth.modalities import Kind, Options
+from caffe_compat.depth.nominal import parse_camera
 from caffe_compat.depth.scale import resolve_scale
 from caffe_compat.depth.sources import FileSource
 from caffe_compat.devices import choose
@@ -80,6 +82,7 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
     if arguments.seed is not None and arguments.count is None:
         raise UsageError("--seed goes with --count")
     data_set, frames = _frames(arguments, options, found)
+    check_common(frames, arguments)
     lists = _lists(arguments, frames) if data_set else {}  # wrong arguments are noticed before the work
     report = run_frames(frames, overwrite=arguments.overwrite, workers=arguments.workers, progress=not arguments.quiet)
     if len(frames) == 1 and report.failed and not data_set:
@@ -286,7 +289,7 @@ def file_camera(arguments: argparse.Namespace) -> Camera:
             raise UsageError("--encoding nyud2_raw registers depth to colour: its camera is nyud2_color, leave it out")
         return CAMERAS["nyud2_color"]
     if arguments.camera:
-        return Camera.parse(arguments.camera, origin=arguments.origin)
+        return parse_camera(arguments.camera, origin=arguments.origin)
     raise UsageError("--camera is missing: HHA needs the intrinsics (a preset, a file, or fx,fy,cx,cy)")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def index_frames(args: argparse.Namespace) -> Done:
     cameras = cameras_of(args, *sizes)
     form, told = units_of(args, [pair[1] for pair in pairs])
     done.lines += [*cameras.lines, told]
-    _check_units(pairs, form)
+    done.lines += _check_units(pairs, form)
     gravity = _gravities(args, matching, pairs, cameras, done)
     if args.dry_run:
         done.lines += [f"would write {len(pairs)} frames{_scene(args.scene or name)}", *_failures(done, len(pairs))]
@@ -122,16 +123,22 @@ def _of_one_size(matching: Matching, done: Done) -> tuple[list[Pair], tuple[tupl
     return pairs, (color, depth)
 
 
-def _check_units(pairs: Sequence[Pair], form: DepthFormat) -> None:
-    """Refuse units that no frame can have, before the work: the first, the middle and the last are read."""
+def _check_units(pairs: Sequence[Pair], form: DepthFormat) -> list[str]:
+    """Refuse units that no frame can have, before the work: of the first, the middle and the last one must be depth.
+
+    Returns:
+        What there is to be warned of.
+    """
     errors = []
     for place in sorted({0, len(pairs) // 2, len(pairs) - 1}):
         try:
-            read_depth(pairs[place][1], form)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                read_depth(pairs[place][1], form)
         except DataError as error:
             errors.append(error)
         else:
-            return
+            return [f"warning: {warning.message}" for warning in caught]
     raise errors[0]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from caffe_compat.deploy.feed import Encode, Sample
 from caffe_compat.depth import Camera, DepthFormat, FileSource
 from caffe_compat.depth.modalities import Options
+from caffe_compat.depth.nominal import parse_camera
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media import Encoding, Preprocessing, read_scene_list
 
@@ -116,7 +117,7 @@ def _camera(how: Encoding, args: argparse.Namespace) -> Camera | None:
     if how.kind != "hha":
         return None
     if args.camera:
-        return Camera.parse(args.camera, origin=args.origin)
+        return parse_camera(args.camera, origin=args.origin)
     if how.camera is None:
         raise UsageError("holds depth: --camera is missing, and the model carries none (preset, file, or fx,fy,cx,cy)")
     return Camera(*how.camera, origin=how.origin)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -38,7 +39,9 @@ class Registering:
     def __call__(self, path: Path) -> str | None:
         """Register one; what is wrong with it, or None."""
         try:
-            depth = read_depth(path, self.form)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of 8 bits: said of the recording before
+                depth = read_depth(path, self.form)
             with in_file(path):
                 registered = self.rig.register(depth)
                 if not registered.any():

@@ -33,7 +33,9 @@ Size = tuple[int, int]
 Extrinsics = tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]
 
 MOST_BYTES = 1 << 22
-_ROWS = re.compile(r"^[ \t]*((?:[-+]?[\d.]+(?:[eE][-+]?\d+)?[ \t]*){3})$", re.MULTILINE)
+_NUMBERS = r"((?:[-+]?[\d.]+(?:[eE][-+]?\d+)?[ \t]*){3})$"
+_ROWS = re.compile(rf"^[ \t]*{_NUMBERS}", re.MULTILINE)
+_VECTOR = re.compile(rf"^\s*Translation Vector:\s*{_NUMBERS}", re.MULTILINE)
 _AZURE_COLOR = {
     (1280, 720): (1280, 960, 120),
     (1920, 1080): (1920, 1440, 180),
@@ -220,10 +222,12 @@ def _printed_view(text: str, stream: str, size: Size) -> View | None:
 def _printed_extrinsics(text: str) -> Extrinsics | None:
     for block in re.split(r"(?=^\s*Extrinsic from )", text, flags=re.MULTILINE):
         if re.match(r'\s*Extrinsic from "Depth"\s+To\s+"Color"', block):
-            rows = [tuple(float(part) for part in row.split()) for row in _ROWS.findall(block)]
-            if len(rows) < 4:
+            found = [
+                tuple(float(part) for part in row.split()) for part in (_ROWS, _VECTOR) for row in part.findall(block)
+            ]
+            if len(found) != 4:
                 raise DataError('extrinsics from "Depth" to "Color": expected three rows of a matrix and a vector')
-            return tuple(rows[:3]), rows[3]
+            return tuple(found[:3]), found[3]
     return None
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "NEAREST_METRES",
     "DepthFormat",
     "Encoding",
+    "UnitsError",
     "detect_units",
     "nyud2_metres",
     "read_color",
@@ -46,6 +47,10 @@ NYUD2_INFINITE_CODE = 1092.5
 NYUD2_NO_DATA = 2047
 USUAL_UNITS = (1000.0, 4000.0, 5000.0, 10000.0)
 _UNREADABLE = (*UNREADABLE, tokenize.TokenError, OverflowError)  # what Pillow and NumPy raise
+
+
+class UnitsError(DataError):
+    """Depth whose units per metre are not known, or cannot be those that were said."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +128,7 @@ def read_depth(path: str | os.PathLike[str], form: DepthFormat) -> np.ndarray:
 
     Raises:
         MissingFileError: no such file.
-        DataError: it cannot be read, its unit is unknown, or every pixel is missing.
+        DataError: it cannot be read, or every pixel is missing; :class:`UnitsError` where its unit is unknown or wrong.
     """
     raw = read_raw(path)
     with in_file(path):
@@ -133,7 +138,7 @@ def read_depth(path: str | os.PathLike[str], form: DepthFormat) -> np.ndarray:
         raise DataError(f"{os.fspath(path)}: all {depth.size} pixels are missing")
     low, high = float(depth[valid].min()), float(depth.max())
     if low > FARTHEST_METRES or high < NEAREST_METRES:
-        raise DataError(
+        raise UnitsError(
             f"{os.fspath(path)}: with {form.units_per_metre:g} units per metre all depth lies between {low:g} and "
             f"{high:g} m, which is the wrong unit; {_choices(raw[valid])}"
         )
@@ -171,7 +176,7 @@ def detect_units(raw: np.ndarray) -> float:
         raw: [H, W]; zeros are skipped.  Floating point is only ever taken for metres.
 
     Raises:
-        DataError: none or several; the message lists what each would mean.
+        UnitsError: none or several; the message lists what each would mean.
     """
     known = raw[np.isfinite(raw) & (raw > 0)]
     if not known.size:
@@ -180,7 +185,7 @@ def detect_units(raw: np.ndarray) -> float:
     units = (1.0,) if raw.dtype.kind == "f" else USUAL_UNITS
     possible = [unit for unit in units if low / unit >= 0.4 and high / unit <= 10]
     if len(possible) != 1:
-        raise DataError(f"the unit of depth cannot be told from its values; {_choices(known)}")
+        raise UnitsError(f"the unit of depth cannot be told from its values; {_choices(known)}")
     return possible[0]
 
 

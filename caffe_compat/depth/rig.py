@@ -15,6 +15,8 @@ __all__ = ["Rig", "View"]
 
 _DISTORTIONS = (0, 4, 5, 8, 12, 14)
 """How many coefficients OpenCV's model takes: k1 k2 p1 p2 [k3 [k4 k5 k6 [...]]]."""
+CLOSED = 1.05
+"""Pixels of depth are painted so much wider than they are, since parallax and slanted surfaces draw them apart."""
 MOST_SPREAD = 8
 """Pixels of the colour image that one pixel of depth covers at most, across."""
 
@@ -153,8 +155,8 @@ class Rig:
         camera = self.color.camera
         height, width = camera.height or 0, camera.width or 0
         spread = max(camera.fx / self.depth.camera.fx, camera.fy / self.depth.camera.fy)
-        across = min(max(1, math.ceil(spread - 1e-6)), MOST_SPREAD)
-        first_row, first_column = (_whole(place - across / 2 + 1) for place in (row, column))
+        across = 1 if spread <= CLOSED else min(math.ceil(spread * CLOSED), MOST_SPREAD)
+        first_row, first_column = (_whole(place - across / 2 + 1 + 1e-9) for place in (row, column))
         image = np.full(height * width, np.inf)
         for down in range(across):
             for right in range(across):

@@ -63,9 +63,21 @@ def test_an_index(tmp_path):
     assert second.scene == "s" and second.paths["rawdepth"] == second.depth.raw_depth == str(tmp_path / "r.png")
 
 
+def test_gravity_reaches_the_encoder(tmp_path):
+    (tmp_path / "i.json").write_text(json.dumps([{**ENTRY, "gravity": [0, 2, 1]}, {**ENTRY, "depth": "y.png"}]))
+    records = index_records(tmp_path / "i.json")
+    assert records[0].gravity == (0.0, 2.0, 1.0) and records[1].gravity is None
+    first, second = (frame.encoder.parameters() for frame in depth_frames(records, tmp_path, Options("hha")))
+    assert first["gravity"] == [0.0, 2.0, 1.0] and "gravity" not in second
+    disparity = depth_frames(records, tmp_path, Options("disparity"))[0].encoder
+    assert disparity.gravity is None and "gravity" not in disparity.parameters()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"gravity": [0, 0, 0]}, "frame 0: gravity is .* expected a direction"),
+        ({"gravity": [1, 2]}, "frame 0: not enough values"),
         ({"origin": 10**400}, "frame 0: camera: origin is 1000"),
         ({"K_fx_fy_cx_cy": [10**400, 2, 3, 4]}, "frame 0: int too large to convert to float"),
         ({"K_fx_fy_cx_cy": [1, 2, 3]}, "frame 0: not enough values"),

@@ -222,3 +222,22 @@ def test_depth_that_is_mostly_too_far_is_doubted():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         hha(depth, CAMERA)
+
+
+def test_a_measured_gravity_is_taken_as_it_is():
+    """The search of a camera that looks steeply down takes a wall for the floor; an accelerometer does not."""
+    depth, _ = room(60)
+    down = np.array([0.0, np.cos(np.radians(60)), np.sin(np.radians(60))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = hha(depth, CAMERA, gravity=3.7 * down, parts=True)
+    assert result.gravity == pytest.approx(down)
+    assert result.ground == pytest.approx(-EYE_HEIGHT, abs=0.05)
+    both = hha(np.stack([depth, depth]), CAMERA, gravity=np.stack([down, [0, 1, 0]]))
+    assert np.array_equal(both[0], result.image) and not np.array_equal(both[0], both[1])
+    found = hha(room(5)[0], CAMERA, parts=True)
+    again = hha(torch.from_numpy(room(5)[0]), CAMERA, gravity=found.gravity)
+    assert np.array_equal(again.numpy(), found.image)
+    for bad in ((0, 0, 0), (1, 2), (np.nan, 0, 1), np.ones((3, 3))):
+        with pytest.raises(DataError, match="gravity"):
+            hha(depth, CAMERA, gravity=bad)

@@ -273,9 +273,43 @@ def test_index_keeps_outputs_in_their_folder_and_apart(folder):
 
 def test_index_refuses_colour_of_another_size(folder):
     done = call("make_hha", "--index", write_index(folder, (48, 36)), "-o", folder / "out", "--quiet")
-    assert done.status == 1
-    assert "36 x 48" in done.stdout and "18 x 24" in done.stdout
-    assert not (folder / "out" / "pairs.txt").exists()
+    assert done.status == 2 and done.stderr.count("\n") == 1
+    assert "all 2 depth files, such as" in done.stderr and "colour is 48 x 36: depth is not registered" in done.stderr
+    assert "24 x 18 (width x height)" in done.stderr and "tools/index.py with --calibration" in done.stderr
+    assert not (folder / "out").exists()
+    Image.new("RGB", (24, 18)).save(folder / "in" / "c1.jpg")  # one that fits: the run goes on without the other
+    done = call("make_hha", "--index", folder / "index.json", "-o", folder / "out", "--quiet")
+    assert done.status == 1 and "36 x 48" in done.stdout and "1 written, 0 already there, 1 failed" in done.stdout
+
+
+def test_a_camera_of_another_size_is_said_once(folder):
+    words = ("make_hha", folder / "in", "-o", folder / "out", "--units-per-metre", 1000, "--quiet", "--camera")
+    done = call(*words, "kinect_v1")
+    assert done.status == 2 and done.stderr.count("\n") == 1 and not (folder / "out").exists()
+    assert "--camera kinect_v1 makes pictures of 640 x 480 (width x height), but all 3 depth files" in done.stderr
+    assert "are 24 x 18; give the fx,fy,cx,cy of these very pictures" in done.stderr
+    for seed in range(3):
+        Image.fromarray(np.full((240, 424), 2000, np.uint16)).save(folder / "in" / f"{seed}.png")
+    done = call(*words, "realsense_d435")
+    assert done.status == 2 and "; --camera realsense_d435@424x240 is this camera at that resolution" in done.stderr
+    done = call("make_disparity", *words[1:-1])
+    assert done.status == 0, done.stderr
+    Image.fromarray(np.full((480, 640), 2000, np.uint16)).save(folder / "in" / "1.png")  # it fits: the run goes on
+    (folder / "in" / "bad.png").write_text("no picture")
+    done = call(*words, "realsense_d435")
+    assert done.status == 1 and "1 written, 0 already there, 3 failed" in done.stdout
+
+
+def test_units_that_no_frame_can_have_are_said_once(folder):
+    words = ("make_hha", folder / "in", "-o", folder / "out", *SETTINGS[:2], "--quiet")
+    for seed in range(3):
+        Image.fromarray((frame(seed).astype(float) * 4).astype(np.uint16)).save(folder / "in" / f"{seed}.png")
+    done = call(*words)
+    assert done.status == 2 and done.stderr.startswith("error: --units-per-metre is missing: ")
+    assert "(--units-per-metre), one of: 1 (" in done.stderr and "3 files" in done.stderr
+    done = call(*words, "--units-per-metre", 1)
+    assert done.status == 2 and "--units-per-metre cannot be 1: " in done.stderr and not (folder / "out").exists()
+    assert "3 written" in call(*words, "--units-per-metre", 4000).stdout
 
 
 @pytest.mark.parametrize(
