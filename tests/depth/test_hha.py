@@ -230,10 +230,10 @@ def test_a_measured_gravity_is_taken_as_it_is():
     down = np.array([0.0, np.cos(np.radians(60)), np.sin(np.radians(60))])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = hha(depth, CAMERA, gravity=3.7 * down, parts=True)
+        result = hha(depth, CAMERA, gravity=3.7 * down, parts=True, near=1.0)
     assert result.gravity == pytest.approx(down)
     assert result.ground == pytest.approx(-EYE_HEIGHT, abs=0.05)
-    both = hha(np.stack([depth, depth]), CAMERA, gravity=np.stack([down, [0, 1, 0]]))
+    both = hha(np.stack([depth, depth]), CAMERA, gravity=np.stack([down, [0, 1, 0]]), near=1.0)
     assert np.array_equal(both[0], result.image) and not np.array_equal(both[0], both[1])
     found = hha(room(5)[0], CAMERA, parts=True)
     again = hha(torch.from_numpy(room(5)[0]), CAMERA, gravity=found.gravity)
