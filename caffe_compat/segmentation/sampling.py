@@ -173,7 +173,7 @@ class BoxBatches:
         record = self.imdb.records[draw.image]
         with in_file(f"image {record.name}"):
             images = read_modalities([record.paths[name] for name in self.imdb.modalities], record.size)
-            masks = object_masks(record)
+            masks = object_masks(record, hidden=self.config.parity)
             size = images[0].shape[:2]
             if masks.shape[1:] != size:
                 raise DataError(f"masks of shape {masks.shape}, the picture has {size[1]} x {size[0]} pixels")
@@ -194,7 +194,7 @@ def box_batches(
 ) -> BoxBatches:
     """What a layer ``HypercolumnDataLayer`` is fed: ``layer.feed(box_batches(imdb, layer.settings, config))``.
 
-    Crowds teach nothing, and boxes without extent are not drawn, unless PARITY.
+    Crowds teach nothing, boxes without extent are not drawn and objects must have pixels, unless PARITY.
 
     Args:
         imdb: the images.
@@ -211,7 +211,7 @@ def box_batches(
     records = imdb.records
     if not len(records):
         raise DataError(f"{imdb.name}: has no images")
-    _check_masks(imdb.name, records if track is None else track(records, "masks"))
+    _check_masks(imdb.name, records if track is None else track(records, "masks"), config.parity)
     rows = _rows(imdb, source, config.parity, records if track is None else track(records, "boxes"))
     pools = pool_boxes(rows, len(imdb.classes), settings.ov_thresh)
     with in_file(imdb.name):
@@ -235,11 +235,11 @@ def _rows(
         yield boxes, objects, classes
 
 
-def _check_masks(where: str, records: Iterable[FrameRecord]) -> None:
+def _check_masks(where: str, records: Iterable[FrameRecord], hidden: bool) -> None:
     problems = []
     for record in records:
         try:
-            object_masks(record)
+            object_masks(record, hidden)
         except CaffeCompatError as error:
             problems.append(str(error))
     if problems:
