@@ -203,6 +203,26 @@ def test_an_installed_solver_finds_its_net(installed: Path, tmp_path: Path) -> N
     assert net == "prototxt/demo/teacher/train_val.prototxt" and int(layers) > 10
 
 
+def test_an_installed_predict(installed: Path, tmp_path: Path) -> None:
+    """An own caffemodel on an own folder, from anywhere."""
+    (tmp_path / "pictures").mkdir()
+    code = (
+        "import caffe_compat, cv2, numpy as np\n"
+        "caffe_compat.load_net('n.prototxt').save('n.caffemodel')\n"
+        "for k in range(2): cv2.imwrite(f'pictures/{k}.png', np.full((20, 24, 3), 60 * k, np.uint8))"
+    )
+    (tmp_path / "n.prototxt").write_text(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }'
+        ' layer { name: "f" type: "InnerProduct" bottom: "data" top: "f" inner_product_param { num_output: 3'
+        ' weight_filler { type: "xavier" } } } layer { name: "prob" type: "Softmax" bottom: "f" top: "prob" }'
+    )
+    run(installed / "python", "-c", code, folder=tmp_path)
+    words = ("--model", "n.prototxt", "--weights", "n.caffemodel", "--mean", "104,117,123", "pictures")
+    shown = run(installed / "caffe-compat", "predict", *words, "--sheet", "best.png", folder=tmp_path)
+    assert "pictures/1.png: " in shown and "2 pictures done, 0 failed" in shown
+    assert (tmp_path / "best.png").stat().st_size > 1000
+
+
 @pytest.mark.slow
 def test_the_small_demo_runs_where_it_is_installed(installed: Path, tmp_path: Path) -> None:
     shown = run(installed / "caffe-compat", "demo", "--small", folder=tmp_path)

@@ -13,6 +13,7 @@ from caffe_compat.commands import (
     compress_net,
     detecting,
     infer_results,
+    infer_sheet,
     make_detection,
     make_transfer,
     match_norms,
@@ -32,6 +33,7 @@ from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.datasets.tree import NYUD2Tree
 from caffe_compat.datasets.video import VideoPair
+from caffe_compat.deploy.feed import Sample
 from caffe_compat.deploy.journal import Journal
 from caffe_compat.depth import io as depth_io
 from caffe_compat.depth import show
@@ -297,6 +299,12 @@ def _regression():
     return Regression(statistics, {"bbox_pred": (ARRAYS[0], ARRAYS[1])}, {"imdb": "a"})
 
 
+def _sheet(path):
+    sheet = infer_sheet.Sheet(str(path), 4, True)
+    sheet.offer(Sample("a", ("a.png",)), {"labels": [{"class": "cat", "score": 0.5}]}, PICTURE)
+    sheet.write(lambda sample: PICTURE)
+
+
 WRITERS = {
     "caffemodel": Writer(lambda path, net: net.save(path), ("proto/weights.py",), prepare=a_net),
     "caffemodel with diffs": Writer(
@@ -492,6 +500,12 @@ WRITERS = {
         ("commands/infer_results.py",),
         "o.npz",
     ),
+    "outputs that predict keeps in HDF5": Writer(
+        lambda path, _: infer_results.write_arrays_hdf5(path, ["a", "b"], [{"prob": ARRAYS[0]}] * 2, {"a": 1}),
+        ("commands/infer_results.py",),
+        "o.h5",
+    ),
+    "contact sheet": Writer(lambda path, _: _sheet(path), ("commands/infer_sheet.py",), "s.png"),
     "picture that infer_onnx draws": Writer(
         lambda path, _: infer_results.write_drawn(path, PICTURE, True), ("commands/infer_results.py",), "drawn.png"
     ),

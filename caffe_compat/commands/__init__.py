@@ -17,7 +17,7 @@ from caffe_compat.resources import SHORT, short_name
 __all__ = ["COMMANDS", "GROUPS", "about", "main_of", "overview"]
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "first": ("demo", "zoo", "fetch", "make_scenes"),
+    "first": ("demo", "predict", "zoo", "fetch", "make_scenes"),
     "nets": (
         "describe",
         "draw_net",

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from caffe_compat.commands.class_names import NAMED, detector_classes
 from caffe_compat.commands.depth_images import file_camera, file_form
 from caffe_compat.config import load_config
-from caffe_compat.datasets import CLASSES, find_imdb, read_any
+from caffe_compat.datasets import read_any
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.datasets.voc import VOC_CLASSES
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.modalities import DepthEncoder, Options
 from caffe_compat.depth.scale import resolve_scale
@@ -30,15 +30,13 @@ from caffe_compat.detection.objects import Found, find_objects
 from caffe_compat.detection.proposer import propose
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, UsageError, in_file, printable
-from caffe_compat.files import open_existing, write_file
+from caffe_compat.files import write_file
 from caffe_compat.media import Encoding, Preparation, can_encode, encode, stored_preparation
 from caffe_compat.media.drawing import draw_boxes
 from caffe_compat.net import Net
 
 __all__ = ["detect", "encoder_for", "write_drawing", "write_objects"]
 
-_NAMED = {"nyud2": CLASSES, "voc": VOC_CLASSES}
-"""Lists of classes that have a name."""
 Pictures = dict[str, np.ndarray]
 """``images`` and ``hha``, uint8 [H, W, 3] in OpenCV's order."""
 
@@ -116,24 +114,10 @@ def _classes(args: argparse.Namespace, stored: Preparation | None) -> tuple[str,
         if stored is None or not stored.classes:
             raise UsageError(
                 f"which classes? no preprocessing.json beside {args.weights[0]} names them: give --classes FILE, a "
-                f"name a line, {' or '.join(_NAMED)}, or an imdb coco:PATH.json"
+                f"name a line, {' or '.join(NAMED)}, or an imdb coco:PATH.json"
             )
         return tuple(name for name in stored.classes if name != BACKGROUND)
-    if args.classes in _NAMED and not os.path.exists(args.classes):
-        return tuple(_NAMED[args.classes])
-    if args.classes.startswith("coco:"):
-        return find_imdb(args.classes).classes
-    with open_existing(args.classes, "class names") as stream:
-        try:
-            lines = stream.read().decode().splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(f"{args.classes}: not text in UTF-8, expected a class name a line") from error
-    names = tuple(line.strip() for line in lines if line.strip() and line.strip() != BACKGROUND)
-    if not names or len(set(names)) < len(names):
-        raise DataError(
-            f"{args.classes}: has {len(names)} class names, {len(set(names))} different; expected one a line"
-        )
-    return names
+    return detector_classes(args.classes)
 
 
 def _pictures(args: argparse.Namespace, stored: Preparation | None) -> Pictures:

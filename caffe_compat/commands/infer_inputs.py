@@ -1,4 +1,4 @@
-"""The pictures that ``infer_onnx`` is given, and how depth among them becomes pictures."""
+"""The pictures that ``infer_onnx`` and ``predict`` are given, and how depth among them becomes pictures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from caffe_compat.deploy.feed import Encode, Sample
 from caffe_compat.depth import Camera, DepthFormat, FileSource
 from caffe_compat.depth.modalities import Options
 from caffe_compat.depth.nominal import parse_camera
-from caffe_compat.errors import DataError, UsageError
+from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.media import Encoding, Preprocessing, read_scene_list
+from caffe_compat.media.video import VIDEO_SUFFIXES, VideoHead, video_head
 
 __all__ = ["depth_encoder", "find_samples"]
 
@@ -22,13 +23,14 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".npy", ".pgm", ".png", ".ppm", ".tif", ".t
 """Endings of the pictures of a folder."""
 
 
-def find_samples(inputs: Sequence[str], pictures: int, model: str) -> list[Sample]:
+def find_samples(inputs: Sequence[str], pictures: int, model: str, every: int = 1) -> list[Sample]:
     """The scenes that are named, each with a name of its own.
 
     Args:
-        inputs: pictures, folders, lists, or the files of a scene with commas.
+        inputs: pictures, folders, lists, videos, or the files of a scene with commas.
         pictures: how many the model takes of a scene.
         model: for messages.
+        every: which frames of videos: the first, and each so many after it.
 
     Raises:
         MissingFileError: no such list.
@@ -43,9 +45,25 @@ def find_samples(inputs: Sequence[str], pictures: int, model: str) -> list[Sampl
                 "(and one more before them, in colour, to look at)"
             )
     names = _names(["/".join(scene[:1]) for scene in scenes])
+    found = []
+    for name, scene in zip(names, scenes, strict=True):
+        if len(scene) == 1 and scene[0].lower().endswith(VIDEO_SUFFIXES):
+            found += _frames(name, scene[0], every)
+        else:
+            found.append(Sample(name, scene[-pictures:], scene[0] if len(scene) > pictures else ""))
+    return found
+
+
+def _frames(name: str, path: str, every: int) -> list[Sample]:
+    """Frames of a video; of one that cannot be read the first, which says so when its turn comes."""
+    try:
+        head = video_head(path)
+    except (DataError, MissingFileError):
+        head = VideoHead(1, 0)
+    width = len(str(head.frames - 1))
     return [
-        Sample(name, scene[-pictures:], scene[0] if len(scene) > pictures else "")
-        for name, scene in zip(names, scenes, strict=True)
+        Sample(f"{name}_{at:0{width}d}", (path,), frame=at, time=at / head.rate if head.rate else None)
+        for at in range(0, head.frames, every)
     ]
 
 

@@ -1,4 +1,4 @@
-"""What ``infer_onnx`` writes: json, npz, drawn pictures, and a journal to go on from."""
+"""What ``infer_onnx`` and ``predict`` write: json, npz, h5, drawn pictures, a sheet, and a journal to go on from."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ import io
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from tqdm import tqdm
 
-from caffe_compat.commands.infer_tasks import Answer
+from caffe_compat.commands.infer_sheet import Sheet
+from caffe_compat.commands.infer_tasks import Answer, Task
 from caffe_compat.deploy.feed import Sample
 from caffe_compat.deploy.journal import Journal
 from caffe_compat.documents import read_json
-from caffe_compat.errors import DataError, MissingFileError, printable
+from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, printable
 from caffe_compat.files import ZIP_ERRORS, atomic_write, open_existing, write_file
 from caffe_compat.frames.report import Report
 from caffe_compat.media import encode
+from caffe_compat.proto.hdf5_file import create_hdf5, open_hdf5
 from caffe_compat.stamps import check_stamp, file_digest, parse_stamp, stamp_text
 
-__all__ = ["Results", "write_arrays", "write_records"]
+__all__ = ["Results", "write_arrays", "write_arrays_hdf5", "write_records"]
 
 HINT = "--overwrite replaces it"
 
@@ -33,41 +37,67 @@ class Results:
     """Where results go.
 
     Args:
-        args: ``json``, ``npz``, ``draw``, ``overwrite`` are read.
+        args: ``json``, ``npz``, ``h5``, ``draw``, ``sheet``, ``sheet_pictures`` and ``overwrite`` are read.
         settings: on which results depend.
+        about: what begins the JSON file: the model.
+        task: reads pictures again for the sheet.
 
     Attributes:
         target: the first of the files, for messages.
         journal_path: of the journal beside it; empty: nothing is kept.
         failed_before: whether the results that are there name pictures that failed.
+
+    Raises:
+        DataError: with other files to write, a sheet that is there.
     """
 
-    def __init__(self, args: argparse.Namespace, settings: Mapping[str, Any]) -> None:
-        self.json, self.npz, self.draw, self.overwrite = args.json, args.npz, args.draw, args.overwrite
-        self.model, self.settings = args.model, dict(settings)
-        self.target = self.json or self.npz or ""
+    def __init__(
+        self, args: argparse.Namespace, settings: Mapping[str, Any], about: Mapping[str, Any], task: Task
+    ) -> None:
+        self.json, self.npz, self.h5, self.draw, self.overwrite = (
+            args.json,
+            args.npz,
+            args.h5,
+            args.draw,
+            args.overwrite,
+        )
+        self.about, self.settings, self.task = about, dict(settings), task
+        self.target = self.json or self.npz or self.h5 or ""
         self.journal_path = f"{self.target}.part" if self.target else ""
         self.failed_before = False
         self._journal = Journal(self.journal_path, settings) if self.journal_path else None
         self._keys: dict[str, str] = {}
+        self._digests: dict[str, str] = {}
+        self._sheet_there = bool(args.sheet) and os.path.exists(args.sheet)
+        self._sheet = args.sheet and partial(Sheet, args.sheet, args.sheet_pictures, args.overwrite)
+        self._tiles: Sheet | None = None
+
+    @property
+    def keeps_arrays(self) -> bool:
+        """Whether outputs are written."""
+        return bool(self.npz or self.h5)
 
     def finished(self, samples: Sequence[Sample]) -> bool:
         """Whether all files that are wanted are there, made of these pictures with these settings.
 
         Raises:
-            DataError: one is there that was made otherwise.
+            DataError: one is there that was made otherwise, or a sheet that says nothing of that.
         """
-        there = [path for path in (self.json, self.npz) if path and os.path.exists(path)]
-        if self.overwrite or not there:
-            return False
-        wanted = {**self.settings, "pictures": [[sample.name, self._key(sample)] for sample in samples]}
-        for path in there:
-            found = _stamp_of_json(path) if path == self.json else _stamp_of_npz(path)
-            check_stamp(path, found, _brief(wanted), HINT)
-        if self.json in there:
-            content = read_json(self.json)
-            self.failed_before = bool(content.get("failed")) if isinstance(content, dict) else False
-        return len(there) == sum(bool(path) for path in (self.json, self.npz))
+        readers = ((self.json, _stamp_of_json), (self.npz, _stamp_of_npz), (self.h5, _stamp_of_hdf5))
+        files = [(path, stamp_of) for path, stamp_of in readers if path]
+        there = [(path, stamp_of) for path, stamp_of in files if os.path.exists(path)]
+        if there and not self.overwrite:
+            wanted = {**self.settings, "pictures": [[sample.name, self._key(sample)] for sample in samples]}
+            for path, stamp_of in there:
+                check_stamp(path, stamp_of(path), _brief(wanted), HINT)
+            if self.json in [path for path, _ in there]:
+                content = read_json(self.json)
+                self.failed_before = bool(content.get("failed")) if isinstance(content, dict) else False
+            if len(there) == len(files) and (self._sheet_there or not self._sheet):
+                return True
+        if self._sheet:
+            self._tiles = self._sheet()
+        return False
 
     def known(self, sample: Sample) -> bool:
         """Whether an earlier run that was stopped has looked at a scene."""
@@ -81,8 +111,10 @@ class Results:
         """
         if self.draw and answer.draw is not None:
             write_drawn(Path(self.draw) / f"{sample.name}.png", answer.draw(), self.overwrite)
+        if self._tiles is not None:
+            self._tiles.offer(sample, answer.record, answer.shown)
         if self._journal is not None:
-            self._journal.append(self._key(sample), answer.record, answer.arrays if self.npz else {})
+            self._journal.append(self._key(sample), answer.record, answer.arrays if self.keeps_arrays else {})
         elif not self.draw:
             with tqdm.external_write_mode():
                 print(printable(f"{sample.shown}: {answer.line}"), flush=True)
@@ -93,29 +125,46 @@ class Results:
         Returns:
             What was written.
         """
-        if self._journal is None:
-            return [f"{len(report.written)} pictures into {self.draw}"] if self.draw and report.written else []
-        found = [(sample, self._journal.get(self._key(sample))) for sample in samples]
+        drawn = [f"{len(report.written)} pictures into {self.draw}"] if self.draw and report.written else []
+        written = [] if self._journal is None else self._finish_files(samples, report, self._journal)
+        sheet = self._tiles.write(self.task.shown) if self._tiles is not None else []
+        return [*(written or drawn), *sheet]
+
+    def _finish_files(self, samples: Sequence[Sample], report: Report, journal: Journal) -> list[str]:
+        found = [(sample, journal.get(self._key(sample))) for sample in samples]
         done = [(sample, *held) for sample, held in found if held is not None]
         stamp = _brief({**self.settings, "pictures": [[sample.name, self._key(sample)] for sample in samples]})
         if self.json:
-            pictures = [{"picture": sample.shown, **record} for sample, record, _ in done]
+            pictures = [{**_named(sample), **record} for sample, record, _ in done]
             failed = [{"picture": name, "error": reason} for name, reason in report.failed]
-            write_records(self.json, {"model": self.model, "made_with": stamp, "pictures": pictures, "failed": failed})
-        if self.npz:
-            write_arrays(self.npz, [sample.shown for sample, *_ in done], [arrays for *_, arrays in done], stamp)
-        self._journal.remove()
-        return [path for path in (self.json, self.npz) if path]
+            write_records(self.json, {**self.about, "made_with": stamp, "pictures": pictures, "failed": failed})
+        names, arrays = [sample.shown for sample, *_ in done], [held for *_, held in done]
+        for path, write in ((self.npz, write_arrays), (self.h5, write_arrays_hdf5)):
+            if path:
+                write(path, names, arrays, stamp)
+        if self._tiles is not None:
+            before = set(report.skipped)
+            for sample, record, _ in done:
+                if sample.shown in before:
+                    self._tiles.offer(sample, record, None)
+        journal.remove()
+        return [path for path in (self.json, self.npz, self.h5) if path]
 
     def _key(self, sample: Sample) -> str:
         """All that the result of a scene depends on, by content."""
         if sample.name not in self._keys:
-            files = [file for file in (*sample.pictures, sample.color) if file]
             told = hashlib.sha1(usedforsecurity=False)
-            for file in (sample.name, sample.shown, *files):
-                told.update(f"{_digest(file) if file in files else file}\n".encode(errors="surrogateescape"))
+            for file in (sample.name, sample.shown, *filter(None, (*sample.pictures, sample.color))):
+                known = file in sample.pictures or file == sample.color
+                told.update(f"{self._digest(file) if known else file}\n".encode(errors="surrogateescape"))
             self._keys[sample.name] = told.hexdigest()
         return self._keys[sample.name]
+
+    def _digest(self, file: str) -> str:
+        """Of a file that may be asked for often, as a video is for each of its frames."""
+        if file not in self._digests:
+            self._digests[file] = _digest(file)
+        return self._digests[file]
 
 
 def write_records(path: str, content: Mapping[str, Any]) -> None:
@@ -137,14 +186,46 @@ def write_arrays(
         WriteError: it cannot be written.
     """
     out: dict[str, np.ndarray] = {"pictures": np.array(list(names), np.str_), "made_with": np.array(stamp_text(stamp))}
+    with atomic_write(path) as stream:
+        np.savez(stream, **out, **_together(arrays))  # type: ignore[arg-type]
+
+
+def write_arrays_hdf5(
+    path: str, names: Sequence[str], arrays: Sequence[Mapping[str, np.ndarray]], stamp: Mapping[str, Any]
+) -> None:
+    """The same as datasets of an HDF5 file; texts are UTF-8 of fixed length.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    texts = [printable(name).encode() for name in names]
+    told = stamp_text(stamp).encode()
+    with create_hdf5(path) as file:
+        kind = h5py.string_dtype("utf-8", max(map(len, texts), default=1))
+        file.create_dataset("pictures", data=np.array(texts, kind))
+        file.create_dataset("made_with", data=np.array(told, h5py.string_dtype("utf-8", len(told))))
+        for name, value in _together(arrays).items():
+            file.create_dataset(name, data=value)
+
+
+def _together(arrays: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The outputs of all pictures; of those of different shapes each with its number."""
+    out: dict[str, np.ndarray] = {}
     for blob in dict.fromkeys(name for one in arrays for name in one):
         every = [one[blob] for one in arrays]
         if len({value.shape for value in every}) == 1:
             out[blob] = np.stack(every)
         else:
             out |= {f"{blob}/{number}": value for number, value in enumerate(every)}
-    with atomic_write(path) as stream:
-        np.savez(stream, **out)  # type: ignore[arg-type]
+    return out
+
+
+def _named(sample: Sample) -> dict[str, Any]:
+    """How a record of the JSON file begins."""
+    if sample.frame is None:
+        return {"picture": sample.shown}
+    found: dict[str, Any] = {"picture": sample.shown, "frame": sample.frame}
+    return found if sample.time is None else {**found, "seconds": round(sample.time, 3)}
 
 
 def write_drawn(path: Path, picture: np.ndarray, overwrite: bool) -> None:
@@ -186,4 +267,12 @@ def _stamp_of_npz(path: str) -> dict[str, Any] | None:
         with np.load(io.BytesIO(data), allow_pickle=False) as stored:
             return parse_stamp(str(stored["made_with"]), path) if "made_with" in stored.files else None
     except (*ZIP_ERRORS, TypeError, DataError):
+        return None
+
+
+def _stamp_of_hdf5(path: str) -> dict[str, Any] | None:
+    try:
+        with open_hdf5(path) as file:
+            return parse_stamp(bytes(file["made_with"][()]).decode(), path) if "made_with" in file else None
+    except CaffeCompatError:
         return None

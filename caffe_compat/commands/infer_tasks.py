@@ -1,4 +1,4 @@
-"""What ``infer_onnx`` does with scenes: labels of whole pictures, or objects of detectors."""
+"""What ``infer_onnx`` and ``predict`` do with scenes: labels of whole pictures, or objects of detectors."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from caffe_compat.config import Config
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.deploy import Session
-from caffe_compat.deploy.feed import Feed, Sample
-from caffe_compat.detection.deployed import DeployedDetector, modality_key
+from caffe_compat.deploy.feed import Feed, Runner, Sample
+from caffe_compat.detection.deployed import modality_key
+from caffe_compat.detection.inference import Answer as Said
 from caffe_compat.detection.inference import Question, answer, ask
 from caffe_compat.detection.objects import Found, name_objects
 from caffe_compat.detection.proposer import propose
@@ -20,9 +20,19 @@ from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.media import read_picture
 from caffe_compat.media.drawing import LEAST_SIDE, draw_boxes, draw_text
 
-__all__ = ["Answer", "Labels", "Loaded", "Objects", "Task", "check_output_name", "object_answer"]
+__all__ = ["Answer", "Detects", "Labels", "Loaded", "Objects", "Task", "check_output_name", "object_answer"]
 
 Proposals = Callable[[FrameRecord], np.ndarray]
+
+
+class Detects(Protocol):
+    """A detector: a net, or an exported model."""
+
+    several: bool
+
+    def __call__(self, question: Question) -> Said:
+        """Scores and deltas of regions."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,18 +53,29 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What was found in a scene: as JSON holds it, in a line, the outputs, and drawn."""
+    """What was found in a scene: as JSON holds it, in a line, the outputs, the picture to look at, and drawn."""
 
     record: dict[str, Any]
     line: str
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    shown: np.ndarray | None = None
     draw: Callable[[], np.ndarray] | None = None
 
 
 class Task(Protocol):
-    """Loads scenes in worker threads, and answers for some that go together."""
+    """Loads scenes in worker threads, and answers for some that go together.
+
+    Attributes:
+        batch: how many at most.
+        named: whether the names of classes are known; else their numbers are told.
+    """
 
     batch: int
+    named: bool
+
+    def shown(self, sample: Sample) -> np.ndarray:
+        """The picture to look at, uint8 [H, W, 3]."""
+        raise NotImplementedError
 
     def load(self, sample: Sample) -> Loaded:
         """Read a scene."""
@@ -80,7 +101,7 @@ class Labels:
     """
 
     def __init__(
-        self, session: Session, feed: Feed, batch: int, scores: str | None, classes: Sequence[str], top: int,
+        self, session: Runner, feed: Feed, batch: int, scores: str | None, classes: Sequence[str], top: int,
         kept: Sequence[str],
     ) -> None:  # fmt: skip
         self.session, self.feed, self.classes, self.top, self.kept = session, feed, tuple(classes), top, tuple(kept)
@@ -89,6 +110,7 @@ class Labels:
             raise UsageError(
                 f"the model takes {', '.join(others)} beside pictures, which only detectors are fed (rois)"
             )
+        self.named = bool(classes) or not top
         self.scores = _scores(session, scores) if scores or top else ""
         fixed = session.inputs[feed.names[0]].shape[0]
         self.fixed = fixed if isinstance(fixed, int) else 0
@@ -98,8 +120,11 @@ class Labels:
     def load(self, sample: Sample) -> Loaded:
         """Read the pictures and make blobs of them."""
         pictures = self.feed.pictures(sample)
-        shown = read_picture(sample.color) if sample.color else pictures[0]
-        return Loaded(sample, shown, self.feed.blobs(pictures))
+        return Loaded(sample, _to_look_at(sample, pictures), self.feed.blobs(pictures))
+
+    def shown(self, sample: Sample) -> np.ndarray:
+        """The picture to look at."""
+        return _to_look_at(sample, () if sample.color else self.feed.pictures(sample))
 
     def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
         """One run of the model; a batch that it fixes is filled up with zeros."""
@@ -125,6 +150,7 @@ class Labels:
             {"labels": [{"class": name, "score": score} for name, score in best]} if self.scores else {},
             ", ".join(told),
             {name: outputs[name].copy() for name in self.kept},
+            loaded.shown,
             lambda: _captioned(loaded.shown, told),
         )
 
@@ -159,9 +185,10 @@ class Objects:
     """
 
     batch = 1
+    named = True
 
     def __init__(
-        self, detector: DeployedDetector, feed: Feed, config: Config, classes: Sequence[str], conf: float,
+        self, detector: Detects, feed: Feed, config: Config, classes: Sequence[str], conf: float,
         proposals: Proposals | None, keep: bool,
     ) -> None:  # fmt: skip
         self.detector, self.feed, self.config, self.classes = detector, feed, config, tuple(classes)
@@ -172,10 +199,14 @@ class Objects:
         pictures, shown, boxes = self.read(sample)
         return Loaded(sample, shown, {}, ask(pictures, boxes, self.config, self.detector.several))
 
+    def shown(self, sample: Sample) -> np.ndarray:
+        """The picture to look at."""
+        return _to_look_at(sample, () if sample.color else self.feed.pictures(sample))
+
     def read(self, sample: Sample) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """The pictures, the one to look at, and proposals [N, 4] in its pixels."""
         pictures = self.feed.pictures(sample)
-        shown = read_picture(sample.color) if sample.color else pictures[0]
+        shown = _to_look_at(sample, pictures)
         if self.proposals is None:
             keys = [modality_key(self.feed.wanted[name]) for name in self.feed.names]
             seen = dict(zip(keys, pictures, strict=True))
@@ -210,12 +241,19 @@ def object_answer(loaded: Loaded, found: Sequence[Found], conf: float, arrays: d
         {"objects": [{"class": o.name, "score": round(o.score, 6), "box": [*map(float, o.box)]} for o in found]},
         ", ".join(told) or f"nothing with a score of {conf:g} or more",
         arrays,
+        loaded.shown,
         draw,
     )
 
 
-def _scores(session: Session, name: str | None) -> str:
-    names = list(session.outputs)
+def _to_look_at(sample: Sample, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """uint8 [H, W, 3]; grey is shown in three channels."""
+    shown = read_picture(sample.color) if sample.color else pictures[0]
+    return shown if shown.shape[2] == 3 else shown.repeat(3, 2)
+
+
+def _scores(session: Runner, name: str | None) -> str:
+    names = session.output_names
     if name is None:
         name = "prob" if "prob" in names else names[0] if len(names) == 1 else ""
     if not name:
@@ -224,7 +262,7 @@ def _scores(session: Session, name: str | None) -> str:
     return name
 
 
-def check_output_name(session: Session, name: str) -> None:
+def check_output_name(session: Runner, name: str) -> None:
     """Refuse an output that the model does not have.
 
     Raises:
@@ -232,7 +270,8 @@ def check_output_name(session: Session, name: str) -> None:
     """
     names = list(session.outputs)
     if name not in names:
-        raise UsageError(f"the model has no output '{name}'{nearest(name, names)}; it gives {', '.join(names)}")
+        gives = ", ".join(session.output_names)
+        raise UsageError(f"the model has no output '{name}'{nearest(name, names)}; it gives {gives}")
 
 
 def _captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:

@@ -6,16 +6,17 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from caffe_compat.deploy.session import Session
+from caffe_compat.deploy.values import Value
 from caffe_compat.errors import DataError, UsageError, in_file
 from caffe_compat.files import open_existing
 from caffe_compat.media import Pair, Preparation, Preprocessing, different_sizes, find_modality
+from caffe_compat.media.video import gray_of
 
-__all__ = ["DEPTH_SUFFIXES", "IN_GRAPH", "Feed", "Sample", "holds_depth", "picture_inputs"]
+__all__ = ["DEPTH_SUFFIXES", "IN_GRAPH", "Feed", "Runner", "Sample", "holds_depth", "picture_inputs"]
 
 IN_GRAPH = "preprocessing_in_graph"
 """Key of a model's metadata: inputs that take bytes, as ``{"data": {"order": "bgr", "size": [h, w] or null}}``."""
@@ -24,6 +25,33 @@ DEPTH_SUFFIXES = (".npy", ".pgm", ".tif", ".tiff")
 
 Encode = Callable[[str, str], np.ndarray]
 """Depth file and colour file ("" where there is none) -> uint8 [H, W, 3] in OpenCV's order."""
+ReadFrame = Callable[[str, int], np.ndarray]
+"""Video file and number of a frame -> uint8 [H, W, 3] in OpenCV's order."""
+
+
+class Runner(Protocol):
+    """What runs: an exported model (:class:`~caffe_compat.deploy.Session`), or a net
+    (:class:`~caffe_compat.net.runner.NetRunner`).
+
+    Attributes:
+        inputs: what it takes, by name.
+        outputs: what it can give, by name.
+        output_names: those of them that it gives where nothing else is asked for.
+        metadata: what is stored in a model.
+        preparation: what it wants of pictures; None: it does not say.
+    """
+
+    @property
+    def inputs(self) -> Mapping[str, Value]: ...  # noqa: D102
+    @property
+    def outputs(self) -> Mapping[str, Value]: ...  # noqa: D102
+    @property
+    def output_names(self) -> list[str]: ...  # noqa: D102
+    @property
+    def metadata(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def preparation(self) -> Preparation | None: ...  # noqa: D102
+    def __call__(self, inputs: Mapping[str, Any], outputs: Sequence[str]) -> dict[str, Any]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -34,21 +62,26 @@ class Sample:
         name: that no other has, for what is written of it.
         pictures: files, one for each picture input of the model, in its order.
         color: a colour picture of the same view, to look at; empty: the first picture.
+        frame: number of the frame, from 0, where the only file is a video; None: it is not.
+        time: of the frame, seconds from the beginning; None: the video does not say how fast it is.
     """
 
     name: str
     pictures: tuple[str, ...]
     color: str = ""
+    frame: int | None = None
+    time: float | None = None
 
     @property
     def shown(self) -> str:
         """The picture to look at, and what messages call the sample."""
-        return self.color or self.pictures[0]
+        file = self.color or self.pictures[0]
+        return file if self.frame is None else f"{file}#{self.frame}"
 
 
-def picture_inputs(session: Session) -> list[str]:
-    """Inputs that take pictures: those with four axes."""
-    return [value.name for value in session.inputs.values() if len(value.shape) == 4]
+def picture_inputs(session: Runner) -> list[str]:
+    """Inputs that take pictures: those with four axes, but for regions as old prototxts have them (N x 5 x 1 x 1)."""
+    return [value.name for value in session.inputs.values() if len(value.shape) == 4 and value.shape[1:] != (5, 1, 1)]
 
 
 def holds_depth(path: str) -> bool:
@@ -69,6 +102,7 @@ class Feed:
         session: the model.
         preparation: what its net wants; None: what the model carries.
         encode: makes pictures of depth files; None: these are refused.
+        frames: reads frames of videos; None: there are none.
 
     Attributes:
         names: of the inputs with pictures.
@@ -80,7 +114,13 @@ class Feed:
         DataError: an input that the preparation does not know.
     """
 
-    def __init__(self, session: Session, preparation: Preparation | None = None, encode: Encode | None = None) -> None:
+    def __init__(
+        self,
+        session: Runner,
+        preparation: Preparation | None = None,
+        encode: Encode | None = None,
+        frames: ReadFrame | None = None,
+    ) -> None:
         self.names = picture_inputs(session)
         if not self.names:
             raise UsageError(f"the model takes {', '.join(map(str, session.inputs.values())) or 'nothing'}, no picture")
@@ -94,7 +134,7 @@ class Feed:
         self.classes = known.classes
         self._values = {name: session.inputs[name] for name in self.names}
         self.in_graph = _in_graph(session.metadata)
-        self._encode = encode
+        self._encode, self._frames = encode, frames
 
     def pictures(self, sample: Sample) -> list[np.ndarray]:
         """The pictures of a sample: uint8 [H, W, 3] in OpenCV's order each; those of one scene are of one size.
@@ -120,6 +160,10 @@ class Feed:
 
     def _picture(self, name: str, path: str, sample: Sample) -> np.ndarray:
         wanted = self.wanted[name]
+        if sample.frame is not None:
+            if self._frames is None:
+                raise DataError(f"{path}: is a video, expected a picture")
+            return _channels_of(wanted, self._frames(path, sample.frame))
         if not holds_depth(path):
             return wanted.picture(path)
         kind = find_modality(wanted.modality)
@@ -137,6 +181,11 @@ class Feed:
         told = self.in_graph.get(name, {})
         sized = picture if told.get("size") else _bytes_of(wanted.resized(picture))
         return np.ascontiguousarray(sized[..., ::-1] if told.get("order") == "rgb" else sized)
+
+
+def _channels_of(wanted: Preprocessing, picture: np.ndarray) -> np.ndarray:
+    """A colour picture as the net wants it, which may be grey."""
+    return gray_of(picture)[..., None] if len(wanted.channels) == 1 else picture
 
 
 def _bytes_of(picture: np.ndarray) -> np.ndarray:

@@ -13,13 +13,12 @@ import numpy as np
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.evaluation.examples import Example
 from caffe_compat.files import write_file
+from caffe_compat.media.contact import TILE, fitted
 from caffe_compat.media.drawing import draw_text
 from caffe_compat.media.pictures import encode, read_picture
 
 __all__ = ["draw_sheet", "write_sheets"]
 
-TILE = (240, 180)
-"""Width and height of a picture on a sheet."""
 _CAPTION = 16
 _TITLE = 22
 _GAP = 4
@@ -99,15 +98,14 @@ def _tile(imdb: ImageDatabase, example: Example) -> np.ndarray:
     """A picture with its box, and a caption under it."""
     record = imdb.records[example.image]
     picture = read_picture(record.paths[imdb.modalities[0]])
-    scale = min(TILE[0] / picture.shape[1], TILE[1] / picture.shape[0])
-    size = (max(1, round(picture.shape[1] * scale)), max(1, round(picture.shape[0] * scale)))
-    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    small, scale = fitted(picture)
     if example.truth is not None and example.kind != "missed":
         _rectangle(small, example.truth, scale, _WHITE, 1)
     _rectangle(small, example.box, scale, _COLORS[example.kind], 2)
     canvas = np.full((TILE[1] + _CAPTION, TILE[0], 3), 32, np.uint8)
-    top, left = (TILE[1] - size[1]) // 2, (TILE[0] - size[0]) // 2
-    canvas[top : top + size[1], left : left + size[0]] = small
+    high, wide = small.shape[:2]
+    top, left = (TILE[1] - high) // 2, (TILE[0] - wide) // 2
+    canvas[top : top + high, left : left + wide] = small
     name = record.name.rsplit("/", 1)[-1]
     said = "" if example.kind == "missed" else f"  {example.score:.3f}  overlap {example.overlap:.2f}"
     said += f"  is {example.other}" if example.other else ""

@@ -41,6 +41,7 @@ NO_FILE = {
     "make_hha": {"--output", "--without", "--camera"},
     "make_transfer": {"--modality", "--name"},
     "placement": {"--size"},
+    "predict": {"INPUT", "--camera"},
     "show_depth": {"--camera", "--title"},
     "show_filters": {"--net"},
     "show_patches": {"--modality"},

@@ -13,7 +13,7 @@ from onnx_nets import conv, ip, layer, make_net, source
 from program import call
 
 from caffe_compat import load_net
-from caffe_compat.commands import inferring
+from caffe_compat.commands import infer_results
 from caffe_compat.depth import Camera, complete, hha
 from caffe_compat.media import Encoding, Preparation, Preprocessing, write_preparation
 from caffe_compat.onnx import export_onnx
@@ -167,7 +167,7 @@ class Stop(BaseException):
 def test_a_run_that_was_stopped_goes_on(folder: Path, monkeypatch) -> None:
     words = ["n.onnx", "pictures", "--json", "o.json", "--npz", "o.npz", "--batch", 1, "--draw", "drawn"]
     taken = []
-    take = inferring.Results.take
+    take = infer_results.Results.take
 
     def stopping(self, sample, answer):
         if len(taken) == 3:
@@ -175,14 +175,14 @@ def test_a_run_that_was_stopped_goes_on(folder: Path, monkeypatch) -> None:
         taken.append(sample.name)
         take(self, sample, answer)
 
-    monkeypatch.setattr(inferring.Results, "take", stopping)
+    monkeypatch.setattr(infer_results.Results, "take", stopping)
     with pytest.raises(Stop):
         call("infer_onnx", *words, folder=folder)
     assert taken == ["0", "1", "2"] and not (folder / "o.json").exists() and (folder / "o.json.part").exists()
     part = (folder / "o.json.part").read_bytes()
     (folder / "o.json.part").write_bytes(part[:-5])  # and the last record was not whole
     (folder / "drawn" / "2.png").unlink()
-    monkeypatch.setattr(inferring.Results, "take", take)
+    monkeypatch.setattr(infer_results.Results, "take", take)
     done = call("infer_onnx", *words, folder=folder)
     assert done.status == 0 and "5 pictures done (2 of an earlier run), 0 failed" in done.stdout
     stopped = (folder / "o.json").read_bytes(), np.load(folder / "o.npz")["prob"]
@@ -236,7 +236,7 @@ def test_pictures_of_one_name_stay_apart(folder: Path) -> None:
         (["n.onnx", "pictures/0.png,pictures/1.png,pictures/2.png"], "3 files, the model takes 1 of each scene"),
         (["n.onnx", "pictures", "--scores", "prop"], "no output 'prop' (did you mean 'prob'?)"),
         (["n.onnx", "pictures", "--npz", "o.npz", "--blobs", "c"], "no output 'c'"),
-        (["n.onnx", "pictures", "--blobs", "prob"], "--blobs goes with --npz"),
+        (["n.onnx", "pictures", "--blobs", "prob"], "--blobs goes with --npz or --h5"),
         (["n.onnx", "pictures", "--batch", "0"], "--batch is 0, expected 1 or more"),
         (["n.onnx", "pictures", "--workers", "0"], "--workers is 0"),
         (["n.onnx", "pictures", "--threads", "0"], "threads is 0, expected 1 or more"),

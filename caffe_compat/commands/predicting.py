@@ -1,0 +1,108 @@
+"""What ``predict`` does."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from caffe_compat.commands.class_names import detector_classes, read_class_names
+from caffe_compat.commands.infer_inputs import depth_encoder, find_samples
+from caffe_compat.commands.infer_run import check_run, reading_threads, run_over, task_settings
+from caffe_compat.commands.infer_tasks import Labels, Objects, Task, check_output_name
+from caffe_compat.commands.predict_preparation import described, find_preparation
+from caffe_compat.config import load_config
+from caffe_compat.datasets import read_any
+from caffe_compat.deploy.feed import Feed, picture_inputs
+from caffe_compat.detection.deployed import detector_options
+from caffe_compat.detection.description import BACKGROUND, stored_config
+from caffe_compat.detection.inference import Detector, load_detector_net
+from caffe_compat.devices import choose
+from caffe_compat.errors import UsageError, in_file, printable
+from caffe_compat.media import Preparation
+from caffe_compat.media.video import Videos
+from caffe_compat.net.runner import NetRunner
+from caffe_compat.stamps import file_digest
+
+__all__ = ["predict"]
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Run as the arguments say, and print what comes of it; 1 if a picture could not be used.
+
+    Raises:
+        CaffeCompatError: naming the file, input, blob or option that is wrong.
+    """
+    weights = [file.strip() for file in args.weights.split(",") if file.strip()]
+    check_run(args, [args.model, *weights, *args.inputs])
+    device = choose(args.gpu)
+    net = load_detector_net(args.model, weights)
+    with in_file(args.model):
+        runner = NetRunner(net, None, device)
+        shapes = {name: net.blob_shapes[name] for name in picture_inputs(runner)}
+        detector = "rois" in runner.inputs
+        runner.preparation, stored = find_preparation(args, shapes, detector) if shapes else (None, False)
+        task = _detection(args, runner, weights, stored) if detector else _labels(args, runner)
+        said = stored and not (args.preprocessing or "").endswith(".prototxt")
+        if runner.preparation is not None and not (said or detector):
+            for line in described(runner.preparation):
+                print(printable(line))
+        samples = find_samples(args.inputs, len(shapes), "the net", args.every)
+        if isinstance(task, Objects) and args.proposals != "builtin":
+            task.proposals = read_any(args.proposals, [sample.name for sample in samples])
+    about = {"model": args.model, "weights": weights}
+    return run_over(args, task, samples, _settings(args, runner, task, weights), about)
+
+
+def _feed(args: argparse.Namespace, runner: NetRunner) -> Feed:
+    seen = Feed(runner)
+    encode = depth_encoder(seen.wanted, args, str(runner.device))
+    return Feed(runner, None, encode, Videos(args.every, reading_threads(args)).read)
+
+
+def _labels(args: argparse.Namespace, runner: NetRunner) -> Task:
+    feed = _feed(args, runner)
+    classes = read_class_names(args.classes) if args.classes else feed.classes
+    kept = (args.blobs or runner.output_names) if args.npz or args.h5 else ()
+    for name in kept:
+        check_output_name(runner, name)
+    top = args.top
+    if args.blobs and not (args.scores or args.classes or args.json or args.sheet):  # features, no labels
+        top = 0 if "prob" not in runner.output_names and len(runner.output_names) > 1 else top
+    return Labels(runner, feed, args.batch, args.scores, classes, top, kept)
+
+
+def _detection(args: argparse.Namespace, runner: NetRunner, weights: Sequence[str], stored: bool) -> Task:
+    if args.blobs:
+        raise UsageError("--blobs: of a detector, --npz and --h5 hold scores and boxes")
+    feed = _feed(args, runner)
+    file = args.cfg or stored_config(weights[0])
+    carried = detector_options(list(feed.wanted.values())) if stored and file is None else []
+    config = load_config(file, [*carried, *args.pairs])
+    known = detector_classes(args.classes) if args.classes else feed.classes
+    names = tuple(name for name in known if name != BACKGROUND)
+    blob = args.scores or ("cls_score" if config.test.svm else "cls_prob")
+    if not names and blob in runner.outputs:
+        count = runner.outputs[blob].shape[1]
+        names = tuple(str(label) for label in range(1, count if isinstance(count, int) else 1))
+    detector = Detector(runner.net, len(names) + 1, len(feed.names), config, runner.device, (args.scores, None))
+    task = Objects(detector, feed, config, names, args.conf, None, bool(args.npz or args.h5))
+    task.named = bool(known)
+    return task
+
+
+def _settings(args: argparse.Namespace, runner: NetRunner, task: Task, weights: Sequence[str]) -> dict[str, Any]:
+    """All on which results depend, but for the pictures."""
+    wanted: Preparation | None = runner.preparation
+    text = wanted.text() if wanted is not None else ""
+    found = {
+        "model": file_digest(args.model),
+        "weights": [file_digest(file) for file in weights],
+        "runs on": [runner.device.type, torch.__version__],
+        "depth": [args.units_per_metre, args.camera, args.origin],
+        "preparation": hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(),
+    }
+    return found | task_settings(args, task)
