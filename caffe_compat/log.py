@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from caffe_compat.errors import printable
 
-__all__ = ["GlogFormatter", "enabled", "error", "info", "number", "to_stderr", "warning"]
+__all__ = ["GlogFormatter", "enabled", "error", "info", "number", "only_errors", "to_stderr", "warning"]
 
 _logger = logging.getLogger("caffe_compat")
 _LEVELS = {logging.DEBUG: "I", logging.INFO: "I", logging.WARNING: "W", logging.ERROR: "E", logging.CRITICAL: "F"}
@@ -66,6 +66,11 @@ def to_stderr(level: int = logging.INFO) -> None:
         handler.setFormatter(GlogFormatter())
         _logger.addHandler(handler)
     _logger.setLevel(level)
+
+
+def only_errors() -> None:
+    """Show no warnings: what is measured runs with random weights, and that is meant."""
+    _logger.setLevel(logging.ERROR)
 
 
 def info(message: str, source: str) -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 
+from caffe_compat import log
 from caffe_compat.commands.measurements import BENCHMARKS, OnnxSettings, report
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
@@ -43,5 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     smallest = min([args.rois, *args.batch])
     if smallest < 1:
         raise UsageError(f"--batch and --rois: got {smallest}, expected 1 or more")
+    log.only_errors()
     settings = OnnxSettings(tuple(args.net), tuple(args.batch), args.rois, args.gpu)
     return report(args.which, args.rounds, args.threads, settings)
