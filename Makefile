@@ -3,6 +3,7 @@
 # make test-all  the same with the tests that take minutes
 # make check     style and types
 # make layers    docs/layers.md anew, from the registered layers
+# make docs-pictures the demo, then the pictures under docs/pictures, of what it made
 # make onnx-matrix   every exported layer in every ONNX runtime: minutes, and about 2 GB of small environments in output/
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,7 +14,7 @@ TORCH_INDEX ?=
 # Threads that wait by spinning slow each other down where others use the cores too.
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: demo test test-all check bench layers onnx-matrix clean
+.PHONY: demo test test-all check bench layers docs-pictures onnx-matrix clean
 
 $(BIN)/.ready: setup.py pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is %d.%d; try make PYTHON=python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -43,6 +44,9 @@ bench: $(BIN)/.ready
 layers: $(BIN)/.ready
 	$(BIN)/python -c 'from caffe_compat.onnx import support_page; print(support_page(), end="")' > docs/layers.md.new
 	mv docs/layers.md.new docs/layers.md
+
+docs-pictures: demo
+	$(BIN)/python docs/make_pictures.py
 
 onnx-matrix: $(BIN)/.ready
 	$(BIN)/python tests/onnx_matrix/run.py

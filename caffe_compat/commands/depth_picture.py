@@ -41,7 +41,9 @@ def show_depth(arguments: argparse.Namespace) -> list[str]:
         with warnings.catch_warnings(record=True) as more:
             warnings.simplefilter("always")
             parts = hha(depth, camera, missing, parts=True)
-        figure = draw_frame(depth, camera, missing, reading.color, title=arguments.title or source.name, parts=parts)
+        figure = draw_frame(
+            depth, camera, missing, reading.color, title=arguments.title or Path(source.name).name, parts=parts
+        )
     except DataError as error:
         raise DataError(f"{source.name}: {error}") from error
     save_figure(arguments.output, figure)

@@ -6,6 +6,8 @@
 are smoothed as in the log; a number that is not finite is null; outputs of more than :data:`MOST` numbers are left out;
 seconds count from the start, over all runs.
 
+Where TensorBoard is installed, the same goes into events for it, in ``PREFIX_tensorboard``.
+
 A run that goes on from iteration N drops the lines from N on, which it writes again, and what a killed run left of a
 last line.
 """
@@ -28,6 +30,7 @@ from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.files import append_part, open_existing, write_file
 from caffe_compat.solver.scores import Scores, outputs
 from caffe_compat.solver.solver import Solver
+from caffe_compat.solver.tensorboard import Events, events_path
 
 __all__ = ["Metrics", "metrics_path", "read_metrics", "record_metrics"]
 
@@ -92,12 +95,14 @@ def record_metrics(solver: Solver, about: Mapping[str, Any]) -> Metrics | None:
     if not param.snapshot_prefix or not (param.snapshot or param.snapshot_after_train):
         return None
     metrics = Metrics(metrics_path(param.snapshot_prefix), solver.iter)
+    events = Events(events_path(param.snapshot_prefix), solver.iter)
     first = [{"phase": "start", "iteration": solver.iter, **_machine(solver), **about}]
 
     def append(record: Mapping[str, Any]) -> None:
         while first:  # once the solver has begun: it holds the lock on its prefix
             metrics.append(first.pop())
         metrics.append({**record, "seconds": round(metrics.seconds, 3)})
+        events.append(record)
 
     def display(rate: float) -> None:
         engine = solver.engine
