@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from caffe_compat.figures.filters import read_filters
@@ -24,7 +23,7 @@ from caffe_compat.transfer.runs import read_run
 
 HERE = Path(__file__).resolve().parent / "pictures"
 NETS = HERE.parents[1] / "prototxt/demo"
-FRAMES, TIMES = 4, 2
+FRAMES = 2
 
 
 def main(output: Path, data: Path) -> int:
@@ -48,8 +47,7 @@ def scenes(data: Path) -> bytes:
         pictures = [read_picture(str(data / line.rpartition(" ")[0])) for line in lines]
         rows.append(np.concatenate([np.pad(one, ((0, 2), (0, 2), (0, 0)), constant_values=255) for one in pictures], 1))
     sheet = np.concatenate(rows)
-    large = cv2.resize(sheet, None, fx=TIMES, fy=TIMES, interpolation=cv2.INTER_NEAREST)
-    return encode(large, "png", "scenes")
+    return encode(sheet, "png", "scenes")
 
 
 def filters(output: Path) -> None:

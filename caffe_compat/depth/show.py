@@ -34,7 +34,7 @@ SCATTER_POINTS = 8000
 DPI = 120
 MISSING_COLOR, GROUND_COLOR, GRAVITY_COLOR, CAMERA_COLOR = "#ff00c8", "#00d25a", "#ffd400", "#0060c0"
 DEPTH_MAP, HEIGHT_MAP, ANGLE_MAP = "viridis", "cividis", "coolwarm"
-PANEL, PITCH, LEFT, VIEW_HEIGHT = 2.75, 3.5, 0.25, 2.6
+PANEL, PITCH, LEFT, VIEW_HEIGHT = 2.75, 3.62, 0.25, 2.6
 """Inches: a panel's width, from panel to panel, the left margin, the height of side and front view."""
 DISPARITY_TICKS = {31: "31: 10 m", 62: "62: 5 m", 103: "103: 3 m", 155: "155: 2 m", 255: "255: near"}
 BAR = (1.02, 0.0, 0.035, 1.0)
