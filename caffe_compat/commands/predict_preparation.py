@@ -15,7 +15,7 @@ from caffe_compat.description import State
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.files import open_existing
 from caffe_compat.media import MeanPicture, Preparation, Preprocessing, model_preparation, read_mean, read_preparation
-from caffe_compat.net.net import load_description
+from caffe_compat.net.load import load_description
 
 __all__ = ["described", "find_preparation", "preparation_of_net"]
 
