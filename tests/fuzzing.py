@@ -438,9 +438,15 @@ def json_seeds() -> list[bytes]:
 def use_json() -> Callable[[str], None]:
     from caffe_compat.datasets import index_records, read_selection
     from caffe_compat.depth import Camera
+    from caffe_compat.depth.calibration import read_calibration
     from caffe_compat.stamps import read_stamp
 
-    return lambda path: each(path, Camera.from_file, index_records, lambda name: read_selection(name, "."), read_stamp)
+    def calibration(name):
+        return read_calibration(name, (640, 480), (640, 576))
+
+    return lambda path: each(
+        path, Camera.from_file, calibration, index_records, lambda name: read_selection(name, "."), read_stamp
+    )
 
 
 def metrics_seeds() -> list[bytes]:

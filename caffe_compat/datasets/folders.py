@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import tokenize
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -128,7 +129,7 @@ def picture_size(path: PathLike) -> tuple[int, int]:
                 return int(shape[1]), int(shape[0])
             with open_pillow(stream, os.fspath(path)) as image:
                 return image.size
-        except UNREADABLE as error:
+        except (*UNREADABLE, tokenize.TokenError) as error:
             raise DataError(f"cannot be read as a picture: {one_line(error)}") from error
 
 

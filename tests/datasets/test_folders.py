@@ -82,7 +82,10 @@ def test_sizes(tmp_path):
         one_size([tmp_path / "5.png"])
     np.save(tmp_path / "6.npy", np.ones(3))
     (tmp_path / "7.npy").write_text("no array")
-    for name in ("6.npy", "7.npy"):
+    np.save(tmp_path / "8.npy", np.ones((3, 4)))
+    head = (tmp_path / "8.npy").read_bytes()
+    (tmp_path / "8.npy").write_bytes(head.replace(b": (3, 4), }", b"           "))
+    for name in ("6.npy", "7.npy", "8.npy"):
         with pytest.raises(DataError, match=name):
             picture_size(tmp_path / name)
 
