@@ -105,7 +105,7 @@ def task_settings(args: argparse.Namespace, task: Task) -> dict[str, Any]:
         return {"classes": list(task.classes), "scores": task.scores, "top": task.top, "blobs": list(task.kept)}
     if not isinstance(task, Objects):
         return {}
-    options = {key: repr(value) for key, value in task.config.items().items() if not key.startswith("TRAIN.")}
+    options = {key: repr(value) for key, value in task.config.items().items() if not key.startswith(("TRAIN.", "SDS."))}
     found = {"classes": list(task.classes), "conf": task.conf, "options": options, "arrays": task.keep}
     return found | {"proposals": args.proposals if args.proposals == "builtin" else file_digest(args.proposals)}
 
