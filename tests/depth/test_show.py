@@ -67,7 +67,7 @@ def test_picture_shows_missing_pixels_ground_and_colour(tmp_path):
     depth, floor = hha_reference.room(12)
     plain = picture(tmp_path / "plain.png", depth, CAMERA)
     assert plain.shape[1] > 1200 and plain.shape[0] > 800 and plain.std() > 30
-    assert share(plain, (255, 0, 200)) == 0 and share(plain, (255, 212, 0)) > 2e-4  # no magenta; the arrow
+    assert share(plain, (255, 0, 200)) == 0 and share(plain, (255, 212, 0)) > 1.5e-4  # no magenta; the arrow
     missing = np.zeros_like(floor)
     missing[:24] = True
     holes = picture(tmp_path / "holes.png", depth, CAMERA, missing, COLOR)
