@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from caffe_compat.compare import difference, nan_in
+from caffe_compat.description import State
 from caffe_compat.description.names import adaptation_of
 from caffe_compat.errors import CaffeCompatError, DataError, ExportError, in_file
 from caffe_compat.figures.filters import Filters
@@ -23,7 +24,8 @@ from caffe_compat.figures.panels import draw_filters
 from caffe_compat.figures.save import write_figure
 from caffe_compat.files import atomic_write
 from caffe_compat.media import Preprocessing, read_image_list
-from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.net import BlobNet, Net, load_description, load_net
+from caffe_compat.net.weights import blobs_in
 from caffe_compat.resources import prototxt
 from caffe_compat.scenes import CLASSES
 from caffe_compat.scenes.settings import Settings
@@ -212,8 +214,7 @@ class Demo:
         lists, root = self.root / self.data / "lists", self.root / self.data
         pairs = self.root / self.prototxt / "transfer/train_val.prototxt"
         torch.manual_seed(self.seed + 100)  # the student that the transfer starts from
-        before = load_net(pairs, teacher_model, "TEST")
-        copied = load_net(pairs, teacher_model, "TEST")
+        before, copied = _with_teacher(pairs, teacher_model), _with_teacher(pairs, teacher_model)
         _copy_teacher(copied)
         after = load_net(pairs, transfer_model, "TEST")
         result = Result(
@@ -237,6 +238,13 @@ class Demo:
     def _variance(self, net: Net) -> float:
         pairs = (self.root / self.data / "lists/pairs_val.txt").read_text(encoding="utf-8").splitlines()
         return explained_variance(net, len(pairs))
+
+
+def _with_teacher(pairs: Path, weights: Path) -> Net:
+    """The net of teacher and student where only the teacher has weights: that is meant, no warning says so."""
+    net = Net(load_description(pairs, State("TEST")), blobs_in([weights]))
+    net.copy_from(weights, strict=None)
+    return net
 
 
 def _copy_teacher(net: Net) -> None:
