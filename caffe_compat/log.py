@@ -8,11 +8,13 @@ has set up Python's logging, warnings are seen all the same, as ``warning: ...``
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from tqdm import tqdm
@@ -68,9 +70,15 @@ def to_stderr(level: int = logging.INFO) -> None:
     _logger.setLevel(level)
 
 
-def only_errors() -> None:
-    """Show no warnings: what is measured runs with random weights, and that is meant."""
+@contextlib.contextmanager
+def only_errors() -> Iterator[None]:
+    """Show no warnings within the block: what is measured runs with random weights, and that is meant."""
+    before = _logger.level
     _logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        _logger.setLevel(before)
 
 
 def info(message: str, source: str) -> None:

@@ -44,6 +44,6 @@ def main(argv: list[str] | None = None) -> int:
     smallest = min([args.rois, *args.batch])
     if smallest < 1:
         raise UsageError(f"--batch and --rois: got {smallest}, expected 1 or more")
-    log.only_errors()
     settings = OnnxSettings(tuple(args.net), tuple(args.batch), args.rois, args.gpu)
-    return report(args.which, args.rounds, args.threads, settings)
+    with log.only_errors():
+        return report(args.which, args.rounds, args.threads, settings)

@@ -24,7 +24,9 @@ class Untrained:
 
     def __init__(self, plan: Plan) -> None:
         drawn = [node.layer for node in plan.nodes if node.layer.drawn]
-        self._blobs = [(layer, index) for layer in drawn for index in range(len(layer.blobs))]
+        self._blobs = [
+            (layer, index) for layer in drawn for index, blob in enumerate(layer.blobs) if not blob.is_meta
+        ]  # on torch's meta device there are no numbers, only shapes
         self._before = self._now()
 
     def _now(self) -> list[list[float]]:
