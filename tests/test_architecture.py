@@ -18,7 +18,7 @@ ROOMS = (
     ("log", "memory", "resources", "temporary"),
     ("files",),
     ("random", "devices", "alias", "documents", "guarded", "locks", "python_policy"),
-    ("stamps",),
+    ("stamps", "record_file"),
     ("proto",),
     ("description",),
     ("media",),

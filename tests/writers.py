@@ -369,7 +369,7 @@ WRITERS = {
     ),
     "what a test has found": Writer(
         lambda path, _: partial.PartialResults(path, {"a": 1}, 2).append("0", [ARRAYS[0][:, :5]] * 2),
-        ("detection/partial.py",),
+        ("record_file.py",),
     ),
     "what a training says of itself": Writer(
         lambda path, _: Metrics(path, 0).append({"phase": "start", "iteration": 0, "loss": [1.5] * 99}),
@@ -511,7 +511,7 @@ WRITERS = {
     ),
     "what infer_onnx has found so far": Writer(
         lambda path, _: Journal(path, {"a": 1}).append("0", {"labels": [1]}, {"prob": ARRAYS[0]}),
-        ("deploy/journal.py",),
+        ("record_file.py",),
     ),
     "list of frames": Writer(
         lambda path, _: write_index(path, [{"color": "c.png", "depth": "d.png", "origin": 0}] * 50),
