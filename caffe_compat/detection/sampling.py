@@ -9,11 +9,11 @@ and ``n``: it is drawn by drawing all batches before, which needs no pictures.
 from __future__ import annotations
 
 import dataclasses
-import threading
 
 import numpy as np
 
 from caffe_compat.config import Config, TrainConfig
+from caffe_compat.detection.draws import Draws
 from caffe_compat.detection.images import join_blobs, read_modalities, scaled_image
 from caffe_compat.detection.roidb import Roidb, RoiImage
 from caffe_compat.detection.targets import TargetStatistics, normalised, raw_targets
@@ -21,9 +21,6 @@ from caffe_compat.errors import DataError, in_file
 from caffe_compat.media import short_side_factor
 
 __all__ = ["Minibatches", "Pick", "Sampler", "has_background", "has_foreground"]
-
-_KEPT = 64
-"""Batches that stay known after they were drawn: threads that read ahead ask for them out of order."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +40,7 @@ class Pick:
     foreground: int
 
 
-class Sampler:
+class Sampler(Draws[tuple[Pick, ...]]):
     """Draws minibatches.
 
     By default every image with objects **or** background takes part, by the conditions of the draw itself, and an epoch
@@ -71,30 +68,15 @@ class Sampler:
                 f"{config.train.fg_thresh:g} or more, {both} of {config.train.bg_thresh_lo:g} to "
                 f"{config.train.bg_thresh_hi:g}"
             )
-        self._lock = threading.Lock()
-        self._begin()
+        super().__init__(config.rng_seed)
 
     def _begin(self) -> None:
-        self._random = np.random.RandomState(self.config.rng_seed)
-        self._drawn: dict[int, tuple[Pick, ...]] = {}
-        self._next = 0
+        super()._begin()
         self._shuffle()
 
     def _shuffle(self) -> None:
         order = self._random.permutation(self._count)
         self._order, self._place = order[self.valid[order]], 0
-
-    def batch(self, number: int) -> tuple[Pick, ...]:
-        """Minibatch ``number``, counted from 0; may be asked for in any order, by several threads."""
-        with self._lock:
-            if number not in self._drawn:
-                if number < self._next:
-                    self._begin()
-                while self._next <= number:
-                    self._drawn[self._next] = self._draw()
-                    self._drawn.pop(self._next - _KEPT, None)
-                    self._next += 1
-            return self._drawn[number]
 
     def _draw(self) -> tuple[Pick, ...]:
         train = self.config.train

@@ -8,7 +8,6 @@ that image.  So batch ``n`` is a function of the seed and ``n``; to draw it need
 from __future__ import annotations
 
 import dataclasses
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
 from caffe_compat.datasets.record import FrameRecord
+from caffe_compat.detection.draws import Draws
 from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.roidb import roi_image
 from caffe_compat.errors import CaffeCompatError, DataError, in_file
@@ -27,8 +27,6 @@ from caffe_compat.segmentation.truth import object_masks
 __all__ = ["BoxBatches", "BoxDraw", "BoxPool", "BoxSampler", "box_batches", "pool_boxes"]
 
 Track = Callable[[Sequence[FrameRecord], str], Iterable[FrameRecord]]
-_KEPT = 64
-"""Batches that stay known after they were drawn: threads that read ahead ask for them out of order."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def pool_boxes(
     return [BoxPool(*map(np.concatenate, zip(none, *found, strict=True))) for found in parts]
 
 
-class BoxSampler:
+class BoxSampler(Draws[BoxDraw]):
     """Draws batches.
 
     Args:
@@ -102,30 +100,12 @@ class BoxSampler:
     """
 
     def __init__(self, pools: Sequence[BoxPool], samples: int, seed: int, parity: bool = False) -> None:
-        self._pools, self._samples, self._seed = pools, samples, seed
+        self._pools, self._samples = pools, samples
         self.classes = np.flatnonzero([len(pool) > 0 for pool in pools])
         if not len(self.classes) or (parity and len(self.classes) < len(pools)):
             empty = sorted(set(range(len(pools))) - set(self.classes.tolist()))
             raise DataError(f"no box shows an object of classes {', '.join(map(str, empty)) or '(there are none)'}")
-        self._lock = threading.Lock()
-        self._begin()
-
-    def _begin(self) -> None:
-        self._random = np.random.RandomState(self._seed)
-        self._drawn: dict[int, BoxDraw] = {}
-        self._next = 0
-
-    def batch(self, number: int) -> BoxDraw:
-        """Batch ``number``, counted from 0; may be asked for in any order, by several threads."""
-        with self._lock:
-            if number not in self._drawn:
-                if number < self._next:
-                    self._begin()
-                while self._next <= number:
-                    self._drawn[self._next] = self._draw()
-                    self._drawn.pop(self._next - _KEPT, None)
-                    self._next += 1
-            return self._drawn[number]
+        super().__init__(seed)
 
     def _draw(self) -> BoxDraw:
         category = int(self.classes[self._random.choice(len(self.classes))])
