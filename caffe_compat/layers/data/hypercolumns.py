@@ -9,13 +9,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
-
 from caffe_compat.errors import nearest
 from caffe_compat.layers.base import UNLIMITED, Shape
-from caffe_compat.layers.data.prefetch import Prefetcher
+from caffe_compat.layers.data.fed import BatchSource, FedData
 from caffe_compat.layers.data.regions import DIALECT, is_named, read_flags
-from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
@@ -46,7 +43,7 @@ class HypercolumnSettings:
     num_images: int = 1
 
 
-class BoxBatchSource(Protocol):
+class BoxBatchSource(BatchSource, Protocol):
     """Where batches come from: the layer reads no data set."""
 
     @property
@@ -59,16 +56,12 @@ class BoxBatchSource(Protocol):
         """Blobs of pictures."""
         ...
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``, a pure function: an array for each top, all float32."""
-        ...
-
 
 @register(
     when=lambda params: is_named(params, "lib.sds.hypercolumn_data_layer", "HypercolumnDataLayer"),
     dialect=f"{DIALECT}: HypercolumnDataLayer",
 )
-class HypercolumnData(DataLayer):
+class HypercolumnData(FedData[BoxBatchSource]):
     """Batches of the source that is given to :meth:`feed`; before that there are none.
 
     Tops, in this order: ``num_images`` pictures [1, 3, H, W], normalizedboxes [N, 6, 1, 1], sppboxes [N, 5, 1, 1],
@@ -79,9 +72,8 @@ class HypercolumnData(DataLayer):
         settings: what ``param_str`` says.
     """
 
-    caffe_type = "Python"
     top_count = (6, UNLIMITED)
-    on_meta = False
+    feeders = "feed(), with segmentation's box_batches for instance"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -97,7 +89,6 @@ class HypercolumnData(DataLayer):
         number = self.settings.train_samples_per_img
         boxes: list[Shape] = [(number, count, 1, 1) for count in (6, 5, 1)]
         self.shapes = [(1, 3, _SIDE, _SIDE)] * images + [*boxes, (number, 1, _GRID, _GRID), (number, 1, 1, 1)]
-        self._source: BoxBatchSource | None = None
 
     def _settings(self, flags: Mapping[str, str]) -> HypercolumnSettings:
         fields = {field.name: field.default for field in dataclasses.fields(HypercolumnSettings)}
@@ -122,30 +113,11 @@ class HypercolumnData(DataLayer):
             raise self.error(f"param_str: {name} is {text!r}, expected a number above 0, up to 1")
         return value
 
-    def feed(self, source: BoxBatchSource, ahead: int = 0) -> None:
-        """Take batches from ``source`` from now on.
-
-        Args:
-            ahead: how many are made while the last one is in use.
+    def check_source(self, source: BoxBatchSource) -> None:
+        """Refuse a source of other classes or pictures than ``param_str``.
 
         Raises:
-            LayerError: the source has other numbers of classes or pictures than ``param_str``.
+            LayerError: it does not fit.
         """
-        for what, own, theirs in (
-            ("num_classes", self.settings.num_classes, source.num_classes),
-            ("num_images", self.settings.num_images, source.num_images),
-        ):
-            if own != theirs:
-                raise self.error(f"{what} is {own} in param_str, the images have {theirs}")
-        self.close()
-        self._source, self._prefetcher = source, Prefetcher(self._read_sent, ahead)
-
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``.
-
-        Raises:
-            LayerError: no source was given.
-        """
-        if self._source is None:
-            raise self.error("has no images: it is fed by feed(), with segmentation's box_batches for instance")
-        return self._source.read(number)
+        self.require_same("num_classes", self.settings.num_classes, source.num_classes)
+        self.require_same("num_images", self.settings.num_images, source.num_images)

@@ -9,14 +9,12 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import numpy as np
 import yaml
 
 from caffe_compat.documents import parse_yaml
 from caffe_compat.errors import PrototxtError, nearest
 from caffe_compat.layers.base import UNLIMITED, Layer, Shape
-from caffe_compat.layers.data.prefetch import Prefetcher
-from caffe_compat.layers.data.source import DataLayer
+from caffe_compat.layers.data.fed import BatchSource, FedData
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
@@ -26,7 +24,7 @@ DIALECT = "fast-rcnn"
 _SIDE = 100  #: height and width of the pictures before the first minibatch, as in fast-rcnn
 
 
-class MinibatchSource(Protocol):
+class MinibatchSource(BatchSource, Protocol):
     """Where minibatches come from: this layer reads no data set."""
 
     @property
@@ -44,21 +42,16 @@ class MinibatchSource(Protocol):
         """Whether there are regression targets and their weights."""
         ...
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Minibatch ``number``, a pure function: an array for each top, all float32."""
-        ...
 
-
-class RegionData(DataLayer):
+class RegionData(FedData[MinibatchSource]):
     """Minibatches of the source that is given to :meth:`feed`; before that there are none.
 
     Tops: ``num_data`` blobs of pictures [I, 3, H, W], rois [R, 5] (number of the image, x1 y1 x2 y2 in its pixels),
     labels [R], and if the prototxt names them, regression targets and their weights [R, 4 num_classes].
     """
 
-    caffe_type = "Python"
     top_count = (3, UNLIMITED)
-    on_meta = False
+    feeders = "detection training (train_net.py --imdb), or by feed()"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -74,7 +67,6 @@ class RegionData(DataLayer):
         self.regression = rest == 4
         self.shapes = [(1, 3, _SIDE, _SIDE)] * self.num_data + [(1, 5), (1,)]
         self.shapes += [(1, 4 * self.num_classes)] * 2 if self.regression else []
-        self._source: MinibatchSource | None = None
 
     def _parse(self, text: str) -> Mapping[str, object]:
         """The settings in ``param_str``."""
@@ -94,37 +86,17 @@ class RegionData(DataLayer):
             raise self.error(f"param_str is {text!r}, expected num_classes in it")
         return values["num_classes"], values["num_data"]
 
-    def feed(self, source: MinibatchSource, ahead: int = 0) -> None:
-        """Take minibatches from ``source`` from now on.
-
-        Args:
-            ahead: how many are made while the last one is in use.
+    def check_source(self, source: MinibatchSource) -> None:
+        """Refuse a source of other classes or pictures than ``param_str``, or without targets where they are tops.
 
         Raises:
-            LayerError: the source has other numbers of classes or pictures than ``param_str``, or has no targets where
-                they are tops.
+            LayerError: it does not fit.
         """
-        for what, own, theirs in (
-            ("num_classes", self.num_classes, source.num_classes),
-            ("num_data", self.num_data, source.num_data),
-        ):
-            if own != theirs:
-                raise self.error(f"{what} is {own} in param_str, the images have {theirs}")
+        self.require_same("num_classes", self.num_classes, source.num_classes)
+        self.require_same("num_data", self.num_data, source.num_data)
         if self.regression != source.regression:
             has, wants = ("bbox_targets", "makes none") if self.regression else ("no bbox_targets", "makes them")
             raise self.error(f"has {has} among its tops, but training {wants} (TRAIN.BBOX_REG)")
-        self.close()
-        self._source, self._prefetcher = source, Prefetcher(self._read_sent, ahead)
-
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Minibatch ``number``.
-
-        Raises:
-            LayerError: no source was given.
-        """
-        if self._source is None:
-            raise self.error("has no images: it is fed by detection training (train_net.py --imdb), or by feed()")
-        return self._source.read(number)
 
 
 @register(
