@@ -8,7 +8,7 @@ import numpy as np
 
 from caffe_compat.evaluation.result import Evaluation
 
-__all__ = ["branch_text", "table"]
+__all__ = ["absent_classes", "branch_text", "table"]
 
 
 def branch_text(classes: Sequence[str], ap: np.ndarray, mean: float) -> str:
@@ -30,11 +30,16 @@ def table(evaluation: Evaluation) -> str:
     rows.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>10d}  {_percent(evaluation.mean)}")
     rows.append(f"{evaluation.metric} rule, {_overlap(evaluation)}, {evaluation.images} images")
     rows += [f"{name} {100 * value:.1f}" for name, value in evaluation.summary.items() if not np.isnan(value)]
-    absent = evaluation.without_truth
-    if absent:
-        taken = "makes the mean NaN" if np.isnan(evaluation.mean) else "not in the mean"
-        rows.append(f"without an object, so {taken}: {', '.join(absent)}")
+    rows += absent_classes(evaluation)
     return "\n".join(rows)
+
+
+def absent_classes(evaluation: Evaluation) -> list[str]:
+    """A line that names the classes without an object and says what that does to the mean; none where all have one."""
+    if not evaluation.without_truth:
+        return []
+    taken = "makes the mean NaN" if np.isnan(evaluation.mean) else "not in the mean"
+    return [f"without an object, so {taken}: {', '.join(evaluation.without_truth)}"]
 
 
 def _percent(value: float) -> str:

@@ -17,6 +17,7 @@ from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.checks import check_threshold
 from caffe_compat.evaluation.curves import average_precision
 from caffe_compat.evaluation.result import Evaluation
+from caffe_compat.evaluation.tables import absent_classes
 
 __all__ = ["THRESHOLDS", "RegionAverage", "region_table", "region_text"]
 
@@ -113,10 +114,7 @@ def region_table(evaluations: Mapping[float, Evaluation]) -> str:
     total = (int(first.ground_truth.sum()), int(first.detections.sum()))
     lines.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>8d}{means}")
     lines.append(f"overlap of regions in pixels, {first.images} images")
-    absent = first.without_truth
-    if absent:
-        taken = "makes the mean NaN" if np.isnan(first.mean) else "not in the mean"
-        lines.append(f"without an object, so {taken}: {', '.join(absent)}")
+    lines += absent_classes(first)
     return "\n".join(lines)
 
 
