@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from program import log_as_before
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background by a shell without job control: the programs that tests start would inherit this, and
@@ -44,11 +44,8 @@ def root() -> Path:
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
     """A command that a test runs in this process shows the log on standard error; the next test finds it as it was."""
-    logger = logging.getLogger("caffe_compat")
-    handlers, level = list(logger.handlers), logger.level
-    yield
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+    with log_as_before():
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,6 +8,7 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,14 +32,25 @@ class Done(NamedTuple):
     stderr: str
 
 
-def call(name: str, *words: object, folder: Path | None = None) -> Done:
-    """Run a command in a folder as its file in ``tools/`` does, but in this process."""
+@contextlib.contextmanager
+def log_as_before() -> Iterator[None]:
+    """After the block the package's log goes where it went before, as far as it did before."""
     logger = logging.getLogger("caffe_compat")
     handlers, level = list(logger.handlers), logger.level
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+
+
+def call(name: str, *words: object, folder: Path | None = None) -> Done:
+    """Run a command in a folder as its file in ``tools/`` does, but in this process."""
     out, err = io.StringIO(), io.StringIO()
     arguments, sys.argv = sys.argv, [f"{name}.py", *map(str, words)]
     try:
         with (
+            log_as_before(),
             contextlib.chdir(folder or os.getcwd()),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
@@ -49,8 +61,6 @@ def call(name: str, *words: object, folder: Path | None = None) -> Done:
                 status = int(exit_.code or 0)
     finally:
         sys.argv = arguments
-        logger.handlers[:] = handlers
-        logger.setLevel(level)
     return Done(status, out.getvalue(), err.getvalue())
 
 

@@ -331,9 +331,7 @@ def detector(folder: Path, both: bool = False, **options) -> tuple[list[object],
     return ["--def", TRACE / names[0], "--net", TRACE / names[1], "--classes", "classes.txt", *options], wanted
 
 
-@pytest.mark.parametrize("both", [False, True])
-def test_objects_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None:
-    words, _ = detector(tmp_path, both)
+def finds_what_detect_finds(tmp_path: Path, words: list, both: bool) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture(1, 60, 80))
     cv2.imwrite(str(tmp_path / "a_hha.png"), picture(2, 60, 80))
     pictures = ["--image", "a.png"] if both else []
@@ -349,6 +347,12 @@ def test_objects_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None
     for mine, theirs in zip(found["objects"], wanted, strict=True):
         assert mine["class"] == theirs["class"] and abs(mine["score"] - theirs["score"]) < 1e-4
         np.testing.assert_allclose(mine["box"], theirs["box"], atol=0.01)
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_objects_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None:
+    words, _ = detector(tmp_path, both)
+    finds_what_detect_finds(tmp_path, words, both)
     arrays = np.load(tmp_path / "o.npz")
     assert arrays["scores"].shape[2] == 20 and arrays["boxes"].shape[2] == 80
     assert (tmp_path / "drawn").exists()
@@ -357,21 +361,7 @@ def test_objects_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None
 @pytest.mark.parametrize("both", [False, True])
 def test_boxes_of_the_graph_are_those_that_detect_finds(tmp_path: Path, both: bool) -> None:
     words, _ = detector(tmp_path, both, postprocess=Boxes(per_image=100_000))
-    cv2.imwrite(str(tmp_path / "a.png"), picture(1, 60, 80))
-    cv2.imwrite(str(tmp_path / "a_hha.png"), picture(2, 60, 80))
-    pictures = ["--image", "a.png"] if both else []
-    done = call("detect", *words, *pictures, "--hha", "a_hha.png", "--json", "d.json", "--conf", 0.06, folder=tmp_path)
-    assert done.status == 0, done.stderr
-    wanted = json.loads((tmp_path / "d.json").read_text())["objects"]
-    scene = "a.png,a_hha.png" if both else "a_hha.png"
-    more = ["--json", "o.json", "--npz", "o.npz", "--draw", "drawn", "--conf", 0.06]
-    done = call("infer_onnx", "n.onnx", scene, *more, folder=tmp_path)
-    assert done.status == 0, done.stdout + done.stderr
-    (found,) = json.loads((tmp_path / "o.json").read_text())["pictures"]
-    assert len(found["objects"]) == len(wanted) > 3
-    for mine, theirs in zip(found["objects"], wanted, strict=True):
-        assert mine["class"] == theirs["class"] and abs(mine["score"] - theirs["score"]) < 1e-4
-        np.testing.assert_allclose(mine["box"], theirs["box"], atol=0.01)
+    finds_what_detect_finds(tmp_path, words, both)
 
 
 def test_detectors_that_take_bytes(tmp_path: Path) -> None:
