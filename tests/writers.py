@@ -360,7 +360,7 @@ WRITERS = {
         ),
         ("datasets/selection.py",),
     ),
-    "options": Writer(lambda path, _: write_config(path, Config()), ("config.py",)),
+    "options": Writer(lambda path, _: write_config(path, Config()), ("config/document.py",)),
     "stamp": Writer(lambda path, _: write_stamp(path, {"a": list(range(100))}), ("stamps.py",)),
     "copy": Writer(
         lambda path, source: copy_file(source, path),
