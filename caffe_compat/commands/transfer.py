@@ -26,7 +26,10 @@ from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
 from caffe_compat.resources import program
 
-SAME = ("teacher", "layer", "student", "student_layer", "modality", "loss", "batch_size", "max_iter", "random_seed")
+SAME = (
+    "teacher", "layer", "student", "student_layer", "student_weights", "modality", "loss", "batch_size", "max_iter",
+    "random_seed",
+)  # fmt: skip
 """Options that are what they were where a transfer goes on."""
 
 

@@ -64,6 +64,7 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     from caffe_compat.transfer.features import Transfer
     from caffe_compat.transfer.files import write_transfer
     from caffe_compat.transfer.measured import forget_measured, write_measured
+    from caffe_compat.transfer.student_weights import write_student_weights
 
     foreign = name_teacher(arguments)
     name_modality(arguments)
@@ -78,6 +79,8 @@ def make_transfer(parser: argparse.ArgumentParser, arguments: argparse.Namespace
     schedule = Schedule(drops=tuple(arguments.drops), **{name: getattr(arguments, name) for name in SCHEDULE})
     if foreign is None and arguments.teacher_weights == RANDOM:
         transfer = _randomised(arguments, transfer)
+    if transfer.recipe.student_weights:
+        write_student_weights(transfer, arguments.student_weights, transfer.recipe.student_weights)
     if not wants_measuring(arguments, foreign):
         forget_measured(arguments.output)
         return write_transfer(transfer, schedule, command_line(parser, arguments))
@@ -197,6 +200,8 @@ def _recipe(arguments: argparse.Namespace, foreign: ForeignSpec | None) -> Recip
         value = getattr(arguments, name)
         options[name] = None if value is None else tuple(value)
     options["proposals"] = boxes_file(arguments)
+    if arguments.student_weights:
+        options["student_weights"] = os.path.join(arguments.output, "student_start.caffemodel")
     if foreign is not None:
         options["teacher_weights"] = None  # they stand in the net
     return Recipe(

@@ -7,7 +7,7 @@ from typing import Any
 
 from caffe_compat.commands.boxes_arguments import add_boxes
 from caffe_compat.commands.flags import add_gpu
-from caffe_compat.commands.inputs import FOLDER, LIST, NET, NEW_FOLDER, TEACHER, TEACHER_WEIGHTS
+from caffe_compat.commands.inputs import FOLDER, LIST, MODEL, NET, NEW_FOLDER, TEACHER, TEACHER_WEIGHTS
 from caffe_compat.commands.modality_arguments import add_modality
 from caffe_compat.commands.teacher_arguments import TEACHER_HELP, add_foreign
 from caffe_compat.media.modalities import FORK_MEAN
@@ -67,6 +67,11 @@ def _add_loss(group: Any) -> None:
         "--teacher-weights",
         type=TEACHER_WEIGHTS.later(),
         help="the teacher's caffemodel, which stands in the solver; of a torch module .pth or .safetensors; or random",
+    )
+    add(
+        "--student-weights",
+        type=MODEL,
+        help="weights that the student starts from, by layer name, e.g. the teacher's for a copy of it (its fillers)",
     )
     add(
         "--measure",

@@ -34,6 +34,11 @@ NOTHING: Mapping[str, str] = MappingProxyType({})
 IMAGENET = "imagenet"
 
 
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"{name} is '{value}', expected one of {', '.join(known)}{nearest(value, known)}")
+
+
 @dataclass(frozen=True)
 class Transfer:
     """A supervision transfer.
@@ -46,6 +51,7 @@ class Transfer:
         teacher_net: role of the teacher's net if it is not the student's, where the teacher is ``imagenet``.
         pairs: which of the setting's pairs.
         boxes: regions of each image on which features are compared, for fc6 and fc7; 0: on whole maps.
+        start: of the student: ``fillers``, as in the paper, or ``copy`` (the setting's weights for colour).
         options: more of make_transfer.
     """
 
@@ -55,7 +61,11 @@ class Transfer:
     teacher_net: str = ""
     pairs: str = "train"
     boxes: int = 0
+    start: str = "fillers"
     options: str = ""
+
+    def __post_init__(self) -> None:
+        _check_choice("start", self.start, ("fillers", "copy"))
 
 
 @dataclass(frozen=True)
@@ -92,12 +102,8 @@ class Row:
     same_as: str = ""
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("init", self.init, ("none", "copy", "transfer")),
-            ("tune", self.tune, ("all", "fc")),
-        ):
-            if value not in known:
-                raise UsageError(f"{name} is '{value}', expected one of {', '.join(known)}{nearest(value, known)}")
+        _check_choice("init", self.init, ("none", "copy", "transfer"))
+        _check_choice("tune", self.tune, ("all", "fc"))
         if (self.init == "transfer") != (self.transfer is not None):
             raise UsageError("'init: transfer' and 'transfer:' belong together, one of them is missing")
         if self.fuse and len(self.fuse) != 2:

@@ -200,6 +200,10 @@ class Planner(Workplace):
             words += ["--proposals", self._text(pairs.proposals), "--boxes-per-image", str(transfer.boxes)]
         words += ["--max-iter", str(timing.iters), "--base-lr", f"{timing.base_lr:g}", "--random-seed", str(self.seed)]
         words += self._words(f"{self.setting.transfer} {student.transfer} {timing.options} {transfer.options}")
+        if transfer.start == "copy":
+            words += ["--student-weights", self._text(student.weights)]
+            after = (*after, *(self._stage_of(word) for word in self._mentions(student.weights)))
+            needs = (*needs, *student.needs)
         commands = [words, ["train_net", "--solver", f"{HERE}/solver.prototxt", "--resume"]]
         if self.setting.match_norms:
             last = f"{HERE}/transfer_iter_{timing.iters}.caffemodel"
@@ -228,7 +232,7 @@ class Planner(Workplace):
             teacher = f"{transfer.teacher_net or row.net}-imagenet"
         else:
             teacher = f"{self.row(experiment, transfer.teacher)[2].net}-detector"
-        return f"{'+'.join(transfer.layers)}-of-{teacher}"
+        return f"{'+'.join(transfer.layers)}-of-{teacher}" + ("-from-copy" if transfer.start == "copy" else "")
 
     def _student(self, stage: Stage, transfer: Transfer) -> str:
         if self.setting.match_norms:

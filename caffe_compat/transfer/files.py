@@ -150,15 +150,16 @@ def _solver_text(nets: TransferNets, schedule: Schedule, folder: Path, head: lis
         solver.clip_gradients = schedule.clip_gradients
     if nets.gathers:
         solver.test_initialization = False  # without statistics BatchNorm's outputs are out of all bounds
-    if weights:
-        solver.weights.append(weights)
+    if weights or nets.recipe.foreign:  # else the teacher's are given to train_net, and these with them
+        solver.weights.extend(file for file in (weights, nets.recipe.student_weights) if file)
     unknown = [] if nets.recipe.mean_norms or nets.recipe.loss == "sigmoid" else NOT_MEASURED
     notes = ["Written by:", *(f"  {line}" for line in head), *unknown, "Then:", *(f"  {line}" for line in commands)]
     return comments(notes) + format_text(solver)
 
 
 def _commands(recipe: Recipe, schedule: Schedule, folder: Path, surgery: bool) -> list[str]:
-    weights = "" if recipe.teacher_weights or recipe.foreign else " --weights TEACHER.caffemodel"
+    own = f",{recipe.student_weights}" if recipe.student_weights else ""
+    weights = "" if recipe.teacher_weights or recipe.foreign else f" --weights TEACHER.caffemodel{own}"
     train = f"{program('train_net')} --solver {folder / 'solver.prototxt'}{weights}"
     snapshot = f"{prefix(folder)}_iter_{schedule.max_iter}.caffemodel"
     return [train, *after_training(folder, snapshot, surgery)]

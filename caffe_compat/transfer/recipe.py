@@ -32,6 +32,8 @@ class Recipe:
         output: folder for the files; it also stands in the solver.
         source, val_source, root_folder: pair lists for training and validation.
         teacher_weights: named in the solver and in surgery.json; not those of a net of another framework.
+        student_weights: what the student starts from, in the names that its layers have in the transfer
+            (:mod:`caffe_compat.transfer.student_weights`), instead of fillers; named in the solver.
         foreign: the teacher, if it is a net of another framework: it sees pictures as that one feeds them.
         mean_norms: measured mean norm of the teacher's features, one per layer, before ``scale``; empty: taken as 1.
         scales: factor on the teacher's features, one for all or one per layer (empty: no scaling layer).
@@ -64,6 +66,7 @@ class Recipe:
     val_source: str = "output/rgbd/val_pairs.txt"
     root_folder: str = ""
     teacher_weights: str | None = None
+    student_weights: str | None = None
     mean_norms: tuple[float, ...] = ()
     scales: tuple[float, ...] = ()
     adapt_stds: tuple[float, ...] = (0.01,)

@@ -10,7 +10,7 @@ passes no gradient any more.  Instead:
   below the mean; started there, all fall at once, and with momentum many of them fall below zero.
 * A student whose first weights follow MSRA's or Xavier's rule gets smaller ones, so that its feature is about
   :data:`STUDENT_NORM` large: pixels are a hundred times larger than what these rules expect.  (BatchNorm undoes that;
-  nets with it keep their own.)
+  nets with it keep their own, and so do students that start from trained weights.)
 * For the sigmoid loss: alpha and tau, where they are to be measured, and biases with which every unit is on as often
   as the teacher's are.
 * Gradients are clipped at a norm of :data:`CLIP`, which at the usual rate moves a layer by about 1 % an iteration.
@@ -203,7 +203,7 @@ def _first_weights(
     trial = Trial(transfer, schedule, batches, device)
     norms = _student_norms(trial, transfer)
     changes: dict[str, Any] = {}
-    own = TransferNets(transfer).first_filled
+    own = "" if recipe.student_weights else TransferNets(transfer).first_filled  # trained ones stay
     if own and not STUDENT_NORM / TOO_LARGE <= max(norms) <= STUDENT_NORM * TOO_LARGE:
         std = float(trial.solver.net.layer(own).blob(0).detach().std()) * STUDENT_NORM / max(norms)
         smaller: dict[str, Any] = {"first_std": _digits(std, 3)}
@@ -223,9 +223,13 @@ def _student_norms(trial: Trial, transfer: Transfer) -> list[float]:
     norms = trial.feature_norms()
     for norm, feature in zip(norms, transfer.features, strict=True):
         if not (norm > 0 and math.isfinite(norm)):
+            recipe = transfer.recipe
+            if recipe.student_weights:
+                who, advice = f"{recipe.student} with {recipe.student_weights}", "are these its weights?"
+            else:
+                who, advice = f"a fresh {recipe.student}", "see its fillers, or give --filler msra"
             raise UsageError(
-                f"'{feature.student}' of a fresh {transfer.recipe.student} has the mean norm {norm:g}, from which "
-                "nothing can be learned; see its fillers, or give --filler msra"
+                f"'{feature.student}' of {who} has the mean norm {norm:g}, from which nothing can be learned; {advice}"
             )
     return norms
 

@@ -121,6 +121,8 @@ class Trial:
         if schedule.clip_gradients:
             param.clip_gradients = schedule.clip_gradients
         self.solver: Solver = solver_class(param)(param, [], device)
+        if transfer.recipe.student_weights:
+            self.solver.net.copy_from(transfer.recipe.student_weights, strict=None)
 
     def train(self, iterations: int) -> Run:
         """Some iterations, fewer where the loss leaves all bounds; what happened."""

@@ -54,7 +54,18 @@ def test_which_rows_there_are() -> None:
         *("VGG RGB", "VGG to VGG"),
     ]
     assert rows["table4"] == ["pool1", "pool2", "conv3", "conv4", "pool5", "fc6", "fc7", "conv3+fc7"]
-    assert set(rows) == {"table1", "table4", "table5", "table6", "disparity", "loss_variant", "longer"}
+    assert set(rows) == {"table1", "table4", "table5", "table6", "disparity", "loss_variant", "longer", "student_start"}
+
+
+def test_a_student_from_copied_weights_is_another_transfer() -> None:
+    plan, experiment = planner(read_setting("mosd")), read_experiment("student_start")
+    found = {name: in_order([plan.test(experiment, name)]) for name in ("fillers", "copied")}
+    words = {name: [w for s in stages if s.kind == "transfer" for w in s.commands[0]] for name, stages in found.items()}
+    assert "--student-weights" not in words["fillers"]
+    index = words["copied"].index("--student-weights")
+    assert words["copied"][index + 1].endswith("squeezenet_v1.0_decoded.caffemodel")
+    transfers = {name: next(s for s in stages if s.kind == "transfer").folder for name, stages in found.items()}
+    assert transfers["fillers"] != transfers["copied"]
 
 
 def test_the_paper_s_figures() -> None:

@@ -16,6 +16,7 @@ from caffe_compat.commands import make_transfer, measure_scale, net_surgery
 from caffe_compat.errors import DataError, UsageError, WeightsError
 from caffe_compat.media import Preprocessing, read_preprocessing, write_preprocessing
 from caffe_compat.net import load_net
+from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 from caffe_compat.solver.rules import solver_class
 
@@ -492,3 +493,50 @@ def test_alpha_and_tau_of_the_sigmoid_loss_are_measured() -> None:
     assert 1 / (1 + math.exp(-alpha * bias)) == pytest.approx(sum(n > tau for n in numbers) / len(numbers), rel=0.1)
     header = Path("out/solver.prototxt").read_text().splitlines()[1]
     assert f"--alpha {alpha:g} --tau {tau:g}" in header and " --sweep" not in header
+
+
+def save_student(path: str, deviation: float) -> None:
+    """Weights of student.prototxt, gaussian; biases are 0."""
+    net = load_net("student.prototxt")
+    for name in ("c1", "c2", "c3"):
+        net.layer(name).blob(0).data.normal_(std=deviation, generator=torch.manual_seed(4))
+    net.save(path)
+
+
+def test_a_student_starts_from_trained_weights() -> None:
+    save_student("own.caffemodel", 0.05)
+    own = load_net("student.prototxt", "own.caffemodel")
+    layers = make(*USUAL, "--teacher-weights", "teacher.caffemodel", "--student-weights", "own.caffemodel")
+    solver = read_solver("out/solver.prototxt")
+    assert list(solver.weights) == ["teacher.caffemodel", "out/student_start.caffemodel"]
+    assert "--student-weights own.caffemodel" in Path("out/solver.prototxt").read_text()
+    assert layers["da_c1"].convolution_param.weight_filler.std == pytest.approx(0.05)  # no smaller first weights
+    trained = solver_class(solver)(solver, list(solver.weights), torch.device("cpu"))
+    for name in ("c1", "c2"):
+        for index in (0, 1):
+            assert torch.equal(trained.net.layer(f"da_{name}").blob(index), own.layer(name).blob(index))
+    before = load_net("out/train_val.prototxt", "out/student_start.caffemodel", "TRAIN")
+    before.save("earlier.caffemodel")  # of a student that has the prefix already
+    make(*USUAL, "--teacher-weights", "teacher.caffemodel", "--student-weights", "earlier.caffemodel", "--sweep", "0")
+    assert blobs_in(["out/student_start.caffemodel"]) == {"da_c1": {0, 1}, "da_c2": {0, 1}}
+
+
+def test_the_start_is_measured_with_the_students_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    save_student("zero.caffemodel", 0.0)
+    with pytest.raises(
+        UsageError, match=r"'c2' of student.prototxt with out/student_start.caffemodel has the mean norm 0"
+    ):
+        make(*USUAL, "--teacher-weights", "teacher.caffemodel", "--student-weights", "zero.caffemodel")
+    assert not Path("out/train_val.prototxt").exists()
+
+
+def test_a_students_weights_without_the_teachers_are_given_to_train_net(capsys: pytest.CaptureFixture[str]) -> None:
+    save_student("own.caffemodel", 0.05)
+    make(*USUAL, "--student-weights", "own.caffemodel")
+    assert "--weights TEACHER.caffemodel,out/student_start.caffemodel" in capsys.readouterr().out
+    assert not read_solver("out/solver.prototxt").weights
+
+
+def test_weights_that_are_not_the_students_are_refused() -> None:
+    with pytest.raises(WeightsError, match=r"teacher.caffemodel: no layer of this file fits net 'student'"):
+        make(*USUAL, "--student-weights", "teacher.caffemodel")
