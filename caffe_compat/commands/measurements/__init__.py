@@ -25,6 +25,7 @@ BENCHMARKS = (
     "detector",
     "testing",
     "proposals",
+    "sds",
 )
 
 

@@ -24,6 +24,7 @@ from caffe_compat.commands.measurements.onnx_cpu import onnx
 from caffe_compat.commands.measurements.onnx_gpu import onnx_gpu
 from caffe_compat.commands.measurements.proposals import proposals
 from caffe_compat.commands.measurements.roi import roi
+from caffe_compat.commands.measurements.sds import sds
 from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.commands.measurements.transfer_gpu import transfer_gpu
@@ -48,6 +49,7 @@ __all__ = [
     "onnx_gpu",
     "proposals",
     "roi",
+    "sds",
     "solver",
     "testing",
     "transfer",
