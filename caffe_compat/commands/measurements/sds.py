@@ -98,7 +98,7 @@ def _pixels(image: _Image) -> np.ndarray:
 
 
 def _branch(image: _Image) -> tuple[np.ndarray, np.ndarray]:
-    """The same as ``test_hypercolumns.py`` and ``evaluation.py`` of the branch go about it: pixel by pixel, unbuffered."""
+    """The same as ``test_hypercolumns.py`` and ``evaluation.py`` of the branch go about it: pixel by pixel."""
     labels, count = image.labels - 1, int(image.labels.max())
     values = np.zeros((DETECTIONS, count))
     corners = np.clip(np.ceil(image.boxes), 0, (WIDTH - 1, HEIGHT - 1, WIDTH - 1, HEIGHT - 1)).astype(int)
