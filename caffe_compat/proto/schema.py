@@ -11,14 +11,14 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-from caffe_compat.proto import schema_data
+from caffe_compat.proto import schema_data, schema_forks
 
 __all__ = ["CLASSES", "PHASES", "POOL"]
 
 PHASES = ("TRAIN", "TEST")
 """Caffe's phases; a phase's number is its place here."""
 
-_FIELD = re.compile(r"(\d+) (\w+) (\w+)(\*\*|\*|!|)(?:=(.+))?$")
+_FIELD = re.compile(r"(\d+) (\w+) ([\w.]+)(\*\*|\*|!|)(?:=(.+))?$")
 _Proto = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
     "double": _Proto.TYPE_DOUBLE,
@@ -38,8 +38,9 @@ _LABELS = {
 }
 
 
-def _add_enum(enum: Any, name: str, values: dict[str, int]) -> None:
-    enum.name = name
+def _add_enum(owner: Any, name: str, values: dict[str, int]) -> None:
+    """An enum of a file or message; values are added where the owner has an enum of the name already."""
+    enum = next((known for known in owner.enum_type if known.name == name), None) or owner.enum_type.add(name=name)
     for value_name, number in values.items():
         enum.value.add(name=value_name, number=number)
 
@@ -54,6 +55,8 @@ def _add_field(message: Any, text: str, enums: set[str]) -> None:
         field.type = _SCALARS[type_name]
     elif type_name == "Phase":
         field.type, field.type_name = _Proto.TYPE_ENUM, ".caffe.Phase"
+    elif "." in type_name:
+        field.type, field.type_name = _Proto.TYPE_ENUM, f".caffe.{type_name}"
     elif type_name in enums:
         field.type, field.type_name = _Proto.TYPE_ENUM, f".caffe.{message.name}.{type_name}"
     else:
@@ -65,27 +68,28 @@ def _add_field(message: Any, text: str, enums: set[str]) -> None:
 
 
 def _add_messages(file: Any, table: str) -> None:
+    """The messages of a table; those that the file has already get more fields and values."""
     message: Any = None
-    enums: set[str] = set()
+    known = {message.name: message for message in file.message_type}
     for line in table.replace("\n    ", " ").splitlines():  # four spaces continue an enum
         if not line:
             continue
         if not line.startswith(" "):
-            message, enums = file.message_type.add(name=line), set()
+            message = known.get(line) or file.message_type.add(name=line)
         elif line.startswith("  enum "):
             name, _, values = line.removeprefix("  enum ").partition(": ")
             pairs = (value.split("=") for value in values.split())
-            _add_enum(message.enum_type.add(), name, {key: int(number) for key, number in pairs})
-            enums.add(name)
+            _add_enum(message, name, {key: int(number) for key, number in pairs})
         else:
+            enums = {enum.name for enum in message.enum_type}
             for text in line.strip().rstrip(",").split(", "):
                 _add_field(message, text, enums)
 
 
 def _make_pool() -> descriptor_pool.DescriptorPool:
     file = descriptor_pb2.FileDescriptorProto(name="caffe_compat/caffe.proto", package="caffe", syntax="proto2")
-    _add_enum(file.enum_type.add(), "Phase", {name: number for number, name in enumerate(PHASES)})
-    for table in (schema_data.CORE, schema_data.LAYERS, schema_data.FORKS, schema_data.LEGACY):
+    _add_enum(file, "Phase", {name: number for number, name in enumerate(PHASES)})
+    for table in (schema_data.CORE, schema_data.LAYERS, *schema_forks.FORKS, schema_data.LEGACY):
         _add_messages(file, table)
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())

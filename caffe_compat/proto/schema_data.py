@@ -1,13 +1,12 @@
-"""The schema as data: every message of Caffe 1.0 that is still in use, and those of the forks this package reads.
+"""The schema as data: every message of Caffe 1.0 that is still in use.  Those of forks are in ``schema_forks.py``.
 
 Each text lists messages.  A line without indentation names a message; ``enum Name: A=0 B=1`` declares an enum of it;
 the other lines hold its fields, separated by commas: ``number name type``, then ``*`` repeated, ``**`` repeated and
 packed, ``!`` required, nothing for optional, then ``=default``.  Types are those of protobuf or names of messages and
-enums.  Numbers and defaults are those of BVLC Caffe 1.0; the numbers from 200 on are those of SSD's fork, those above
-8000000 the other forks' and our own.
+enums (``Message.Enum`` for the enum of another message).  Numbers and defaults are those of BVLC Caffe 1.0.
 """
 
-__all__ = ["CORE", "FORKS", "LAYERS", "LEGACY"]
+__all__ = ["CORE", "LAYERS", "LEGACY"]
 
 CORE = """
 BlobShape
@@ -73,12 +72,7 @@ LayerParameter
   139 batch_norm_param BatchNormParameter, 140 elu_param ELUParameter, 141 bias_param BiasParameter,
   142 scale_param ScaleParameter, 143 input_param InputParameter, 144 crop_param CropParameter,
   145 parameter_param ParameterParameter, 146 recurrent_param RecurrentParameter,
-  147 swish_param SwishParameter, 148 clip_param ClipParameter, 206 norm_param NormalizeParameter,
-  8266711 roi_pooling_param ROIPoolingParameter, 8266712 smooth_l1_loss_param SmoothL1LossParameter,
-  8266801 paired_image_data_param PairedImageDataParameter, 8266802 foreign_net_param ForeignNetParameter,
-  9000137 box_upsample_param BoxUpsampleParameter,
-  9000138 local_layer_param LocallyConnectedLayerWithLossParameter, 9000140 repmat_param RepMatParameter,
-  9000143 pick_slice_param PickSliceParameter, 9000144 upsample_param UpsampleParameter
+  147 swish_param SwishParameter, 148 clip_param ClipParameter
 """
 
 LAYERS = """
@@ -116,7 +110,7 @@ DataParameter
   6 mirror bool=false, 7 rand_skip uint32=0, 8 backend DB=LEVELDB, 9 force_encoded_color bool=false,
   10 prefetch uint32=4
 DropoutParameter
-  1 dropout_ratio float=0.5, 2 scale_train bool=true
+  1 dropout_ratio float=0.5
 DummyDataParameter
   1 data_filler FillerParameter*, 2 num uint32*, 3 channels uint32*, 4 height uint32*, 5 width uint32*,
   6 shape BlobShape*
@@ -193,7 +187,7 @@ SPPParameter
   1 pyramid_height uint32, 2 pool PoolMethod=MAX, 6 engine Engine=DEFAULT
 ScaleParameter
   1 axis int32=1, 2 num_axes int32=1, 3 filler FillerParameter, 4 bias_term bool=false,
-  5 bias_filler FillerParameter, 9000142 scale float
+  5 bias_filler FillerParameter
 SigmoidParameter
   enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2
   1 engine Engine=DEFAULT
@@ -215,36 +209,6 @@ WindowDataParameter
   1 source string, 2 scale float=1.0, 3 mean_file string, 4 batch_size uint32, 5 crop_size uint32=0,
   6 mirror bool=false, 7 fg_threshold float=0.5, 8 bg_threshold float=0.5, 9 fg_fraction float=0.25,
   10 context_pad uint32=0, 11 crop_mode string="warp", 12 cache_images bool=false, 13 root_folder string=""
-"""
-
-# caffe-fast-rcnn and caffe-sds under private numbers where these collide with Caffe 1.0 (only the name matters in
-# text).  ScaleParameter.scale and DropoutParameter.scale_train are above; PairedImageDataParameter is this package's.
-FORKS = """
-ROIPoolingParameter
-  1 pooled_h uint32=0, 2 pooled_w uint32=0, 3 spatial_scale float=1.0
-SmoothL1LossParameter
-  1 sigma float=1.0
-BoxUpsampleParameter
-  1 width uint32, 2 height uint32, 3 channels uint32
-LocallyConnectedLayerWithLossParameter
-  1 grid_size uint32, 2 neg_loss_wt float, 3 pos_loss_wt float
-RepMatParameter
-  1 rep_w uint32=1, 2 rep_h uint32=1, 3 rep_c uint32=1, 4 rep_n uint32=1
-PickSliceParameter
-  1 channels uint32
-UpsampleParameter
-  1 width uint32, 2 height uint32
-NormalizeParameter
-  1 across_spatial bool=true, 2 scale_filler FillerParameter, 3 channel_shared bool=true, 4 eps float=1e-10
-PairedImageDataParameter
-  1 source string, 2 root_folder string="", 3 batch_size uint32=2, 4 new_height uint32, 5 new_width uint32,
-  6 crop_height uint32, 7 crop_width uint32, 8 shuffle bool, 9 mirror bool, 10 mean_value float*,
-  11 mean_value_1 float*, 12 prefetch uint32=4, 13 scale float=1.0, 14 negate_x_channel int32=-1,
-  15 seed int64=-1, 16 short_side uint32, 17 multiple_of uint32=1, 18 negate_about float=128.0,
-  19 proposals string="", 20 rois_per_image uint32=64, 21 top_k uint32=2000
-ForeignNetParameter
-  1 source string, 2 feature string*, 3 weights string="", 4 random_seed uint32=0, 5 mean float*, 6 std float*,
-  7 pixel_range float=255.0, 8 rgb bool=true
 """
 
 LEGACY = """
