@@ -163,7 +163,7 @@ class _Learned(_Windowed):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = self.section
-        self.outputs, self.group = int(section.num_output), int(section.group)
+        self.outputs, self.group = self.counts()
         if self.outputs < 1:
             raise self.error(f"convolution_param.num_output is {self.outputs}, expected a positive number")
         if self.group < 1 or self.channels % self.group or self.outputs % self.group:
@@ -177,6 +177,10 @@ class _Learned(_Windowed):
             self.add_blob((self.outputs,), section.filler("bias_filler"))
         else:
             section.ignore("bias_filler")
+
+    def counts(self) -> tuple[int, int]:
+        """Channels of the top, and groups."""
+        return int(self.section.num_output), int(self.section.group)
 
     def backward_reads(self) -> Reads:
         """The bottoms, for the gradient of the weights."""
