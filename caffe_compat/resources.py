@@ -36,6 +36,7 @@ SHORT: Mapping[str, str] = {
     "infer": "infer_onnx",
     "hha": "make_hha",
     "disparity": "make_disparity",
+    "flow": "make_flow",
     "pairs": "make_pairs",
     "proposals": "make_proposals",
     "scenes": "make_scenes",

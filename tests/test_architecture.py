@@ -25,6 +25,7 @@ ROOMS = (
     ("config",),
     ("frames",),
     ("depth",),
+    ("flow",),
     ("datasets",),
     ("scenes",),
     ("deploy",),

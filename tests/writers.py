@@ -51,6 +51,7 @@ from caffe_compat.figures.answers import Feature, Moments
 from caffe_compat.figures.pair import NetPair, write_numbers
 from caffe_compat.figures.save import write_figure
 from caffe_compat.files import copy_file
+from caffe_compat.flow import write_flo
 from caffe_compat.frames import png
 from caffe_compat.media import create_database
 from caffe_compat.net import weights as net_weights
@@ -517,6 +518,7 @@ WRITERS = {
         lambda path, _: write_index(path, [{"color": "c.png", "depth": "d.png", "origin": 0}] * 50),
         ("datasets/folders.py",),
     ),
+    "flow": Writer(lambda path, _: write_flo(path, RNG.normal(size=(20, 30, 2))), ("flow/stored.py",), "f.flo"),
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "archive": Writer(
         lambda path, archive: downloads._unpack(archive, path.parent),

@@ -22,6 +22,7 @@ __all__ = [
     "DATABASE",
     "DEPTH",
     "DEPTHS",
+    "FLOW_INPUT",
     "FOLDER",
     "IDX",
     "JSON",
@@ -190,6 +191,7 @@ OPTIONS = FileKind("a YAML file with options", (TEXT, JSON_TEXT, EMPTY))
 ONNX = FileKind("an ONNX model", (BINARY, EMPTY))
 ARRAYS = FileKind("arrays by name (npz)", (ZIP, EMPTY))
 FOLDER = FileKind("a folder", (FOLDERS,))
+FLOW_INPUT = FileKind("a video, a folder or a picture", (*PICTURES, BINARY, EMPTY, TEXT, FOLDERS))
 RUN = FileKind("a folder of snapshots, or a ..metrics.jsonl", (FOLDERS, JSON_TEXT, TEXT, EMPTY))
 DATABASE = FileKind("a database, which is a folder", (FOLDERS,))
 MATLAB_FILE = FileKind("a Matlab file", (MATLAB, HDF5, EMPTY))

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Encoder", "Frame", "Reading", "Source"]
+__all__ = ["Encoder", "Extra", "Frame", "Reading", "Source"]
 
 
 class Reading(Protocol):
@@ -55,6 +55,22 @@ class Encoder(Protocol):
         """
 
 
+class Extra(Protocol):
+    """A further file that is made of a reading, beside the picture.  It goes to worker processes too."""
+
+    @property
+    def path(self) -> str:
+        """The file."""
+
+    def write(self, reading: Any) -> None:
+        """Write it.
+
+        Raises:
+            DataError: a reading of which it cannot be made; need not name the file.
+            WriteError: it cannot be written.
+        """
+
+
 @dataclasses.dataclass(frozen=True)
 class Frame:
     """One picture to make.
@@ -65,6 +81,7 @@ class Frame:
         output: png to write.
         color_output: where to write the colour image that belongs to it as png.
         scene: frames of one scene are held out together; None if it is not known.
+        extras: what else is made of the reading.
     """
 
     source: Source
@@ -72,3 +89,4 @@ class Frame:
     output: str
     color_output: str | None = None
     scene: str | None = None
+    extras: tuple[Extra, ...] = ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sized
+from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
@@ -17,7 +18,7 @@ from caffe_compat.frames.report import Report, SummedWarning, reason_of
 from caffe_compat.frames.work import map_jobs
 from caffe_compat.stamps import check_stamp, same_stamp
 
-__all__ = ["encode_frame", "run_frames"]
+__all__ = ["encode_frame", "is_finished", "run_frames"]
 
 HINT = "--overwrite replaces it"
 
@@ -38,20 +39,30 @@ def encode_frame(frame: Frame, overwrite: bool = False) -> Literal["written", "s
     reading = frame.source.read()
     with in_file(frame.source.name):
         image = frame.encoder.encode(reading)
+        for extra in frame.extras:
+            extra.write(reading)
     if frame.color_output is not None and reading.color is not None:
         write_color(frame.color_output, reading.color)
     write_encoded(frame.output, image, parameters)
     return "written"
 
 
-def run_frames(frames: Sequence[Frame], *, overwrite: bool = False, workers: int = 0, progress: bool = True) -> Report:
+def run_frames(
+    frames: Iterable[Frame],
+    *,
+    overwrite: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+    total: int | None = None,
+) -> Report:
     """Encode frames; a bad one is noted, whatever is wrong with it, and the others go on.
 
     Args:
-        frames: what to do.
+        frames: what to do; taken as they are needed.
         overwrite: redo outputs that were made with other parameters, or by other programs, instead of refusing.
         workers: processes to use, each with one thread; 0 works in this process.
         progress: show a bar (on a terminal).
+        total: how many frames there are about, where ``frames`` does not say.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; frames in work are dropped, no file is left half-written, and the same call goes on
@@ -59,7 +70,8 @@ def run_frames(frames: Sequence[Frame], *, overwrite: bool = False, workers: int
     """
     report = Report()
     results = map_jobs(functools.partial(_attempt, overwrite=overwrite), frames, workers, _lost)
-    with tqdm(total=len(frames), unit="frame", disable=None if progress else True) as bar:
+    expected = len(frames) if isinstance(frames, Sized) else total
+    with tqdm(total=expected, unit="frame", disable=None if progress else True) as bar:
         for frame, result in results:
             name = frame.source.name
             if result.outcome == "failed":
@@ -70,6 +82,15 @@ def run_frames(frames: Sequence[Frame], *, overwrite: bool = False, workers: int
             report.summed += [(name, warning) for warning in result.summed]
             bar.update()
     return report
+
+
+def is_finished(frame: Frame) -> bool:
+    """Whether all that is to be made of a frame is there, and the picture was made with the same parameters.
+
+    Raises:
+        MissingFileError: its source is not there.
+    """
+    return _is_done(frame, frame.encoder.parameters() | frame.source.fingerprint(), overwrite=True)
 
 
 def _is_done(frame: Frame, parameters: dict[str, Any], overwrite: bool) -> bool:
@@ -85,6 +106,8 @@ def _is_done(frame: Frame, parameters: dict[str, Any], overwrite: bool) -> bool:
     if not overwrite:
         check_stamp(frame.output, found, parameters, HINT, assumed=frame.encoder.assumed)
     elif not same_stamp(found, parameters, frame.encoder.assumed):
+        return False
+    if not all(Path(extra.path).is_file() for extra in frame.extras):
         return False
     return frame.color_output is None or is_whole_png(frame.color_output)
 

@@ -19,7 +19,7 @@ from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 from caffe_compat.media.sizes import check_size
 
-__all__ = ["VIDEO_SUFFIXES", "EndOfVideo", "VideoHead", "Videos", "gray_of", "video_head"]
+__all__ = ["VIDEO_SUFFIXES", "EndOfVideo", "VideoHead", "Videos", "gray_of", "video_frames", "video_head"]
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Endings of video files."""
@@ -60,6 +60,27 @@ def video_head(path: str | os.PathLike[str]) -> VideoHead:
         if not frames:
             raise DataError(f"{os.fspath(path)}: is a video without a frame that OpenCV can decode")
         return VideoHead(frames, rate if np.isfinite(rate) and rate > 0 else 0.0)
+
+
+def video_frames(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
+    """All frames of a video, in order: uint8 [H, W, 3], blue first, turned as the video says that it is to be shown.
+
+    Raises:
+        MissingFileError: no such file.
+        EndOfVideo: it has fewer frames than its head says (given after the last); more are no fault.
+        DataError: it is no video that OpenCV can decode, or its frames are larger than the limit.
+    """
+    with _opened(path) as capture:
+        stated, number = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0
+        while capture.grab():
+            done, picture = capture.retrieve()
+            if not done:
+                raise DataError(f"{os.fspath(path)}: frame {number} cannot be decoded")
+            check_size(picture.shape[0], picture.shape[1], os.fspath(path))
+            yield np.asarray(picture, np.uint8)
+            number += 1
+        if number < stated or not number:
+            raise EndOfVideo(f"{os.fspath(path)}: ends after {number} frames, its head says {stated}")
 
 
 class Videos:

@@ -1,0 +1,91 @@
+"""``make_flow``: the work that its command line asks for."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+
+from caffe_compat.commands.flow_inputs import PairClip, find_work
+from caffe_compat.errors import DataError, UsageError
+from caffe_compat.flow.accuracy import FlowError, mean_error
+from caffe_compat.flow.clips import VideoClip, stem_of
+from caffe_compat.flow.methods import Method, opencv_method
+from caffe_compat.flow.run import Work, measure_error, run_clips
+from caffe_compat.frames import Frame
+
+__all__ = ["make_flow"]
+
+SHOWN = 10
+"""Frames whose error is said one by one."""
+
+
+def make_flow(args: argparse.Namespace) -> tuple[list[str], bool]:
+    """Make flow pictures.
+
+    Returns:
+        What is to be said, and whether something could not be used.
+
+    Raises:
+        UsageError: arguments that contradict each other.
+        DataError, MissingFileError: an input without which there is nothing to do, or the only clip cannot be used.
+    """
+    method = _method(args)
+    work = find_work(args, method)
+    truths = _truths(work, args)
+    report = run_clips(
+        work,
+        count=args.per_clip,
+        overwrite=args.overwrite,
+        workers=args.workers,
+        progress=not args.quiet,
+    )
+    done = len(report.written) + len(report.skipped)
+    if len(work) == 1 and not done and len(report.failed) == 1:
+        raise DataError(report.failed[0][1])
+    errors = measure_error(truths, workers=args.workers, progress=not args.quiet) if truths else []
+    report.failed += [(name, error) for name, error in errors if isinstance(error, str)]
+    return [*_error_lines(errors), *report.lines()], bool(report.failed)
+
+
+def _method(args: argparse.Namespace) -> Method:
+    options = {}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--option is '{text}', expected NAME=VALUE")
+        options[name] = value
+    return opencv_method(args.method, args.preset, options)
+
+
+def _truths(work: Sequence[Work], args: argparse.Namespace) -> list[tuple[Frame, str]]:
+    """Frames whose true flow is known, and the files of it."""
+    if not args.truth:
+        return []
+    found: list[tuple[Frame, str]] = []
+    for clip, outputs in work:
+        if isinstance(clip, VideoClip):
+            raise UsageError(f"--truth: of {clip.name} there are no files of frames, which it goes with")
+        if isinstance(clip, PairClip):
+            found.append((clip.frame, args.truth))
+            continue
+        folder = os.path.join(args.truth, os.path.relpath(outputs.flow, args.output))
+        for frame in clip.frames(outputs, args.per_clip):
+            path = os.path.join(folder, f"{stem_of(frame.output)}.flo")
+            if os.path.exists(path):
+                found.append((frame, path))
+    if not found:
+        raise UsageError(f"--truth {args.truth}: has no .flo file of any of the frames, expected such as 00001.flo")
+    return found
+
+
+def _error_lines(errors: Sequence[tuple[str, FlowError | str]]) -> list[str]:
+    known = [(name, error) for name, error in errors if isinstance(error, FlowError)]
+    if not known:
+        return []
+    lines = [f"{name}: {error}" for name, error in known[:SHOWN]]
+    if len(known) > SHOWN:
+        lines.append(f"... and {len(known) - SHOWN} more")
+    if len(known) > 1:
+        lines.append(f"mean of {len(known)} frames: {mean_error([error for _, error in known])}")
+    return lines

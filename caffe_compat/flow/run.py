@@ -1,0 +1,147 @@
+"""Many clips to flow pictures: a bad one is noted, the others go on."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+from tqdm import tqdm
+
+from caffe_compat.errors import DataError, MissingFileError, in_file
+from caffe_compat.flow.accuracy import FlowError, flow_error
+from caffe_compat.flow.clips import FlowClip, Outputs, evenly
+from caffe_compat.flow.sources import FlowEncoder, own_names
+from caffe_compat.flow.stored import read_flo
+from caffe_compat.frames import Frame, Report, map_jobs, read_parameters, run_frames
+from caffe_compat.frames.report import reason_of
+from caffe_compat.stamps import stamp_difference
+
+__all__ = ["Work", "measure_error", "run_clips"]
+
+Work = tuple[FlowClip, Outputs]
+_COUNTED = 2000
+"""Clips whose frames are counted before the work, for the bar; the heads of more would take minutes."""
+
+
+def run_clips(
+    work: Sequence[Work],
+    *,
+    count: int | None = None,
+    overwrite: bool = False,
+    workers: int = 0,
+    progress: bool = True,
+) -> Report:
+    """Make the flow pictures of clips.
+
+    Args:
+        work: clips, and where the files of each go.
+        count: so many frames of each clip, evenly spaced; None: all.
+        overwrite: redo what was made with other settings, instead of refusing.
+        workers: processes to use; 0 works in this one.
+        progress: show a bar (on a terminal).
+
+    Raises:
+        DataError: a folder of one of the clips holds flow that was made with other settings; nothing was done.
+        KeyboardInterrupt: Ctrl-C; the same call goes on where this one stopped.
+    """
+    if not overwrite:
+        _refuse_mixtures(work)
+    found = Report()
+    report = run_frames(
+        _frames(work, count, found),
+        overwrite=overwrite,
+        workers=workers,
+        progress=progress,
+        total=_expected(work, count),
+    )
+    report.failed = sorted(found.failed + report.failed)
+    report.warned += found.warned
+    return report
+
+
+def measure_error(
+    pairs: Sequence[tuple[Frame, str]], *, workers: int = 0, progress: bool = True
+) -> list[tuple[str, FlowError | str]]:
+    """The error of the flow of frames against files of true flow.
+
+    Args:
+        pairs: frames, and the ``.flo`` file of each.
+
+    Returns:
+        The name of each, and its error, or why there is none; in order.
+    """
+    found: dict[str, FlowError | str] = {}
+    with tqdm(total=len(pairs), unit="frame", disable=None if progress else True) as bar:
+        for (frame, _), result in map_jobs(_measure, pairs, workers, _lost):
+            found[frame.source.name] = result
+            bar.update()
+    return [(frame.source.name, found[frame.source.name]) for frame, _ in pairs]
+
+
+def _measure(pair: tuple[Frame, str]) -> FlowError | str:
+    frame, truth = pair
+    try:
+        flow, true = frame.source.read().flow, read_flo(truth)
+        with in_file(frame.source.name), in_file(truth):
+            return flow_error(flow, true)
+    except Exception as error:  # one frame's affair, whatever a library made of its file
+        return reason_of(frame.source.name, error)
+
+
+def _lost(pair: tuple[Frame, str]) -> str:
+    return f"{pair[0].source.name}: its worker process died (out of memory?); fewer --workers may help"
+
+
+def _frames(work: Sequence[Work], count: int | None, found: Report) -> Iterator[Frame]:
+    """The frames of all clips; a clip that cannot be used is noted in ``found``."""
+    for clip, outputs in work:
+        frames = clip.frames(outputs, count)
+        while True:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                try:
+                    frame = next(frames, None)
+                except Exception as error:  # one clip's affair, whatever a library made of its file
+                    found.failed.append((clip.name, reason_of(clip.name, error)))
+                    frame = None
+            found.warned += [(clip.name, str(warning.message)) for warning in caught]
+            if frame is None:
+                break
+            yield frame
+
+
+def _expected(work: Sequence[Work], count: int | None) -> int | None:
+    if len(work) > _COUNTED:
+        return None
+    total = 0
+    for clip, _ in work:
+        with suppress(DataError, MissingFileError):  # noted when its turn comes
+            length = max(0, clip.expected())
+            total += length if count is None or not length else len(evenly(count, length + 1))
+    return total
+
+
+def _refuse_mixtures(work: Sequence[Work]) -> None:
+    """Refuse to put flow into a folder that holds flow of other settings."""
+    for clip, outputs in work:
+        path = _first_png(outputs.flow)
+        try:
+            found = None if path is None else read_parameters(path)
+        except DataError:
+            found = None  # its own frame's affair
+        if found is None or found.get("kind") != "flow":
+            continue
+        different = stamp_difference(own_names(found), clip.settings() | FlowEncoder().parameters())
+        if different is not None:
+            raise DataError(
+                f"{path} was made with {different}: one folder holds flow of one kind; --overwrite redoes it, another "
+                "--output keeps it"
+            )
+
+
+def _first_png(folder: str) -> str | None:
+    with suppress(OSError), os.scandir(folder) as entries:
+        return next((entry.path for entry in entries if entry.name.endswith(".png") and entry.is_file()), None)
+    return None
