@@ -136,18 +136,19 @@ def random_cases(
 
 
 def _choices(symbols: Mapping[str, int]) -> list[dict[str, int]]:
-    """The prototxt's sizes, larger ones, and ones that are no multiple of anything."""
+    """The prototxt's sizes, larger ones, and ones that are no multiple of anything; of batches two and one do."""
     if not symbols:
         return [{}]
-    larger, odd = {}, {}
+    first, larger, odd = dict(symbols), {}, {}
     for name, value in symbols.items():
         if name.endswith("batch"):
-            larger[name], odd[name] = 2 if value != 2 else 3, 1
+            first[name] = min(value, 2)
+            larger[name], odd[name] = 2 if value < 2 else 1, 1
         elif name.endswith("boxes"):
             larger[name], odd[name] = 7 if value != 7 else 8, 1
         else:
             larger[name], odd[name] = value + (64 if name.endswith("width") else 32), value + 13
-    choices = [dict(symbols), larger, odd]
+    choices = [first, larger, odd]
     return [choice for index, choice in enumerate(choices) if choice not in choices[:index]]
 
 
