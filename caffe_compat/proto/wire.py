@@ -131,6 +131,12 @@ class Scanner:
             raise self.error(start, f"a name of {end - start} bytes")
         return self._bytes(start, end).decode("utf-8", "backslashreplace")
 
+    def content(self, start: int, end: int) -> bytes:
+        """The body of a small message."""
+        if end - start > 1 << 16:
+            raise self.error(start, f"a message of {end - start} bytes, expected a small one")
+        return self._bytes(start, end)
+
     def expect(self, at: int, number: int, wire: int, wanted: int) -> None:
         """Refuse a known field that has another wire type than it should."""
         if wire != wanted:
