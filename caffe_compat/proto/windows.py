@@ -21,12 +21,9 @@ from caffe_compat.proto.wire import BYTES, Scanner
 __all__ = ["StoredWindow", "stored_windows", "window_of"]
 
 Sides = tuple[int, int]
-_LAYER, _NAME, _TYPE = 100, 1, 2  #: field numbers of today's format
-_KINDS: Mapping[str, tuple[int, str, Any]] = MappingProxyType(
-    {
-        "Convolution": (106, "convolution_param", ConvolutionParameter),
-        "Pooling": (121, "pooling_param", PoolingParameter),
-    }
+_LAYER, _NAME = 100, 1  #: field numbers of today's format
+_SECTIONS: Mapping[int, tuple[str, Any]] = MappingProxyType(
+    {106: ("convolution_param", ConvolutionParameter), 121: ("pooling_param", PoolingParameter)}
 )
 
 
@@ -41,10 +38,8 @@ class StoredWindow:
 
 
 def window_of(layer: LayerParameter) -> StoredWindow | None:
-    """The window of a Convolution or Pooling over height and width; None: the layer has none of them."""
-    if layer.type not in _KINDS:
-        return None
-    return _window(getattr(layer, _KINDS[layer.type][1]))
+    """The window of a layer that convolves or pools height and width; None: it has none."""
+    return next((_window(getattr(layer, name)) for name, _ in _SECTIONS.values() if layer.HasField(name)), None)
 
 
 def stored_windows(path: str | os.PathLike[str]) -> dict[str, StoredWindow]:
@@ -73,25 +68,19 @@ def stored_windows(path: str | os.PathLike[str]) -> dict[str, StoredWindow]:
 
 def _layer(scanner: Scanner, start: int, end: int) -> tuple[str, StoredWindow | None]:
     """Name and window; blobs are stepped over."""
-    name, kind = "", ""
-    parameters: dict[int, tuple[int, int]] = {}
+    name, window = "", None
     at = start
     while at < end:
         number, wire, value, after = scanner.field(at, end)
         if wire == BYTES and number == _NAME:
             name = scanner.string(value, after)
-        elif wire == BYTES and number == _TYPE:
-            kind = scanner.string(value, after)
-        elif wire == BYTES and number in (106, 121):
-            parameters[number] = (value, after)
+        elif wire == BYTES and number in _SECTIONS:
+            try:
+                window = _window(_SECTIONS[number][1].FromString(scanner.content(value, after)))
+            except DecodeError:
+                window = None
         at = after
-    if kind not in _KINDS or _KINDS[kind][0] not in parameters:
-        return name, None
-    number, _, message = _KINDS[kind]
-    try:
-        return name, _window(message.FromString(scanner.content(*parameters[number])))
-    except DecodeError:
-        return name, None
+    return name, window
 
 
 def _window(param: Any) -> StoredWindow | None:
