@@ -67,6 +67,7 @@ def test_what_contradicts_itself_is_refused():
         ("TRAIN.BG_THRESH_LO", "0.6", r"TRAIN.BG_THRESH_LO is 0.6, expected at most TRAIN.BG_THRESH_HI, 0.5"),
         ("TEST.NMS", "1.5", "expected 0 to 1"),
         ("PIXEL_MEANS", "(1, 2)", "PIXEL_MEANS has 2 numbers"),
+        ("MODALITY_MEANS", "((1, 2, 3), (1, 2))", "MODALITY_MEANS has 2 numbers, expected 3"),
         ("EXP_DIR", "../x", "expected a path below output"),
         ("TEST.DET_SALT", "a/b", "a part of a file name"),
         ("SDS.DET_SALT", "a/b", "a part of a file name"),
@@ -77,9 +78,12 @@ def test_what_contradicts_itself_is_refused():
             load_config(None, [key, word])
 
 
+MEANS = ("MODALITY_MEANS", "((1, 2, 3.5), (128, 128, 128))")
+
+
 def test_what_is_written_reads_back_and_does_not_change(tmp_path):
     config = load_config(
-        None, ["TEST.MODALITY_SCALES", "((600,), (688, 700))", "EPS", "1e-9", "SDS.DET_SALT", "_a"], parity=True
+        None, ["TEST.MODALITY_SCALES", "((600,), (688, 700))", "EPS", "1e-9", "SDS.DET_SALT", "_a", *MEANS], parity=True
     )
     write_config(tmp_path / "a.yml", config)
     assert load_config(tmp_path / "a.yml") == config != Config()

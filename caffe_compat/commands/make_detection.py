@@ -1,6 +1,7 @@
 """Write the nets, the solver and the configuration of a Fast R-CNN detector, for any number of classes.
 
     tools/make_detection.py --net alexnet_hha --classes 19 --folder output/my_hha
+    tools/make_detection.py --net caffenet_hha --modality flow --classes 21 --folder output/my_flow
     tools/make_detection.py --net caffenet --second alexnet_hha --classes 19 --folder output/my_fused \\
         --part output/my_rgb/test.prototxt RGB.caffemodel --part output/my_hha/test.prototxt HHA.caffemodel
 
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from caffe_compat.commands.inputs import NEW_FOLDER
 from caffe_compat.commands.parser import Parser
@@ -34,6 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--classes", required=True, metavar="N", help="classes without background: a number, or an imdb")
     p.add_argument("--folder", type=NEW_FOLDER, required=True, help="where the files go")
     net = p.add_argument_group("net")
+    net.add_argument(
+        "--modality", nargs="+", default=[], metavar="NAME",
+        help="what the nets see, in their order: flow, color, ...; says what is subtracted, where that is not colour's",
+    )  # fmt: skip
     net.add_argument("--freeze", default="none", metavar="none|conv|coco", help="what is not trained (%(default)s)")
     net.add_argument("--fillers", action="store_true", help="fillers for all layers, to train from scratch")
     net.add_argument("--no-dropout", action="store_true", help="none after fc6 and fc7")
@@ -117,8 +123,24 @@ def _config(args: argparse.Namespace, detector: Detector) -> Config:
         proposal_top_k=args.top_k,
         **({} if args.score_thresh is None else {"score_thresh": args.score_thresh}),
     )
+    means = _means(args.modality, len(detector.backbones))
     once = 1 / min(backbone.stride for backbone in detector.backbones)
-    return Config(train, test, dedup_boxes=once, exp_dir=args.exp_dir or PurePath(args.folder).name)
+    return Config(train, test, dedup_boxes=once, exp_dir=args.exp_dir or PurePath(args.folder).name, **means)
+
+
+def _means(names: Sequence[str], nets: int) -> dict[str, Any]:
+    """The options of what is subtracted from modalities; none: the default."""
+    from caffe_compat.media import find_modality
+
+    means = tuple(find_modality(name).mean for name in names)
+    if len(names) not in (0, nets):
+        raise UsageError(f"--modality {' '.join(names)}: expected {nets}, one for each net")
+    for name, mean in zip(names, means, strict=True):
+        if len(mean) != 3:
+            raise UsageError(f"--modality {name}: has {len(mean)} channel, detectors see three")
+    if len(set(means)) > 1:
+        return {"modality_means": means}
+    return {"pixel_means": means[0]} if means else {}
 
 
 def _classes(word: str) -> int:

@@ -47,9 +47,7 @@ def test(args: argparse.Namespace) -> None:
     imdb = find_imdb(args.imdb, config.root_dir or ".")
     _wait(args.weights, args.wait)
     net = load_detector_net(args.prototxt, args.weights)
-    stored = stored_preparation(args.weights[0], strict=False)
-    if stored is not None:
-        check_described(stored, imdb, config, args.weights[0])
+    _check_described(args.weights, imdb, config)
     blobs = (args.score_blob_name, args.bbox_blob_name)
     with in_file(args.prototxt):
         detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
@@ -65,6 +63,17 @@ def test(args: argparse.Namespace) -> None:
         detections = _detect(TestRun(imdb, detector, config, proposals), partial)
         _finish(folder, imdb, config, detections, args.comp)
         partial.remove()
+
+
+def _check_described(weights: Sequence[str], imdb: ImageDatabase, config: Config) -> None:
+    """Compare what stands beside the weights; of several files each is of as many modalities as it says."""
+    place = 0
+    for file in weights:
+        stored = stored_preparation(file, strict=False)
+        if stored is None or place + len(stored.inputs) > len(imdb.modalities):
+            return
+        check_described(stored, imdb, config, file, place)
+        place += len(stored.inputs)
 
 
 _NO_BOX = "no score is above TEST.SCORE_THRESH, or all are equal, as of a net whose ReLUs died"
@@ -84,7 +93,7 @@ def _settings(args: argparse.Namespace, imdb: ImageDatabase, config: Config, dev
         key: repr(value)
         for key, value in config.items().items()
         if (key.startswith("TEST.") and not key.endswith(("NMS", "_SALT", "MAX_PER_IMAGE_ALL")))
-        or key in ("DEDUP_BOXES", "PIXEL_MEANS", "EPS", "PARITY")
+        or key in ("DEDUP_BOXES", "PIXEL_MEANS", "MODALITY_MEANS", "EPS", "PARITY")
     }
     return {
         "net": file_digest(args.prototxt),

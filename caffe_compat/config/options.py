@@ -23,6 +23,8 @@ class Config:
         dedup_boxes: regions that fall together after multiplying with this and rounding are seen once; 0: no such
             thing.
         pixel_means: subtracted from the channels of every modality, in OpenCV's order.
+        modality_means: those of each modality, where they are not the same, such as colour's and 128 of flow; empty:
+            PIXEL_MEANS.  (Not in the branch.)
         rng_seed: of everything random.
         eps: added to the widths and heights of boxes in regression targets.
         root_dir: folder with ``data`` and ``output``; "": the current one.
@@ -35,6 +37,7 @@ class Config:
     sds: SdsConfig = dataclasses.field(default_factory=SdsConfig)
     dedup_boxes: float = 1.0 / 16
     pixel_means: tuple[float, ...] = FORK_MEAN
+    modality_means: tuple[tuple[float, ...], ...] = ()
     rng_seed: int = 3
     eps: float = 1e-14
     root_dir: str = ""
@@ -42,9 +45,9 @@ class Config:
     parity: bool = False
 
     def __post_init__(self) -> None:
-        require(
-            len(self.pixel_means) == 3, f"PIXEL_MEANS has {len(self.pixel_means)} numbers, expected 3: one a channel"
-        )
+        _check_means("PIXEL_MEANS", self.pixel_means)
+        for means in self.modality_means:
+            _check_means("MODALITY_MEANS", means)
         require(self.dedup_boxes >= 0, f"DEDUP_BOXES is {self.dedup_boxes}, expected 0 or more")
         require(0 <= self.rng_seed < 2**32, f"RNG_SEED is {self.rng_seed}, expected 0 to 2**32 - 1")
         require(self.eps >= 0, f"EPS is {self.eps}, expected 0 or more")
@@ -54,6 +57,27 @@ class Config:
             f"EXP_DIR is '{self.exp_dir}', expected a path below output",
         )
 
+    def means_of(self, place: int) -> tuple[float, ...]:
+        """What is subtracted from the channels of a modality, by its place among those of an image.
+
+        Raises:
+            UsageError: MODALITY_MEANS are of fewer modalities.
+        """
+        if not self.modality_means:
+            return self.pixel_means
+        have = len(self.modality_means)
+        require(place < have, f"MODALITY_MEANS are of {have} modalities, an image has {place + 1} or more")
+        return self.modality_means[place]
+
+    def check_means(self, modalities: int) -> None:
+        """Refuse MODALITY_MEANS of another number of modalities.
+
+        Raises:
+            UsageError: says how many there are.
+        """
+        have = len(self.modality_means)
+        require(have in (0, modalities), f"MODALITY_MEANS are of {have} modalities, expected {modalities}")
+
     def items(self) -> dict[str, Any]:
         """Every option by its key, such as ``TRAIN.SCALES``."""
         return {key: get_option(self, path) for key, (path, _) in OPTIONS.items()}
@@ -62,6 +86,10 @@ class Config:
         """The options that do not have their default."""
         defaults = Config().items()
         return {key: value for key, value in self.items().items() if value != defaults[key]}
+
+
+def _check_means(key: str, means: tuple[float, ...]) -> None:
+    require(len(means) == 3, f"{key} has {len(means)} numbers, expected 3: one a channel")
 
 
 def _options(cls: type, path: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[tuple[str, ...], Any]]]:

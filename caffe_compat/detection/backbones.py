@@ -1,7 +1,7 @@
 """The convolutional parts that detectors stand on, as plain data: every kernel and every pad is written here, once.
 
-Sources: BVLC CaffeNet, VGG16 and the student ``ST_vgg_to_alexnet_hha`` as the distillation branch uses them, and
-SqueezeNet v1.0 with the layer names of the Deep Compression release.
+Sources: BVLC CaffeNet, VGG16 and the student ``ST_vgg_to_alexnet_hha`` as the distillation branch uses them,
+SqueezeNet v1.0 with the layer names of the Deep Compression release, and the net of ActionTubes.
 """
 
 from __future__ import annotations
@@ -129,6 +129,24 @@ def _alexnet(conv1_pad: int, pool_pad: int) -> tuple[Stage, ...]:
     )
 
 
+def _actiontubes() -> tuple[Stage, ...]:
+    """The net of ActionTubes, for colour and for flow, with pads that it does not have: as SqueezeNet's below.
+
+    Without them unit i of conv5 is centred on pixel 16 i + 21.
+    """
+    return (
+        Conv("conv1", 96, 7, stride=2, pad=3),
+        Pool("pool1", 3, 2, pad=1),
+        Norm("norm1"),
+        Conv("conv2", 384, 5, stride=2, pad=2, group=2, bias=1.0),
+        Pool("pool2", 3, 2, pad=1),
+        Norm("norm2"),
+        Conv("conv3", 512, 3, pad=1),
+        Conv("conv4", 512, 3, pad=1, group=2, bias=1.0),
+        Conv("conv5", 384, 3, pad=1, group=2, bias=1.0),
+    )
+
+
 def _vgg16() -> tuple[Stage, ...]:
     stages: list[Stage] = []
     for block, (count, outputs) in enumerate(((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)), 1):
@@ -195,6 +213,13 @@ _VGG16 = Backbone(
     conv_filler=Filler("msra"),
     frozen=("conv1_1", "conv1_2", "conv2_1", "conv2_2"),
 )
+_ACTIONTUBES = Backbone(
+    "The net of ActionTubes, padded so that unit i of its last map is centred on pixel 16 i",
+    _actiontubes(),
+    filled_convs=True,
+    filled_head=True,
+    frozen=("conv1",),
+)
 _SQUEEZENET = Backbone(
     "SqueezeNet v1.0, padded so that unit i of its last map is centred on pixel 16 i",
     _squeezenet(),
@@ -223,6 +248,8 @@ BACKBONES = types.MappingProxyType(
         "caffenet": _CAFFENET,
         "alexnet_hha": _ALEXNET_HHA,
         "caffenet_hha": _CAFFENET_HHA,
+        "actiontubes": _ACTIONTUBES,
+        "actiontubes_flow": replace(_ACTIONTUBES, title=f"{_ACTIONTUBES.title}, on the second modality", prefix="da_"),
         "vgg16": _VGG16,
         "vgg16_hha": replace(
             _VGG16, title="The student of VGG16, a VGG16", prefix="da_", filled_convs=True, filled_head=True

@@ -81,16 +81,18 @@ def detector_options(wanted: Sequence[Preprocessing]) -> list[str]:
         wanted: of its pictures, in their order.
 
     Raises:
-        UsageError: a detector that these tools cannot feed: another order of channels, several means, a crop.
+        UsageError: a detector that these tools cannot feed: another order of channels, no mean of channels, a crop.
     """
     first = wanted[0]
     for one in wanted:
-        if one.mean != first.mean or len(one.mean or ()) != 3 or one.scale != 1 or one.crop or one.order != [0, 1, 2]:
+        if len(one.mean or ()) != 3 or one.scale != 1 or one.crop or one.order != [0, 1, 2]:
             raise UsageError(
                 "a detector is fed pictures in the order of the file less one mean for each of 3 channels, not cut; "
                 f"the model wants {one}"
             )
-    found = ["PIXEL_MEANS", str(tuple(map(float, first.mean or ())))]
+    means = tuple(tuple(map(float, one.mean or ())) for one in wanted)
+    found = ["PIXEL_MEANS", str(means[0])]
+    found += ["MODALITY_MEANS", str(means)] if len(set(means)) > 1 else []
     sides = tuple((one.short_side,) for one in wanted)
     if all(side for (side,) in sides):
         found += ["TEST.SCALES", str(sides[0])]

@@ -26,18 +26,19 @@ def describe_detector(imdb: ImageDatabase, config: Config) -> Preparation:
     """What a detector that is trained on a database sees, by input, and its labels.
 
     Args:
-        config: PIXEL_MEANS, TEST.SCALES (the first; TEST.MODALITY_SCALES) and TEST.MAX_SIZE are read, and whether
-            pictures are seen in a mirror (TRAIN.USE_FLIPPED).
+        config: PIXEL_MEANS, MODALITY_MEANS, TEST.SCALES (the first; TEST.MODALITY_SCALES) and TEST.MAX_SIZE are
+            read, and whether pictures are seen in a mirror (TRAIN.USE_FLIPPED).
     """
     scales = config.test.modality_scales or (config.test.scales,) * len(imdb.modalities)
     names = picture_inputs(len(imdb.modalities))
+    config.check_means(len(names))
     inputs = {}
-    for name, folder, sides in zip(names, imdb.modalities, scales, strict=True):
+    for place, (name, folder, sides) in enumerate(zip(names, imdb.modalities, scales, strict=True)):
         kind = _KINDS.get(folder, folder)
         found = stated_encoding([record.paths[folder] for record in imdb.records])
         inputs[name] = Preprocessing(
             modality=kind if kind in MODALITIES else "unknown",
-            mean=config.pixel_means,
+            mean=config.means_of(place),
             scale=1.0,
             resize_rule="fast-rcnn",
             short_side=sides[0],
@@ -49,8 +50,11 @@ def describe_detector(imdb: ImageDatabase, config: Config) -> Preparation:
     return Preparation(inputs)
 
 
-def check_described(stored: Preparation, imdb: ImageDatabase, config: Config, where: str) -> None:
+def check_described(stored: Preparation, imdb: ImageDatabase, config: Config, where: str, first: int = 0) -> None:
     """Refuse to test a detector on other classes or with other means than what stands beside its weights.
+
+    Args:
+        first: place of its first modality among those of the database: of weights that are a part of the net.
 
     Raises:
         UsageError: they differ; begins with ``where``.
@@ -59,12 +63,11 @@ def check_described(stored: Preparation, imdb: ImageDatabase, config: Config, wh
     if expected and expected != imdb.classes:
         other = next((f"{a} and {b}" for a, b in zip(expected, imdb.classes, strict=False) if a != b), "their number")
         raise UsageError(f"{where}: was trained on other classes than those of {imdb.name}: {other} differ")
-    for name, one in stored.inputs.items():
-        if one.mean and not np.allclose(one.mean, config.pixel_means, rtol=0, atol=1e-3):
-            raise UsageError(
-                f"{where}: its input '{name}' wants a mean of {list(one.mean)}, PIXEL_MEANS are "
-                f"{list(config.pixel_means)}"
-            )
+    key = "MODALITY_MEANS" if config.modality_means else "PIXEL_MEANS"
+    for place, (name, one) in enumerate(stored.inputs.items(), first):
+        means = config.means_of(place)
+        if one.mean and not np.allclose(one.mean, means, rtol=0, atol=1e-3):
+            raise UsageError(f"{where}: its input '{name}' wants a mean of {list(one.mean)}, {key} are {list(means)}")
 
 
 def picture_inputs(modalities: int) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def image_blob(
 
     Args:
         paths: a picture file for each modality.
-        config: PIXEL_MEANS is read, and TRAIN.MAX_SIZE unless ``max_size`` is given.
+        config: PIXEL_MEANS and MODALITY_MEANS are read, and TRAIN.MAX_SIZE unless ``max_size`` is given.
         scales: pixels of the short side: one number.  Several scales are several calls, see :func:`scaled_image`.
         flipped: columns in reverse order.
         max_size: pixels that the long side may have; wins over the scale.
@@ -53,7 +53,9 @@ def image_blob(
     images = read_modalities(paths, size)
     longest = config.train.max_size if max_size is None else max_size
     factor = short_side_factor(images[0].shape[0], images[0].shape[1], scales[0], longest)
-    return [join_blobs([scaled_image(image, config, factor, flipped)]) for image in images], factor
+    config.check_means(len(images))
+    scaled = [scaled_image(image, config, factor, flipped, place=place) for place, image in enumerate(images)]
+    return [join_blobs([picture]) for picture in scaled], factor
 
 
 def read_modalities(paths: Sequence[PathLike], size: tuple[int, int] | None = None) -> list[np.ndarray]:
@@ -86,9 +88,9 @@ def _refuse_16_bits(path: PathLike) -> None:
 
 
 def scaled_image(
-    image: np.ndarray, config: Config, factor: float, flipped: bool = False, modality: str = ""
+    image: np.ndarray, config: Config, factor: float, flipped: bool = False, modality: str = "", *, place: int = 0
 ) -> np.ndarray:
-    """A picture less PIXEL_MEANS, then scaled: float32 [H', W', 3].
+    """A picture less its modality's means, then scaled: float32 [H', W', 3].
 
     Args:
         image: uint8 [H, W, 3].
@@ -96,13 +98,14 @@ def scaled_image(
         flipped: columns in reverse order.
         modality: one of :data:`~caffe_compat.media.MODALITIES` whose numbers point to the right in some channels
             (``flow``, ``normals``): mirrored, they point to the left, unless PARITY (the branch only reverses columns).
+        place: of the modality among those of the image, for MODALITY_MEANS.
     """
     values = np.tile(np.arange(256.0)[:, None], 3)
     kind = MODALITIES.get(modality)
     if flipped and kind is not None and not config.parity:
         for channel in kind.negated:
-            values[:, channel] = 2 * kind.about - values[:, channel]
-    table = values - np.asarray(config.pixel_means)  # float64 before it is rounded, as in fast-rcnn
+            values[:, channel] = np.clip(2 * kind.about - values[:, channel], 0, 255)
+    table = values - np.asarray(config.means_of(place))  # float64 before it is rounded, as in fast-rcnn
     centred = cv2.LUT(cv2.flip(image, 1) if flipped else image, table.astype(np.float32)[None])
     return np.asarray(cv2.resize(centred, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
 

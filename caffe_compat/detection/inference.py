@@ -64,7 +64,7 @@ def im_detect(
         net: answers; a :class:`Detector`.
         images: uint8 [H, W, 3] in OpenCV's order, one of each modality, of one size.
         boxes: [N, 4], x1 y1 x2 y2 in pixels from 0.
-        config: TEST, DEDUP_BOXES, PIXEL_MEANS, EPS and PARITY are read.
+        config: TEST, DEDUP_BOXES, PIXEL_MEANS, MODALITY_MEANS, EPS and PARITY are read.
 
     Returns:
         Scores float32 [N, L] of each label, of which 0 is the background, and boxes float64 [N, 4 L].
@@ -86,20 +86,22 @@ def ask(images: Sequence[np.ndarray], boxes: np.ndarray, config: Config, several
         several: the net has an input of regions for each modality (``rois``, ``rois_1``, ...).
 
     Raises:
-        UsageError: TEST.MODALITY_SCALES for another number of modalities, or for a net with one input of regions.
+        UsageError: TEST.MODALITY_SCALES or MODALITY_MEANS for another number of modalities, or scales for a net with
+            one input of regions.
     """
     scales = config.test.modality_scales or (config.test.scales,) * len(images)
     if len(scales) != len(images):
         raise UsageError(f"TEST.MODALITY_SCALES has scales of {len(scales)} modalities, expected {len(images)}")
     if len(set(scales)) > 1 and not several:
         raise UsageError("TEST.MODALITY_SCALES: the net has one input of regions, expected rois, rois_1, ...")
+    config.check_means(len(images))
     every = np.asarray(boxes, np.float64).reshape(-1, 4)
     blobs: dict[str, np.ndarray] = {}
     rois = []
     names = input_names(len(images), several=True)
-    for name, image, sides in zip(names, images, scales, strict=False):
+    for place, (name, image, sides) in enumerate(zip(names, images, scales, strict=False)):
         factors = [short_side_factor(image.shape[0], image.shape[1], side, config.test.max_size) for side in sides]
-        blobs[name] = join_blobs([scaled_image(image, config, factor) for factor in factors])
+        blobs[name] = join_blobs([scaled_image(image, config, factor, place=place) for factor in factors])
         rois.append(_regions(every, factors))
     if not several:
         rois = rois[:1]

@@ -137,6 +137,7 @@ class Minibatches:
 
     def __init__(self, roidb: Roidb, modalities: tuple[str, ...], config: Config, statistics: TargetStatistics) -> None:
         self.roidb, self.modalities, self.config, self.statistics = roidb, modalities, config, statistics
+        config.check_means(len(modalities))
         self.sampler = Sampler(roidb, config)
 
     @property
@@ -182,8 +183,8 @@ class Minibatches:
             images = read_modalities([record.paths[name] for name in self.modalities], record.size)
         factor = short_side_factor(images[0].shape[0], images[0].shape[1], scale, self.config.train.max_size)
         scaled = [
-            scaled_image(picture, self.config, factor, image.flipped, name)
-            for name, picture in zip(self.modalities, images, strict=True)
+            scaled_image(picture, self.config, factor, image.flipped, name, place=place)
+            for place, (name, picture) in enumerate(zip(self.modalities, images, strict=True))
         ]
         return scaled, factor
 

@@ -94,6 +94,8 @@ def training_settings(run: DetectorRun, random_seed: int) -> dict[str, Any]:
     """All on which minibatches and dropout depend, as JSON holds it: what a snapshot must share to go on from it."""
     options = {key: value for key, value in run.config.items().items() if not key.startswith(("TEST.", "SDS."))}
     settings = {key: value for key, value in options.items() if key not in _FREE}
+    if not run.config.modality_means:  # older snapshots do not know of it
+        del settings["MODALITY_MEANS"]
     settings |= {"imdb": run.imdb.name, "random_seed": random_seed}
     held: dict[str, Any] = json.loads(json.dumps(settings))
     return held

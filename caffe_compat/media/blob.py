@@ -38,10 +38,11 @@ def negate_planes(planes: Sequence[np.ndarray], negated: Collection[int], about:
     """The channels of a picture that is seen in a mirror, before their columns are put in reverse order.
 
     Args:
-        negated: channels whose numbers point to the right, such as horizontal flow: v becomes 2 about - v.
+        negated: channels whose numbers point to the right, such as horizontal flow: v becomes 2 about - v, cut to what
+            a picture can hold: 0 of flow, 8 pixels or more to the left, becomes 255.
         about: what stands for nothing to either side.
     """
     return [
-        np.subtract(2 * about, plane, dtype=np.float32) if channel in negated else plane
+        np.subtract(2 * about, plane, dtype=np.float32).clip(0, 255) if channel in negated else plane
         for channel, plane in enumerate(planes)
     ]

@@ -78,7 +78,7 @@ LayerParameter
 LAYERS = """
 TransformationParameter
   1 scale float=1.0, 2 mirror bool=false, 3 crop_size uint32=0, 4 mean_file string, 5 mean_value float*,
-  6 force_color bool=false, 7 force_gray bool=false
+  6 force_color bool=false, 7 force_gray bool=false, 1001 negate_x_channel int32=-1
 LossParameter
   enum NormalizationMode: FULL=0 VALID=1 BATCH_SIZE=2 NONE=3
   1 ignore_label int32, 2 normalize bool, 3 normalization NormalizationMode=VALID

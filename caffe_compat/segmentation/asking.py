@@ -54,7 +54,8 @@ def ask_masks(images: Sequence[np.ndarray], detections: Sequence[np.ndarray], co
     if not np.isfinite(rows).all():
         raise DataError("detections are not finite numbers")
     size = images[0].shape[0], images[0].shape[1]
-    pictures = tuple(image_blob(image, config) for image in images)
+    config.check_means(len(images))
+    pictures = tuple(image_blob(image, config, place=place) for place, image in enumerate(images))
     boxes = usable_boxes(rows[:, :4], size, config.parity)
     return MaskQuestion(pictures, rows[:, :4], box_blobs(boxes, labels, size, pictures[0].shape[2:], config))
 

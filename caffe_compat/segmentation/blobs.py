@@ -37,18 +37,19 @@ class BoxBlobs:
     categids: np.ndarray
 
 
-def image_blob(image: np.ndarray, config: Config, target_size: int | None = None) -> np.ndarray:
-    """A picture, scaled and then less PIXEL_MEANS (the detector's means come off before): float32 [1, 3, H', W'].
+def image_blob(image: np.ndarray, config: Config, target_size: int | None = None, *, place: int = 0) -> np.ndarray:
+    """A picture, scaled and then less its means (the detector's means come off before): float32 [1, 3, H', W'].
 
     Args:
         image: uint8 [H, W, 3], blue first.
-        config: SDS.TARGET_SIZE, SDS.MAX_SIZE and PIXEL_MEANS are read.
+        config: SDS.TARGET_SIZE, SDS.MAX_SIZE, PIXEL_MEANS and MODALITY_MEANS are read.
         target_size: instead of SDS.TARGET_SIZE.
+        place: of its modality among those of the image, for MODALITY_MEANS.
     """
     short = config.sds.target_size if target_size is None else target_size
     factor = short_side_factor(image.shape[0], image.shape[1], short, config.sds.max_size)
     scaled = cv2.resize(image.astype(np.float32), None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR)
-    scaled -= np.asarray(config.pixel_means)
+    scaled -= np.asarray(config.means_of(place))
     return np.ascontiguousarray(scaled.transpose(2, 0, 1))[None]
 
 

@@ -157,7 +157,9 @@ class BoxBatches:
             size = images[0].shape[:2]
             if masks.shape[1:] != size:
                 raise DataError(f"masks of shape {masks.shape}, the picture has {size[1]} x {size[0]} pixels")
-            pictures = [image_blob(image, self.config, self.settings.max_size) for image in images]
+            self.config.check_means(len(images))
+            longest = self.settings.max_size
+            pictures = [image_blob(image, self.config, longest, place=place) for place, image in enumerate(images)]
             categories = np.full(len(draw.boxes), draw.category)
             blobs = box_blobs(draw.boxes, categories, size, pictures[0].shape[2:], self.config)
             labels = grid_labels(masks, draw.objects, draw.boxes, self.config.sds.mask_size)

@@ -179,6 +179,16 @@ def test_a_detector_of_two_modalities_has_an_entry_for_each(tmp_path: Path) -> N
             check_described(found, wrong, config, "w")
     with pytest.raises(UsageError, match="wants a mean of .*PIXEL_MEANS are"):
         check_described(found, imdb, dataclasses.replace(config, pixel_means=(1.0, 2.0, 3.0)), "w")
+    own = dataclasses.replace(config, modality_means=(config.pixel_means, (128.0,) * 3))
+    with pytest.raises(UsageError, match="input 'data_1' wants a mean of .*MODALITY_MEANS are .128.0"):
+        check_described(found, imdb, own, "w")
+    fed = describe_detector(imdb, own)
+    assert fed.inputs["data"].mean == config.pixel_means and fed.inputs["data_1"].mean == (128.0,) * 3
+    check_described(fed, imdb, own, "w")
+    alone = Preparation({"data": fed.inputs["data_1"]})  # of weights that are the net's second part
+    check_described(alone, imdb, own, "w", first=1)
+    with pytest.raises(UsageError, match="input 'data' wants a mean of .128.0"):
+        check_described(alone, imdb, config, "w", first=1)
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 
 from caffe_compat.config import load_config
 from caffe_compat.detection.images import image_blob, join_blobs, scaled_image
-from caffe_compat.errors import DataError, MissingFileError
+from caffe_compat.errors import DataError, MissingFileError, UsageError
 
 CONFIG = load_config()
 
@@ -34,6 +34,16 @@ def test_two_modalities(tmp_path):
     assert [blob.shape for blob in blobs] == [(1, 3, 60, 100)] * 2 and (blobs[0] != blobs[1]).any()
 
 
+def test_every_modality_less_its_own_means(tmp_path):
+    image = picture(tmp_path / "a.png")
+    config = load_config(pairs=["MODALITY_MEANS", "((1, 2, 3), (128, 128, 128))"])
+    first, second = image_blob([tmp_path / "a.png", tmp_path / "a.png"], config, [30])[0]
+    np.testing.assert_array_equal(first[0].transpose(1, 2, 0), image - np.float32([1, 2, 3]))
+    np.testing.assert_array_equal(second[0].transpose(1, 2, 0), image - np.float32(128))
+    with pytest.raises(UsageError, match="MODALITY_MEANS are of 2 modalities, expected 1"):
+        image_blob([tmp_path / "a.png"], config, [30])
+
+
 def test_bad_pictures(tmp_path):
     picture(tmp_path / "a.png")
     picture(tmp_path / "b.png", width=51)
@@ -58,7 +68,7 @@ def test_numbers_that_point_to_the_right_point_to_the_left_in_a_mirror(tmp_path,
     values = image[:, ::-1].astype(np.float64)
     about = {"flow": 128, "normals": 128, "normals_255": 127.5}.get(modality)
     if about is not None:
-        values[..., 2] = 2 * about - values[..., 2]
+        values[..., 2] = np.clip(2 * about - values[..., 2], 0, 255)
     expected = (values - np.array(CONFIG.pixel_means)).astype(np.float32)
     assert (found == expected).all()
     plain = scaled_image(image, CONFIG, 1.0, True)

@@ -127,6 +127,16 @@ def test_every_modality_at_its_own_scale():
         ask(images[:1], some_boxes(), load_config(pairs=pairs))
 
 
+def test_every_modality_less_its_own_means():
+    images, means = [some_image(seed=1), some_image(seed=2)], "((1, 2, 3), (128, 129, 130))"
+    config = load_config(pairs=["MODALITY_MEANS", means, "TEST.SCALES", "(60,)"])
+    question = ask(images, some_boxes(), config)
+    for image, name, mean in zip(images, ("data", "data_1"), ((1, 2, 3), (128, 129, 130)), strict=True):
+        np.testing.assert_allclose(question.blobs[name][0].transpose(1, 2, 0), image - np.float32(mean), atol=1e-4)
+    with pytest.raises(UsageError, match="MODALITY_MEANS are of 2 modalities, expected 1"):
+        ask(images[:1], some_boxes(), config)
+
+
 def test_without_deduplication_and_without_regression():
     boxes = some_boxes()
     config = load_config(pairs=["DEDUP_BOXES", "0.0", "TEST.BBOX_REG", "False"])

@@ -12,7 +12,7 @@ from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.detection.roidb import Roidb, RoiImage
 from caffe_compat.detection.sampling import Minibatches, Sampler
 from caffe_compat.detection.targets import target_statistics
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import CaffeCompatError, DataError, UsageError
 
 
 def options(*pairs: str, parity: bool = False) -> Config:
@@ -215,6 +215,20 @@ def test_blobs(pictures):
             start += len(pick.rows)
     for blob in (data, rois, labels, targets, weights):
         assert blob.dtype == np.float32
+
+
+def test_every_modality_is_fed_less_its_own_means(pictures):
+    plain, own = (
+        minibatches(pictures, options(*words)).read(0)
+        for words in ((), ("MODALITY_MEANS", "((102.9801, 115.9465, 122.7717), (128, 128, 128))"))
+    )
+    np.testing.assert_array_equal(plain[0], own[0])
+    shifted = plain[1] - own[1]
+    inside = np.abs(shifted) > 0  # not the zeros at the bottom and on the right
+    for channel, mean in enumerate((102.9801, 115.9465, 122.7717)):
+        np.testing.assert_allclose(shifted[:, channel][inside[:, channel]], 128 - mean, atol=1e-3)
+    with pytest.raises(UsageError, match="MODALITY_MEANS are of 2 modalities, expected 1"):
+        minibatches(pictures, options("MODALITY_MEANS", "((1, 2, 3), (4, 5, 6))"), ("hha",))
 
 
 def test_without_regression_there_are_no_targets(pictures):

@@ -355,3 +355,33 @@ def test_a_database_that_this_process_has_open(tmp_path):
 def test_damaged_databases(name):
     with pytest.raises(DataError, match=f"layer 'under_test'.*{name}: is a damaged LMDB database"):
         records(FAULTS, name=name)
+
+
+# -- flow in a mirror ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channel", [-1, 0, 2])
+def test_a_mirror_turns_flow_to_the_other_side(folder, channel):
+    """v becomes 256 - v in the channel of flow to the right, and 0, 8 pixels or more to the left, becomes 255."""
+    picture = image(0).copy()
+    picture[0, 0], picture[0, 1] = 0, 128
+    cv2.imwrite(str(folder / "0.png"), picture)
+    data = images(folder, "batch_size: 1", f"mirror: true mean_value: 128 negate_x_channel: {channel}", "TRAIN")
+    seen = set()
+    for _ in range(40):
+        pixels, labels = data()
+        if labels.item() == 10:
+            seen.add(pixels.numpy().tobytes())
+    turned = picture.astype(np.float32)
+    if channel >= 0:
+        turned[..., channel] = np.minimum(256 - turned[..., channel], 255)
+    want = [(one - 128).transpose(2, 0, 1) for one in (picture.astype(np.float32), turned[:, ::-1])]
+    assert seen == {np.ascontiguousarray(one, np.float32).tobytes() for one in want}
+    assert data.wants()["data"].modality == ("flow" if channel == 2 else "color")
+
+
+def test_channels_of_flow_that_are_not_there(folder):
+    with pytest.raises(CaffeCompatError, match="negate_x_channel is 3, expected 0, 1, 2 or -1"):
+        images(folder, "batch_size: 1", "negate_x_channel: 3")
+    with pytest.raises(CaffeCompatError, match=r"has 1 channel\(s\), but negate_x_channel is 2"):
+        images(folder, "batch_size: 1 is_color: false", "negate_x_channel: 2")

@@ -53,11 +53,11 @@ class PairedImageData(DataLayer):
     Both images of a pair go through the same steps: resize (``new_height`` and ``new_width``, or ``short_side``),
     cut at the bottom and at the right to a ``multiple_of``, crop (random in TRAIN, centred in TEST), mirror (TRAIN
     only).  Where ``negate_x_channel`` names the channel of the second image that holds horizontal flow, mirroring
-    replaces its values v by 256 - v (2 ``negate_about`` - v).  In TRAIN ``shuffle`` reorders the pairs for every epoch;
-    in TEST they come in order.  ``mean_value`` is for the first image, and for the second too unless ``mean_value_1``
-    is given: one mean for all modalities is what the released supervision transfer code subtracts.  ``prefetch``
-    batches are read ahead, each in a thread of its own (by default one a core, 4 to 16); decoded pictures are kept in
-    memory as long as a quarter of what was free holds them.
+    replaces its values v by 256 - v (2 ``negate_about`` - v; 0 to 255).  In TRAIN ``shuffle`` reorders the pairs for
+    every epoch; in TEST they come in order.  ``mean_value`` is for the first image, and for the second too unless
+    ``mean_value_1`` is given: one mean for all modalities is what the released supervision transfer code subtracts.
+    ``prefetch`` batches are read ahead, each in a thread of its own (by default one a core, 4 to 16); decoded pictures
+    are kept in memory as long as a quarter of what was free holds them.
 
     Regions of interest are the third top where ``proposals`` names a file (or folder) of boxes: rois [R, 5], number of
     the pair in the batch and x1 y1 x2 y2 in pixels of the batch's images.  Of each pair ``rois_per_image`` are drawn

@@ -12,7 +12,7 @@ import numpy as np
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.params import Params
-from caffe_compat.media import Preprocessing, fill_blob, read_mean
+from caffe_compat.media import MODALITIES, Preprocessing, fill_blob, negate_planes, read_mean
 
 __all__ = ["Transformer", "plain"]
 
@@ -27,6 +27,10 @@ class Transformer:
 
     Mirroring happens in both phases (as in Caffe, also in TEST); the crop is random in TRAIN and centred in TEST.
     The mean of a ``mean_file`` is the one at the place of the pixel before cropping and mirroring.
+
+    ``negate_x_channel`` is this package's, for pictures of optical flow: the channel (2 of 0, 1, 2 as OpenCV reads
+    them) that holds flow to the right, whose values v become 256 - v, 255 at most, in a mirror.  ActionTubes, the
+    source of this rule, has it in a data layer of its own.
     """
 
     def __init__(self, params: Params) -> None:
@@ -38,9 +42,17 @@ class Transformer:
         self.force_color, self.force_gray = bool(section.force_color), bool(section.force_gray)
         self.mean_file = str(section.mean_file) if section.has("mean_file") else ""
         self.mean_values = np.array(section.mean_value, np.float32)
+        self.negate_x = int(section.negate_x_channel)
+        if not -1 <= self.negate_x <= 2:
+            raise params.error(f"negate_x_channel is {self.negate_x}, expected 0, 1, 2 or -1 for none")
         if self.mean_file and self.mean_values.size:
             raise params.error(f"has mean_file ({self.mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(self.mean_file) if self.mean_file else None
+
+    @property
+    def modality(self) -> str:
+        """Of pictures of three channels: flow where that is what a mirror turns, else colour."""
+        return "flow" if (self.negate_x,) == MODALITIES["flow"].negated else "color"
 
     def wants(self, channels: int, resize: tuple[int, int] | None = None) -> Preprocessing | None:
         """What a net that is fed so wants of a picture that it is tested on; None: pictures have other channels.
@@ -51,7 +63,7 @@ class Transformer:
         if channels not in (1, 3):
             return None
         return Preprocessing(
-            "color" if channels == 3 else "gray",
+            self.modality if channels == 3 else "gray",
             mean=tuple(map(plain, self.mean_values)),
             mean_file=self.mean_file,
             scale=plain(self.scale),
@@ -76,6 +88,8 @@ class Transformer:
                 f"has {channels} channel(s), but there are {self.mean_values.size} mean_value entries, expected 1 or "
                 "one per channel"
             )
+        if self.negate_x >= channels:
+            raise DataError(f"has {channels} channel(s), but negate_x_channel is {self.negate_x}")
         if self.crop > min(height, width):
             raise DataError(f"is {width}x{height}, smaller than crop_size {self.crop}")
         return (channels, self.crop or height, self.crop or width)
@@ -99,7 +113,12 @@ class Transformer:
             top, left = (height - self.crop) // 2, (width - self.crop) // 2
         window = (slice(top, top + out.shape[1]), slice(left, left + out.shape[2]))
         mean = self.mean_values if self.mean is None else self.mean[:, *window]
-        fill_blob([plane[window] for plane in channels], out, mean, self.scale, mirrored)
+        planes = [plane[window] for plane in channels]
+        fill_blob(self.turned(planes) if mirrored else planes, out, mean, self.scale, mirrored)
+
+    def turned(self, channels: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The channels of what is seen in a mirror, before their columns are put in reverse order."""
+        return channels if self.negate_x < 0 else negate_planes(channels, (self.negate_x,))
 
 
 def _size(channels: int, height: int, width: int) -> str:

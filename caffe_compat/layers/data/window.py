@@ -205,6 +205,7 @@ class WindowData(DataLayer):
         """As :meth:`DataLayer.wants`, of the picture of a window."""
         mean = self.means if self.transformer.mean is not None else None
         found = Preprocessing(
+            self.transformer.modality,
             mean=tuple(map(plain, self.transformer.mean_values)) if mean is None else (),
             mean_picture=None if mean is None else MeanPicture.of(mean),
             scale=plain(self.scale),
@@ -266,7 +267,8 @@ class WindowData(DataLayer):
         rows, columns = slice(place.top, place.top + place.size[0]), slice(place.left, place.left + place.size[1])
         mean = self.means if self.means.shape[1] == 1 else self.means[:, rows, columns]
         if mirrored:
-            channels = [plane[:, ::-1] for plane in channels]  # the mean stays that of the place in the square
+            turned = self.transformer.turned(channels)
+            channels = [plane[:, ::-1] for plane in turned]  # the mean stays that of the place in the square
         fill_blob(channels, out[:, rows, columns], mean, self.scale)
 
     def _image(self, index: int) -> np.ndarray:
