@@ -17,7 +17,7 @@ from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 from caffe_compat.media import MODALITIES, read_picture, short_side_factor
 
-__all__ = ["image_blob", "join_blobs", "read_modalities", "scaled_image"]
+__all__ = ["image_blob", "join_blobs", "mirror_picture", "read_modalities", "scaled_image"]
 
 PathLike = str | os.PathLike[str]
 
@@ -100,14 +100,26 @@ def scaled_image(
             (``flow``, ``normals``): mirrored, they point to the left, unless PARITY (the branch only reverses columns).
         place: of the modality among those of the image, for MODALITY_MEANS.
     """
-    values = np.tile(np.arange(256.0)[:, None], 3)
-    kind = MODALITIES.get(modality)
-    if flipped and kind is not None and not config.parity:
-        for channel in kind.negated:
-            values[:, channel] = np.clip(2 * kind.about - values[:, channel], 0, 255)
+    values = _mirror_values(modality, config) if flipped else np.tile(np.arange(256.0)[:, None], 3)
     table = values - np.asarray(config.means_of(place))  # float64 before it is rounded, as in fast-rcnn
     centred = cv2.LUT(cv2.flip(image, 1) if flipped else image, table.astype(np.float32)[None])
     return np.asarray(cv2.resize(centred, None, fx=factor, fy=factor, interpolation=cv2.INTER_LINEAR))
+
+
+def mirror_picture(image: np.ndarray, config: Config, modality: str = "") -> np.ndarray:
+    """A picture in a mirror: uint8 [H, W, 3], with its numbers turned as :func:`scaled_image` does."""
+    table = _mirror_values(modality, config).astype(np.uint8)
+    return np.asarray(cv2.LUT(cv2.flip(image, 1), table[None]))
+
+
+def _mirror_values(modality: str, config: Config) -> np.ndarray:
+    """What the numbers 0 to 255 of each channel become in a mirror: float64 [256, 3]."""
+    values = np.tile(np.arange(256.0)[:, None], 3)
+    kind = MODALITIES.get(modality)
+    if kind is not None and not config.parity:
+        for channel in kind.negated:
+            values[:, channel] = np.clip(2 * kind.about - values[:, channel], 0, 255)
+    return values
 
 
 def join_blobs(images: Sequence[np.ndarray]) -> np.ndarray:

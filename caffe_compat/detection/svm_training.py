@@ -15,7 +15,7 @@ import torch
 
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
-from caffe_compat.detection.images import read_modalities
+from caffe_compat.detection.images import mirror_picture, read_modalities
 from caffe_compat.detection.inference import Detector, Question, ask
 from caffe_compat.detection.roidb import Roidb, RoiImage, build_roidb
 from caffe_compat.detection.svm import ClassSvm, SvmOptions, require_solver
@@ -162,7 +162,10 @@ class SvmTrainer:
         paths = [image.record.paths[kind] for kind in self.imdb.modalities]
         pictures = read_modalities(paths, image.record.size)
         if image.flipped:
-            pictures = [np.ascontiguousarray(picture[:, ::-1]) for picture in pictures]
+            pictures = [
+                mirror_picture(picture, self.config, kind)
+                for kind, picture in zip(self.imdb.modalities, pictures, strict=True)
+            ]
         boxes = image.boxes[_objects(image)] if only_objects else image.boxes
         return ask(pictures, boxes, self.config, self.detector.several)
 

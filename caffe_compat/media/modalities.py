@@ -33,7 +33,8 @@ class Modality:
         scale: factor on what is left.
         encoder: the name of what makes such pictures of measurements (``Kind`` of the depth encoders); empty if a
             sensor gives them.
-        negated: channels whose numbers point to the right: seen in a mirror, v becomes 2 about - v.
+        negated: channels whose numbers point to the right: seen in a mirror, v becomes 2 about - v, at most
+            255.
         about: the number that stands for nothing to the right or left: 128, or 127.5 where 0 to 255 lie about it.
     """
 
@@ -66,11 +67,11 @@ _TABLE = (
         FORK_MEAN,
         encoder="disparity",
     ),
-    # ActionTubes: file order R, G, B = x, y, magnitude
+    # ActionTubes: file order R, G, B = x, y, magnitude; caffe_compat.flow makes them
     Modality(
         "flow",
         ("magnitude", "y", "x"),
-        "128 + 16 x pixels a frame, clipped to 0 to 255",
+        "128 + 16 x pixels a frame (y downwards), clipped to 0 to 255",
         (128.0, 128.0, 128.0),
         negated=(2,),
     ),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.config import load_config
-from caffe_compat.detection.images import image_blob, join_blobs, scaled_image
+from caffe_compat.detection.images import image_blob, join_blobs, mirror_picture, scaled_image
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 
 CONFIG = load_config()
@@ -69,8 +69,10 @@ def test_numbers_that_point_to_the_right_point_to_the_left_in_a_mirror(tmp_path,
     about = {"flow": 128, "normals": 128, "normals_255": 127.5}.get(modality)
     if about is not None:
         values[..., 2] = np.clip(2 * about - values[..., 2], 0, 255)
+    assert (mirror_picture(image, CONFIG, modality) == values).all()
     expected = (values - np.array(CONFIG.pixel_means)).astype(np.float32)
     assert (found == expected).all()
     plain = scaled_image(image, CONFIG, 1.0, True)
+    assert (mirror_picture(image, load_config(parity=True), modality) == image[:, ::-1]).all()
     assert (scaled_image(image, load_config(parity=True), 1.0, True, modality) == plain).all()
     assert (scaled_image(image, CONFIG, 1.0, False, modality) == scaled_image(image, CONFIG, 1.0)).all()

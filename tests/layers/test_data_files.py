@@ -154,6 +154,20 @@ def test_mirrored_windows(folder):
     assert np.array_equal(one, other[:, :, ::-1])
 
 
+def test_flow_in_mirrored_windows(folder):
+    (folder / "one.txt").write_text(f"# 0\n{folder}/0.png\n3 6 8\n1\n3 0.9 0 1 3 4\n")
+    made = windows(
+        folder,
+        "batch_size: 8 fg_fraction: 1",
+        "crop_size: 6 mirror: true negate_x_channel: 0 mean_value: 128",
+        "one.txt",
+    )()[0]
+    one, other = (np.frombuffer(raw, np.float32).reshape(3, 6, 6) for raw in {item.numpy().tobytes() for item in made})
+    assert np.array_equal(one[1:], other[1:, :, ::-1])
+    assert np.array_equal(np.minimum(-one[0], 127), other[0, :, ::-1])
+    assert not np.array_equal(one[0], other[0, :, ::-1])
+
+
 def test_seek_windows(folder):
     torch.manual_seed(3)
     text = "batch_size: 4 fg_fraction: 0.5 cache_images: true"
@@ -221,6 +235,7 @@ def test_window_refusals(folder):
         ("batch_size: 2 crop_mode: 'round'", "crop_size: 6", "crop_mode"),
         ("batch_size: 2", "crop_size: 6 mean_value: 1 mean_value: 2", "2 mean_value entries"),
         ("", "crop_size: 6", "batch_size"),
+        ("batch_size: 2", "crop_size: 6 negate_x_channel: -2", "negate_x_channel is -2"),
     ],
 )
 def test_window_parameters_that_are_refused(folder, text, transform, message):
