@@ -10,7 +10,16 @@ from torch import Tensor
 from caffe_compat.layers.base import Layer, Shape, count
 from caffe_compat.layers.params import Params
 
-__all__ = ["Normalizer", "can_look", "check_labels", "legacy_rank", "on_axis", "read_indices", "read_labels"]
+__all__ = [
+    "Normalizer",
+    "can_look",
+    "check_labels",
+    "check_regions",
+    "legacy_rank",
+    "on_axis",
+    "read_indices",
+    "read_labels",
+]
 
 
 def can_look(value: Tensor) -> bool:
@@ -34,6 +43,21 @@ def read_indices(layer: Layer, blob: Tensor, end: int, what: str) -> Tensor:
     return indices
 
 
+def check_regions(layer: Layer, rois: Tensor, bottom: int = 1) -> None:
+    """Raise unless all numbers of regions (Tensor[R, ...]) are finite.
+
+    Raises:
+        LayerError: names the bottom and the first such region.
+    """
+    wrong = ~torch.isfinite(rois.detach()).flatten(1).all(1)
+    if can_look(wrong) and bool(wrong.any()):
+        first = int(wrong.int().argmax())
+        raise layer.error(
+            f"region {first} in bottom '{layer.params.bottoms[bottom]}' is {rois[first].tolist()}, expected finite "
+            "numbers"
+        )
+
+
 def read_labels(layer: Layer, label: Tensor, classes: int, ignore: int | None) -> tuple[Tensor, Tensor | None]:
     """Labels as class numbers, and where they are not ``ignore`` (``None``: nowhere); ignored ones become 0.
 
@@ -51,6 +75,8 @@ def read_labels(layer: Layer, label: Tensor, classes: int, ignore: int | None) -
 class Normalizer:
     """What a loss is divided by: ``loss_param { ignore_label, normalize, normalization }``.
 
+    R-FCN's ``PRE_FIXED`` is the number ``pre_fixed_normalizer``, at least 1 too.
+
     Args:
         default: the mode where neither ``normalization`` nor ``normalize`` is set.
     """
@@ -62,9 +88,12 @@ class Normalizer:
         self.mode = default if normalize is None else "VALID" if normalize else "BATCH_SIZE"
         if section.has("normalization"):
             self.mode = section.enum("normalization")
+        self.fixed = float(section.pre_fixed_normalizer)
 
-    def divisor(self, valid: Tensor | None, outer: int, inner: int) -> Tensor | int:
+    def divisor(self, valid: Tensor | None, outer: int, inner: int) -> Tensor | float:
         """At least 1; ``valid`` is ``None`` where no position is ignored."""
+        if self.mode == "PRE_FIXED":
+            return max(1.0, self.fixed)
         if self.mode == "VALID" and valid is not None:
             return valid.sum().clamp(min=1)
         return max(1, {"FULL": outer * inner, "VALID": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[self.mode])

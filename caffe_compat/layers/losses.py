@@ -147,7 +147,7 @@ class InfogainLoss(LossLayer):
         slope = ((p * rows.sum(1, keepdim=True) - rows) / divisor).reshape(last.shape).movedim(-1, axis)
         return with_gradient(loss, scores, lambda seed: seed * slope), softmax
 
-    def _rows(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, Tensor | int]:
+    def _rows(self, scores: Tensor, label: Tensor, matrix: Tensor | None = None) -> tuple[Tensor, Tensor | float]:
         """The row of H for each position, 0 where it is ignored, and the normalizer."""
         axis = self.infogain.axis("axis", scores.dim())
         classes = scores.shape[axis]

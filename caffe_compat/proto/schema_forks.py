@@ -6,6 +6,8 @@ ones above 8000000 (1000 for values of enums).  In text only names matter, and w
 parameters inside.
 """
 
+from caffe_compat.proto import schema_nets
+
 __all__ = ["FORKS"]
 
 FAST_RCNN = """
@@ -148,5 +150,5 @@ PriorBoxParameter
   12 step_w float, 13 offset float=0.5
 """
 
-FORKS = (FAST_RCNN, SDS, OWN, SSD)
+FORKS = (FAST_RCNN, SDS, OWN, SSD, schema_nets.COMPACT, schema_nets.RFCN, schema_nets.SEGMENTATION)
 """The families, in the order in which they are added to the schema."""

@@ -1,0 +1,111 @@
+"""Bilinear resizing of DeepLab and PSPNet: Interp."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape
+from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import Spans
+from caffe_compat.layers.registry import register
+
+__all__ = ["Interp"]
+
+
+@register(dialect="pspnet")
+class Interp(Layer):
+    """Bilinear resizing with the corner pixels on each other, of a map that negative pads have cropped.
+
+    Pixel o of n samples at o (m - 1) / (n - 1), the quotient in float32, of m cropped pixels; one of one pixel at 0.
+    Sizes, in this order: ``shrink_factor`` alone, (m - 1) / shrink + 1; ``zoom_factor`` alone, m + (m - 1) (zoom - 1);
+    ``height`` and ``width``; both factors, shrunk first.  What comes later is not read then.  ``pad_beg`` and
+    ``pad_end`` count for both axes.  Source: ``interp_layer.cpp`` and ``util/interp.cpp`` of hszhao/PSPNet.
+    """
+
+    caffe_type = "Interp"
+    homogeneous = True
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("interp_param")
+        self.begin, self.end = -int(section.pad_beg), -int(section.pad_end)
+        if min(self.begin, self.end) < 0:
+            raise self.error(
+                f"interp_param.pad_beg is {-self.begin} and pad_end {-self.end}, expected none above 0: pads crop"
+            )
+        shrinks, zooms = section.has("shrink_factor"), section.has("zoom_factor")
+        given = section.has("height"), section.has("width")
+        self.shrink = int(section.shrink_factor) if shrinks else 1
+        self.zoom = int(section.zoom_factor) if zooms else 1
+        self.size: tuple[int, int] | None = None
+        if shrinks == zooms and all(given):
+            self.size = (int(section.height), int(section.width))
+            self.shrink = self.zoom = 1
+        elif not (shrinks or zooms):
+            raise self.error("interp_param says no size, expected shrink_factor, zoom_factor, or height and width")
+        for name, factor in (("shrink_factor", self.shrink), ("zoom_factor", self.zoom)):
+            if factor < 1:
+                raise self.error(f"interp_param.{name} is {factor}, expected a positive number")
+
+    def _made(self, pixels: int) -> int:
+        """Rows or columns of the top, of a cropped map of so many."""
+        shrunk = (pixels - 1) // self.shrink + 1
+        return shrunk + (shrunk - 1) * (self.zoom - 1)
+
+    def _sizes(self, image: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Height and width of the cropped map and of the top."""
+        high, wide = (side - self.begin - self.end for side in image)
+        return (high, wide), self.size or (self._made(high), self._made(wide))
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
+        """The two pixels on either side of where each samples."""
+        cropped, made = self._sizes(bottoms[0][2:])
+        rows, columns = (
+            (self.begin + first * (m - 1) // max(n - 1, 1), self.begin + last * (m - 1) // max(n - 1, 1) + 1)
+            for (first, last), m, n in zip(spans, cropped, made, strict=True)
+        )
+        return rows, columns
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """N x C x height x width."""
+        shape = tuple(bottoms[0])
+        self.require(len(shape) == 4, f"expected 4 axes, the bottom has the shape {list(shape)}")
+        cropped, made = self._sizes(shape[2:])
+        self.require(
+            min(cropped) > 0,
+            f"the bottom has the shape {list(shape)}, of which pads leave {list(cropped)}, expected some",
+        )
+        self.require(min(made) > 0, f"interp_param asks for a top of {list(made)} pixels, expected positive numbers")
+        self.require_memory("the top", [(*shape[:2], *made)])
+        return [(*shape[:2], *made)]
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """One torch interpolation; of the same size a copy."""
+        (high, wide), made = self._sizes(bottom.shape[2:])
+        cropped = bottom[:, :, self.begin : self.begin + high, self.begin : self.begin + wide]
+        if (high, wide) == made:
+            return cropped.clone()
+        if not bottom.numel():
+            return bottom.new_zeros(*bottom.shape[:2], *made)
+        return F.interpolate(cropped, made, mode="bilinear", align_corners=True)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Slice and Resize; factors need static sizes."""
+        x = bottoms[0]
+        if self.begin or self.end:
+            ends = [-self.end if self.end else 2**31 - 1] * 2
+            x = graph.add(
+                "Slice",
+                [x, graph.constant([self.begin] * 2), graph.constant(ends), graph.constant([2, 3])],
+            )
+        made = self.size
+        if made is None:
+            _, _, height, width = graph.static_shape(bottoms[0], "the size of the top, which the factors make of them")
+            made = self._sizes((height, width))[1]
+        kept = graph.add("Slice", [graph.add("Shape", bottoms), graph.constant([0]), graph.constant([2])])
+        sizes = graph.add("Concat", [kept, graph.constant(list(made))], axis=0)
+        mode = "align_corners"
+        graph.node("Resize", [x, "", "", sizes], tops, mode="linear", coordinate_transformation_mode=mode)
