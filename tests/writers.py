@@ -27,7 +27,7 @@ from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.log_tables import LogTables, write_tables
 from caffe_compat.commands.upgrade import upgrade_net_file, upgrade_solver_file
 from caffe_compat.config import Config, write_config
-from caffe_compat.datasets import boxes, downloads, mat, proposal_file, selection
+from caffe_compat.datasets import actions, boxes, downloads, mat, proposal_file, selection
 from caffe_compat.datasets.folders import write_index
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
@@ -42,6 +42,7 @@ from caffe_compat.detection.objects import Found
 from caffe_compat.detection.snapshots import Regression, write_regression
 from caffe_compat.detection.targets import TargetStatistics
 from caffe_compat.evaluation import competition, examples, pictures, plots, reports
+from caffe_compat.evaluation.action import ActionAverage
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.experiments.declarations import Experiment, read_setting
@@ -286,10 +287,22 @@ def _evaluation():
     return judge.evaluate()
 
 
+def _tubes():
+    judge = ActionAverage(("run", "jump"))
+    for clip in CLIPS:
+        for number, box in zip(clip.frames, clip.boxes, strict=True):
+            record = FrameRecord(f"{clip.name}{number}", scene=clip.name, boxes=box[None], classes=(clip.action,))
+            judge.process(record, [np.append(box, np.float32(0.5))[None]] * 2)
+    return judge.evaluate().video
+
+
 def _settings():
     return scenes.Settings(train=10, pairs=10, val=10, test=10, width=48, height=48)
 
 
+CLIPS = [
+    actions.ActionClip(name, stem, np.array([[1, 2, 5, 6]] * 9, "f4")) for name, stem in (("run", "a"), ("jump", "b"))
+]
 TRUTH = boxes.GroundTruth(
     np.array([[1, 2, 5, 6]], "f4"), ["chair"], np.ones(1, "i8"), np.zeros(1, bool), np.zeros(1, bool), (20, 30)
 )
@@ -520,6 +533,15 @@ WRITERS = {
     ),
     "flow": Writer(lambda path, _: write_flo(path, RNG.normal(size=(20, 30, 2))), ("flow/stored.py",), "f.flo"),
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
+    "curves of tubes": Writer(
+        lambda path, _: plots.write_video_plot(path, _tubes()), ("evaluation/plots.py",), "video.png"
+    ),
+    "boxes of clips": Writer(lambda path, _: actions.write_annotation(path, CLIPS), ("datasets/actions.py",)),
+    "split of clips": Writer(
+        lambda path, _: actions.write_clip_split(path.parent, 1, CLIPS, {"a": "train", "b": "test"}),
+        ("datasets/actions.py",),
+        many=True,
+    ),
     "archive": Writer(
         lambda path, archive: downloads._unpack(archive, path.parent),
         ("datasets/downloads.py",),

@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError("--url goes with one name" if args.names else "name what to fetch; --list shows all")
     for name in args.names:
         if args.check and name in DOWNLOADS:
-            path = args.folder / DOWNLOADS[name].file
+            path = args.folder / DOWNLOADS[name].place / DOWNLOADS[name].file
             print(f"{path}: {verify(path, DOWNLOADS[name])}")
         else:
             path = fetch(name, args.folder, url=args.url)

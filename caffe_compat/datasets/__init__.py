@@ -1,6 +1,7 @@
 """Data sets on disk: NYUD2 (labelled, published tree, raw video), SUN RGB-D, JSON lists; image databases by name."""
 
 from caffe_compat.datasets import coco as coco  # these register databases
+from caffe_compat.datasets import jhmdb as jhmdb
 from caffe_compat.datasets import trees as trees
 from caffe_compat.datasets import voc as voc
 from caffe_compat.datasets.boxes import (

@@ -33,12 +33,15 @@ __all__ = ["DOWNLOADS", "Download", "checksum", "fetch", "table", "verify"]
 _BLOCK = 1 << 20
 _MOST_UNPACKED = 50  #: times the size of an archive; pictures hardly shrink, MATLAB's and text files to a tenth
 _SMALL = 1 << 30  #: bytes that any archive may unpack to
-_HEADS = {".mat": b"MATLAB", ".zip": b"PK", ".tgz": b"\x1f\x8b"}
+_HEADS = {".mat": b"MATLAB", ".zip": b"PK", ".tgz": b"\x1f\x8b", ".gz": b"\x1f\x8b", ".rar": b"Rar!"}
 _NYU = "http://horatio.cs.nyu.edu/mit/silberman"
 _NYU_DEAD = "host refused connections in reports of 2023-12 to 2025-02; look for a mirror and check it here"
 _GUPTA = "ftp://ftp.cs.berkeley.edu/pub/projects/vision/sgupta-distillation"
 _GUPTA_DEAD = "anonymous FTP of 2015, doubtful whether it still answers"
 _SUN = "https://rgbd.cs.princeton.edu/data"
+_JHMDB = "http://files.is.tue.mpg.de/jhmdb"
+_UCF101 = "https://www.crcv.ucf.edu/data/UCF101"
+_TUBES = "https://raw.githubusercontent.com/gkioxari/ActionTubes/579d85f8652e2199b3f15a5032d19e9b67e8a026"
 _UNTRIED = "not tried lately"
 
 
@@ -53,6 +56,7 @@ class Download:
         digest: ``md5:...`` or ``sha256:...``; None where nobody recorded it, which is said when the file is fetched.
         status: what is known of the host.
         about: what it is.
+        place: folder that it goes into, below the folder given.
     """
 
     url: str
@@ -61,6 +65,7 @@ class Download:
     size: int | None = None
     digest: str | None = None
     folder: str = ""
+    place: str = ""
 
     @property
     def file(self) -> str:
@@ -82,8 +87,8 @@ def _raw_parts() -> dict[str, Download]:
     }
 
 
-#: Published files by name.  Checksums of NYUD2 and SUN RGB-D are third-party records, those of the distillation
-#: packages stand in the authors' own scripts.
+#: Published files by name.  Checksums of NYUD2, SUN RGB-D, JHMDB and UCF101 are third-party records (jhmdb_annot's of
+#: the file in its repository), those of the distillation packages stand in the authors' own scripts.
 DOWNLOADS: Mapping[str, Download] = MappingProxyType(
     {
         "nyud2_labelled": Download(
@@ -119,6 +124,26 @@ DOWNLOADS: Mapping[str, Download] = MappingProxyType(
         "sunrgbd_toolbox": Download(
             f"{_SUN}/SUNRGBDtoolbox.zip", "SUN RGB-D, splits and annotation", _UNTRIED,
             570_324_301, "md5:18d22e1761d36352f37232cba102f91f", ".",
+        ),
+        "jhmdb_frames": Download(
+            f"{_JHMDB}/Rename_Images.tar.gz", "JHMDB, frames of 928 clips", _UNTRIED,
+            None, "md5:23726fbac4bc69a726dc3daf2e7ab4c1", "jhmdb", "jhmdb",
+        ),
+        "jhmdb_splits": Download(
+            f"{_JHMDB}/splits.zip", "JHMDB, the three splits", _UNTRIED,
+            None, "md5:15b9f2f7a99d63c07f3be0c9ecde43b5", "jhmdb", "jhmdb",
+        ),
+        "jhmdb_annot": Download(
+            f"{_TUBES}/jhmdb_annot.mat", "JHMDB, a box in each of 31838 frames (of ActionTubes)", _UNTRIED, 207_957,
+            "sha256:528dcfa52bdb57768df0722fedfecbe7fa8edf0db273711b7e61beba4154e3c6", place="jhmdb",
+        ),
+        "ucf101": Download(
+            f"{_UCF101}/UCF101.rar", "UCF101, 13320 clips; unpack it there: unrar x UCF101.rar", _UNTRIED,
+            place="ucf101",
+        ),
+        "ucf101_splits": Download(
+            f"{_UCF101}/UCF101TrainTestSplits-RecognitionTask.zip", "UCF101, the three splits", _UNTRIED, 113_943,
+            "sha256:5c0d1a53b8ed364a2ac830a73f405e51bece7d98ce1254fd19ed4a36b224bd27", "ucf101", "ucf101",
         ),
         **_raw_parts(),
     }
@@ -229,7 +254,7 @@ def fetch(name: str, folder: str | os.PathLike[str], *, url: str | None = None, 
     if name not in DOWNLOADS:
         raise UsageError(f"no download '{name}'{nearest(name, DOWNLOADS)}; --list shows all")
     item = DOWNLOADS[name]
-    target = Path(folder) / item.file
+    target = Path(folder) / item.place / item.file
     if not target.exists():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,8 @@ class ImageDatabase:
         modalities: keys of every record's ``paths``; blobs ``data``, ``data_1``, ... hold them in this order.
         records: of different names, with ``size``, and with ``boxes`` and ``classes`` where the objects are known.
         proposals: the data set's own; None: it has none.
-        metric: the rule by which it is evaluated: ``nyud2``, ``voc07`` (11 points), ``voc`` or ``coco``.
+        metric: the rule by which it is evaluated: ``nyud2``, ``voc07`` (11 points), ``voc``, ``coco`` or
+            ``action`` (frames of clips, whose names are the records' scenes).
         category_ids: the number of each class in the data set's own files, which files of results for its judges want
             (COCO's category ids); None: they have none.
     """

@@ -9,13 +9,14 @@ import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import UsageError, nearest
+from caffe_compat.evaluation.action import ActionAverage
 from caffe_compat.evaluation.average import RULES, AveragePrecision
 from caffe_compat.evaluation.coco import CocoAverage
 from caffe_compat.evaluation.result import Evaluation
 
 __all__ = ["METRICS", "Evaluation", "Evaluator", "make_evaluator"]
 
-METRICS = (*RULES, "coco")
+METRICS = (*RULES, "coco", "action")
 
 
 class Evaluator(Protocol):
@@ -41,10 +42,11 @@ def make_evaluator(
     """The evaluator of a rule.
 
     Args:
-        metric: ``nyud2``, ``voc07``, ``voc`` or ``coco``.
+        metric: ``nyud2``, ``voc07``, ``voc``, ``coco`` or ``action``.
         classes: names, without the background.
         parity: as the branch: see :class:`AveragePrecision`; COCO's rule is always the same.
-        threshold: of the overlap; None: 0.5, and for ``coco`` the average over 0.5 to 0.95.
+        threshold: of the overlap; None: 0.5, and for ``coco`` the average over 0.5 to 0.95.  That of tubes, for
+            ``action``, are always 0.1 to 0.6.
 
     Raises:
         UsageError: no such metric; a threshold not above 0 and up to 1.
@@ -53,4 +55,7 @@ def make_evaluator(
         raise UsageError(f"no metric '{metric}', expected one of {', '.join(METRICS)}{nearest(metric, METRICS)}")
     if metric == "coco":
         return CocoAverage(classes, threshold)
-    return AveragePrecision(classes, metric, parity=parity, threshold=0.5 if threshold is None else threshold)
+    overlap = 0.5 if threshold is None else threshold
+    if metric == "action":
+        return ActionAverage(classes, parity=parity, threshold=overlap)
+    return AveragePrecision(classes, metric, parity=parity, threshold=overlap)

@@ -8,7 +8,7 @@ import numpy as np
 
 from caffe_compat.datasets.record import FrameRecord
 
-__all__ = ["Overlap", "box_overlaps", "record_overlaps"]
+__all__ = ["Overlap", "box_overlaps", "paired_overlaps", "record_overlaps"]
 
 Overlap = Callable[[np.ndarray, FrameRecord], np.ndarray]
 """Overlap of detections with the objects of an image: takes all detections of the image, float32 [N, 5] (x1 y1 x2 y2
@@ -43,3 +43,21 @@ def record_overlaps(detections: np.ndarray, record: FrameRecord) -> np.ndarray:
     """Overlap of boxes with the boxes of a record: an :data:`Overlap`."""
     truth = np.zeros((0, 4), np.float32) if record.boxes is None else record.boxes
     return box_overlaps(detections, truth, record.crowd)
+
+
+def paired_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes with the others at their place, in float64.
+
+    Args:
+        boxes, others: [..., 4 or more], x1 y1 x2 y2; of shapes that numpy brings together.
+
+    Returns:
+        float64 [...].
+    """
+    x1, y1, x2, y2 = (boxes[..., k].astype(np.float64) for k in range(4))
+    u1, v1, u2, v2 = (others[..., k].astype(np.float64) for k in range(4))
+    width = np.minimum(x2, u2) - np.maximum(x1, u1) + 1
+    height = np.minimum(y2, v2) - np.maximum(y1, v1) + 1
+    inside = np.maximum(width, 0) * np.maximum(height, 0)
+    whole = (x2 - x1 + 1) * (y2 - y1 + 1) + (u2 - u1 + 1) * (v2 - v1 + 1) - inside
+    return np.asarray(np.divide(inside, whole, out=np.zeros_like(inside), where=inside > 0))

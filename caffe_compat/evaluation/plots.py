@@ -6,13 +6,15 @@ import math
 import os
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from caffe_compat.evaluation.result import Evaluation
+from caffe_compat.evaluation.result import Evaluation, VideoEvaluation
+from caffe_compat.evaluation.tubes import FALSE_RATE
 from caffe_compat.files import atomic_write
 
-__all__ = ["draw_curves", "write_plot"]
+__all__ = ["draw_curves", "draw_video", "write_plot", "write_video_plot"]
 
 _SIDE = 2.2  #: inches of a class's panel
 
@@ -51,12 +53,51 @@ def draw_curves(evaluation: Evaluation) -> Figure:
     return figure
 
 
+def draw_video(video: VideoEvaluation) -> Figure:
+    """Found clips against wrong tubes: the mean curve at each threshold, and each class's at that nearest to 0.5."""
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    for least, (false_rate, true_rate), area in zip(video.thresholds, video.curves, video.area_of_mean, strict=True):
+        shown = "-" if np.isnan(area) else f"{100 * area:.1f}"
+        left.step(false_rate, true_rate, where="pre", linewidth=1.2, label=f"from {least:g}: {shown}")
+    left.set_title("mean of the classes, area in percent", fontsize=9)
+    chosen = int(np.argmin(np.abs(np.array(video.thresholds) - 0.5)))
+    colours = colormaps["turbo"](np.linspace(0, 1, max(len(video.classes), 2)))
+    for c, name in enumerate(video.classes):
+        false_rate, true_rate = video.class_curves[chosen][c]
+        area = video.area[chosen, c]
+        shown = "-" if np.isnan(area) else f"{100 * area:.1f}"
+        right.step(
+            false_rate, true_rate, where="pre", linewidth=0.9, color=colours[c], label=f"{name} {shown}",
+            linestyle=("-", "--", ":")[c % 3],
+        )  # fmt: skip
+    right.set_title(f"each class, from {video.thresholds[chosen]:g}", fontsize=9)
+    left.set(xlim=(0, FALSE_RATE), ylim=(0, 1.02), ylabel="clips found")
+    left.legend(fontsize=7, loc="lower right")
+    right.legend(fontsize=5, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    figure.supxlabel("wrong tubes taken for right", fontsize=9)
+    return figure
+
+
+def write_video_plot(path: str | os.PathLike[str], video: VideoEvaluation) -> None:
+    """Write :func:`draw_video` as a PNG, whole or not at all.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    _write(path, draw_video(video))
+
+
 def write_plot(path: str | os.PathLike[str], evaluation: Evaluation) -> None:
     """Write :func:`draw_curves` as a PNG, whole or not at all.
 
     Raises:
         WriteError: it cannot be written.
     """
-    figure = draw_curves(evaluation)
+    _write(path, draw_curves(evaluation))
+
+
+def _write(path: str | os.PathLike[str], figure: Figure) -> None:
     with atomic_write(path) as stream:
         figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})

@@ -14,8 +14,8 @@ import numpy as np
 
 from caffe_compat.datasets.mat import write_mat
 from caffe_compat.evaluation.detections import BACKGROUND
-from caffe_compat.evaluation.plots import write_plot
-from caffe_compat.evaluation.result import Evaluation
+from caffe_compat.evaluation.plots import write_plot, write_video_plot
+from caffe_compat.evaluation.result import Evaluation, VideoEvaluation
 from caffe_compat.evaluation.tables import branch_text
 from caffe_compat.files import atomic_write, write_file
 
@@ -27,7 +27,8 @@ def write_reports(folder: str | os.PathLike[str], evaluation: Evaluation, salt: 
 
     ``eval.txt`` and ``eval.mat`` are the branch's (``ap``, ``prec``, ``rec`` and ``classes``, of which the first is the
     background, and empty).  ``eval.json`` holds the figures, ``eval.npz`` these and every point of the curves,
-    ``eval_curves.csv`` their corners, ``eval_curves.png`` a drawing of them.
+    ``eval_curves.csv`` their corners, ``eval_curves.png`` a drawing of them.  Where tubes were linked,
+    ``eval_video.csv`` has the area under each class's curve at each threshold, ``eval_video.png`` the curves.
 
     Args:
         folder: exists.
@@ -49,12 +50,17 @@ def write_reports(folder: str | os.PathLike[str], evaluation: Evaluation, salt: 
         np.savez_compressed(stream, **_arrays(evaluation))  # type: ignore[arg-type]
     write_file(files[4], _csv(evaluation))
     write_plot(files[5], evaluation)
+    if evaluation.video is not None:
+        files += [Path(f"{stem}_video{ending}") for ending in (".csv", ".png")]
+        write_file(files[6], _video_csv(evaluation.video))
+        write_video_plot(files[7], evaluation.video)
     return files
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
     """Numbers that JSON can hold: null where there is none."""
-    return {
+    video = {} if evaluation.video is None else {"video": _video(evaluation.video)}
+    return video | {
         "metric": evaluation.metric,
         "threshold": evaluation.threshold or None,
         "images": evaluation.images,
@@ -68,6 +74,36 @@ def _figures(evaluation: Evaluation) -> dict[str, Any]:
             )
         },
     }
+
+
+def _video(video: VideoEvaluation) -> dict[str, Any]:
+    return {
+        "thresholds": list(video.thresholds),
+        "mean_of_classes": [_plain(value) for value in video.mean],
+        "mean_curve": [_plain(value) for value in video.area_of_mean],
+        "classes": {
+            name: {
+                "auc": [_plain(value) for value in video.area[:, c]],
+                "clips": int(video.clips[c]),
+                "tubes": int(video.tubes[c]),
+                "clips_without_link": int(video.gaps[c]),
+            }
+            for c, name in enumerate(video.classes)
+        },
+    }
+
+
+def _video_csv(video: VideoEvaluation) -> str:
+    """A row a class, the mean of the classes, and the mean curve, which has its area; empty where there is none."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(("class", "clips", "tubes", *(f"auc_from_{least:g}" for least in video.thresholds)))
+    totals = (int(video.clips.sum()), int(video.tubes.sum()))
+    lines = [(name, int(video.clips[c]), int(video.tubes[c]), video.area[:, c]) for c, name in enumerate(video.classes)]
+    for name, clips, tubes, values in (*lines, ("mean", *totals, video.mean), ("mean curve", *totals,
+                                                                             video.area_of_mean)):  # fmt: skip
+        rows.writerow((name, clips, tubes, *("" if math.isnan(value) else f"{value:.6g}" for value in values)))
+    return text.getvalue()
 
 
 def _plain(value: float) -> float | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["FALSE", "IGNORED", "TRUE", "Evaluation", "Matches"]
+__all__ = ["FALSE", "IGNORED", "TRUE", "Evaluation", "Matches", "VideoEvaluation"]
 
 TRUE, FALSE, IGNORED = 1, 0, -1
 """What a detection is: the first to find its object; a wrong or second one; neither, by a difficult object or in a
@@ -38,6 +38,35 @@ class Matches:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class VideoEvaluation:
+    """How good the tubes are that detections of frames link to; see :mod:`.tubes`.
+
+    Args:
+        classes: names, without the background.
+        thresholds: of the mean overlap over a clip, from which on a tube is right.
+        area: float64 [thresholds, C], under each class's curve; NaN where there are no clips of it, or no wrong tubes.
+        mean: float64 [thresholds], of these over the classes that have one.
+        area_of_mean: float64 [thresholds], under the mean of the classes' curves: what ActionTubes reports.
+        curves: of each threshold false rate and true rate of the mean curve.
+        class_curves: of each threshold those of each class.
+        clips: int64 [C], to be found.
+        tubes: int64 [C], that count.
+        gaps: int64 [C], clips of any class in which a frame has no box of this class, so that nothing can be linked.
+    """
+
+    classes: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    area: np.ndarray
+    mean: np.ndarray
+    area_of_mean: np.ndarray
+    curves: tuple[tuple[np.ndarray, np.ndarray], ...]
+    class_curves: tuple[tuple[tuple[np.ndarray, np.ndarray], ...], ...]
+    clips: np.ndarray
+    tubes: np.ndarray
+    gaps: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
     """How good detections are, by class.
 
@@ -54,6 +83,7 @@ class Evaluation:
         threshold: of the overlap; 0: averaged over several, as COCO does.
         summary: more figures by name, such as COCO's.
         matches: each detection's verdict, if the rule makes one.
+        video: of the tubes, if the rule links some.
     """
 
     metric: str
@@ -69,6 +99,7 @@ class Evaluation:
     threshold: float
     summary: Mapping[str, float] = dataclasses.field(default_factory=dict)
     matches: Matches | None = None
+    video: VideoEvaluation | None = None
 
     @property
     def without_truth(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_compat.evaluation.result import Evaluation
+from caffe_compat.evaluation.result import Evaluation, VideoEvaluation
 
 __all__ = ["absent_classes", "branch_text", "table"]
 
@@ -29,9 +29,33 @@ def table(evaluation: Evaluation) -> str:
     total = (int(evaluation.ground_truth.sum()), int(evaluation.detections.sum()))
     rows.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>10d}  {_percent(evaluation.mean)}")
     rows.append(f"{evaluation.metric} rule, {_overlap(evaluation)}, {evaluation.images} images")
-    rows += [f"{name} {100 * value:.1f}" for name, value in evaluation.summary.items() if not np.isnan(value)]
+    if evaluation.video is None:
+        rows += [f"{name} {100 * value:.1f}" for name, value in evaluation.summary.items() if not np.isnan(value)]
     rows += absent_classes(evaluation)
+    if evaluation.video is not None:
+        rows += _video_rows(evaluation.video)
     return "\n".join(rows)
+
+
+def _video_rows(video: VideoEvaluation) -> list[str]:
+    """Clips, tubes and the area under the curve of each class at each threshold, in percent (60 is the most)."""
+    width = max(len(name) for name in (*video.classes, "mean of classes"))
+    heads = "".join(f"  from {least:g}" for least in video.thresholds)
+    rows = [f"{'video AUC':<{width}}  {'clips':>6}  {'tubes':>6}{heads}"]
+    for c, name in enumerate(video.classes):
+        areas = "".join(f"  {_percent(value):>8}" for value in video.area[:, c])
+        rows.append(f"{name:<{width}}  {video.clips[c]:>6d}  {video.tubes[c]:>6d}{areas}")
+    totals = f"  {int(video.clips.sum()):>6d}  {int(video.tubes.sum()):>6d}"
+    for name, values in (("mean of classes", video.mean), ("mean curve", video.area_of_mean)):
+        rows.append(f"{name:<{width}}{totals}" + "".join(f"  {_percent(value):>8}" for value in values))
+    gaps = int(video.gaps.sum())
+    if gaps:
+        pairs = int(video.clips.sum()) * len(video.classes)
+        rows.append(
+            f"no tube for {gaps} of {pairs} pairs of class and clip: a frame has no box of the class (a larger "
+            "TEST.MAX_PER_SET_F keeps more)"
+        )
+    return rows
 
 
 def absent_classes(evaluation: Evaluation) -> list[str]:

@@ -248,3 +248,21 @@ def test_archives_that_unpack_to_far_more_than_they_hold(monkeypatch, host, tmp_
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: full)
     with pytest.raises(CaffeCompatError, match=r"unpacks to (1 M|512 K)iB or more, .*in has 256 KiB free"):
         fetch("thing", tmp_path)
+
+
+def test_a_file_goes_where_its_data_set_is(monkeypatch, host, tmp_path):
+    """And what is in it beside it; a .tar.gz is an archive too."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        entry = tarfile.TarInfo("frames/run/a/00001.png")
+        entry.size = 3
+        archive.addfile(entry, io.BytesIO(b"abc"))
+    serve(monkeypatch, host, "frames.tar.gz", packed.getvalue(), folder="clips", place="clips")
+    assert fetch("thing", tmp_path, progress=False) == tmp_path / "clips" / "frames.tar.gz"
+    assert (tmp_path / "clips/frames/run/a/00001.png").read_bytes() == b"abc"
+
+
+def test_a_rar_is_only_fetched(monkeypatch, host, tmp_path):
+    serve(monkeypatch, host, "videos.rar", b"Rar!\x1a\x07" + bytes(100), place="videos")
+    assert fetch("thing", tmp_path, progress=False).read_bytes()[:4] == b"Rar!"
+    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == ["videos.rar", "videos.rar.sha256"]
