@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.inputs import LIST, NEW_FILE, NEW_FOLDER, OPTIONS, PROPOSALS, FileKind
+from caffe_compat.commands.inputs import LIST, NEW_FILE, NEW_FOLDER, ONNX, OPTIONS, PROPOSALS, FileKind
 
-__all__ = ["add_boxes", "add_depth", "add_inputs", "add_reading", "add_results"]
+__all__ = ["add_boxes", "add_depth", "add_inputs", "add_masks", "add_reading", "add_results"]
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -79,3 +79,13 @@ def add_boxes(parser: argparse.ArgumentParser, options: str) -> None:
     boxes("--conf", type=float, default=0.5, help="objects from this score on (default: %(default)s)")
     boxes("--cfg", type=OPTIONS, help=f"YAML file with options of the fast-rcnn tools{options}")
     boxes("--set", dest="pairs", nargs="*", default=[], metavar="KEY VALUE", help="options given here")
+
+
+def add_masks(parser: argparse.ArgumentParser) -> None:
+    """Declare how the objects of detectors get their pixels."""
+    masks = parser.add_argument_group("masks of a detector's objects").add_argument
+    masks("--masks", type=ONNX, metavar="FILE", help="ONNX file of a net that segments boxes (make_sds, train_net)")
+    masks("--superpixels", default="color", metavar="FROM", help="regions that masks are made of: color (from the "
+        "picture to look at), a folder with NAME.png of 16 bits, or none: pixels (default: %(default)s)")  # fmt: skip
+    masks("--mask-threshold", type=float, default=0.4, metavar="P", help="mean probability from which on a region "
+        "belongs to an object (default: %(default)s)")  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_compat.commands.infer_tasks import Answer, Loaded, Objects, object_answer
+from caffe_compat.commands.infer_tasks import Answer, Loaded, Objects
 from caffe_compat.config import Config
 from caffe_compat.deploy import Session
 from caffe_compat.deploy.feed import Feed, Sample
@@ -69,7 +69,7 @@ class BoxesInGraph(Objects):
         }
         blobs["proposals"] = np.ascontiguousarray(boxes, np.float32).reshape(-1, 4)
         blobs["image_info"] = np.array([height, width, *factors[: self.factors]], np.float64)
-        return Loaded(sample, shown, blobs)
+        return self.with_superpixels(Loaded(sample, shown, blobs), pictures)
 
     def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
         """Run the model on one scene after the other."""
@@ -86,4 +86,4 @@ class BoxesInGraph(Objects):
                 found.append(Found(self.classes[label - 1], score, (box[0], box[1], box[2], box[3])))
         found.sort(key=lambda one: -one.score)
         arrays = {name: made[name] for name in OUTPUTS} if self.keep else {}
-        return object_answer(loaded, found, self.conf, arrays)
+        return self.told(loaded, found, arrays)

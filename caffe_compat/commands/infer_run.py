@@ -107,6 +107,7 @@ def task_settings(args: argparse.Namespace, task: Task) -> dict[str, Any]:
         return {}
     options = {key: repr(value) for key, value in task.config.items().items() if not key.startswith(("TRAIN.", "SDS."))}
     found = {"classes": list(task.classes), "conf": task.conf, "options": options, "arrays": task.keep}
+    found |= {"masks": task.masks.settings()} if task.masks is not None else {}
     return found | {"proposals": args.proposals if args.proposals == "builtin" else file_digest(args.proposals)}
 
 

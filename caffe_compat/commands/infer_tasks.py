@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
+from caffe_compat.commands.infer_masks import ObjectMasks
 from caffe_compat.config import Config
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.deploy.feed import Feed, Runner, Sample
@@ -19,6 +20,8 @@ from caffe_compat.detection.proposer import propose
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.media import read_picture
 from caffe_compat.media.drawing import LEAST_SIDE, draw_boxes, draw_text
+from caffe_compat.segmentation.pictures import draw_masks
+from caffe_compat.segmentation.regions import Superpixels
 
 __all__ = ["Answer", "Detects", "Labels", "Loaded", "Objects", "Task", "check_output_name", "object_answer"]
 
@@ -43,12 +46,16 @@ class Loaded:
         shown: the picture to look at, uint8 [H, W, 3].
         blobs: what the model takes of it, without the axis of the batch.
         question: of a detector.
+        pictures: what the model sees, where the pixels of objects are wanted.
+        superpixels: of these.
     """
 
     sample: Sample
     shown: np.ndarray
     blobs: Mapping[str, np.ndarray]
     question: Question | None = None
+    pictures: Sequence[np.ndarray] = ()
+    superpixels: Superpixels | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +189,14 @@ class Objects:
         conf: score from which on objects are told of.
         proposals: boxes that may hold objects; None: the built-in proposer's.
         keep: whether scores and boxes of all proposals are kept.
+
+    Attributes:
+        masks: gives objects their pixels; None: they have boxes alone.
     """
 
     batch = 1
     named = True
+    masks: ObjectMasks | None = None
 
     def __init__(
         self, detector: Detects, feed: Feed, config: Config, classes: Sequence[str], conf: float,
@@ -197,7 +208,15 @@ class Objects:
     def load(self, sample: Sample) -> Loaded:
         """Read the pictures, and find or compute proposals."""
         pictures, shown, boxes = self.read(sample)
-        return Loaded(sample, shown, {}, ask(pictures, boxes, self.config, self.detector.several))
+        question = ask(pictures, boxes, self.config, self.detector.several)
+        return self.with_superpixels(Loaded(sample, shown, {}, question), pictures)
+
+    def with_superpixels(self, loaded: Loaded, pictures: Sequence[np.ndarray]) -> Loaded:
+        """The same with what pixels of objects are found by, if they are wanted."""
+        if self.masks is None:
+            return loaded
+        superpixels = self.masks.superpixels(loaded.sample, loaded.shown)
+        return replace(loaded, pictures=tuple(pictures), superpixels=superpixels)
 
     def shown(self, sample: Sample) -> np.ndarray:
         """The picture to look at."""
@@ -226,19 +245,34 @@ class Objects:
         scores, boxes = answer(question, self.detector(question), self.config)
         found = [one for one in name_objects(scores, boxes, self.classes, self.config) if one.score >= self.conf]
         arrays = {"scores": scores, "boxes": boxes.astype(np.float32)} if self.keep else {}
-        return object_answer(loaded, found, self.conf, arrays)
+        return self.told(loaded, found, arrays)
+
+    def told(self, loaded: Loaded, found: Sequence[Found], arrays: dict[str, np.ndarray]) -> Answer:
+        """What is told of the objects of a scene."""
+        return object_answer(loaded, found, self.conf, arrays, self.masks)
 
 
-def object_answer(loaded: Loaded, found: Sequence[Found], conf: float, arrays: dict[str, np.ndarray]) -> Answer:
-    """What is told of the objects of a scene."""
+def object_answer(
+    loaded: Loaded, found: Sequence[Found], conf: float, arrays: dict[str, np.ndarray], masks: ObjectMasks | None
+) -> Answer:
+    """What is told of the objects of a scene; arrays get theirs only where there are others."""
     told = [f"{one.name} {one.score:.3f} at {' '.join(f'{side:.0f}' for side in one.box)}" for one in found]
+    records = [{"class": o.name, "score": round(o.score, 6), "box": [*map(float, o.box)]} for o in found]
+    pixels: np.ndarray | None = None
+    if masks is not None:
+        segmented = masks(loaded.pictures, found, loaded.superpixels)
+        pixels = segmented.pixels
+        records = [one | more for one, more in zip(records, segmented.records(), strict=True)]
+        arrays = arrays | (segmented.arrays(found) if arrays else {})
 
     def draw() -> np.ndarray:
-        corners = np.array([one.box for one in found])
-        return draw_boxes(loaded.shown, corners, [one.name for one in found], [one.score for one in found])
+        corners, names, scores = np.array([one.box for one in found]), [o.name for o in found], [o.score for o in found]
+        if pixels is None or not found:
+            return draw_boxes(loaded.shown, corners, names, scores)
+        return draw_masks(loaded.shown, pixels, names, scores, corners)
 
     return Answer(
-        {"objects": [{"class": o.name, "score": round(o.score, 6), "box": [*map(float, o.box)]} for o in found]},
+        {"objects": records},
         ", ".join(told) or f"nothing with a score of {conf:g} or more",
         arrays,
         loaded.shown,

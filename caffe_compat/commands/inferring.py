@@ -11,6 +11,7 @@ import onnxruntime
 from caffe_compat.commands.class_names import read_class_names
 from caffe_compat.commands.infer_boxes import BoxesInGraph
 from caffe_compat.commands.infer_inputs import depth_encoder, find_samples
+from caffe_compat.commands.infer_masks import object_masks
 from caffe_compat.commands.infer_run import check_run, reading_threads, run_over, task_settings
 from caffe_compat.commands.infer_tasks import Labels, Objects, Task, check_output_name
 from caffe_compat.config import load_config
@@ -23,6 +24,7 @@ from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError, in_file
 from caffe_compat.media import read_preparation
 from caffe_compat.media.video import Videos
+from caffe_compat.segmentation.deployed import is_mask_net
 from caffe_compat.stamps import file_digest
 
 __all__ = ["infer"]
@@ -40,20 +42,24 @@ def infer(args: argparse.Namespace) -> int:
     device = args.device or str(choose(args.gpu))
     session = Session(args.model, device, threads=args.threads)
     with in_file(args.model):
-        task = _task(args, session)
+        task = _task(args, session, device)
         samples = find_samples(args.inputs, len(picture_inputs(session)), "the model", args.every)
         if isinstance(task, Objects) and args.proposals != "builtin":
             task.proposals = read_any(args.proposals, [sample.name for sample in samples])
     return run_over(args, task, samples, _settings(args, session, task), {"model": args.model})
 
 
-def _task(args: argparse.Namespace, session: Session) -> Task:
+def _task(args: argparse.Namespace, session: Session, device: str) -> Task:
     preparation = read_preparation(args.preprocessing) if args.preprocessing else None
     feed = Feed(session, preparation)
     encode = depth_encoder(feed.wanted, args, _torch_device(args))
     feed = Feed(session, preparation, encode, Videos(args.every, reading_threads(args)).read)
     classes = read_class_names(args.classes) if args.classes else feed.classes
+    if is_mask_net(session.inputs):
+        raise UsageError("the model segments boxes, it finds none: give a detector, and this model as --masks")
     if not {"rois", "proposals"} & set(session.inputs):
+        if args.masks:
+            raise UsageError("--masks goes with a detector, this model finds no objects")
         kept = (args.blobs or session.output_names) if args.npz or args.h5 else ()
         for name in kept:
             check_output_name(session, name)
@@ -67,9 +73,13 @@ def _task(args: argparse.Namespace, session: Session) -> Task:
     stored = [] if args.cfg else detector_options(list(feed.wanted.values()))
     config = load_config(args.cfg, [*stored, *args.pairs])
     if "proposals" in session.inputs:
-        return BoxesInGraph(session, feed, config, named, args.conf, keep)
-    detector = DeployedDetector(session, len(named) + 1, config, (args.scores, None))
-    return Objects(detector, feed, config, named, args.conf, None, keep)
+        task: Objects = BoxesInGraph(session, feed, config, named, args.conf, keep)
+    else:
+        detector = DeployedDetector(session, len(named) + 1, config, (args.scores, None))
+        task = Objects(detector, feed, config, named, args.conf, None, keep)
+    if args.masks:
+        task.masks = object_masks(args, device, len(feed.names), named, config.parity)
+    return task
 
 
 def _torch_device(args: argparse.Namespace) -> str:

@@ -6,7 +6,18 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["IN_GRAPH", "NET", "PRECISION", "PREPARATION", "RENAMED", "ROIS", "SIZES", "read_rois"]
+__all__ = [
+    "IN_GRAPH",
+    "MASKS",
+    "NET",
+    "PRECISION",
+    "PREPARATION",
+    "RENAMED",
+    "ROIS",
+    "SIZES",
+    "read_rois",
+    "read_stride",
+]
 
 NET = "caffe_net"
 """Key: name of the net."""
@@ -22,6 +33,8 @@ RENAMED = "caffe_renamed_outputs"
 """Key: outputs that could not have the name of their blob, and that blob."""
 SIZES = "caffe_sizes"
 """Key: what the dynamic sizes are in the prototxt."""
+MASKS = "caffe_masks"
+"""Key: of nets that segment boxes, ``{"stride": 16}``: pixels of the scaled picture for a cell of ``sppboxes``."""
 ROIS = "caffe_rois"
 """Key: inputs that hold regions (image index, corners), and the input with the images that they are of."""
 
@@ -34,3 +47,13 @@ def read_rois(metadata: Mapping[str, str], inputs: Mapping[str, Any]) -> dict[st
         return {}
     pairs = found.items() if isinstance(found, dict) else ()
     return {name: of for name, of in pairs if name in inputs and isinstance(of, str) and of in inputs}
+
+
+def read_stride(metadata: Mapping[str, str]) -> int | None:
+    """Pixels for a cell of the boxes that a net is given which segments boxes; None: it does not say."""
+    try:
+        found = json.loads(metadata.get(MASKS, "{}"))
+    except (ValueError, RecursionError):
+        return None
+    stride = found.get("stride") if isinstance(found, dict) else None
+    return stride if type(stride) is int and stride > 0 else None

@@ -80,8 +80,15 @@ class Sample:
 
 
 def picture_inputs(session: Runner) -> list[str]:
-    """Inputs that take pictures: those with four axes, but for regions as old prototxts have them (N x 5 x 1 x 1)."""
-    return [value.name for value in session.inputs.values() if len(value.shape) == 4 and value.shape[1:] != (5, 1, 1)]
+    """Inputs that take pictures: those with four axes, but for what older prototxts say of regions in as many.
+
+    These are N x 5 x 1 x 1 (image and corners), N x 6 x 1 x 1 (and class) and the input ``categids``.
+    """
+    return [
+        value.name
+        for value in session.inputs.values()
+        if len(value.shape) == 4 and value.shape[1:] not in ((5, 1, 1), (6, 1, 1)) and value.name != "categids"
+    ]
 
 
 def holds_depth(path: str) -> bool:

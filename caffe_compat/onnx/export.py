@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import Unpack
+from typing import Any, Unpack
 
 import onnx
 
@@ -15,13 +15,13 @@ from caffe_compat.net import Net, Node
 from caffe_compat.net.plan import ancestors
 from caffe_compat.onnx.fold import fold_affine
 from caffe_compat.onnx.graph import OPSETS
-from caffe_compat.onnx.metadata import NET, PREPARATION, ROIS, SIZES, add_facts
+from caffe_compat.onnx.metadata import MASKS, NET, PREPARATION, ROIS, SIZES, add_facts
 from caffe_compat.onnx.options import Dynamic, ExportOptions, Options
 from caffe_compat.onnx.parts import Parts, infer_values, join
 from caffe_compat.onnx.placement import refuse_lost_kernels
 from caffe_compat.onnx.postprocess import add_postprocessing
 from caffe_compat.onnx.preprocess import add_preprocessing
-from caffe_compat.onnx.regions import region_inputs
+from caffe_compat.onnx.regions import cell_stride, region_inputs
 from caffe_compat.onnx.save import check_model, save_onnx
 from caffe_compat.onnx.shapes import KINDS, Size, find_sizes, infer_shapes, net_shapes
 from caffe_compat.onnx.write import Writer
@@ -175,9 +175,10 @@ def _choices(dynamic: Dynamic) -> list[tuple[str, ...]]:
     return [tuple(kind for kind in KINDS if kind in dynamic)]
 
 
-def _regions(net: Net, nodes: Sequence[Node]) -> dict[str, dict[str, str]]:
-    found = region_inputs(net, nodes)
-    return {ROIS: found} if found else {}
+def _regions(net: Net, nodes: Sequence[Node]) -> dict[str, Any]:
+    """What holds of inputs with boxes."""
+    found, stride = region_inputs(net, nodes), cell_stride(net, nodes)
+    return ({ROIS: found} if found else {}) | ({MASKS: {"stride": stride}} if stride else {})
 
 
 def _try_choices(

@@ -11,12 +11,13 @@ from typing import Any
 import onnx
 from google.protobuf.message import DecodeError
 
-from caffe_compat.deploy.facts import NET, PRECISION, PREPARATION, RENAMED, ROIS, SIZES
+from caffe_compat.deploy.facts import MASKS, NET, PRECISION, PREPARATION, RENAMED, ROIS, SIZES
 from caffe_compat.errors import DataError, one_line
 from caffe_compat.files import open_existing
 from caffe_compat.media import Preparation, parse_preparation, read_preparation
 
 __all__ = [
+    "MASKS",
     "NET",
     "PRECISION",
     "PREPARATION",

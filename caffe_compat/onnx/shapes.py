@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import ExportError, LayerError
 from caffe_compat.layers import Shape
@@ -178,15 +180,30 @@ def _independent(
 
 def _axes(net: Net, inputs: Mapping[str, Shape], kind: str) -> list[tuple[str, int]]:
     """Axes of the inputs that are a batch, height or width: what their first reader says of the batch, else 2 and 3."""
-    if kind in _MAPS:
-        return [(name, _MAPS[kind]) for name, shape in inputs.items() if len(shape) == 4]
     readers = consumers(net)
+    if kind in _MAPS:
+        return [
+            (name, _MAPS[kind])
+            for name, shape in inputs.items()
+            if len(shape) == 4 and not _one_per_item(net, shape, readers.get(name, []))
+        ]
     result = []
     for name, shape in inputs.items():
         axis = next((node.layer.batch_axis(bottom) for node, bottom in readers.get(name, [])), 0)
         if len(shape) > axis:
             result.append((name, axis))
     return result
+
+
+def _one_per_item(net: Net, shape: Shape, readers: Sequence[tuple[Node, int]]) -> bool:
+    """Whether an input of N x 1 x 1 x 1 holds one number an item, such as a class, and no pictures of one pixel."""
+    if shape[1:] != (1, 1, 1):
+        return False
+    random, known = np.random.default_rng(0), net.plan.shapes
+    return any(
+        node.layer.sample(bottom, [known[blob] for blob in node.bottom_ids], random) is not None
+        for node, bottom in readers
+    )
 
 
 def _box_axes(net: Net, axes: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:

@@ -10,15 +10,19 @@ import numpy as np
 from caffe_compat.errors import DataError
 
 __all__ = [
+    "REGION_THRESHOLD",
     "Superpixels",
     "choose_regions",
     "map_counts",
     "mask_counts",
+    "paste_masks",
     "region_masks",
     "region_overlaps",
     "superpixel_values",
 ]
 
+REGION_THRESHOLD = 0.4
+"""The mean probability from which on a superpixel belongs to a region, in the branch's commands."""
 _MOST = 1 << 24
 """Ids that a map may have: every id up to the largest costs memory in each region."""
 
@@ -88,21 +92,56 @@ def superpixel_values(
     Raises:
         DataError: other numbers of masks and boxes, masks that are not square, or numbers that are not finite.
     """
+    masks, corners = _placed(output, boxes, superpixels.size, parity, superpixels.origin)
+    values = np.zeros((len(masks), superpixels.count))
+    for value, mask, box in zip(values, masks.astype(np.float64), corners, strict=True):
+        value[:] = _sums(mask, box, superpixels)
+    return values / np.maximum(superpixels.areas, 1)
+
+
+def paste_masks(
+    output: np.ndarray,
+    boxes: np.ndarray,
+    size: tuple[int, int],
+    threshold: float = REGION_THRESHOLD,
+    parity: bool = False,
+) -> np.ndarray:
+    """Masks as pixels where there are no superpixels: every pixel of a box has the value of the cell that it lies in.
+
+    Args:
+        output, boxes, parity: as in :func:`superpixel_values`.
+        size: height and width of the image.
+        threshold: value from which on a pixel belongs to the mask.
+
+    Returns:
+        bool [N, H, W].
+
+    Raises:
+        DataError: as :func:`superpixel_values`.
+    """
+    grids, corners = _placed(output, boxes, size, parity, "masks")
+    masks = np.zeros((len(grids), *size), bool)
+    for mask, grid, (x1, y1, x2, y2) in zip(masks, grids >= threshold, corners, strict=True):
+        if x2 >= x1 and y2 >= y1:
+            columns, rows = (np.arange(extent) * len(grid) // extent for extent in (x2 - x1 + 1, y2 - y1 + 1))
+            mask[y1 : y2 + 1, x1 : x2 + 1] = grid[rows[:, None], columns]
+    return masks
+
+
+def _placed(
+    output: np.ndarray, boxes: np.ndarray, size: tuple[int, int], parity: bool, where: str
+) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """Masks [N, S, S], and the pixels x1 y1 x2 y2 of each box in the image."""
     rows = np.asarray(boxes, np.float64).reshape(-1, 4)
     output = np.asarray(output)
     if output.shape[0] != len(rows) or output.ndim < 3 or output.size != len(rows) * output.shape[-1] ** 2:
         raise DataError(f"masks of shape {output.shape} for {len(rows)} boxes, expected {len(rows)} x 1 x S x S")
     if not (np.isfinite(rows).all() and np.isfinite(output).all()):
-        raise DataError(f"{superpixels.origin}: masks or boxes are not finite; did the net diverge?")
-    height, width = superpixels.size
+        raise DataError(f"{where}: masks or boxes are not finite; did the net diverge?")
     corners = np.ceil(rows) if parity else np.floor(rows + 0.5)
-    corners = np.clip(corners, 0, np.array([width - 1, height - 1] * 2)).astype(np.int64)
+    corners = np.clip(corners, 0, np.array([size[1] - 1, size[0] - 1] * 2)).astype(np.int64)
     side = output.shape[-1]
-    masks = output.reshape(len(rows), side, side).astype(np.float64)
-    values = np.zeros((len(rows), superpixels.count))
-    for value, mask, box in zip(values, masks, corners.tolist(), strict=True):
-        value[:] = _sums(mask, (box[0], box[1], box[2], box[3]), superpixels)
-    return values / np.maximum(superpixels.areas, 1)
+    return output.reshape(len(rows), side, side), [(x1, y1, x2, y2) for x1, y1, x2, y2 in corners.tolist()]
 
 
 def _sums(mask: np.ndarray, box: tuple[int, int, int, int], superpixels: Superpixels) -> np.ndarray:
@@ -125,7 +164,7 @@ def _sums(mask: np.ndarray, box: tuple[int, int, int, int], superpixels: Superpi
     return np.bincount(superpixels.run_label[runs][inside], weights=parts, minlength=superpixels.count)
 
 
-def choose_regions(values: np.ndarray, threshold: float = 0.4) -> np.ndarray:
+def choose_regions(values: np.ndarray, threshold: float = REGION_THRESHOLD) -> np.ndarray:
     """Which superpixels belong to each box's region: those whose value reaches the threshold; bool [N, count]."""
     return np.asarray(values >= threshold)
 
