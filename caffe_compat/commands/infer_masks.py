@@ -69,7 +69,7 @@ class ObjectMasks:
     Args:
         net: answers.
         classes: names that the net tells apart, without the background.
-        config: SDS, PIXEL_MEANS and PARITY are read.
+        config: SDS, PIXEL_MEANS, MODALITY_MEANS and PARITY are read.
         superpixels: ``color``, ``none``, or a folder.
         threshold: mean probability from which on a superpixel, or a pixel, belongs to an object.
         model: digest of the net's file.
@@ -93,7 +93,8 @@ class ObjectMasks:
 
     def settings(self) -> dict[str, Any]:
         """All on which masks depend."""
-        kept = {key: repr(value) for key, value in self.config.items().items() if key.startswith(("SDS.", "PIXEL_"))}
+        keys = ("SDS.", "PIXEL_MEANS", "MODALITY_MEANS", "PARITY")
+        kept = {key: repr(value) for key, value in self.config.items().items() if key.startswith(keys)}
         return {
             "model": self._model,
             "classes": list(self.classes),

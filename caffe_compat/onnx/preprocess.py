@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from caffe_compat.deploy.facts import IN_GRAPH
+from caffe_compat.deploy.facts import IN_GRAPH, MASKS
 from caffe_compat.errors import DataError, ExportError
 from caffe_compat.media import Preparation, Preprocessing, centre_window
+from caffe_compat.onnx.metadata import read_fact
 from caffe_compat.onnx.parts import Parts
 from caffe_compat.onnx.patch import Patch, dims_of
 
@@ -137,6 +138,8 @@ def add_preprocessing(parts: Parts, asked: Pictures) -> Parts:
 def _inputs(model: onnx.ModelProto, asked: Pictures) -> list[_Input]:
     dims = {entry.name: dims_of(entry) for entry in model.graph.input}
     names = [name for name, sizes in dims.items() if len(sizes) == 4]
+    if read_fact(model, MASKS):
+        raise ExportError("--preprocess: the net segments boxes, which are measured in scaled pictures: leave it out")
     if not names:
         raise ExportError(f"--preprocess: the model takes {', '.join(dims) or 'nothing'}, no picture")
     try:

@@ -46,12 +46,6 @@ class DeployedMasks:
                 f"the model takes the inputs {', '.join(session.inputs)}; a net that segments boxes takes pictures, "
                 f"{', '.join(BOX_INPUTS)}"
             )
-        taken = [name for name in self.pictures if session.inputs[name].kind == "uint8"]
-        if taken:
-            raise NetError(
-                f"the graph prepares the pictures of '{taken[0]}' itself, and moves boxes by it: export a net that "
-                "segments boxes without --preprocess"
-            )
         names = session.output_names
         if blob is None and len(names) != 1:
             raise NetError(f"which output holds the masks? The model gives {', '.join(names)}")
@@ -88,23 +82,25 @@ class DeployedMasks:
 
 
 def mask_options(session: Runner, wanted: Sequence[Preprocessing]) -> list[str]:
-    """Sizes, mean and stride that a model carries, as ``KEY VALUE`` pairs of the fast-rcnn tools' options.
+    """Size, means and stride that a model carries, as ``KEY VALUE`` pairs of the fast-rcnn tools' options.
 
     Args:
         wanted: of its pictures.
 
     Raises:
-        UsageError: a model that these tools cannot feed: several sizes or means, another order of channels, a crop.
+        UsageError: a model that these tools cannot feed: several sizes, another order of channels, a crop.
     """
     first = wanted[0]
     for one in wanted:
-        alike = (one.mean, one.short_side, one.longest_side) == (first.mean, first.short_side, first.longest_side)
+        alike = (one.short_side, one.longest_side) == (first.short_side, first.longest_side)
         if not alike or len(one.mean or ()) != 3 or one.scale != 1 or one.crop or one.order != [0, 1, 2]:
             raise UsageError(
                 "a net that segments boxes is fed pictures of one size in the order of the file less one mean for each "
                 f"of 3 channels, not cut; the model wants {one}"
             )
-    found = ["PIXEL_MEANS", str(tuple(map(float, first.mean or ())))]
+    means = tuple(tuple(map(float, one.mean or ())) for one in wanted)
+    found = ["PIXEL_MEANS", str(means[0])]
+    found += ["MODALITY_MEANS", str(means)] if len(set(means)) > 1 else []
     if first.short_side:
         found += ["SDS.TARGET_SIZE", str(first.short_side)]
         found += ["SDS.MAX_SIZE", str(first.longest_side)] if first.longest_side else []

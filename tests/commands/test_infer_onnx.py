@@ -11,8 +11,8 @@ import pytest
 import torch
 from onnx_nets import conv, ip, layer, make_net, source
 from program import call
+from small_detectors import detector, picture
 
-from caffe_compat import load_net
 from caffe_compat.commands import infer_results
 from caffe_compat.depth import Camera, complete, hha
 from caffe_compat.media import Encoding, Preparation, Preprocessing, write_preparation
@@ -20,7 +20,6 @@ from caffe_compat.onnx import export_onnx
 from caffe_compat.onnx.postprocess import Boxes
 from caffe_compat.onnx.preprocess import Pictures
 
-TRACE = Path(__file__).resolve().parents[1] / "data" / "golden_fork" / "detection" / "trace"
 CLASSES = ("chair", "table", "lamp", "sofa", "bed")
 NET = (
     'name: "small" '
@@ -31,11 +30,6 @@ NET = (
     + layer("Softmax", "prob", "f", "prob")
 )
 WANTED = Preprocessing(resize=(20, 20), crop=(16, 16), scale=0.02, classes=CLASSES)
-
-
-def picture(seed: int, height: int = 24, width: int = 30) -> np.ndarray:
-    small = np.random.default_rng(seed).integers(0, 255, (4, 5, 3), np.uint8)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
 
 
 def write_model(folder: Path, wanted: Preprocessing | None = WANTED, text: str = NET, **options):
@@ -311,24 +305,6 @@ def test_depth_without_a_camera(tmp_path: Path) -> None:
 
 
 # -- detectors --------------------------------------------------------------------------------------------------------
-
-
-def detector(folder: Path, both: bool = False, **options) -> tuple[list[object], dict[str, Preprocessing]]:
-    """The branch's small detectors, exported; the words for ``detect`` that find the same."""
-    names = ("test_fused.prototxt", "init.caffemodel") if both else ("test.prototxt", "fast_rcnn_iter_20.caffemodel")
-    classes = ("__background__", *(f"class{k}" for k in range(19)))
-    one = Preprocessing("hha", short_side=96, longest_side=2000, classes=classes)
-    color = Preprocessing(short_side=96, longest_side=2000, classes=classes)
-    wanted = {"data": color, "data_1": one} if both else {"data": one}
-    net = load_net(TRACE / names[0], TRACE / names[1])
-    shapes = dict.fromkeys(wanted, (1, 3, 96, 128))
-    export_onnx(
-        net, folder / "n.onnx", metadata={"preprocessing": Preparation(wanted).text()}, dynamic=True,
-        inputs={**shapes, "rois": (4, 5)}, **options,
-    )  # fmt: skip
-    (folder / "classes.txt").write_text("\n".join(classes[1:]))
-    options = ["--set", "TEST.SCALES", "[96]", "TEST.MAX_SIZE", "2000"]
-    return ["--def", TRACE / names[0], "--net", TRACE / names[1], "--classes", "classes.txt", *options], wanted
 
 
 def finds_what_detect_finds(tmp_path: Path, words: list, both: bool) -> None:

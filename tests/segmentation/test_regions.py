@@ -13,6 +13,7 @@ from caffe_compat.segmentation.regions import (
     choose_regions,
     map_counts,
     mask_counts,
+    paste_masks,
     region_masks,
     region_overlaps,
     superpixel_values,
@@ -67,6 +68,22 @@ def test_values_are_those_of_loops(parity):
     one = superpixel_values(output[3:4], boxes[3:4], superpixels, parity)
     assert one.shape == (1, 31) and (one == values[3:4]).all()
     assert superpixel_values(output[:0], boxes[:0], superpixels).shape == (0, 31)
+
+
+@pytest.mark.parametrize("parity", [False, True])
+def test_pasted_pixels_are_those_of_loops(parity):
+    """Every pixel a superpixel of its own."""
+    rng = np.random.default_rng(5)
+    boxes = boxes_of(rng, 9)
+    boxes[0], boxes[1] = (4, 5, 4, 5), (0, 0, SIZE[1] - 1, SIZE[0] - 1)
+    output = rng.random((9, 1, 12, 12)).astype(np.float32)
+    labels = np.arange(SIZE[0] * SIZE[1]).reshape(SIZE) + 1
+    wanted = slow_values(output, boxes, labels, parity).reshape(9, *SIZE) >= 0.5
+    masks = paste_masks(output, boxes, SIZE, 0.5, parity)
+    assert masks.dtype == bool and (masks == wanted).all() and 0 < masks.sum() < masks.size
+    assert paste_masks(output[:0], boxes[:0], SIZE).shape == (0, *SIZE)
+    with pytest.raises(DataError, match="expected 8 x 1 x S x S"):
+        paste_masks(output, boxes[:8], SIZE)
 
 
 def test_overlaps_are_those_of_pixels():
