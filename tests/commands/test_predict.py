@@ -10,11 +10,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from commands.test_infer_onnx import CLASSES, NET, TRACE, WANTED, picture
+from commands.test_infer_onnx import CLASSES, NET, WANTED
 from conftest import needs
 from media.test_video import write_video
 from onnx_nets import make_net, source
 from program import call
+from small_detectors import TRACE, picture
 
 from caffe_compat.media import Preparation, Preprocessing, write_mean, write_preparation
 
