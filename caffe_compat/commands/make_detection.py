@@ -40,7 +40,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--modality", nargs="+", default=[], metavar="NAME",
         help="what the nets see, in their order: flow, color, ...; says what is subtracted, where that is not colour's",
     )  # fmt: skip
-    net.add_argument("--freeze", default="none", metavar="none|conv|coco", help="what is not trained (%(default)s)")
+    net.add_argument("--freeze", default="none", metavar="none|conv|fc7|coco", help="what is not trained (%(default)s)")
     net.add_argument("--fillers", action="store_true", help="fillers for all layers, to train from scratch")
     net.add_argument("--no-dropout", action="store_true", help="none after fc6 and fc7")
     net.add_argument("--hidden", type=int, default=0, help="outputs of fc6 and fc7 (default: the backbone's)")
@@ -84,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError("--modality-scales is for two nets, expected --second")
     detector = Detector(
         tuple(find_backbone(name) for name in names),
-        _classes(args.classes) + 1,
+        class_count(args.classes) + 1,
         freeze=args.freeze,
         fillers=args.fillers,
         dropout=not args.no_dropout,
@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     parts = tuple(Part(*part) for part in args.part)
     imdb = args.imdb or ("" if args.classes.isdecimal() else args.classes)
     config = _config(args, detector)
-    plan = Plan(args.folder, schedule, config, _command(p, args), args.weights, imdb, parts)
+    plan = Plan(args.folder, schedule, config, command_line("make_detection", p, args), args.weights, imdb, parts)
     files, commands = write_detector(detector, plan)
     print("\n".join(f"wrote {name}" for name in files))
     print("\n".join(["next:", *(f"  {command}" for command in commands)]))
@@ -143,8 +143,8 @@ def _means(names: Sequence[str], nets: int) -> dict[str, Any]:
     return {"pixel_means": means[0]} if means else {}
 
 
-def _classes(word: str) -> int:
-    """A number, or the classes of an image database."""
+def class_count(word: str) -> int:
+    """Classes without the background: a number, or how many an image database has."""
     if word.isdecimal():
         return _at_least("--classes", int(word), 1)
     from caffe_compat.datasets.imdb import find_imdb
@@ -168,9 +168,9 @@ def _at_least(what: str, value: int, least: int) -> int:
     return value
 
 
-def _command(parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
+def command_line(command: str, parser: argparse.ArgumentParser, args: argparse.Namespace) -> str:
     """The command line with what is not the default."""
-    words = shlex.split(program("make_detection"))
+    words = shlex.split(program(command))
     for name, value in vars(args).items():
         option = f"--{name.replace('_', '-')}"
         if value is None or value == parser.get_default(name):

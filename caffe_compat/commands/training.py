@@ -7,10 +7,10 @@ import secrets
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
@@ -35,6 +35,14 @@ from caffe_compat.errors import SolverError, UsageError, in_file, printable
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.resources import program
+from caffe_compat.segmentation.training import (
+    MaskRun,
+    check_settings_file,
+    mask_solver,
+    named_database,
+    read_settings,
+    set_prefix,
+)
 from caffe_compat.solver.config import weight_files
 from caffe_compat.solver.metrics import metrics_path, record_metrics
 from caffe_compat.solver.resume import newest_state
@@ -97,15 +105,22 @@ def train(options: TrainOptions) -> int:
     if options.weights and options.snapshot:
         raise UsageError("give --weights to start from weights or --snapshot to resume, not both")
     config = load_config(options.cfg, options.pairs, options.parity or None)
-    imdb = None if options.imdb is None else find_imdb(options.imdb, config.root_dir or ".")
     param = _read_solver(options)
-    if imdb is not None:
+    with in_file(options.solver):
+        masks = named_database(param)
+    name = options.imdb or masks
+    imdb = None if name is None else find_imdb(name, config.root_dir or ".")
+    if imdb is not None and (options.imdb is not None or masks is None):
         with in_file(options.solver):
-            set_snapshots(param, config, output_folder(config, imdb))
+            folder = output_folder(config, imdb)
+            set_snapshots(param, config, folder) if masks is None else set_prefix(param, folder)
     if options.resume:
-        options = _resumed(options, param.snapshot_prefix)
+        options = _resumed(options, param.snapshot_prefix, masks is not None)
     handler = SignalHandler(options.sigint_effect, options.sighup_effect)
-    solver = _build(options, param, config) if imdb is None else _build_detector(options, param, config, imdb)
+    if imdb is None:
+        solver = _build(options, param, config)
+    else:
+        solver = (_build_detector if masks is None else _build_masks)(options, param, config, imdb)
     if imdb is None:
         describe_snapshots(solver, options.solver)
     solver.stop_at_nan = options.stop_at_nan
@@ -129,7 +144,7 @@ def train(options: TrainOptions) -> int:
         return 128 + handler.stopped_by
     log.info("Optimization Done.", "caffe.cpp:259")
     if options.tell_next:
-        _tell_next(options, solver)
+        _tell_next(options, solver, masks is not None)
     return 0
 
 
@@ -147,7 +162,7 @@ def _solve(solver: Solver, handler: SignalHandler, options: TrainOptions) -> Non
         _tell_waiting(solver, time.perf_counter() - start)
 
 
-def _tell_next(options: TrainOptions, solver: Solver) -> None:
+def _tell_next(options: TrainOptions, solver: Solver, masks: bool) -> None:
     """The commands that come next, where the files for them stand beside the solver."""
     folder = Path(options.solver).parent
     model = f"{solver.param.snapshot_prefix}_iter_{solver.iter}.caffemodel"
@@ -157,7 +172,10 @@ def _tell_next(options: TrainOptions, solver: Solver) -> None:
         words = ["--def", str(test), "--net", model, "--imdb", test_database(options.imdb)]
         words += ["--cfg", options.cfg] if options.cfg else []
         words += ["--set", *options.pairs] if options.pairs else []
-        words += ["--proposals", options.proposals] if options.proposals else []
+        if masks:
+            words += ["--sds", "1", "--sds_detection_file", "detections.npz"]
+        elif options.proposals:
+            words += ["--proposals", options.proposals]
         commands.append(f"{program('test_net')} {shlex.join(words)}")
     elif options.imdb is None and (folder / "student_deploy.prototxt").exists() and os.path.exists(model):
         commands += after_training(folder, model, (folder / "surgery.json").exists())
@@ -183,12 +201,13 @@ def _again(options: TrainOptions, state: str) -> str:
     return f"{program('train_net')} {shlex.join(words)}"
 
 
-def _resumed(options: TrainOptions, prefix: str) -> TrainOptions:
+def _resumed(options: TrainOptions, prefix: str, masks: bool) -> TrainOptions:
     """The same with the newest snapshot, if there is one."""
     if options.snapshot:
         raise UsageError("give --snapshot to go on from that state or --resume to find the newest, not both")
     with in_file(options.solver):
-        state = newest_state(prefix, None if options.imdb is None else check_regression)
+        check = check_settings_file if masks else None if options.imdb is None else check_regression
+        state = newest_state(prefix, check)
     if state is None:
         log.info(f"No snapshot of {prefix} yet; starting from the beginning", "caffe.cpp:242")
         return options
@@ -217,7 +236,8 @@ def _build_detector(
 ) -> Solver:
     if options.iters is None and not param.HasField("max_iter"):
         param.max_iter = DETECTOR_ITERS
-    config = _seeded(options, param, config)
+    stored = read_regression(regression_path(options.snapshot)).settings if options.snapshot else None
+    config = _seeded(options, param, config, stored)
     cache = Path(config.root_dir or ".") / "data" / "cache"
 
     def proposals() -> ProposalSource:
@@ -229,13 +249,30 @@ def _build_detector(
         return detector_solver(param, run, _device(options.gpu, param))
 
 
-def _seeded(options: TrainOptions, param: caffe_pb2.SolverParameter, config: Config) -> Config:
+def _build_masks(
+    options: TrainOptions, param: caffe_pb2.SolverParameter, config: Config, imdb: ImageDatabase
+) -> Solver:
+    config = _seeded(options, param, config, read_settings(options.snapshot) if options.snapshot else None)
+    cache = Path(config.root_dir or ".") / "data" / "cache"
+
+    def proposals() -> ProposalSource:
+        return proposal_source(imdb, options.proposals, cache)
+
+    own = proposals if options.proposals is not None or imdb.proposals is not None else None
+    run = MaskRun(imdb, config, own, _weights(options), options.snapshot is not None, _track)
+    with in_file(options.solver):
+        _make_folder(param.snapshot_prefix)
+        return mask_solver(param, run, _device(options.gpu, param))
+
+
+def _seeded(
+    options: TrainOptions, param: caffe_pb2.SolverParameter, config: Config, settings: Mapping[str, Any] | None
+) -> Config:
     """The options with the seed of the minibatches, and the solver with its own: drawn now, or a snapshot's."""
-    if options.snapshot:
-        settings = read_regression(regression_path(options.snapshot)).settings
+    if options.snapshot and settings is not None:
         seed, own = settings.get("RNG_SEED"), settings.get("random_seed")
         if not isinstance(seed, int) or not isinstance(own, int):
-            raise SolverError(f"{regression_path(options.snapshot)}: does not hold the seeds of the run")
+            raise SolverError(f"{options.snapshot}: what stands beside it does not hold the seeds of the run")
         if seed != config.rng_seed:
             log.info(f"RNG_SEED is {seed}, that of the snapshot", "train_net.py:0")
         param.random_seed = own

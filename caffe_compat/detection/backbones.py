@@ -11,7 +11,19 @@ from dataclasses import dataclass, replace
 
 from caffe_compat.errors import UsageError, nearest
 
-__all__ = ["BACKBONES", "Backbone", "Conv", "Filler", "Fire", "Norm", "Pool", "Stage", "Unit", "find_backbone"]
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Conv",
+    "Filler",
+    "Fire",
+    "Map",
+    "Norm",
+    "Pool",
+    "Stage",
+    "Unit",
+    "find_backbone",
+]
 
 
 @dataclass(frozen=True)
@@ -74,6 +86,21 @@ Stage = Conv | Pool | Norm | Fire | Unit
 
 
 @dataclass(frozen=True)
+class Map:
+    """A map that hypercolumn nets classify pixels by.
+
+    Args:
+        blob: its name, without the prefix.
+        scale: what it is multiplied by: the inverse of the mean norm over channels at a place.
+        kernel: of the classifiers on it.
+    """
+
+    blob: str
+    scale: float
+    kernel: int
+
+
+@dataclass(frozen=True)
 class Backbone:
     """A convolutional part, and the head that belongs to it.
 
@@ -91,6 +118,7 @@ class Backbone:
         scale: factor on what fc6 sees.  1: no such layer.
         adaptation: channels of a 1 x 1 convolution with ReLU between pooled regions and that (a franken net); 0: none.
         stride: pixels from one unit of the map that regions are pooled from to the next.
+        maps: what hypercolumn nets use besides fc7.
     """
 
     title: str
@@ -107,6 +135,7 @@ class Backbone:
     scale: float = 1.0
     adaptation: int = 0
     stride: int = 16
+    maps: tuple[Map, ...] = (Map("pool2", 0.0074, 3), Map("conv4", 0.0909, 1))
 
     @property
     def index(self) -> int:
@@ -212,6 +241,7 @@ _VGG16 = Backbone(
     grid=7,
     conv_filler=Filler("msra"),
     frozen=("conv1_1", "conv1_2", "conv2_1", "conv2_2"),
+    maps=(Map("pool3", 0.0027, 3), Map("pool4", 0.063, 1)),
 )
 _ACTIONTUBES = Backbone(
     "The net of ActionTubes, padded so that unit i of its last map is centred on pixel 16 i",
@@ -230,6 +260,7 @@ _SQUEEZENET = Backbone(
     filled_head=True,
     frozen=("conv1",),
     scale=1 / 64,
+    maps=(Map("pool4", 0.00035, 3), Map("pool8", 0.0006, 1)),
 )
 _SMALL = Backbone(
     "A small net of CaffeNet's shape, for pictures of about 100 pixels",
@@ -240,6 +271,7 @@ _SMALL = Backbone(
     filled_head=True,
     frozen=("conv1",),
     stride=8,
+    maps=(Map("pool2", 0.25, 3), Map("conv4", 0.3, 1)),
 )
 _SMALL_HHA = replace(_SMALL, title=f"{_SMALL.title}, on the second modality", prefix="da_", filled_convs=True)
 

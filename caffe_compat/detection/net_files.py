@@ -118,7 +118,12 @@ def _remarks(detector: Detector) -> dict[str, str]:
     found = {}
     for backbone in detector.backbones:
         first = layers_with_weights(backbone)[0]
-        frozen = {"none": "", "conv": " Its convolutions are not trained.", "coco": f" {_listed(backbone.frozen)}"}
+        frozen = {
+            "none": "",
+            "conv": " Its convolutions are not trained.",
+            "fc7": " Nothing up to fc7 is trained.",
+            "coco": f" {_listed(backbone.frozen)}",
+        }
         found[backbone.prefix + first] = f"{backbone.title}.{frozen[detector.freeze]}"
         if backbone.adaptation:
             found[adapted(backbone.pool)] = "From the student's feature to the teacher's, on pooled regions."

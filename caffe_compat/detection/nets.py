@@ -15,10 +15,11 @@ from caffe_compat.detection.backbones import Backbone, Conv, Filler, Fire, Pool,
 from caffe_compat.errors import UsageError, nearest
 from caffe_compat.proto import caffe_pb2
 
-__all__ = ["FREEZE", "Detector", "layers_with_weights", "test_net", "train_net"]
+__all__ = ["FREEZE", "Branch", "Detector", "input_layer", "layers_with_weights", "new_layer", "test_net", "train_net"]
 
-FREEZE = ("none", "conv", "coco")
-"""What is not trained: nothing; all convolutions (the paper's "ft fc only"); what upstream's COCO recipes freeze."""
+FREEZE = ("none", "conv", "fc7", "coco")
+"""What is not trained: nothing; all convolutions (the paper's "ft fc only"); all up to fc7; what upstream's COCO
+recipes freeze."""
 
 _HIDDEN = ("fc6", "fc7")
 
@@ -77,19 +78,19 @@ def train_net(detector: Detector) -> list[Any]:
     """Layers of the training net.  Its data layer is the branch's ``RoIDataLayerPi``."""
     count = len(detector.backbones)
     tops = [_numbered("data", index) for index in range(count)]
-    data = _layer("data", "Python", [], [*tops, "rois", "labels", "bbox_targets", "bbox_loss_weights"])
+    data = new_layer("data", "Python", [], [*tops, "rois", "labels", "bbox_targets", "bbox_loss_weights"])
     data.python_param.module, data.python_param.layer = "roi_data_layer.layer_pi", "RoIDataLayerPi"
     data.python_param.param_str = f"--num_classes {detector.labels} --num_data {count}"
     layers = [data]
     for index, backbone in enumerate(detector.backbones):
-        layers += _Branch(detector, backbone, train=True).layers(tops[index], "rois")
+        layers += Branch(detector, backbone, train=True).layers(tops[index], "rois")
     if count == 1:
         scores, deltas = (f"{name}_{detector.backbones[0].index}" for name in ("cls_score", "bbox_pred"))
     else:
         layers += _averages(detector)
         scores, deltas = "cls_score", "bbox_pred"
-    layers.append(_layer("loss_cls", "SoftmaxWithLoss", [scores, "labels"], ["loss_cls"]))
-    layers.append(_layer("loss_bbox", "SmoothL1Loss", [deltas, "bbox_targets", "bbox_loss_weights"], ["loss_bbox"]))
+    layers.append(new_layer("loss_cls", "SoftmaxWithLoss", [scores, "labels"], ["loss_cls"]))
+    layers.append(new_layer("loss_bbox", "SmoothL1Loss", [deltas, "bbox_targets", "bbox_loss_weights"], ["loss_bbox"]))
     for layer in layers[-2:]:
         layer.loss_weight.append(detector.loss_weight)
     return layers
@@ -104,13 +105,13 @@ def test_net(detector: Detector, svd: bool = False) -> list[Any]:
     count = len(detector.backbones)
     layers = []
     for index in range(count):
-        layers.append(_input(_numbered("data", index), (1, 3, 227, 227)))
+        layers.append(input_layer(_numbered("data", index), (1, 3, 227, 227)))
     rois = [_numbered("rois", index if detector.own_rois else 0) for index in range(count)]
-    layers += [_input(name, (1, 5)) for name in dict.fromkeys(rois)]
+    layers += [input_layer(name, (1, 5)) for name in dict.fromkeys(rois)]
     for index, backbone in enumerate(detector.backbones):
-        branch = _Branch(detector, backbone, train=False, ranks=dict(detector.svd) if svd else {})
+        branch = Branch(detector, backbone, train=False, ranks=dict(detector.svd) if svd else {})
         layers += branch.layers(_numbered("data", index), rois[index])
-    return [*layers, *_averages(detector), _layer("cls_prob", "Softmax", ["cls_score"], ["cls_prob"])]
+    return [*layers, *_averages(detector), new_layer("cls_prob", "Softmax", ["cls_score"], ["cls_prob"])]
 
 
 test_net.__test__ = False  # type: ignore[attr-defined]  # pytest is to take this for no test
@@ -121,8 +122,15 @@ def layers_with_weights(backbone: Backbone) -> list[str]:
     return [*(conv.name for conv in _convolutions(backbone)), *_HIDDEN, "cls_score", "bbox_pred"]
 
 
-class _Branch:
-    """One modality: from its images and regions to ``cls_score_N`` and ``bbox_pred_N``."""
+class Branch:
+    """One modality: from its images and regions to ``cls_score_N`` and ``bbox_pred_N``.
+
+    Args:
+        detector: whose branch it is.
+        backbone: one of the detector's.
+        train: whether layers get learning rates and fillers.
+        ranks: of layers in two factors.
+    """
 
     def __init__(
         self, detector: Detector, backbone: Backbone, train: bool, ranks: dict[str, int] | None = None
@@ -131,69 +139,82 @@ class _Branch:
         self.frozen = {
             "none": (),
             "conv": tuple(conv.name for conv in _convolutions(backbone)),
+            "fc7": (*(conv.name for conv in _convolutions(backbone)), *_HIDDEN),
             "coco": backbone.frozen,
         }[detector.freeze]
 
     def layers(self, data: str, rois: str) -> list[Any]:
         """All of it, given the names of its inputs."""
+        found = self.up_to_fc7(data, rois, 1 / self.backbone.stride)
+        return [*found, *self._outputs(found[-1].top[0])]
+
+    def up_to_fc7(self, data: str, rois: str, spatial_scale: float | None) -> list[Any]:
+        """What is below the outputs; its last top is fc7.
+
+        Args:
+            data, rois: names of its inputs.
+            spatial_scale: cells of the last map for a pixel of a region; None: regions are in cells.
+        """
         found: list[Any] = []
         top = data
         for stage in self.backbone.stages:
             new = self._stage(stage, top)
             found += new
             top = new[-1].top[0]
-        pool = self._named(self.backbone.pool)
-        found.append(_layer(self._named(f"roi_{self.backbone.pool}"), "ROIPooling", [top, rois], [pool]))
+        pool = self.named(self.backbone.pool)
+        found.append(new_layer(self.named(f"roi_{self.backbone.pool}"), "ROIPooling", [top, rois], [pool]))
         param = found[-1].roi_pooling_param
         param.pooled_h = param.pooled_w = self.backbone.grid
-        param.spatial_scale = 1 / self.backbone.stride
+        if spatial_scale is not None:
+            param.spatial_scale = spatial_scale
         if self.backbone.adaptation:
             found += self._adaptation(pool)
         if self.backbone.scale != 1:  # not in place: there Caffe's Power loses the gradient
             scaled = f"{pool}_scale"
-            found.append(_layer(scaled, "Power", [found[-1].top[0]], [scaled]))
+            found.append(new_layer(scaled, "Power", [found[-1].top[0]], [scaled]))
             found[-1].power_param.scale = self.backbone.scale
         top = found[-1].top[0]
         for name in _HIDDEN:
             new = self._hidden(name, top)
             found += new
             top = new[-1].top[0]
-        return [*found, *self._outputs(top)]
+        return found
 
-    def _named(self, name: str) -> str:
+    def named(self, name: str) -> str:
+        """A name of the backbone with its prefix."""
         return self.backbone.prefix + name
 
     def _stage(self, stage: Stage, bottom: str) -> list[Any]:
         if isinstance(stage, Conv):
             return self._convolution(stage, bottom)
-        name = self._named(stage.name)
+        name = self.named(stage.name)
         if isinstance(stage, Fire):
             squeeze, narrow, wide = _of_fire(stage)
             first, second, third = (
                 self._convolution(squeeze, bottom),
-                self._convolution(narrow, self._named(squeeze.name)),
-                self._convolution(wide, self._named(squeeze.name)),
+                self._convolution(narrow, self.named(squeeze.name)),
+                self._convolution(wide, self.named(squeeze.name)),
             )
-            tops = [self._named(narrow.name), self._named(wide.name)]
-            return [*first, *second, *third, _layer(f"{name}/concat", "Concat", tops, [f"{name}/concat"])]
+            tops = [self.named(narrow.name), self.named(wide.name)]
+            return [*first, *second, *third, new_layer(f"{name}/concat", "Concat", tops, [f"{name}/concat"])]
         if isinstance(stage, Pool):
-            layer = _layer(name, "Pooling", [bottom], [name])
+            layer = new_layer(name, "Pooling", [bottom], [name])
             layer.pooling_param.pool = caffe_pb2.PoolingParameter.MAX
             layer.pooling_param.kernel_size, layer.pooling_param.stride = stage.kernel, stage.stride
             if stage.pad:
                 layer.pooling_param.pad = stage.pad
             return [layer]
         if isinstance(stage, Unit):
-            layer = _layer(name, "Power", [bottom], [name])
+            layer = new_layer(name, "Power", [bottom], [name])
             layer.power_param.scale = stage.factor
             return [layer]
-        layer = _layer(name, "LRN", [bottom], [name])
+        layer = new_layer(name, "LRN", [bottom], [name])
         layer.lrn_param.local_size, layer.lrn_param.alpha, layer.lrn_param.beta = 5, 1e-4, 0.75
         return [layer]
 
     def _convolution(self, conv: Conv, bottom: str) -> list[Any]:
-        name = self._named(conv.name)
-        layer = _layer(name, "Convolution", [bottom], [name])
+        name = self.named(conv.name)
+        layer = new_layer(name, "Convolution", [bottom], [name])
         param = layer.convolution_param
         param.num_output = conv.outputs
         param.kernel_size.append(conv.kernel)
@@ -207,34 +228,34 @@ class _Branch:
         if self.detector.fillers or self.backbone.filled_convs:
             self._fill(param, Filler(filler.kind, filler.std, conv.bias))
         self._trains(layer, conv.name not in self.frozen)
-        return [layer, _layer(self._named(_relu(conv.name)), "ReLU", [name], [name])]
+        return [layer, new_layer(self.named(_relu(conv.name)), "ReLU", [name], [name])]
 
     def _adaptation(self, pool: str) -> list[Any]:
         name = f"adapt_{self.backbone.pool}"  # without prefix, as make_transfer.py names it
-        layer = _layer(name, "Convolution", [pool], [name])
+        layer = new_layer(name, "Convolution", [pool], [name])
         layer.convolution_param.num_output = self.backbone.adaptation
         layer.convolution_param.kernel_size.append(1)
         self._fill(layer.convolution_param, self.backbone.conv_filler)
         self._trains(layer, True)
-        return [layer, _layer(f"relu_{name}", "ReLU", [name], [name])]
+        return [layer, new_layer(f"relu_{name}", "ReLU", [name], [name])]
 
     def _hidden(self, name: str, bottom: str) -> list[Any]:
         number = name.removeprefix("fc")
-        width, top = self.detector.hidden or self.backbone.hidden, self._named(name)
+        width, top = self.detector.hidden or self.backbone.hidden, self.named(name)
         rank = self.ranks.get(name)
         if rank:
             layers = [
-                self._product(f"{name}_L", bottom, self._named(f"{name}_L"), rank),
-                self._product(f"{name}_U", self._named(f"{name}_L"), top, width),
+                self._product(f"{name}_L", bottom, self.named(f"{name}_L"), rank),
+                self._product(f"{name}_U", self.named(f"{name}_L"), top, width),
             ]
             layers[0].inner_product_param.bias_term = False
         else:
             layers = [self._product(name, bottom, top, width)]
             if self.detector.fillers or self.backbone.filled_head:
                 self._fill(layers[0].inner_product_param, self.backbone.fc_filler)
-        layers.append(_layer(self._named(f"relu{number}"), "ReLU", [top], [top]))
+        layers.append(new_layer(self.named(f"relu{number}"), "ReLU", [top], [top]))
         if self.detector.dropout:
-            layers.append(_layer(self._named(f"drop{number}"), "Dropout", [top], [top]))
+            layers.append(new_layer(self.named(f"drop{number}"), "Dropout", [top], [top]))
             layers[-1].dropout_param.dropout_ratio = 0.5
         return layers
 
@@ -246,9 +267,9 @@ class _Branch:
             yield layer
 
     def _product(self, name: str, bottom: str, top: str, outputs: int) -> Any:
-        layer = _layer(self._named(name), "InnerProduct", [bottom], [top])
+        layer = new_layer(self.named(name), "InnerProduct", [bottom], [top])
         layer.inner_product_param.num_output = outputs
-        self._trains(layer, True)
+        self._trains(layer, name not in self.frozen)
         return layer
 
     def _fill(self, param: Any, filler: Filler) -> None:
@@ -270,7 +291,7 @@ def _averages(detector: Detector) -> list[Any]:
     indices = indices * 2 if len(indices) == 1 else indices
     layers = []
     for name in ("bbox_pred", "cls_score"):
-        layers.append(_layer("sum", "Eltwise", [f"{name}_{index}" for index in indices], [name]))
+        layers.append(new_layer("sum", "Eltwise", [f"{name}_{index}" for index in indices], [name]))
         layers[-1].eltwise_param.operation = caffe_pb2.EltwiseParameter.SUM
         layers[-1].eltwise_param.coeff.extend([0.5, 0.5])
     return layers
@@ -302,11 +323,13 @@ def _numbered(name: str, index: int) -> str:
     return f"{name}_{index}" if index else name
 
 
-def _layer(name: str, kind: str, bottoms: Sequence[str], tops: Sequence[str]) -> Any:
+def new_layer(name: str, kind: str, bottoms: Sequence[str], tops: Sequence[str]) -> Any:
+    """A layer of a type, without parameters."""
     return caffe_pb2.LayerParameter(name=name, type=kind, bottom=list(bottoms), top=list(tops))
 
 
-def _input(name: str, shape: Sequence[int]) -> Any:
-    layer = _layer(name, "Input", [], [name])
+def input_layer(name: str, shape: Sequence[int]) -> Any:
+    """An input blob."""
+    layer = new_layer(name, "Input", [], [name])
     layer.input_param.shape.add(dim=list(shape))
     return layer

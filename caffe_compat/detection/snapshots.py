@@ -37,6 +37,7 @@ __all__ = [
     "Regression",
     "RegressionSnapshots",
     "check_regression",
+    "check_settings",
     "read_regression",
     "regression_path",
     "unnormalised",
@@ -169,7 +170,7 @@ class RegressionSnapshots:
         """
         file = regression_path(path)
         found = read_regression(file)
-        _check_settings(found.settings, self.settings, file)
+        check_settings(found.settings, self.settings, file)
         own = (self.statistics.means, self.statistics.stds)
         theirs = (found.statistics.means, found.statistics.stds)
         if any(a.shape != b.shape or (a != b).any() for a, b in zip(own, theirs, strict=True)):
@@ -187,7 +188,12 @@ class RegressionSnapshots:
         log.info(f"Restoring normalised {', '.join(self.layers)} from {file}", "train.py:0")
 
 
-def _check_settings(theirs: Mapping[str, Any], own: Mapping[str, Any], file: str) -> None:
+def check_settings(theirs: Mapping[str, Any], own: Mapping[str, Any], file: str) -> None:
+    """Refuse to go on from a snapshot whose minibatches depend on other settings; ``file`` holds its.
+
+    Raises:
+        UsageError: one differs.
+    """
     for key in sorted({*theirs, *own}):
         if theirs.get(key) != own.get(key):
             raise UsageError(

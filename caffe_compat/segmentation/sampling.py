@@ -100,7 +100,7 @@ class BoxSampler(Draws[BoxDraw]):
     """
 
     def __init__(self, pools: Sequence[BoxPool], samples: int, seed: int, parity: bool = False) -> None:
-        self._pools, self._samples = pools, samples
+        self.pools, self._samples = tuple(pools), samples
         self.classes = np.flatnonzero([len(pool) > 0 for pool in pools])
         if not len(self.classes) or (parity and len(self.classes) < len(pools)):
             empty = sorted(set(range(len(pools))) - set(self.classes.tolist()))
@@ -109,7 +109,7 @@ class BoxSampler(Draws[BoxDraw]):
 
     def _draw(self) -> BoxDraw:
         category = int(self.classes[self._random.choice(len(self.classes))])
-        pool = self._pools[category]
+        pool = self.pools[category]
         image = int(pool.image[self._random.choice(len(pool))])
         first, end = np.searchsorted(pool.image, [image, image + 1])
         rows = self._random.choice(np.arange(first, end), self._samples)

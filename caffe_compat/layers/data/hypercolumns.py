@@ -9,10 +9,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from caffe_compat.errors import nearest
+from caffe_compat.errors import DataError, nearest
 from caffe_compat.layers.base import UNLIMITED, Shape
 from caffe_compat.layers.data.fed import BatchSource, FedData
-from caffe_compat.layers.data.regions import DIALECT, is_named, read_flags
+from caffe_compat.layers.data.regions import DIALECT, flag_words, is_named, read_flags
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
@@ -89,6 +89,20 @@ class HypercolumnData(FedData[BoxBatchSource]):
         number = self.settings.train_samples_per_img
         boxes: list[Shape] = [(number, count, 1, 1) for count in (6, 5, 1)]
         self.shapes = [(1, 3, _SIDE, _SIDE)] * images + [*boxes, (number, 1, _GRID, _GRID), (number, 1, 1, 1)]
+
+    @staticmethod
+    def database(param_str: str) -> str:
+        """The images that a ``param_str`` names.
+
+        Raises:
+            DataError: quotes in it do not end.
+        """
+        try:
+            words = flag_words(param_str)
+        except ValueError as error:
+            raise DataError(f"param_str is {param_str!r}: {error}") from error
+        named = words.index("--imdb_name") + 1 if "--imdb_name" in words[:-1] else None
+        return HypercolumnSettings().imdb_name if named is None else words[named]
 
     def _settings(self, flags: Mapping[str, str]) -> HypercolumnSettings:
         fields = {field.name: field.default for field in dataclasses.fields(HypercolumnSettings)}

@@ -123,6 +123,15 @@ class RoIDataLayer(RegionData):
         return {str(name): value for name, value in tree.items()}
 
 
+def flag_words(text: str) -> list[str]:
+    """The words of a command line, ``--name=value`` as two.
+
+    Raises:
+        ValueError: quotes that do not end.
+    """
+    return [part for word in shlex.split(text) for part in (word.split("=", 1) if word.startswith("--") else [word])]
+
+
 def read_flags(layer: Layer, text: str) -> dict[str, str]:
     """A ``param_str`` that is a command line, such as ``--num_classes 20 --num_data=1``: values by name.
 
@@ -130,7 +139,7 @@ def read_flags(layer: Layer, text: str) -> dict[str, str]:
         LayerError: it is none.
     """
     try:
-        words = [part for word in shlex.split(text) for part in (word.split("=", 1) if "=" in word else [word])]
+        words = flag_words(text)
     except ValueError as error:
         raise layer.error(f"param_str is {text!r}: {error}") from error
     names = words[::2]
