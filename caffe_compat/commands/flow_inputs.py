@@ -13,6 +13,7 @@ from typing import Any
 
 from caffe_compat.datasets.walk import walk
 from caffe_compat.errors import DataError, MissingFileError, UsageError
+from caffe_compat.flow.checks import MOST
 from caffe_compat.flow.clips import (
     FloClip,
     FlowClip,
@@ -25,6 +26,7 @@ from caffe_compat.flow.clips import (
 )
 from caffe_compat.flow.methods import Method
 from caffe_compat.flow.sources import FloFile, FlowEncoder, PictureFlow, WheelPicture
+from caffe_compat.flow.stored import TWO_STREAM_MOST
 from caffe_compat.frames import Frame
 from caffe_compat.media.video import VIDEO_SUFFIXES
 
@@ -101,7 +103,7 @@ def _pair(args: argparse.Namespace, method: Method) -> tuple[FlowClip, Outputs]:
         raise UsageError("--color and --per-clip go with videos and folders")
     extras: list[Any] = [FloFile(args.flo)] if args.flo else []
     if args.wheel:
-        extras.append(WheelPicture(args.wheel, args.longest))
+        extras.append(WheelPicture(args.wheel, args.longest or MOST))
     frame = Frame(PictureFlow(first, second, method), FlowEncoder(), args.output, extras=tuple(extras))
     return PairClip(frame, method), Outputs(os.path.dirname(args.output) or ".")
 
@@ -170,7 +172,7 @@ def _of_files(folder: str, names: Sequence[str], args: argparse.Namespace, metho
     if args.stored == "two-stream":
         if pairs:
             found = tuple((os.path.join(folder, x), os.path.join(folder, y)) for x, y in pairs)
-            yield TwoStreamClip(found, folder, args.most)
+            yield TwoStreamClip(found, folder, args.most or TWO_STREAM_MOST)
     elif pairs and not args.pattern:
         raise UsageError(
             f"{folder}: {pairs[0][0]} and {pairs[0][1]} look like flow of two-stream networks: --stored two-stream "
@@ -207,7 +209,7 @@ def _placed(found: Sequence[tuple[str, FlowClip]], args: argparse.Namespace) -> 
         for place in (flow, color, flo, wheel):
             if place and os.path.realpath(place) == os.path.realpath(clip.name):
                 raise UsageError(f"{clip.name} is its own output, its frames would be overwritten")
-        work.append((clip, Outputs(flow, color or None, flo or None, wheel or None, args.longest)))
+        work.append((clip, Outputs(flow, color or None, flo or None, wheel or None, args.longest or MOST)))
     return work
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 
 from caffe_compat.commands.flow_inputs import PairClip, find_work
-from caffe_compat.errors import DataError, UsageError
+from caffe_compat.devices import choose
+from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.flow.accuracy import FlowError, mean_error
 from caffe_compat.flow.clips import VideoClip, stem_of
-from caffe_compat.flow.methods import Method, opencv_method
+from caffe_compat.flow.methods import METHODS, Method, opencv_method
 from caffe_compat.flow.run import Work, measure_error, run_clips
 from caffe_compat.frames import Frame
 
@@ -30,6 +32,7 @@ def make_flow(args: argparse.Namespace) -> tuple[list[str], bool]:
         UsageError: arguments that contradict each other.
         DataError, MissingFileError: an input without which there is nothing to do, or the only clip cannot be used.
     """
+    _check(args)
     method = _method(args)
     work = find_work(args, method)
     truths = _truths(work, args)
@@ -48,6 +51,28 @@ def make_flow(args: argparse.Namespace) -> tuple[list[str], bool]:
     return [*_error_lines(errors), *report.lines()], bool(report.failed)
 
 
+def _check(args: argparse.Namespace) -> None:
+    """Refuse arguments that would change nothing, or that make no sense."""
+    for name, least in (("workers", 0), ("per_clip", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}, expected {least} or more")
+    for name in ("most", "longest"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"--{name} is {value:g}, expected a positive number of pixels")
+    alone = (
+        (args.most is not None and args.stored != "two-stream", "--most goes with --stored two-stream"),
+        (args.longest is not None and not args.wheel, "--longest goes with --wheel"),
+        (bool(args.color) and bool(args.stored), "--color goes with frames, --stored has none"),
+        (bool(args.stored) and any((args.method, args.preset, args.option, args.weights, args.gpu is not None)),
+         "--method, --preset, --option, --weights and --gpu go with frames, of which --stored has none"),
+    )  # fmt: skip
+    for wrong, told in alone:
+        if wrong:
+            raise UsageError(told)
+
+
 def _method(args: argparse.Namespace) -> Method:
     options = {}
     for text in args.option:
@@ -55,7 +80,32 @@ def _method(args: argparse.Namespace) -> Method:
         if not equals or not name:
             raise UsageError(f"--option is '{text}', expected NAME=VALUE")
         options[name] = value
-    return opencv_method(args.method, args.preset, options)
+    method = args.method or "dis"
+    if method not in METHODS:
+        raise UsageError(f"--method '{method}'{nearest(method, METHODS)}: expected one of {', '.join(METHODS)}")
+    if args.preset is not None and method != "dis":
+        raise UsageError(f"--preset goes with --method dis, not with {method}")
+    if method == "raft":
+        return _raft(args, options)
+    if args.weights is not None or args.gpu not in (None, -1):
+        raise UsageError(f"--weights and --gpu go with --method raft, not with {method}")
+    return opencv_method(method, args.preset or "medium", options)
+
+
+def _raft(args: argparse.Namespace, options: dict[str, str]) -> Method:
+    if args.weights is None:
+        raise UsageError(
+            "--method raft needs --weights: torchvision's raft_large_*.pth or raft_small_*.pth; nothing is downloaded"
+        )
+    unknown = [name for name in options if name != "updates"]
+    if unknown:
+        raise UsageError(f"method 'raft' has no option '{unknown[0]}'; it has updates")
+    text = options.get("updates", "12")
+    if not text.isascii() or not text.isdecimal() or len(text) > 4:
+        raise UsageError(f"updates is '{text}', expected an integer")
+    from caffe_compat.foreign.raft import raft_method
+
+    return raft_method(args.weights, int(text), str(choose(args.gpu)))
 
 
 def _truths(work: Sequence[Work], args: argparse.Namespace) -> list[tuple[Frame, str]]:

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.inputs import FLOW_INPUT, FOLDER, LIST
+from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.inputs import FLOW_INPUT, FOLDER, LIST, STATE_DICT
 from caffe_compat.commands.parser import Parser
-from caffe_compat.errors import UsageError
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -26,31 +26,16 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--output", required=True, help="folder that mirrors the input; of two pictures a png")
     p.add_argument("--list", type=LIST, help="text file of clips, one a line (a label after it is passed over)")
     p.add_argument("--root", type=FOLDER, help="of --list: what its paths are relative to (default: its own folder)")
-    p.add_argument("--pattern", metavar="GLOB", help="of folders: only files of such names, as 'img_*.jpg'")
+    p.add_argument("--pattern", metavar="GLOB", help="of folders: only pictures of such names, as 'img_*.jpg'")
     p.add_argument(
         "--per-clip", type=int, metavar="N", help="so many frames of each clip, evenly spaced (default: all)"
     )
-    ways = p.add_argument_group("how")
-    ways.add_argument(
-        "--method", default="dis", help="dis (default), farneback; tvl1, deepflow (OpenCV with its contrib modules)"
-    )
-    ways.add_argument("--preset", default="medium", help="of dis: ultrafast, fast or medium (default)")
-    ways.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, named as OpenCV's setters "
-        "(finest_scale=0); a wrong name lists them",
-    )  # fmt: skip
-    ways.add_argument("--stored", choices=("flo", "two-stream"), help="the inputs are flow already, which is converted")
-    ways.add_argument(
-        "--most", type=float, default=20.0, metavar="PIXELS", help="of two-stream flow: what 255 stands for "
-        "(default: %(default)g)",
-    )  # fmt: skip
+    _add_methods(p.add_argument_group("how"))
     more = p.add_argument_group("what else is made, in the same layout (of two pictures: a file)")
     more.add_argument("--color", metavar="FOLDER", help="the frames that have flow, as png")
     more.add_argument("--flo", metavar="FOLDER", help="the flow itself, as Middlebury's .flo")
     more.add_argument("--wheel", metavar="FOLDER", help="the flow in colours, for people (Middlebury's wheel)")
-    more.add_argument(
-        "--longest", type=float, default=8.0, metavar="PIXELS", help="of --wheel: full colour (default: %(default)g)"
-    )
+    more.add_argument("--longest", type=float, metavar="PIXELS", help="of --wheel: what full colour is (default: 8)")
     more.add_argument("--truth", metavar="FLO", help="true flow, .flo in the same layout: prints the end-point error")
     p.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
     p.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other settings")
@@ -58,13 +43,32 @@ def make_parser() -> argparse.ArgumentParser:
     return p
 
 
+def _add_methods(group: argparse._ActionsContainer) -> None:
+    """Declare where flow comes from."""
+    group.add_argument(
+        "--method", help="dis (default), farneback; tvl1, deepflow (OpenCV with its contrib modules); raft "
+        "(torchvision, with --weights)",
+    )  # fmt: skip
+    group.add_argument("--preset", help="of dis: ultrafast, fast or medium (default)")
+    group.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="of the method, named as OpenCV's setters "
+        "(finest_scale=0; of raft: updates=12); a wrong name lists them",
+    )  # fmt: skip
+    group.add_argument(
+        "--weights", type=STATE_DICT, metavar="FILE", help="of raft: torchvision's raft_large_*.pth or raft_small_*.pth"
+    )
+    add_gpu(group, "run raft")
+    group.add_argument(
+        "--stored", choices=("flo", "two-stream"), help="the inputs are flow already, which is converted"
+    )
+    group.add_argument(
+        "--most", type=float, metavar="PIXELS", help="of two-stream flow: what 255 stands for (default: 20)"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Make the pictures; 1 if something could not be used."""
     args = make_parser().parse_args(argv)
-    for name, least in (("workers", 0), ("per_clip", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}, expected {least} or more")
     from caffe_compat.commands.flow_making import make_flow
 
     lines, failed = make_flow(args)

@@ -18,7 +18,7 @@ import numpy as np
 from caffe_compat.errors import DataError, UsageError, nearest, one_line
 from caffe_compat.media.video import gray_of
 
-__all__ = ["METHODS", "Method", "OpenCVMethod", "opencv_method"]
+__all__ = ["METHODS", "Method", "OpenCVMethod", "check_frames", "opencv_method"]
 
 CONTRIB = "needs OpenCV's contrib modules: pip install opencv-contrib-python in the place of opencv-python"
 PRESETS: Mapping[str, str] = MappingProxyType(
@@ -121,7 +121,7 @@ class OpenCVMethod:
         return {"method": self.name, **({"preset": self.preset} if self.name == "dis" else {}), **dict(self.options)}
 
     def flow(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        _check_frames(first, second)
+        check_frames(first, second)
         self._check_size(*first.shape[:2])
         estimator = _made(self.name, self.preset, dict(self.options))
         try:
@@ -211,7 +211,12 @@ def _camel(option: str) -> str:
     return "".join(word.capitalize() for word in option.split("_"))
 
 
-def _check_frames(first: np.ndarray, second: np.ndarray) -> None:
+def check_frames(first: np.ndarray, second: np.ndarray) -> None:
+    """Refuse what are not two frames of one size.
+
+    Raises:
+        DataError: another type or shape.
+    """
     for frame in (first, second):
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             raise DataError(f"a frame {frame.dtype} {list(frame.shape)}, expected uint8 [H, W, 3]")

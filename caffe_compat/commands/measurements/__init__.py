@@ -21,6 +21,7 @@ BENCHMARKS = (
     "roi",
     "build",
     "hha",
+    "flow",
     "evaluation",
     "detector",
     "testing",

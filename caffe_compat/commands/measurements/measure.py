@@ -19,6 +19,7 @@ from torch import nn
 from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
+from caffe_compat.commands.measurements.flow import flow
 from caffe_compat.commands.measurements.hha_peer import port_hha
 from caffe_compat.commands.measurements.onnx_cpu import onnx
 from caffe_compat.commands.measurements.onnx_gpu import onnx_gpu
@@ -43,6 +44,7 @@ __all__ = [
     "build",
     "detector",
     "evaluation",
+    "flow",
     "forward",
     "hha",
     "onnx",
