@@ -28,8 +28,8 @@ __all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]
 
 USED_FLAGS = {
     "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "sigint_effect", "sighup_effect"),
-    "test": ("gpu", "model", "weights", "iterations", "level", "stage"),
-    "time": ("gpu", "model", "iterations", "phase", "level", "stage"),
+    "test": ("gpu", "model", "weights", "iterations", "level", "stage", "dialect"),
+    "time": ("gpu", "model", "iterations", "phase", "level", "stage", "dialect"),
     "device_query": ("gpu",),
 }
 """Commands, and the flags each reads."""
@@ -47,6 +47,7 @@ class CaffeOptions:
     iterations: int = 50
     phase: str = ""
     level: int = 0
+    dialect: str = ""
     stage: str = ""
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
@@ -218,7 +219,8 @@ def _engine(options: CaffeOptions, phase: str, weights: Sequence[str]) -> BlobNe
     else:
         log.info("Use CPU.", "caffe.cpp:284")
     stages = stages_flag(options.stage)
-    net: Net = load_net(options.model, weights, phase, options.level, stages, strict=False).to(device)
+    net: Net = load_net(options.model, weights, phase, options.level, stages, strict=False, dialect=options.dialect)
+    net = net.to(device)
     log_structure(net)
     engine = BlobNet(net, keep_graph=False)
     DebugInfo(engine, net.description.debug_info)

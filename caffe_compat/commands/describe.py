@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.flags import shape_flag, stages_flag
+from caffe_compat.commands.flags import add_dialect, shape_flag, stages_flag
 from caffe_compat.commands.inputs import NET
 from caffe_compat.commands.net_table import FORMATS, describe
 from caffe_compat.commands.parser import Parser
@@ -28,6 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--shape", action="append", default=[], metavar="BLOB=N,C,H,W", help="of an input, or instead of a data layer"
     )
     parser.add_argument("--plain", action="store_true", help="only names, types and blobs; reads no data")
+    add_dialect(parser)
     parser.add_argument("--format", default="text", choices=FORMATS, help="(default text)")
     return parser
 
@@ -36,6 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     """Print the table."""
     args = make_parser().parse_args(argv)
     shapes = dict(map(shape_flag, args.shape))
-    table = describe(args.model, args.phase, args.level, stages_flag(args.stage), shapes, args.plain)
+    table = describe(args.model, args.phase, args.level, stages_flag(args.stage), shapes, args.plain, args.dialect)
     print(printable(table.render(args.format)), end="" if args.format != "json" else "\n")
     return 0

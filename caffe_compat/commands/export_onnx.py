@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from caffe_compat.commands.flags import add_gpu, shape_flag
+from caffe_compat.commands.flags import add_dialect, add_gpu, shape_flag
 from caffe_compat.commands.inputs import ARRAYS, NET, NEW_FILE, WEIGHTS
 from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.picture_arguments import add_pictures
@@ -80,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-verify", action="store_true", help="do not compare with PyTorch")
     add_precision(parser)
+    add_dialect(parser)
     where = parser.add_mutually_exclusive_group()
     add_gpu(where, "run ONNX Runtime")
     where.add_argument("--device", help="the same in torch's words: cpu, cuda or cuda:N")
@@ -100,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
 
     precision = name_precision(args)
     device = str(choose(args.gpu) if args.device is None else choose(args.device, "--device"))
-    net = load_net(args.model, args.weights.split(",") if args.weights else None)
+    net = load_net(args.model, args.weights.split(",") if args.weights else None, dialect=args.dialect)
     report = export_verified(
         net,
         args.output,

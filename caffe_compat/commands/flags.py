@@ -10,8 +10,9 @@ from typing import NoReturn
 from caffe_compat.commands.inputs import FileKind
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
+from caffe_compat.proto.forks import DIALECTS
 
-__all__ = ["FlagParser", "add_gpu", "names_flag", "shape_flag", "stages_flag"]
+__all__ = ["FlagParser", "add_dialect", "add_gpu", "names_flag", "shape_flag", "stages_flag"]
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
@@ -84,6 +85,17 @@ def add_gpu(parser: argparse._ActionsContainer, what: str = "run the net") -> No
         metavar="N",
         help=f"{what} on this CUDA device, counted from 0, in float32 "
         "(in TF32 if CAFFE_COMPAT_TF32 is 1); -1, the default: on the CPU",
+    )
+
+
+def add_dialect(parser: argparse._ActionsContainer) -> None:
+    """Declare ``--dialect NAME``, for :func:`caffe_compat.net.load_net`."""
+    parser.add_argument(
+        "--dialect",
+        choices=DIALECTS,
+        default="",
+        help="which forks are meant where a layer type has several meanings (default: the fields of the layer tell, "
+        "then those of the net)",
     )
 
 

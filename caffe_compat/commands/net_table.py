@@ -127,12 +127,14 @@ def describe(
     stages: Sequence[str] = (),
     shapes: Mapping[str, Shape] | None = None,
     plain: bool = False,
+    dialect: str = "",
 ) -> NetTable:
     """Describe a net file of any format that Caffe ever had.
 
     Args:
         shapes: of blobs that inputs or data layers make.  A data layer all of whose tops are given is not opened.
         plain: names, types and blobs only; also for nets whose data are elsewhere.
+        dialect: as of :func:`caffe_compat.net.load_net`.
 
     Raises:
         CaffeCompatError: the net cannot be read, or its shapes do not fit.
@@ -141,7 +143,7 @@ def describe(
     state = State(phase, level, tuple(stages))
     if not plain:
         _give_shapes(model, message, dict(shapes or {}))
-    description = describe_net(message, state, source=model, lines=lines)
+    description = describe_net(message, state, source=model, lines=lines, dialect=dialect)
     if plain:
         kept = [layer for layer in description.layers if not layer.is_split]
         rows = [LayerRow(layer.name, layer.type, tuple(layer.message.bottom), layer.tops) for layer in kept]

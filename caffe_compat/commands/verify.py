@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.flags import add_dialect, add_gpu
 from caffe_compat.commands.inputs import ARRAYS, NET, ONNX, PICTURE, WEIGHTS
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError, printable
@@ -59,6 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="largest difference, relative to the blob's maximum (1e-4; for a file in float16 0.02, in int8 0.5)",
     )
     add_gpu(p)
+    add_dialect(p)
     return p
 
 
@@ -77,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.picture and (args.input or not args.onnx):
         raise UsageError("--picture goes with --onnx FILE and without --input")
     weights = args.weights.split(",") if args.weights else []
-    net = load_net(args.model, weights).to(choose(args.gpu))
+    net = load_net(args.model, weights, dialect=args.dialect).to(choose(args.gpu))
     inputs, reference = compare.from_npz(net, args.npz) if args.npz else ({}, {})
     tolerance = compare.TOLERANCE if args.tolerance is None else args.tolerance
     if args.input:

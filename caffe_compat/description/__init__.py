@@ -3,6 +3,7 @@
 from caffe_compat.description.net import (
     INPUT,
     SPLIT,
+    Dialect,
     LayerDescription,
     NetDescription,
     ParamSpec,
@@ -14,6 +15,7 @@ from caffe_compat.description.net import (
 __all__ = [
     "INPUT",
     "SPLIT",
+    "Dialect",
     "LayerDescription",
     "NetDescription",
     "ParamSpec",

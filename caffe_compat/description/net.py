@@ -12,11 +12,13 @@ from typing import Any
 from caffe_compat import log
 from caffe_compat.errors import LayerError, NetError, in_file, nearest
 from caffe_compat.proto import caffe_pb2
+from caffe_compat.proto.forks import check_dialect, guess_dialect
 from caffe_compat.proto.schema import PHASES
 
 __all__ = [
     "INPUT",
     "SPLIT",
+    "Dialect",
     "LayerDescription",
     "NetDescription",
     "ParamSpec",
@@ -68,6 +70,18 @@ class State:
 
 
 @dataclass(frozen=True)
+class Dialect:
+    """Which family of forks a net speaks: ``"ssd"``, ``"segnet"``, ... or ``""``, for names with several meanings.
+
+    Attributes:
+        given: whether the caller says so, so that it decides before a layer's own fields do; else it is a guess.
+    """
+
+    name: str = ""
+    given: bool = False
+
+
+@dataclass(frozen=True)
 class ParamSpec:
     """One ``param { ... }`` of a layer; ``None`` where the prototxt says nothing."""
 
@@ -96,6 +110,7 @@ class LayerDescription:
     params: tuple[ParamSpec, ...] = ()
     propagate_down: tuple[bool, ...] = ()
     line: int | None = None
+    dialect: Dialect = Dialect()
 
     @property
     def is_input(self) -> bool:
@@ -134,7 +149,12 @@ class NetDescription:
 
 
 def describe_net(
-    message: Any, state: State | None = None, *, source: str = "", lines: Sequence[int | None] = ()
+    message: Any,
+    state: State | None = None,
+    *,
+    source: str = "",
+    lines: Sequence[int | None] = (),
+    dialect: str = "",
 ) -> NetDescription:
     """Filter the layers of a ``NetParameter`` by state and insert the Split layers.
 
@@ -144,17 +164,19 @@ def describe_net(
             level replace those of the message, and stages are added to them.
         source: file name for errors.
         lines: line of every layer of the message.
+        dialect: of which forks names with several meanings are; ``""``: a layer's fields decide, then the net's.
 
     Raises:
         NetError: a layer has both include and exclude rules, or a bottom that nothing produces.
     """
     state = _merge_state(message.state, state)
     layers = []
+    spoken = Dialect(check_dialect(dialect) or guess_dialect(message), bool(dialect))
     with in_file(source):
         for index, layer in enumerate(message.layer):
             described = describe_layer(layer, state.phase, lines[index] if index < len(lines) else None)
             if _kept(described, layer, state):
-                layers.append(described)
+                layers.append(replace(described, dialect=spoken) if spoken.name else described)
         layers = _insert_splits(layers)
     return NetDescription(
         name=message.name,

@@ -6,6 +6,7 @@ error, so that no importer's classic mistake - an option silently ignored - can 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from caffe_compat.layers.fillers import Filler
 
 __all__ = ["Params", "Section", "ConvWindow"]
 
+_log = logging.getLogger(__name__)
 INT_MAX = 2**31 - 1
 SHARED = frozenset({"loss_param", "transform_param"})
 """Messages that belong to no layer type: BVLC's schema has them for all loss and all data layers, and a layer of
@@ -83,6 +85,8 @@ class Params:
             if not field.name.endswith("_param"):
                 continue
             section = self._sections.get(field.name)
+            if section is None and field.name == "loss_param":
+                _log.info("layer '%s' (%s): loss_param is ignored, as in Caffe", self.name, self.type)
             if section is None and field.name not in SHARED:
                 unread.append(field.name)
             elif section is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar, overload
@@ -9,9 +10,11 @@ from typing import TypeVar, overload
 from caffe_compat.errors import NetError, nearest
 from caffe_compat.layers.base import Layer
 from caffe_compat.layers.params import Params
+from caffe_compat.proto.forks import owned_by
 
 __all__ = ["Meaning", "layer_class", "register", "registered"]
 
+_log = logging.getLogger(__name__)
 _L = TypeVar("_L", bound=type[Layer])
 
 
@@ -66,20 +69,29 @@ def registered() -> dict[str, list[Meaning]]:
 
 
 def layer_class(params: Params) -> type[Layer]:
-    """The class for a layer.
+    """The class for a layer: that of the dialect that the caller named, else the one whose condition holds, else the
+    one without a condition; where that does not decide, the dialect that the rest of the net speaks.
 
     Raises:
-        LayerError: unknown type; names the nearest known one.  Or a type whose meanings all have conditions, of which
-            none or several apply.
+        LayerError: unknown type; names the forks that have it, or the nearest known one.  Or a type whose meanings all
+            have conditions, of which none or several apply.
     """
     known = _registry.get(params.type)
     if known is None:
-        hint = nearest(params.type, _registry) or f"; known types: {', '.join(sorted(_registry))}"
+        hint = owned_by("type", params.type) or nearest(params.type, _registry)
+        hint = hint or f"; known types: {', '.join(sorted(_registry))}"
         raise params.error(f"unknown layer type '{params.type}'{hint}")
+    dialect = params.description.dialect
+    named = [meaning for meaning in known if dialect.name and meaning.dialect == dialect.name]
+    if named and dialect.given:
+        return named[0].layer
     found = [meaning for meaning in known if meaning.when and meaning.when(Params(params.description))]
     found = found or [meaning for meaning in known if meaning.when is None]
+    if len(found) != 1 and named and named[0] in (found or known):
+        _log.warning("layer '%s' (%s): read as in %s, like the rest of the net", params.name, params.type, dialect.name)
+        found = named
     if len(found) != 1:
         names = ", ".join(meaning.dialect for meaning in found or known)
         which = f"fit {len(found)} meanings of the type ({names})" if found else f"fit no meaning of the type ({names})"
-        raise params.error(f"its parameters {which}, expected exactly one")
+        raise params.error(f"its parameters {which}, expected exactly one; name the dialect (load_net(dialect=...))")
     return found[0].layer

@@ -16,10 +16,10 @@ __all__ = ["load_description", "load_net"]
 PathLike = str | os.PathLike[str]
 
 
-def load_description(prototxt: PathLike, state: State | None = None) -> NetDescription:
+def load_description(prototxt: PathLike, state: State | None = None, dialect: str = "") -> NetDescription:
     """Read a net prototxt (V0, V1 or V2) and describe it in a state; no torch is needed for this."""
     message, lines = read_net_text(prototxt)
-    return describe_net(message, state, source=str(prototxt), lines=lines)
+    return describe_net(message, state, source=str(prototxt), lines=lines, dialect=dialect)
 
 
 def load_net(
@@ -29,6 +29,7 @@ def load_net(
     level: int = 0,
     stages: Sequence[str] = (),
     strict: bool = True,
+    dialect: str = "",
 ) -> Net:
     """Build a net from a prototxt, with weights if given.
 
@@ -41,12 +42,15 @@ def load_net(
         phase: ``"TEST"`` (deploy) or ``"TRAIN"``.
         level, stages: for nets with such rules.
         strict: whether weights of which no layer fits are an error; Caffe's own programs go on without them.
+        dialect: which forks are meant where a type has several meanings: ``"ssd"``, ``"segnet"``, ``"rfcn"``,
+            ``"nvidia"``, ``"intel"``, ``"yolo"`` or ``"pspnet"``; by default each layer's fields tell, then the net's.
 
     Raises:
         WeightsError: a weights file of which no layer fits, or one with a layer of another shape.
+        UsageError: no such dialect.
         CaffeCompatError: naming the file, line, layer, blob or field that is wrong.
     """
-    description = load_description(prototxt, State(phase, level, tuple(stages)))
+    description = load_description(prototxt, State(phase, level, tuple(stages)), dialect)
     files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
     files = [file for file in files if not weight_files.is_nothing(file)]
     held = [(file, weight_files.blobs_in([file])) for file in files]

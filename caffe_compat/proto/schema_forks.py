@@ -150,5 +150,102 @@ PriorBoxParameter
   12 step_w float, 13 offset float=0.5
 """
 
-FORKS = (FAST_RCNN, SDS, OWN, SSD, schema_nets.COMPACT, schema_nets.RFCN, schema_nets.SEGMENTATION)
+# BVLC/caffe, pull request 3057; lim0606/caffe-googlenet-bn.  The pull request gives ceil_mode the number 13, which is
+# round_mode's in BVLC Caffe 1.0 with the opposite sense: a file written here always has round_mode (see upgrade.py).
+SMALL = """
+PoolingParameter
+  8000013 ceil_mode bool=true
+DataParameter
+  8000011 shuffle bool=false
+"""
+
+# What changes no result, forks_data.ACCEPTED: NVIDIA/caffe, branch caffe-0.17, and intel/caffe.  A type that both
+# use for a field of the same name is the wider one.
+NVIDIA = """
+NetParameter
+  enum Type: DOUBLE=0 FLOAT=1 FLOAT16=2 INT=3 UINT=4 BOOL=5
+  8000011 default_forward_type Type=FLOAT, 8000012 default_backward_type Type=FLOAT,
+  8000013 default_forward_math Type=FLOAT, 8000014 default_backward_math Type=FLOAT,
+  8000015 global_grad_scale float=1.0, 8000016 global_grad_scale_adaptive bool=false,
+  8000017 default_conv_algos_override string="-1,-1,-1", 8000018 reduce_buckets int32=6,
+  8000019 default_cudnn_math_override int32=-1, 8000020 eltwise_mem_sharing bool=true
+SolverParameter
+  8000045 solver_data_type NetParameter.Type=FLOAT, 8000046 store_blobs_in_old_format bool=false
+LayerParameter
+  8000145 forward_type NetParameter.Type=FLOAT, 8000146 backward_type NetParameter.Type=FLOAT,
+  8000147 forward_math NetParameter.Type=FLOAT, 8000148 backward_math NetParameter.Type=FLOAT,
+  8000149 debug bool=false, 8000150 cudnn_math_override int32=-1
+TransformationParameter
+  enum Packing: NCHW=0 NHWC=1
+  8000008 use_gpu_transform bool=false, 8000021 forward_packing Packing=NCHW, 8000022 display bool=false
+BatchNormParameter
+  enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2 MKL2017=3 MKLDNN=4
+  8000015 engine Engine=DEFAULT
+ConvolutionParameter
+  enum CuDNNConvolutionAlgorithmSeeker: GET=0 FINDEX=1
+  8000019 cudnn_convolution_algo_seeker CuDNNConvolutionAlgorithmSeeker=FINDEX,
+  8000020 conv_algos_override string="-1,-1,-1"
+DataParameter
+  8000012 threads uint32=0, 8000013 parser_threads uint32=0, 8000014 cache bool=false, 8000016 precache bool=false
+DropoutParameter
+  enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2
+  8000002 engine Engine=DEFAULT
+ImageDataParameter
+  8000014 threads uint32=4, 8000015 cache bool=false, 8000016 precache bool=false
+"""
+
+INTEL = """
+NetParameter
+  8000009 engine string="", 8000101 multinode MultinodeParameter
+MnModelParallelParameter
+  1 layer_from string!, 2 layer_to string, 3 num_nodes uint32, 4 model_parts uint32
+MnParamGradCompressLayerTypeList
+  1 layer_type string*
+MultinodeParameter
+  1 model_parallel MnModelParallelParameter*, 2 compress_layer_type_list MnParamGradCompressLayerTypeList
+SolverParameter
+  8000047 engine string=""
+MultinodeLayerParameter
+  1 num_nodes uint32, 2 model_parts uint32=1
+MnParamGradCompressParameter
+  1 param_grad_compress_enable bool*
+SplitParameter
+  enum Engine: DEFAULT=0 CAFFE=1 MKL2017=3 MKLDNN=4
+  1 engine Engine=DEFAULT
+QuantizationParameter
+  enum Precision: DYNAMIC_FIXED_POINT=0
+  enum Rounding: NEAREST=0
+  1 precision Precision=DYNAMIC_FIXED_POINT, 2 rounding_scheme Rounding=NEAREST, 3 bw_layer_in uint32=32,
+  4 bw_layer_out uint32=32, 5 bw_params uint32=32, 6 fl_layer_in int32*, 7 fl_layer_out int32*, 8 fl_params int32*,
+  20 scale_in float*, 21 scale_out float*, 22 scale_params float*, 23 is_negative_input bool=false,
+  24 force_u8_input bool=false
+LayerParameter
+  8000151 engine string="", 8000152 multinode MultinodeLayerParameter, 8000156 mn_grad_compress_param
+    MnParamGradCompressParameter, 8000158 quantization_param QuantizationParameter,
+  8000208 split_param SplitParameter
+ConcatParameter
+  enum Engine: DEFAULT=0 CAFFE=1 MKL2017=3 MKLDNN=4
+  8000003 engine Engine=DEFAULT
+EltwiseParameter
+  enum Engine: DEFAULT=0 CAFFE=1 MKL2017=3 MKLDNN=4
+  8000004 engine Engine=DEFAULT
+InnerProductParameter
+  enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2 MKLDNN=3
+  8000007 engine Engine=DEFAULT
+ConvolutionParameter
+  enum Engine: MKL2017=3 MKLDNN=4
+  8000021 conv_algorithm string="direct"
+LRNParameter
+  enum Engine: MKL2017=3 MKLDNN=4
+PoolingParameter
+  enum Engine: MKL2017=3 MKLDNN=4
+ReLUParameter
+  enum Engine: MKL2017=3 MKLDNN=4
+"""
+
+FORKS = (
+    *(FAST_RCNN, SDS, OWN, SSD),
+    *(schema_nets.COMPACT, schema_nets.RFCN, schema_nets.SEGMENTATION),
+    *(SMALL, NVIDIA, INTEL),
+)
 """The families, in the order in which they are added to the schema."""

@@ -16,6 +16,8 @@ from google.protobuf.message import Message
 from google.protobuf.text_encoding import CEscape
 
 from caffe_compat.errors import PrototxtError, nearest
+from caffe_compat.proto import unknown
+from caffe_compat.proto.forks import owned_by
 from caffe_compat.proto.schema import CLASSES, PHASES
 
 __all__ = ["Token", "format", "layer_lines", "parse", "tokens"]
@@ -121,21 +123,17 @@ def _normalise(text: str, filename: str | None) -> str:
     return "".join(parts) + ("-" if minus else "") + text[end:]
 
 
-def _friendly(error: text_format.ParseError) -> str:
+def _friendly(error: text_format.ParseError, text: str, message_name: str) -> str:
     message = _LONG.sub(lambda word: word[0][:80] + "...", _QUOTED_LINE.sub("", str(error), count=1))
     if match := _NO_FIELD.search(message):
-        fields = CLASSES[match[1]].DESCRIPTOR.fields
-        owners = [f.name for f in fields if f.message_type and match[2] in f.message_type.fields_by_name]
-        hint = nearest(match[2], [field.name for field in fields])
-        if not hint and len(owners) in (1, 2, 3):
-            hint = f" (it belongs into {' or '.join(owners)})"
-        return f"{match[1]} has no field named '{match[2]}'{hint}"
+        found = unknown.find_unknown(list(tokens(text)), message_name)
+        return unknown.describe(found, text) if found else unknown.reason(match[1], match[2])
     if match := _NO_ENUM.search(message):
         owner, _, enum = match[1].rpartition(".")
         descriptor = CLASSES[owner].DESCRIPTOR.enum_types_by_name[enum] if owner else None
         known = [value.name for value in descriptor.values] if descriptor else PHASES
         wrong = match[2].strip('"')
-        hint = nearest(wrong.upper(), known) or f", expected one of {', '.join(known)}"
+        hint = owned_by(match[1], wrong) or nearest(wrong.upper(), known) or f", expected one of {', '.join(known)}"
         return f"{match[1]} has no value {match[2]}{hint}"
     if message.startswith("Expected string"):
         message += " (strings stand in quotes)"
@@ -151,13 +149,16 @@ def parse(text: str, message_class: type[M], filename: str | None = None) -> M:
         filename: named in errors.
 
     Raises:
-        PrototxtError: the text does not parse; it has file, line and column, and the nearest known field name.
+        PrototxtError: the text does not parse; it has file, line and column of the first error.  Unknown fields are
+            named all at once, with the forks that have them or the nearest known name.
     """
     message: M = message_class()
     try:
         text_format.Parse(_normalise(text, filename), message)
     except text_format.ParseError as error:
-        raise PrototxtError(_friendly(error), filename, error.GetLine(), error.GetColumn()) from error
+        raise PrototxtError(
+            _friendly(error, text, message_class.DESCRIPTOR.name), filename, error.GetLine(), error.GetColumn()
+        ) from error
     if not message.IsInitialized():
         missing = message.FindInitializationErrors()
         index = re.match(r"layers?\[(\d+)\]", missing[0])

@@ -1,7 +1,8 @@
 """Bring old nets and solvers to the current format, step by step in Caffe's order.
 
-Nets: V0 (``layers { layer {..} }``) -> V1 (``layers``), data transform fields, V1 -> V2 (``layer``), ``input``
-fields -> an Input layer, BatchNorm's three ``param`` entries.  Solvers: the ``solver_type`` enum, ``snapshot_prefix``.
+Nets: V0 (``layers { layer {..} }``) -> V1 (``layers``), fields of forks that Caffe 1.0 spells otherwise or that change
+no result, data transform fields, V1 -> V2 (``layer``), ``input`` fields -> an Input layer, BatchNorm's three ``param``
+entries.  Solvers: the ``solver_type`` enum, ``snapshot_prefix``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from caffe_compat import log
 from caffe_compat.errors import NetError, SolverError
 from caffe_compat.proto import caffe_pb2
+from caffe_compat.proto.forks import accepted_in
 from caffe_compat.proto.upgrade_v0 import upgrade_v0
 
 __all__ = ["SOLVER_TYPES", "UpgradedNet", "V1_TYPES", "upgrade_net", "upgrade_solver"]
@@ -81,6 +83,7 @@ def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
     origins: list[int | None] = list(range(len(net.layers) or len(net.layer)))
     if any(layer.HasField("layer") for layer in result.layers):
         result, origins = upgrade_v0(result, problems, where)
+    _upgrade_forks(result, where)
     _upgrade_data_transform(result)
     if result.layers:
         _upgrade_v1(result, problems)
@@ -90,6 +93,34 @@ def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
     for problem in problems:
         _log.error("%s%s", where, problem)
     return UpgradedNet(result, origins, problems)
+
+
+def _upgrade_forks(net: Any, where: str) -> None:
+    """Drop what changes no result, saying so once, and write ``ceil_mode`` as Caffe 1.0's ``round_mode``."""
+    _drop_accepted(net, where)
+    for layer in (*net.layer, *net.layers):
+        pooling = layer.pooling_param if layer.HasField("pooling_param") else None
+        if pooling is None or not pooling.HasField("ceil_mode"):
+            continue
+        wanted = pooling.RoundMode.Value("CEIL" if pooling.ceil_mode else "FLOOR")
+        if pooling.HasField("round_mode") and pooling.round_mode != wanted:
+            raise NetError(
+                f"{where}layer '{layer.name}' (Pooling): pooling_param has ceil_mode: "
+                f"{str(pooling.ceil_mode).lower()} and round_mode: {pooling.RoundMode.Name(pooling.round_mode)}, which "
+                "contradict each other; expected one of them"
+            )
+        pooling.round_mode = wanted
+        pooling.ClearField("ceil_mode")
+
+
+def _drop_accepted(message: Any, where: str) -> None:
+    """Clear the fields of forks that name only a kernel, a precision or a machine, with one warning."""
+    dropped: dict[str, None] = {}
+    for owner, name, fork in accepted_in(message):
+        owner.ClearField(name)
+        dropped[f"{name} ({fork})"] = None
+    if dropped:
+        _log.warning("%sread without effect, everything is computed in float32: %s", where, ", ".join(dropped))
 
 
 def _upgrade_data_transform(net: Any) -> None:
@@ -189,6 +220,7 @@ def upgrade_solver(solver: Any, filename: str | None = None) -> None:
         SolverError: both ``type`` and ``solver_type`` are set.
     """
     where = f"{filename}: " if filename else ""
+    _drop_accepted(solver, where)
     if solver.HasField("solver_type"):
         if solver.HasField("type"):
             raise SolverError(f"{where}both 'type' ({solver.type}) and the old 'solver_type' are set; keep 'type'")

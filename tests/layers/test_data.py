@@ -193,6 +193,15 @@ def test_records_in_order_and_around(folder):
     assert len(records(folder, tops=("data",))()) == 1
 
 
+def test_records_shuffled(folder):
+    data = records(folder, "batch_size: 5 shuffle: true")
+    epochs = [data()[1].tolist() for _ in range(6)]
+    assert all(sorted(epoch) == [10, 11, 12, 13, 14] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+    data.seek(2)
+    assert data()[1].tolist() == epochs[2]
+
+
 def test_split_between_solvers(folder):
     labels = []
     for rank in range(2):

@@ -7,11 +7,14 @@ from collections.abc import Iterator
 import pytest
 from one_layer import one_net
 
-from caffe_compat.errors import LayerError, NetError
+from caffe_compat.description import describe_net
+from caffe_compat.errors import LayerError, NetError, UsageError
 from caffe_compat.layers import NeuronLayer, register, registered
 from caffe_compat.layers import registry as layer_registry
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.scaling import ConstantScale, Scale
+from caffe_compat.net import Net
+from caffe_compat.proto import caffe_pb2, parse_text
 
 
 @pytest.fixture(autouse=True)
@@ -77,3 +80,30 @@ def test_one_meaning_without_condition() -> None:
     register(Plain)
     with pytest.raises(NetError, match="registered already"):
         register(Shifted)
+
+
+def test_a_given_dialect_decides_before_the_condition() -> None:
+    register(Plain)
+    register(when=shifted, dialect="segnet")(Shifted)
+    net = parse_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 } } }'
+        'layer { name: "t" type: "Twofold" bottom: "d" top: "t" }',
+        caffe_pb2.NetParameter,
+    )
+    kinds = {name: type(Net(describe_net(net, dialect=name)).layer("t")) for name in ("", "segnet", "ssd")}
+    assert kinds == {"": Plain, "segnet": Shifted, "ssd": Plain}
+    with pytest.raises(UsageError, match="dialect is 'segnett'"):
+        describe_net(net, dialect="segnett")
+
+
+def test_the_rest_of_the_net_decides_where_conditions_do_not_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    register(when=shifted, dialect="segnet")(Plain)
+    register(when=shifted, dialect="ssd")(Shifted)
+    net = parse_text(
+        'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 } } permute_param { } }'
+        'layer { name: "t" type: "Twofold" bottom: "d" top: "t" }',
+        caffe_pb2.NetParameter,
+    )
+    description = describe_net(net)
+    assert layer_registry.layer_class(Params(description.layers[1])) is Shifted
+    assert "layer 't' (Twofold): read as in ssd" in caplog.text

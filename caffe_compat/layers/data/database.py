@@ -9,7 +9,7 @@ import numpy as np
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
-from caffe_compat.layers.data.source import DataLayer
+from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
@@ -24,7 +24,9 @@ class Data(DataLayer):
 
     Tops: (batch, channels, height, width) in the order of the database (BGR for images), and (batch).  The backend is
     LevelDB unless the prototxt says LMDB.  All records of a batch must have one size; batches may differ.  After the
-    last record comes the first.  ``prefetch`` says how many batches are read ahead (0: none).
+    last record comes the first; with ``shuffle`` (intel/caffe, NVIDIA/caffe, lim0606's) every epoch has an order of its
+    own, drawn from the layer's seed, where those forks draw from the clock.  ``prefetch`` says how many batches are
+    read ahead (0: none).
     """
 
     caffe_type = "Data"
@@ -43,7 +45,8 @@ class Data(DataLayer):
             self.database = open_database(section.source, section.enum("backend"))
         except DataError as error:
             raise self.data_error(str(error)) from error
-        _, shape, _ = self._load(0)
+        self.order = Order(len(self.database), bool(section.shuffle), self.seed)
+        _, shape, _ = self._load(self.order[0])
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
@@ -52,7 +55,7 @@ class Data(DataLayer):
         data: np.ndarray | None = None
         labels = np.empty(self.size, np.float32)
         for item, index in enumerate(self.records(number, self.size)):
-            record = index % len(self.database)
+            record = self.order[index]
             channels, shape, label = self._load(record)
             if data is None:
                 data = np.empty((self.size, *shape), np.float32)

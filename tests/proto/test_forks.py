@@ -1,0 +1,144 @@
+"""Names of forks: who owns them, what is accepted without effect, what several meanings do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+
+from caffe_compat.errors import LayerError, NetError, PrototxtError, UsageError
+from caffe_compat.net import load_net
+from caffe_compat.proto import caffe_pb2, forks_data, format_text, parse_text, upgrade_net, upgrade_solver
+from caffe_compat.proto.forks import DIALECTS, check_dialect, guess_dialect, owned_by, owners
+from caffe_compat.proto.schema import CLASSES
+
+INPUT = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }\n'
+
+
+def _net(text: str) -> object:
+    return parse_text(text, caffe_pb2.NetParameter)
+
+
+def _pooling(fields: str) -> str:
+    return f'{INPUT}layer {{ name: "p" type: "Pooling" bottom: "d" top: "p" pooling_param {{ {fields} }} }}\n'
+
+
+def test_every_accepted_field_is_in_the_schema() -> None:
+    for line in forks_data.ACCEPTED.replace("\n    ", " ").splitlines():
+        if line.startswith("  "):
+            message, *names = line.split()
+            assert set(names) <= set(CLASSES[message].DESCRIPTOR.fields_by_name), message
+
+
+def test_owners() -> None:
+    assert owners("type", "CenterLoss")[0] == "ydwen/caffe-face"
+    assert owners("LayerParameter", "permute_param")[0] == "weiliu89/caffe"
+    assert owners("type", "Convolution") == [] == owners("LayerParameter", "no_such_param")
+    assert owned_by("type", "Correlation") == (
+        " (BVLC Caffe has none; it is of the fork lmb-freiburg/flownet2 and not supported here)"
+    )
+    assert "and 6 more" in owned_by("type", "SmoothL1Loss")
+
+
+@pytest.mark.parametrize(("value", "size"), [("false", 2), ("true", 3)])
+def test_ceil_mode_is_round_mode_said_otherwise(tmp_path, value, size) -> None:
+    text = _pooling(f"kernel_size: 3 stride: 2 ceil_mode: {value}")
+    path = tmp_path / "net.prototxt"
+    path.write_text(text)
+    assert load_net(path)(d=torch.zeros(1, 2, 6, 6))["p"].shape == (1, 2, size, size)
+    pooling = upgrade_net(_net(text)).net.layer[1].pooling_param
+    assert not pooling.HasField("ceil_mode")
+    # number 13 of a written file is round_mode: FLOOR is 1 where the fork's ceil_mode: true would be 1
+    assert b"\x68" + (b"\x01" if value == "false" else b"\x00") in pooling.SerializeToString()
+
+
+def test_ceil_mode_and_round_mode_must_agree() -> None:
+    assert upgrade_net(_net(_pooling("kernel_size: 3 ceil_mode: false round_mode: FLOOR")))
+    with pytest.raises(NetError, match=r"layer 'p' \(Pooling\): pooling_param has ceil_mode: false and round_mode: CE"):
+        upgrade_net(_net(_pooling("kernel_size: 3 ceil_mode: false round_mode: CEIL")))
+
+
+def test_ceil_mode_of_an_old_layer() -> None:
+    text = 'layers { name: "p" type: POOLING bottom: "d" top: "p" pooling_param { kernel_size: 3 ceil_mode: false } }'
+    assert upgrade_net(_net(text)).net.layer[0].pooling_param.round_mode == 1
+
+
+def test_what_changes_no_result_is_dropped_and_named_once(caplog) -> None:
+    text = (
+        f'engine: "MKL2017" default_forward_type: FLOAT16\n{INPUT}'
+        'layer { name: "c" type: "Convolution" bottom: "d" top: "c" forward_type: FLOAT16\n'
+        "  convolution_param { num_output: 2 kernel_size: 1 engine: MKLDNN cudnn_convolution_algo_seeker: GET }\n"
+        "  quantization_param { bw_layer_in: 8 scale_in: 3.5 } }\n"
+        'layer { name: "k" type: "Concat" bottom: "c" top: "k" forward_type: FLOAT\n'
+        "  concat_param { engine: MKL2017 } }\n"
+    )
+    upgraded = upgrade_net(_net(text)).net
+    (record,) = caplog.records
+    for name in ("engine (intel/caffe)", "forward_type (NVIDIA/caffe)", "quantization_param (intel/caffe)"):
+        assert record.getMessage().count(name) >= 1, name
+    assert record.getMessage().count(" forward_type (NVIDIA/caffe)") == 1
+    assert not re.search("forward|quantization|seeker|MKL2017", format_text(upgraded))
+
+
+def test_what_changes_results_is_not_accepted() -> None:
+    with pytest.raises(PrototxtError, match=r"no field named 'relu' \(BVLC Caffe has none; .*intel/caffe"):
+        _net('layer { name: "c" type: "Convolution" convolution_param { relu: true } }')
+    with pytest.raises(PrototxtError, match="no field named 'larc'"):
+        parse_text("larc: true", caffe_pb2.SolverParameter)
+
+
+def test_solver_fields_without_effect(caplog) -> None:
+    solver = parse_text('engine: "CAFFE" solver_data_type: FLOAT16 net: "n"', caffe_pb2.SolverParameter)
+    upgrade_solver(solver)
+    assert "solver_data_type (NVIDIA/caffe)" in caplog.text and format_text(solver) == 'net: "n"\n'
+
+
+def test_all_unknown_fields_at_once_with_lines() -> None:
+    text = (
+        'name: "n"\nlayer {\n  name: "a"\n  focal_loss_param { alpha: 2 kernel_siz: 1 }\n}\n'
+        "layer: < pooling_param {\n kernel_siz: 3 } >\nlayer { focal_loss_param < gamma: 2 > namee: 3 }\n"
+    )
+    with pytest.raises(PrototxtError) as caught:
+        parse_text(text, caffe_pb2.NetParameter, "f")
+    assert str(caught.value) == (
+        "f:4:3: 4 unknown fields: LayerParameter has no field named 'focal_loss_param' (BVLC Caffe has none; it is of "
+        "the forks soeaver/py-RFCN-priv and happynear/caffe-windows and not supported here): lines 4, 8; "
+        "PoolingParameter has no field named 'kernel_siz' (did you mean 'kernel_size'?): line 7; "
+        "LayerParameter has no field named 'namee' (did you mean 'name'?): line 8"
+    )
+
+
+def test_many_unknown_fields_are_counted() -> None:
+    text = "".join(f"layer {{ zzq{index % 30}_param {{ }} }}\n" for index in range(300))
+    with pytest.raises(
+        PrototxtError, match=r"300 unknown fields: .*lines 1, 31, 61, 91, 121, 5 more; .*; 10 more names"
+    ):
+        parse_text(text, caffe_pb2.NetParameter)
+
+
+def test_an_enum_value_of_a_fork() -> None:
+    with pytest.raises(PrototxtError, match=r"no value STOCHASTIC_SUM.*yjxiong/caffe"):
+        _net("layer { eltwise_param { operation: STOCHASTIC_SUM } }")
+
+
+def test_an_unknown_type_names_its_fork(tmp_path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(f'{INPUT}layer {{ name: "c" type: "Correlation" bottom: "d" top: "c" }}\n')
+    with pytest.raises(LayerError, match="unknown layer type 'Correlation'.*of the fork lmb-freiburg/flownet2"):
+        load_net(path)
+
+
+def test_dialects() -> None:
+    assert {"ssd", "segnet", "rfcn", "nvidia", "intel", "yolo"} <= set(DIALECTS)
+    assert check_dialect("") == "" and check_dialect("ssd") == "ssd"
+    with pytest.raises(UsageError, match="dialect is 'sdd', expected one of ssd, "):
+        check_dialect("sdd")
+
+
+def test_the_dialect_of_a_net_is_that_of_most_names() -> None:
+    assert guess_dialect(_net(INPUT)) == ""
+    ssd = 'layer { type: "Permute" permute_param { order: 0 } }'
+    assert guess_dialect(_net(ssd)) == "ssd"
+    assert guess_dialect(_net(ssd + 'layer { type: "Upsample" }')) == "ssd"  # Upsample is of two
+    assert guess_dialect(_net('layer { type: "Permute" } layer { type: "DenseImageData" }')) == ""
