@@ -3,8 +3,12 @@
     tools/make_proposals.py --imdb nyud2_images+hha_2015_trainval --output proposals.npz --workers 4
     tools/make_proposals.py --imdb coco:mine/instances.json --modalities images --output mine.npz --recall
     tools/make_proposals.py --pairs train_pairs.txt val_pairs.txt --output pairs.npz
+    tools/make_proposals.py --imdb jhmdb_images+flow_split1_train --modalities images --motion --output motion.npz
+    tools/make_proposals.py --imdb jhmdb_flow_split1_train --boxes selective_search/ --motion --output motion.npz
     tools/train_net.py ... --imdb coco:mine/instances.json --proposals mine.npz
 
+--motion keeps only boxes in which much of a frame's motion is, as ActionTubes does (the last frame of a clip goes by
+the flow of the frame before).
 Interrupted, it goes on from FILE.npz.parts, which is removed at the end.  A file of other settings or pictures is not
 written over without --overwrite.
 """
@@ -13,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.inputs import FOLDER, LIST, NEW_FILE
+from caffe_compat.commands.inputs import FOLDER, LIST, NEW_FILE, PROPOSALS
 from caffe_compat.commands.parser import Parser
 
 
@@ -31,7 +35,22 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--output", type=NEW_FILE.path(), required=True, metavar="FILE.npz", help="file to write")
     p.add_argument("--root", type=FOLDER, default=".", help="folder that holds data/ (default: this one)")
     p.add_argument("--modalities", metavar="A+B", help="what the proposer sees, such as images+depth (default: imdb's)")
-    p.add_argument("--count", type=int, default=2000, help="boxes of an image at most (default: %(default)s)")
+    p.add_argument(
+        "--boxes",
+        type=PROPOSALS,
+        metavar="FILE",
+        help="with --motion: of this file or folder, instead of computing some",
+    )
+    p.add_argument("--motion", action="store_true", help="keep boxes in which much of the frame's motion is")
+    p.add_argument(
+        "--flow",
+        type=FOLDER,
+        metavar="FOLDER",
+        help="with --motion: that has the flow of the frames, NAME.png (default: the database's modality flow)",
+    )
+    p.add_argument(
+        "--count", type=int, default=2000, help="boxes of an image at most (default: %(default)s); with --motion before"
+    )
     p.add_argument("--workers", type=int, help="processes; 0 works in this one (default: as many as there are cores)")
     p.add_argument("--recall", action="store_true", help="print which share of the objects the boxes find")
     p.add_argument("--overwrite", action="store_true", help="write over a file of other settings or pictures")

@@ -23,6 +23,7 @@ from caffe_compat.datasets.proposal_file import (
 from caffe_compat.datasets.proposals import fit_boxes, read_any
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.depth.io import read_raw
+from caffe_compat.detection.motion import Proposer
 from caffe_compat.detection.proposer import DEPTH, VERSION, propose
 from caffe_compat.devices import cores
 from caffe_compat.errors import DataError, UsageError, in_file, nearest
@@ -69,12 +70,12 @@ def proposal_source(
 
 
 def keep_proposals(
-    computed: Computed, imdb: ImageDatabase, path: Path, workers: int | None = None, progress: bool = True
+    computed: Proposer, imdb: ImageDatabase, path: Path, workers: int | None = None, progress: bool = True
 ) -> int:
     """Write all proposals of a database into one file, unless there is one of these settings and pictures.
 
     Args:
-        computed: in a folder of its own, which is removed at the end.
+        computed: its folder, if it has one, is removed at the end.
         path: the file; another is written over.
         workers, progress: as :meth:`Computed.make`.
 
@@ -90,7 +91,8 @@ def keep_proposals(
     computed.make(workers, progress)
     content = computed.gather(imdb.records)
     write_proposal_file(path, content)
-    shutil.rmtree(computed.folder, ignore_errors=True)
+    if computed.folder is not None:
+        shutil.rmtree(computed.folder, ignore_errors=True)
     return sum(map(len, content.boxes))
 
 

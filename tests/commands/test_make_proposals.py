@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 from program import call
 
-from caffe_compat.datasets.proposal_file import read_proposal_file
+from caffe_compat.datasets import find_imdb
+from caffe_compat.datasets.proposal_file import ProposalFile, read_proposal_file, write_proposal_file
+from tests.datasets.action_files import make_clips, make_jhmdb, save_flow
 
 
 def pictures(folder):
@@ -102,3 +104,36 @@ def test_of_the_first_pictures_of_pairs(tmp_path):
     refused = call("make_proposals", *words)
     assert refused.status == 2 and "--recall: the objects of --pairs are not known" in refused.stderr
     assert call("make_proposals", "--output", tmp_path / "q.npz").status == 2
+
+
+def test_motion_salient_boxes(tmp_path):
+    """Of a file, by the flow of the database or of a folder; and of the built-in proposer."""
+    make_jhmdb(tmp_path / "data" / "jhmdb", make_clips(each=1))
+    for path in (tmp_path / "data/jhmdb/flow").rglob("*.png"):
+        save_flow(path, moving=(16, 0, 31, 23))
+    imdb = find_imdb("jhmdb_images_split2_train", tmp_path)
+    boxes = np.array([[0, 0, 15, 23], [16, 0, 31, 23]], np.float32)
+    names = [record.name for record in imdb.records]
+    write_proposal_file(tmp_path / "p.npz", ProposalFile(names, [boxes] * len(names)))
+    words = ("--root", tmp_path, "--motion", "--quiet")
+    of_file = (*words, "--boxes", tmp_path / "p.npz")
+    done = call("make_proposals", "--imdb", "jhmdb_flow_split2_train", *of_file, "--output", tmp_path / "a.npz")
+    assert done.status == 0 and "motion: 63 of 126 boxes stay" in done.stdout, done
+    assert all(np.array_equal(found, boxes[1:]) for found in read_proposal_file(tmp_path / "a.npz").boxes)
+    flow = ("--flow", tmp_path / "data/jhmdb/flow", "--recall")
+    done = call("make_proposals", "--imdb", imdb.name, *of_file, *flow, "--output", tmp_path / "b.npz")
+    assert done.status == 0 and "motion: 84 of 168 boxes stay" in done.stdout, done
+    done = call("make_proposals", "--imdb", imdb.name, *of_file, *flow, "--output", tmp_path / "b.npz")
+    assert done.status == 0 and "is there already" in done.stdout
+    built_in = (*words, "--workers", 0, "--count", 40)
+    done = call("make_proposals", "--imdb", "jhmdb_flow_split2_train", *built_in, "--output", tmp_path / "c.npz")
+    assert done.status == 0 and "boxes stay" in done.stdout and not (tmp_path / "c.npz.parts").exists()
+    for more, told in (
+        (("--boxes", tmp_path / "p.npz"), "--boxes goes with --motion"),
+        (("--flow", tmp_path), "--flow goes with --motion"),
+        (("--motion", "--boxes", tmp_path / "p.npz", "--modalities", "images"), "--modalities: nothing is computed"),
+        (("--motion", "--boxes", tmp_path / "p.npz", "--count", 0), "0 proposals"),
+        (("--motion",), "flow (neither a modality of jhmdb_images_split2_train (images) nor a folder"),
+    ):
+        done = call("make_proposals", "--imdb", imdb.name, "--root", tmp_path, *more, "--output", tmp_path / "d.npz")
+        assert done.status == 2 and told in done.stderr, done
