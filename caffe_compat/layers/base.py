@@ -98,6 +98,7 @@ class Layer(nn.Module):
     unforced: ClassVar[tuple[int, ...]] = ()  #: bottoms that force_backward leaves alone
     onnx_reason: ClassVar[str] = ""  #: why there is no ONNX form, for the support table; "" if there is one
     has_blobs: ClassVar[bool] = False  #: whether layers of this kind can own learnable blobs
+    vector_blobs: ClassVar[bool] = False  #: its blobs are vectors; files may have them with other axes of size 1
     gathers: ClassVar[bool] = False  #: its blobs are gathered in the forward pass; no solver updates them
     statistics_section: ClassVar[str] = ""  #: the message with ``use_global_stats``, of layers that gather statistics
     phase_dependent: ClassVar[bool] = False  #: it computes something else in TRAIN than in TEST

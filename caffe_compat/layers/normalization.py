@@ -17,7 +17,7 @@ from caffe_compat.layers.refused import NO_GRADIENT, Refused
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
-__all__ = ["MVN", "BatchNorm"]
+__all__ = ["MVN", "BatchNorm", "onnx_mean", "onnx_moments"]
 
 
 @register
@@ -118,7 +118,7 @@ class BatchNorm(NeuronLayer):
         """BatchNormalization, or the batch's own statistics where the prototxt asks for them in TEST too."""
         if self.use_global_stats is False:
             axes = [0, *range(2, len(graph.shape(bottoms[0])))]
-            centred, variance = _onnx_moments(graph, bottoms[0], axes)
+            centred, variance = onnx_moments(graph, bottoms[0], axes)
             deviation = graph.add("Sqrt", [graph.add("Add", [variance, graph.constant(self.eps)])])
             graph.node("Div", [centred, deviation], tops)
             return
@@ -213,21 +213,21 @@ class MVN(Layer):
             x = graph.add("Unsqueeze", [x, graph.constant(list(range(rank, 4)))])
         axes = [1, 2, 3] if self.across else [2, 3]
         if not self.variance:
-            graph.node("Sub", [x, _onnx_mean(graph, x, axes)], tops)
+            graph.node("Sub", [x, onnx_mean(graph, x, axes)], tops)
             return
-        centred, variance = _onnx_moments(graph, x, axes)
+        centred, variance = onnx_moments(graph, x, axes)
         deviation = graph.add("Add", [graph.add("Sqrt", [variance]), graph.constant(self.eps)])
         graph.node("Div", [centred, deviation], tops)
 
 
-def _onnx_mean(graph: OnnxGraph, x: str, axes: Sequence[int]) -> str:
+def onnx_mean(graph: OnnxGraph, x: str, axes: Sequence[int]) -> str:
     """Mean over axes, which stay with size 1."""
     if graph.opset < 18:
         return graph.add("ReduceMean", [x], axes=list(axes), keepdims=1)
     return graph.add("ReduceMean", [x, graph.constant(list(axes))], keepdims=1)
 
 
-def _onnx_moments(graph: OnnxGraph, x: str, axes: Sequence[int]) -> tuple[str, str]:
+def onnx_moments(graph: OnnxGraph, x: str, axes: Sequence[int]) -> tuple[str, str]:
     """x less its mean, and its biased variance."""
-    centred = graph.add("Sub", [x, _onnx_mean(graph, x, axes)])
-    return centred, _onnx_mean(graph, graph.add("Mul", [centred, centred]), axes)
+    centred = graph.add("Sub", [x, onnx_mean(graph, x, axes)])
+    return centred, onnx_mean(graph, graph.add("Mul", [centred, centred]), axes)

@@ -169,7 +169,8 @@ class _Builder:
             if spec.name and spec.name in self.named_params:
                 self._share(number, node, index, spec)
                 continue
-            lr = spec.lr_mult if spec.lr_mult is not None else (1.0 if parameter.requires_grad else 0.0)
+            given_lr = 1.0 if spec.lr_mult is None else spec.lr_mult
+            lr = given_lr if parameter.requires_grad else 0.0  # statistics: forks' layers set it, whatever is written
             decay = 1.0 if spec.decay_mult is None else spec.decay_mult
             if spec.name:
                 self.named_params[spec.name] = len(self.learnables)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from caffe_compat.errors import WeightsError
-from caffe_compat.layers import Shape
+from caffe_compat.layers import Layer, Shape
 from caffe_compat.net.plan import Node, Plan
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto import weights as binary
@@ -97,11 +97,18 @@ def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool
         )
     for index, ((shape, legacy), target) in enumerate(zip(sources, layer.blob_shapes, strict=True)):
         expected = (1,) * (4 - len(target)) + target if legacy else target
+        if _is_vector(layer, shape, target):
+            continue
         if shape != expected or (legacy and len(target) > 4):
             raise WeightsError(
                 f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(shape)}, the net has "
                 f"{list(target)}; to learn this layer from scratch, rename it"
             )
+
+
+def _is_vector(layer: Layer, shape: Shape, target: Shape) -> bool:
+    """Whether the shapes are one vector's, of a layer whose forks write it with different axes of size 1."""
+    return layer.vector_blobs and [n for n in shape if n != 1] == [n for n in target if n != 1]
 
 
 def _copy_hdf5(plan: Plan, path: PathLike) -> list[str]:
@@ -129,7 +136,7 @@ def _check_datasets(plan: Plan, number: int, source: hdf5.StoredLayer) -> None:
                 continue
             raise WeightsError(f"{who}: the file has no dataset for blob {index}")
         shape = source.dataset(index).shape
-        if shape != target:
+        if shape != target and not _is_vector(node.layer, shape, target):
             raise WeightsError(
                 f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(shape)}, the net has "
                 f"{list(target)}"
@@ -138,7 +145,7 @@ def _check_datasets(plan: Plan, number: int, source: hdf5.StoredLayer) -> None:
 
 def _read_dataset(source: hdf5.StoredLayer, index: int, parameter: torch.nn.Parameter) -> None:
     values = parameter.detach() if _in_place(parameter) else torch.empty(parameter.shape)
-    source.read_into(index, values.numpy())
+    source.read_into(index, values.view(source.dataset(index).shape).numpy())
     if not _in_place(parameter):
         parameter.copy_(values)
 
