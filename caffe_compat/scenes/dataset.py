@@ -25,8 +25,9 @@ import dataclasses
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ from caffe_compat.scenes.settings import FrameSpec, Settings, frame_specs
 from caffe_compat.scenes.solids import CLASSES
 from caffe_compat.stamps import check_stamp, read_stamp, same_stamp, write_stamp
 
-__all__ = ["draw", "encode", "open_root", "write_frame", "write_lists"]
+__all__ = ["draw", "encode", "open_root", "take_folder", "tight_box", "write_frame", "write_lines", "write_lists"]
 
 FORMAT = 1
 """Raise it when the same settings give other frames than before."""
@@ -64,18 +65,33 @@ def open_root(root: Path, settings: Settings, overwrite: bool = False) -> None:
     Raises:
         UsageError: the folder holds something else.
     """
-    marker = root / "scenes.json"
     wanted = {"format": FORMAT, **dataclasses.asdict(settings), "classes": list(CLASSES)}
+    take_folder(root, root / "scenes.json", wanted, _ENTRIES, overwrite)
+
+
+def take_folder(root: Path, marker: Path, wanted: Mapping[str, Any], entries: Sequence[str], overwrite: bool) -> None:
+    """Mark a folder as a data set's, or take up an unfinished one.
+
+    Args:
+        root: the folder; may exist if it is empty, or holds a data set of the same settings.
+        marker: the file that says so; its name marks the kind of data set.
+        wanted: what the data set is made from.
+        entries: what may lie in it, which goes if one of other settings is thrown away.
+        overwrite: throw away a data set of other settings.
+
+    Raises:
+        UsageError: the folder holds something else.
+    """
     found = read_stamp(marker)
     if found is not None:
         if not overwrite:
             hint = "choose another folder or --overwrite"
             check_stamp(f"{root}: a data set", found, wanted, hint, error=UsageError)
         elif not same_stamp(found, wanted):
-            for entry in _ENTRIES:
+            for entry in entries:
                 _remove(root / entry)
     elif root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise UsageError(f"{root} is not empty and no data set of this tool (no scenes.json); choose another folder")
+        raise UsageError(f"{root} is not empty and no data set of this tool (no {marker.name}); choose another folder")
     write_stamp(marker, wanted)
 
 
@@ -125,11 +141,16 @@ def _write_frame(root: Path, settings: Settings, spec: FrameSpec) -> None:
         NYUD2Tree(root).write_segmentation(spec.id, frame.mask * (spec.label + 1), frame.mask.astype(int))
 
 
+def tight_box(mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """x1 y1 x2 y2 (pixels from 0, last pixel included) around the pixels of a mask that has some."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
+
+
 def _ground_truth(mask: NDArray[np.bool_], name: str) -> GroundTruth:
     """The one object: the tight box around its pixels."""
     height, width = mask.shape
-    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-    box = np.array([[columns[0], rows[0], columns[-1], rows[-1]]], np.float32)
+    box = tight_box(mask)[None]
     truncated = box[0, 0] == 0 or box[0, 1] == 0 or box[0, 2] == width - 1 or box[0, 3] == height - 1
     return GroundTruth(box, [name], np.ones(1, np.int64), np.zeros(1, bool), np.array([truncated]), (height, width))
 
@@ -138,11 +159,11 @@ def write_lists(root: Path, settings: Settings) -> None:
     """Write everything of a data set that is not a frame: camera, class names, splits and lists."""
     specs = frame_specs(settings)
     by_split = {split: [spec for spec in specs if spec.split == split] for split in ("train", "pairs", "val", "test")}
-    _write_text(root / "classes.txt", CLASSES)
+    write_lines(root / "classes.txt", CLASSES)
     with atomic_write(root / "camera.json", "w") as stream:
         json.dump(dataclasses.asdict(settings.camera), stream, indent=1)
     rows = [f"{s.id},{s.split},{s.scene},{'' if s.split == 'pairs' else s.label}" for s in specs]
-    _write_text(root / "frames.csv", ["id,split,scene,label", *rows])
+    write_lines(root / "frames.csv", ["id,split,scene,label", *rows])
     numbers = {split: np.array([[spec.id] for spec in chosen], float) for split, chosen in by_split.items()}
     numbers["trainval"] = np.concatenate([numbers["train"], numbers["val"]])
     write_mat(root / "benchmarkData" / "metadata" / "nyusplits.mat", numbers)
@@ -156,7 +177,7 @@ def write_lists(root: Path, settings: Settings) -> None:
         ("test_images", "test", ("images",), True),
         ("test_hha", "test", ("hha",), True),
     ):
-        _write_text(root / "lists" / f"{name}.txt", [_line(spec, kinds, labelled) for spec in by_split[split]])
+        write_lines(root / "lists" / f"{name}.txt", [_line(spec, kinds, labelled) for spec in by_split[split]])
 
 
 def _line(spec: FrameSpec, kinds: Sequence[str], labelled: bool) -> str:
@@ -164,7 +185,8 @@ def _line(spec: FrameSpec, kinds: Sequence[str], labelled: bool) -> str:
     return " ".join([*fields, str(spec.label)] if labelled else fields)
 
 
-def _write_text(path: Path, lines: Iterable[str]) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file, whole or not at all."""
     with atomic_write(path, "w") as stream:
         stream.writelines(f"{line}\n" for line in lines)
 

@@ -17,7 +17,7 @@ from caffe_compat.errors import DataError
 from caffe_compat.scenes.solids import Part, bounding_radius, intersect, make_object, occluded, scaled
 from caffe_compat.scenes.textures import Texture, random_texture
 
-__all__ = ["Frame", "Pose", "Room", "View", "make_room", "make_view", "render"]
+__all__ = ["Frame", "Pose", "Room", "View", "camera_rays", "make_room", "make_view", "render"]
 
 Array = NDArray[np.floating]
 _OBJECT = 6
@@ -172,7 +172,7 @@ def render(room: Room, view: View, camera: Camera, rng: np.random.Generator) -> 
     if camera.width is None or camera.height is None:
         raise DataError("camera: it has no width and height, which drawing needs")
     shape = (camera.height, camera.width)
-    rays = view.pose.rotation @ _camera_rays(camera, *shape)
+    rays = view.pose.rotation @ camera_rays(camera, *shape)
     eye = view.pose.position[:, None]
     depth, surface, normals = _room_hits(room, eye, rays)
     _add_object(view, eye, rays, (depth, surface, normals))
@@ -189,7 +189,7 @@ def render(room: Room, view: View, camera: Camera, rng: np.random.Generator) -> 
     )
 
 
-def _camera_rays(camera: Camera, height: int, width: int) -> Array:
+def camera_rays(camera: Camera, height: int, width: int) -> Array:
     """Rays (3, H * W) with unit z."""
     u, v = np.meshgrid(np.arange(width) + camera.origin, np.arange(height) + camera.origin)
     rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)])

@@ -83,7 +83,7 @@ def _quadric_span(quadric: Array, origin: Array, direction: Array) -> tuple[Arra
 
 def intersect(parts: list[Part], origin: Array, direction: Array) -> Hits:
     """First hits of rays ``origin + t direction`` (t > 0; each (3, N) or (3, 1)) with a union of parts."""
-    count = max(origin.shape[1], direction.shape[1])
+    (count,) = np.broadcast_shapes(origin.shape[1:], direction.shape[1:])
     best = np.full(count, _FAR, np.float32)
     normals = np.zeros((count, 3), np.float32)
     for part in parts:
@@ -103,7 +103,7 @@ def intersect(parts: list[Part], origin: Array, direction: Array) -> Hits:
 
 def occluded(parts: list[Part], origin: Array, direction: Array) -> NDArray[np.bool_]:
     """Whether rays ``origin + t direction``, t > 0, meet any part; (N,)."""
-    blocked = np.zeros(max(origin.shape[1], direction.shape[1]), bool)
+    blocked = np.zeros(np.broadcast_shapes(origin.shape[1:], direction.shape[1:]), bool)
     for part in parts:
         enter, leave, _ = _span(part, origin, direction)
         blocked |= (enter < leave) & (leave > 0)
