@@ -32,8 +32,6 @@ from caffe_compat.files import write_file
 
 __all__ = ["choose_setting", "list_experiments", "run_experiments", "write_table"]
 
-PREFERRED = ("nyud2", "mosd", "scenes")
-"""Settings, the first of which is taken that has its data."""
 QUIET = 30.0
 """Seconds between lines on progress where nobody looks at a terminal."""
 
@@ -59,9 +57,9 @@ def run_experiments(args: argparse.Namespace) -> int:
         CaffeCompatError: a declaration that is wrong, or a folder that cannot be used.
     """
     folder = _below_output(args.output)
-    setting = choose_setting(args.on)
-    print(printable(f"on {setting.title} (--on {setting.name})"), flush=True)
     experiments = [read_experiment(name) for name in args.names]
+    setting = choose_setting(args.on, experiments)
+    print(printable(f"on {setting.title} (--on {setting.name})"), flush=True)
     rows = _rows(args, experiments, setting, folder / setting.name / "stages")
     tests = [test for row in rows for test in row.tests.values()]
     if args.dry_run:
@@ -82,12 +80,23 @@ def run_experiments(args: argparse.Namespace) -> int:
     return 0 if complete else 1
 
 
-def choose_setting(name: str | None) -> Setting:
-    """The setting of a name; of None the first that has all that it needs."""
+def choose_setting(name: str | None, experiments: Sequence[Experiment]) -> Setting:
+    """The setting of a name; of None the first of the experiments' that has all that it needs.
+
+    Raises:
+        UsageError: the experiments run on other settings than each other.
+    """
     if name is not None:
         return read_setting(name)
+    first = experiments[0]
+    for other in experiments[1:]:
+        if other.settings != first.settings:
+            raise UsageError(
+                f"{first.name} runs on {', '.join(first.settings)}, {other.name} on {', '.join(other.settings)}: run them "
+                "one after the other, or say --on"
+            )
     known = setting_names()
-    settings = [read_setting(word) for word in PREFERRED if word in known]
+    settings = [read_setting(word) for word in first.settings if word in known]
     return next((one for one in settings if not _missing(one.needs.values())), settings[-1])
 
 
@@ -206,9 +215,11 @@ class _Watch:
 
 def list_experiments(args: argparse.Namespace) -> int:
     """Print every row of the experiments, what they need, and whether that is there."""
-    setting = choose_setting(args.on)
-    experiments = [read_experiment(name) for name in args.names or experiment_names()]
-    print(printable("\n".join(_listed(experiments, setting, args))))
+    groups: dict[str, list[Experiment]] = {}
+    for experiment in map(read_experiment, args.names or experiment_names()):
+        groups.setdefault(choose_setting(args.on, [experiment]).name if args.on is None else args.on, []).append(experiment)
+    texts = ["\n".join(_listed(experiments, read_setting(name), args)) for name, experiments in groups.items()]
+    print(printable("\n\n".join(texts)))
     return 0
 
 

@@ -75,9 +75,10 @@ class Row:
     Args:
         what: for the reader.
         paper: the paper's figure, mean average precision in %; None: it gives none.
-        input: what the net sees, by the setting's names: rgb, hha, disparity.
+        input: what the net sees, by the setting's names: rgb, hha, disparity, flow.
         net: role of the net: alexnet, vgg16, ...
-        init: of the detector's weights: ``none`` (fillers), ``copy`` (those for colour) or ``transfer``.
+        init: of the detector's weights: ``none`` (fillers), ``copy`` (those for colour), ``supervised`` (of a
+            classifier of labelled pictures of what the net sees) or ``transfer``.
         transfer: the transfer, where ``init`` is that.
         tune: ``all``, or ``fc``: the convolutions stay as they are.
         schedule: of the setting.
@@ -102,7 +103,7 @@ class Row:
     same_as: str = ""
 
     def __post_init__(self) -> None:
-        _check_choice("init", self.init, ("none", "copy", "transfer"))
+        _check_choice("init", self.init, ("none", "copy", "supervised", "transfer"))
         _check_choice("tune", self.tune, ("all", "fc"))
         if (self.init == "transfer") != (self.transfer is not None):
             raise UsageError("'init: transfer' and 'transfer:' belong together, one of them is missing")
@@ -120,12 +121,16 @@ class Experiment:
         title: stands above it.
         about: more, for ``--list``.
         rows: by name, in the table's order.
+        data: of the paper's figures.
+        settings: those of which the first is taken that has its data, if nobody says which.
         name: of the file.
     """
 
     title: str
     rows: Mapping[str, Row]
     about: str = ""
+    data: str = "NYUD2"
+    settings: tuple[str, ...] = ("nyud2", "mosd", "scenes")
     name: str = ""
 
 
@@ -164,11 +169,14 @@ class Modality:
     Args:
         folder: as image databases name it.
         after: the preparation that makes it, where the folder's text does not name it.
+        kind: its name in the table of modalities, where another mean than colour's is subtracted or a mirror turns
+            numbers about: flow.
         needs: names of what it needs.
     """
 
     folder: str
     after: str = ""
+    kind: str = ""
     needs: tuple[str, ...] = ()
 
 
@@ -220,6 +228,7 @@ class NetRole:
         regions: prototxt of both where features are compared on regions (fc6, fc7); empty: teacher and student.
         classifier: prototxt of the net that the weights are of.
         weights: trained on labelled colour pictures.
+        supervised: trained on labelled pictures of other modalities, by the rows' inputs; of the same net.
         layers: what its features are called, by AlexNet's names.
         detector, transfer: more options of make_detection and, where it is the student, make_transfer.
         needs: names of what its weights need.
@@ -234,6 +243,7 @@ class NetRole:
     franken: str = ""
     regions: str = ""
     layers: Mapping[str, str] = field(default_factory=lambda: NOTHING)
+    supervised: Mapping[str, str] = field(default_factory=lambda: NOTHING)
     detector: str = ""
     transfer: str = ""
     needs: tuple[str, ...] = ()

@@ -101,16 +101,18 @@ class Planner(Workplace):
         words = ["make_detection", "--net", backbone, "--classes", str(database.classes), "--folder", HERE]
         words += ["--iters", str(timing.iters), "--base-lr", f"{timing.base_lr:g}"]
         words += ["--stepsize", str(timing.stepsize or timing.iters)]
+        words += self._kinds(row.input)
         words += ["--freeze", "conv"] if row.tune == "fc" else []
         words += ["--fillers"] if row.init == "none" else []
         words += self._words(f"{self.setting.detector} {net.detector} {timing.options}")
         commands, files = [words], {}
         start: list[str] = []
         needs = [*database.needs, *more]
-        if row.init == "copy":
+        if row.init in ("copy", "supervised"):
+            trained = self._trained(net, row)
             needs += net.needs
-            after += [self._stage_of(word) for word in self._mentions(net.weights)]
-            start = [self._text(net.weights)]
+            after += [self._stage_of(word) for word in self._mentions(trained)]
+            start = [self._text(trained)]
             if row.input != "rgb":
                 files["copy.json"] = self._copying(net, start[0])
                 start = [f"{HERE}/init.caffemodel"]
@@ -129,8 +131,16 @@ class Planner(Workplace):
         models = (f"{stage.folder}/*/fast_rcnn_iter_{timing.iters}.caffemodel",)
         return Model((stage,), f"{stage.folder}/test.prototxt", models, f"{stage.folder}/config.yml", backbone)
 
+    def _trained(self, net: NetRole, row: Row) -> str:
+        """The weights that a detector starts from."""
+        if row.init == "copy":
+            return net.weights
+        if row.input not in net.supervised:
+            raise Unavailable(f"{self.setting.title}: there is no {row.net} trained on labelled pictures of '{row.input}'")
+        return net.supervised[row.input]
+
     def _copying(self, net: NetRole, weights: str) -> str:
-        """For net_surgery: the colour net's weights into the layers of the other modality."""
+        """For net_surgery: a classifier's weights into the layers of the other modality."""
         known = {layer.name for layer in read_net(self._file(net.classifier)).layer}
         backbone = find_backbone(net.depth)
         names = [name for name in layers_with_weights(backbone) if name in known and name not in OUTPUTS]
@@ -144,7 +154,8 @@ class Planner(Workplace):
         first, second = (self.model(experiment, name) for name in row.fuse)
         classes = self._database(row.test).classes
         words = ["make_detection", "--net", first.backbone, "--second", second.backbone, "--classes", str(classes)]
-        words += ["--folder", HERE, *self._words(self.setting.detector), *self._words(self._net(row.net).detector)]
+        words += ["--folder", HERE, *self._kinds("rgb", row.input)]
+        words += [*self._words(self.setting.detector), *self._words(self._net(row.net).detector)]
         stages = (*first.stages, *second.stages)
         label = "+".join(stage.label for stage in stages)
         stage = self._stage("fused", label, [words], after=stages)
@@ -164,7 +175,7 @@ class Planner(Workplace):
         stage = self._transfer(experiment, row, row.transfer)
         words = ["make_detection", "--net", net.franken, "--classes", str(classes), "--folder", HERE]
         words += self._words(f"{self.setting.detector} {net.detector}")
-        words += ["--part", f"{stage.folder}/student_deploy.prototxt", self._student(stage, row.transfer)]
+        words += [*self._kinds(row.input), "--part", f"{stage.folder}/student_deploy.prototxt", self._student(stage, row.transfer)]
         words += ["--part", head.prototxt, head.weights[0]]
         surgery = ["net_surgery", "--out_net_def", f"{HERE}/test.prototxt", "--net_surgery_json"]
         surgery += [f"{HERE}/init_weights.json", "--out_net_file", f"{HERE}/franken.caffemodel"]
@@ -200,6 +211,7 @@ class Planner(Workplace):
             words += ["--proposals", self._text(pairs.proposals), "--boxes-per-image", str(transfer.boxes)]
         words += ["--max-iter", str(timing.iters), "--base-lr", f"{timing.base_lr:g}", "--random-seed", str(self.seed)]
         words += self._words(f"{self.setting.transfer} {student.transfer} {timing.options} {transfer.options}")
+        words += self._kinds(row.input)
         if transfer.start == "copy":
             words += ["--student-weights", self._text(student.weights)]
             after = (*after, *(self._stage_of(word) for word in self._mentions(student.weights)))

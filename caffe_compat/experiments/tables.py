@@ -106,6 +106,7 @@ def summary(experiment: Experiment, setting: Setting, rows: Sequence[RowResult])
         "experiment": experiment.name,
         "title": experiment.title,
         "data": setting.title,
+        "paper_data": experiment.data,
         "about": setting.about.strip(),
         "schedules": {name: dict(vars(timing)) for name, timing in setting.schedules.items()},
         "rows": [
@@ -136,7 +137,7 @@ def summary(experiment: Experiment, setting: Setting, rows: Sequence[RowResult])
 
 def render(experiment: Experiment, setting: Setting, rows: Sequence[RowResult]) -> str:
     """The table as Markdown, columns aligned."""
-    head = ["row", "what it is", "paper, NYUD2", "ours, mean", "least to greatest", "deviation", "seeds"]
+    head = ["row", "what it is", f"paper, {experiment.data}", "ours, mean", "least to greatest", "deviation", "seeds"]
     head += ["explained variance", "seconds"]
     lines = [head, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]

@@ -65,6 +65,11 @@ class Workplace:
                 raise Unavailable(f"{self.setting.title}: there are no pictures of '{kind}'")
         return self._text(self.setting.join.join(self.setting.inputs[kind].folder for kind in kinds))
 
+    def _kinds(self, *inputs: str) -> list[str]:
+        """For make_detection and make_transfer: what nets see, if that is not all alike to them."""
+        kinds = [self.setting.inputs[name].kind for name in inputs if name in self.setting.inputs]
+        return ["--modality", *(kind or "color" for kind in kinds)] if any(kinds) else []
+
     def _made_before(self, row: Row) -> tuple[list[Stage], tuple[str, ...]]:
         """Preparations and needs of the pictures of a row's modality that no command names."""
         found = self.setting.inputs[row.input]

@@ -130,7 +130,7 @@ def test_actions_move_as_they_are_called(action: str, column: int, sign: int) ->
 
 
 def test_colour_does_not_tell_the_action() -> None:
-    """Every solid does every action: of no action are all clips of one solid, and what moves hangs in the air always."""
+    """Every solid does every action: and what moves hangs in the air always."""
     settings = dataclasses.replace(SMALL, train=70)
     rng = np.random.default_rng(0)
     for action, motion in ACTIONS.items():
@@ -161,9 +161,7 @@ def test_flow_pictures_hold_the_flow_and_the_last_frame_has_none(root: Path) -> 
 
 
 def test_it_is_an_image_database_with_tight_boxes(root: Path) -> None:
-    train, test = (
-        find_imdb(f"clips:{root},split=1_{part},modalities=images+flow") for part in ("train", "test")
-    )
+    train, test = (find_imdb(f"clips:{root},split=1_{part},modalities=images+flow") for part in ("train", "test"))
     assert train.classes == tuple(ACTIONS) and train.modalities == ("images", "flow")
     assert len(train.records) == len(test.records) == 7 * 3
     specs = {spec.name: spec for spec in clip_specs(SMALL)}
