@@ -91,10 +91,8 @@ def choose_setting(name: str | None, experiments: Sequence[Experiment]) -> Setti
     first = experiments[0]
     for other in experiments[1:]:
         if other.settings != first.settings:
-            raise UsageError(
-                f"{first.name} runs on {', '.join(first.settings)}, {other.name} on {', '.join(other.settings)}: run them "
-                "one after the other, or say --on"
-            )
+            first_on, other_on = (", ".join(one.settings) for one in (first, other))
+            raise UsageError(f"{first.name} runs on {first_on}, {other.name} on {other_on}: say --on, or run one")
     known = setting_names()
     settings = [read_setting(word) for word in first.settings if word in known]
     return next((one for one in settings if not _missing(one.needs.values())), settings[-1])
@@ -217,7 +215,7 @@ def list_experiments(args: argparse.Namespace) -> int:
     """Print every row of the experiments, what they need, and whether that is there."""
     groups: dict[str, list[Experiment]] = {}
     for experiment in map(read_experiment, args.names or experiment_names()):
-        groups.setdefault(choose_setting(args.on, [experiment]).name if args.on is None else args.on, []).append(experiment)
+        groups.setdefault(args.on or choose_setting(None, [experiment]).name, []).append(experiment)
     texts = ["\n".join(_listed(experiments, read_setting(name), args)) for name, experiments in groups.items()]
     print(printable("\n\n".join(texts)))
     return 0

@@ -246,7 +246,7 @@ def test_database(imdb: str) -> str:
     if "_" not in imdb:
         return "IMDB"
     stem, _, split = imdb.rpartition("_")
-    tests = {"train": "val", "trainval": "test"}
+    tests = {"train": "test" if re.search(r"_split\d$", stem) else "val", "trainval": "test"}
     return f"{stem}_{tests[split]}" if split in tests else "IMDB"
 
 

@@ -136,7 +136,7 @@ class Planner(Workplace):
         if row.init == "copy":
             return net.weights
         if row.input not in net.supervised:
-            raise Unavailable(f"{self.setting.title}: there is no {row.net} trained on labelled pictures of '{row.input}'")
+            raise Unavailable(f"{self.setting.title}: no {row.net} is trained on labelled pictures of '{row.input}'")
         return net.supervised[row.input]
 
     def _copying(self, net: NetRole, weights: str) -> str:
@@ -175,7 +175,8 @@ class Planner(Workplace):
         stage = self._transfer(experiment, row, row.transfer)
         words = ["make_detection", "--net", net.franken, "--classes", str(classes), "--folder", HERE]
         words += self._words(f"{self.setting.detector} {net.detector}")
-        words += [*self._kinds(row.input), "--part", f"{stage.folder}/student_deploy.prototxt", self._student(stage, row.transfer)]
+        words += self._kinds(row.input)
+        words += ["--part", f"{stage.folder}/student_deploy.prototxt", self._student(stage, row.transfer)]
         words += ["--part", head.prototxt, head.weights[0]]
         surgery = ["net_surgery", "--out_net_def", f"{HERE}/test.prototxt", "--net_surgery_json"]
         surgery += [f"{HERE}/init_weights.json", "--out_net_file", f"{HERE}/franken.caffemodel"]

@@ -47,14 +47,18 @@ def planned() -> Iterator[tuple[Setting, Experiment, str, Stage]]:
 
 
 def test_which_rows_there_are() -> None:
-    assert setting_names() == ["mosd", "nyud2", "scenes"]
+    assert setting_names() == ["clips", "jhmdb", "mosd", "nyud2", "scenes"]
     rows = {name: list(read_experiment(name).rows) for name in experiment_names()}
     assert rows["table1"] == [
         *("1A", "1B", "1C", "1D", "2A", "2B", "2C", "2D", "3A", "3B", "3C", "3D"),
         *("VGG RGB", "VGG to VGG"),
     ]
     assert rows["table4"] == ["pool1", "pool2", "conv3", "conv4", "pool5", "fc6", "fc7", "conv3+fc7"]
-    assert set(rows) == {"table1", "table4", "table5", "table6", "disparity", "loss_variant", "longer", "student_start"}
+    assert rows["table7"] == ["random", "supervised", "transfer", "copy", "RGB", "RGB+flow"]
+    assert set(rows) == {
+        *("table1", "table4", "table5", "table6", "table7"),
+        *("disparity", "loss_variant", "longer", "student_start"),
+    }
 
 
 def test_a_student_from_copied_weights_is_another_transfer() -> None:
@@ -78,6 +82,9 @@ def test_the_paper_s_figures() -> None:
     assert [row.paper for row in read_experiment("table4").rows.values()] == [
         24.4, 28.4, 30.6, 29.9, 30.5, 29.7, 27.7, 31.3,
     ]  # fmt: skip
+    table7 = read_experiment("table7")
+    assert [row.paper for row in table7.rows.values()] == [31.7, 38.4, 35.7, None, 32.0, None]
+    assert table7.data == "JHMDB" and read_experiment("table1").data == "NYUD2"
     assert [row.paper for row in read_experiment("table5").rows.values()] == [33.0, 30.4, 37.6, 35.7, 45.0, 54.4]
 
 
@@ -96,11 +103,53 @@ def test_every_command_is_one_that_its_parser_takes() -> None:
     assert len(seen) > 100
 
 
-def test_all_rows_run_on_nyud2() -> None:
+def test_all_rows_run_on_the_data_of_the_paper() -> None:
+    """The first of the settings that an experiment names; those of flow on drawn clips too."""
     rows = dict.fromkeys(experiment_names(), 0)
     for setting, experiment, _, _ in planned():
-        rows[experiment.name] += setting.name == "nyud2"
+        rows[experiment.name] += setting.name == experiment.settings[0]
     assert rows == {name: len(read_experiment(name).rows) for name in experiment_names()}
+    clips = [(experiment.name, name) for setting, experiment, name, _ in planned() if setting.name == "clips"]
+    assert [row for table, row in clips if table == "table7"] == list(read_experiment("table7").rows)
+
+
+def test_flow_has_its_own_mean_and_colour_its() -> None:
+    """Where a net sees flow, make_detection and make_transfer are told, and nobody is told of colour alone."""
+    plan, table7 = planner(read_setting("clips")), read_experiment("table7")
+    told: dict[tuple[str, str], list[str]] = {}
+    for name in ("transfer", "RGB", "RGB+flow"):
+        for stage in in_order([plan.test(table7, name)]):
+            words = stage.commands[0]
+            if words[0] in ("make_detection", "make_transfer"):
+                at = words.index("--modality") if "--modality" in words else len(words)
+                told[stage.kind, stage.label.partition("-")[0]] = list(words[at + 1 : at + 2 + (stage.kind == "fused")])
+    assert told == {
+        ("transfer", "flow"): ["flow"],
+        ("detector", "flow"): ["flow"],
+        ("detector", "rgb"): [],
+        ("fused", "rgb"): ["color", "flow"],
+    }
+
+
+def test_a_supervised_start_is_that_of_labelled_flow(tmp_path: Path) -> None:
+    setting, table7 = read_setting("clips"), read_experiment("table7")
+    stages = in_order([planner(setting).test(table7, "supervised")])
+    labels = [stage.label for stage in stages if stage.kind == "prepare"]
+    assert {"supervised", "classifier"} <= set(labels) and labels.index("classifier") < labels.index("supervised")
+    (detector,) = (stage for stage in stages if stage.kind == "detector")
+    (entry,) = json.loads(detector.files["copy.json"])
+    assert "/prepare-supervised-seed1-" in entry["model"] and "da_conv1" in entry["copy_ops"]["dest"]
+    path = scenes(tmp_path, lambda tree: tree["inputs"].update(flow={"folder": "flow"}))
+    with pytest.raises(Unavailable, match="no alexnet is trained on labelled pictures of 'flow'"):
+        planner(read_setting(str(path))).test(table7, "supervised")
+    with pytest.raises(Unavailable, match="there are no pictures of 'flow'"):
+        planner(read_setting("nyud2")).test(table7, "supervised")
+
+
+def test_seeds_of_jhmdb_are_its_splits() -> None:
+    test = planner(read_setting("jhmdb"), 3).test(read_experiment("table7"), "random")
+    assert test.commands[0][test.commands[0].index("--imdb") + 1] == "jhmdb_flow_split3_test"
+    assert [need.path for need in test.needs] == ["data/jhmdb/jhmdb_annot.mat", "data/jhmdb/flow"]
 
 
 def test_nets_and_features_are_there() -> None:
@@ -181,7 +230,10 @@ def test_settings_that_contradict_themselves(tmp_path: Path, old: str, new: str,
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("{what: a, init: coppy}", r"t\.yml:3: init is 'coppy', expected one of none, copy, transfer \(did you"),
+        (
+            "{what: a, init: coppy}",
+            r"t\.yml:3: init is 'coppy', expected one of none, copy, supervised, transfer \(did you",
+        ),
         ("{what: a, init: transfer}", "belong together"),
         ("{what: a, fuse: [a]}", "fuse has 1 rows, expected two"),
         ("{what: a, head: b}", "expected to have 'init: transfer'"),
@@ -198,13 +250,13 @@ def test_rows_that_contradict_themselves(tmp_path: Path, entry: str, message: st
 def test_names_that_do_not_exist() -> None:
     with pytest.raises(UsageError, match=r"no experiment 'table', expected one of .*did you mean 'table"):
         read_experiment("table")
-    with pytest.raises(UsageError, match=r"no setting 'scene', expected one of mosd, nyud2, scenes \(did you"):
+    with pytest.raises(UsageError, match=r"no setting 'scene', expected one of clips, jhmdb, .*, scenes \(did"):
         read_setting("scene")
     with pytest.raises(UsageError, match="table1: no row '1Z'"):
         planner(read_setting("scenes")).test(read_experiment("table1"), "1Z")
 
 
-@pytest.mark.parametrize("name", ["mosd", "nyud2", "scenes"])
+@pytest.mark.parametrize("name", ["clips", "jhmdb", "mosd", "nyud2", "scenes"])
 def test_every_transfer_of_a_setting_can_be_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is measured: there are no pairs."""
     stages: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -215,7 +267,7 @@ def test_every_transfer_of_a_setting_can_be_written(name: str, tmp_path: Path, m
                 what = words[words.index("--layer") : words.index("--output")]
                 stages.setdefault((words[2], words[6], *what), words)
     monkeypatch.chdir(tmp_path)
-    assert len(stages) >= 5
+    assert len(stages) >= (1 if name in ("clips", "jhmdb") else 5)
     for number, words in enumerate(stages.values()):
         chosen = [str(root() / word) if word.startswith("prototxt/") else word for word in words[1:]]
         dropped = {"--source": 2, "--val-source": 2, "--root-folder": 2, "--sweep": 2, "--test-iter": 2}
@@ -235,7 +287,7 @@ def test_the_page_names_every_experiment_and_setting() -> None:
     assert not [name for name in setting_names() if f"| `{name}` |" not in page]
 
 
-@pytest.mark.parametrize("name", ["mosd", "nyud2", "scenes"])
+@pytest.mark.parametrize("name", ["clips", "jhmdb", "mosd", "nyud2", "scenes"])
 def test_every_detector_of_a_setting_can_be_written(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what net surgery copies into it are layers that it has."""
     stages: dict[tuple[str, ...], Stage] = {}
@@ -244,7 +296,8 @@ def test_every_detector_of_a_setting_can_be_written(name: str, tmp_path: Path, m
             if stage.commands[0][0] == "make_detection":
                 stages.setdefault(tuple(word for word in stage.commands[0] if stage.root not in word), stage)
     monkeypatch.chdir(tmp_path)
-    assert {stage.kind for stage in stages.values()} == {"detector", "fused", "franken"}
+    franken = set() if name in ("clips", "jhmdb") else {"franken"}
+    assert {stage.kind for stage in stages.values()} == {"detector", "fused"} | franken
     for stage in stages.values():
         assert main_of("make_detection")([stage.filled(word) for word in stage.commands[0][1:]]) == 0
         if "copy.json" in stage.files:

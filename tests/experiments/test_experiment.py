@@ -49,8 +49,9 @@ def test_dry_run_shows_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("table7",), "no experiment 'table7'"),
-        (("table1", "--on", "nyu2"), "no setting 'nyu2', expected one of mosd, nyud2, scenes (did you mean 'nyud2'?)"),
+        (("table3",), "no experiment 'table3'"),
+        (("table1", "table7"), "table1 runs on nyud2, mosd, scenes, table7 on jhmdb, clips: say --on"),
+        (("table1", "--on", "nyu2"), "expected one of clips, jhmdb, mosd, nyud2, scenes (did you mean 'nyud2'?)"),
         (("table1", "--rows", "1E"), "--rows: no row '1E'; there are 1A, 1B"),
         (("table1", "--output", "elsewhere"), "--output elsewhere: expected a folder below output/"),
         (("table1", "--jobs", "0"), "--jobs is 0, expected 1 or more"),
@@ -66,6 +67,13 @@ def test_rows_that_cannot_run_are_in_the_table(tmp_path: Path) -> None:
     assert done.status == 1 and "2D: no VGG16 here" in done.stdout
     (row,) = json.loads((tmp_path / "output/experiments/scenes/table1/table.json").read_text())["rows"]
     assert row["paper"] == 33.6 and row["mean"] is None and row["reason"].startswith("no VGG16 here")
+
+
+def test_flow_runs_on_drawn_clips_where_its_data_are_not_there(tmp_path: Path) -> None:
+    done = call("experiment", "table7", "--dry-run", "--rows", "random", folder=tmp_path)
+    assert done.status == 0 and "(--on clips)" in done.stdout.splitlines()[0]
+    shown = call("experiment", "--list", "table7", folder=tmp_path).stdout
+    assert shown.startswith("on drawn clips") and "transfer    flow, transfer at pool5 from colour" in shown
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from conftest import ROOT
 from caffe_compat.commands import make_detection
 from caffe_compat.config import load_config
 from caffe_compat.description import State, describe_net
+from caffe_compat.media.modalities import FORK_MEAN
 from caffe_compat.net import Net
 from caffe_compat.proto import caffe_pb2, read_net, read_solver
 
@@ -25,6 +26,7 @@ FUSED = {
     "vgg16_rgb_alexnet_hha": ("vgg16_rgb", "alexnet_hha"),
     "alexnet_rgb_caffenet_hha": ("alexnet_rgb", "caffenet_hha"),
     "squeezenet_rgb_alexnet_hha": ("squeezenet_rgb", "alexnet_hha"),
+    "jhmdb_caffenet_caffenet_flow": ("jhmdb_caffenet", "jhmdb_caffenet_flow"),
 }
 PADS = {"alexnet_hha": (7, 0), "caffenet_hha": (5, 1), "alexnet_rgb": (5, 1), "coco_caffenet": (5, 1)}
 HEIGHT, WIDTH, REGIONS = 688, 917, 64
@@ -40,6 +42,8 @@ def learned(message: Any) -> list[Any]:
 
 
 def labels_of(folder: str) -> int:
+    if folder.startswith("jhmdb"):
+        return 22
     return 81 if "coco" in folder or "franken" in folder else 20
 
 
@@ -56,6 +60,7 @@ def built(message: Any) -> Net:
 def test_the_nets_of_the_paper_are_there() -> None:
     assert set(FOLDERS) >= {*FUSED, "alexnet_hha_no_init", "alexnet_hha_ft_fc", "caffenet_hha_no_init", "franken"}
     assert set(FOLDERS) >= {"caffenet_hha_ft_fc", "coco_vgg16", "coco_caffenet", "vgg16_hha", "coco_caffenet_franken"}
+    assert set(FOLDERS) >= {"jhmdb_caffenet_flow", "jhmdb_caffenet_flow_no_init", "jhmdb_actiontubes_flow"}
     assert set(FOLDERS) - set(TRAINED) == {"franken", "coco_caffenet_franken"}
 
 
@@ -128,7 +133,7 @@ def test_pads_are_those_of_the_branch(folder: str) -> None:
         found = layers(folder, file)
         for name, layer in found.items():
             stage = name.removeprefix("da_")
-            if "squeezenet" in folder and not name.startswith("da_"):
+            if "actiontubes" in folder or ("squeezenet" in folder and not name.startswith("da_")):
                 continue
             if stage == "conv1":
                 part = "alexnet_hha" if name.startswith("da_") and "alexnet_hha" in folder else "caffenet_hha"
@@ -217,14 +222,18 @@ def test_solvers(folder: str) -> None:
 def test_configurations(folder: str) -> None:
     config = load_config(DETECTION / folder / "config.yml")
     coco = folder in ("coco_vgg16", "coco_caffenet")
-    scale = 600 if coco or folder == "vgg16_rgb" else 688
+    short = coco or folder.startswith("jhmdb")
+    scale = 600 if short or folder == "vgg16_rgb" else 688
     assert config.exp_dir == folder
     assert config.train.scales == config.test.scales == (scale,)
-    assert config.train.max_size == config.test.max_size == (1000 if coco else 2000)
+    assert config.train.max_size == config.test.max_size == (1000 if short else 2000)
     assert config.train.bg_thresh_lo == (0.1 if coco else 0)
     names = {layer.name for layer in learned(read_net(DETECTION / folder / "test.prototxt"))}
     assert set(config.train.bbox_pred_param_names) == {name for name in names if name.endswith("bbox_pred")}
     assert config.train.snapshot_iters == (20_000 if coco else 10_000)
+    flow, color = (128.0,) * 3, FORK_MEAN
+    means = {"jhmdb_caffenet_caffenet_flow": [color, flow]}.get(folder, [flow if "flow" in folder else color])
+    assert [config.means_of(place) for place in range(len(means))] == means
 
 
 def test_dropout_is_gone_from_coco_nets_only() -> None:
@@ -234,18 +243,18 @@ def test_dropout_is_gone_from_coco_nets_only() -> None:
         assert len(found) == (0 if folder.startswith("coco") else 2 * heads)
 
 
-def test_the_squeezenet_detector_takes_the_weights_of_the_classifier() -> None:
-    """All of its convolutions are layers of the classifier, of the same shapes; unit i is centred on pixel 16 i."""
-    classifier = {layer.name: layer for layer in learned(read_net(ROOT / "prototxt/squeezenet/deploy.prototxt"))}
+@pytest.mark.parametrize(
+    ("folder", "classifier"), [("squeezenet_rgb", "squeezenet"), ("jhmdb_actiontubes_flow", "actiontubes")]
+)
+def test_padded_detectors_take_the_weights_of_the_classifier(folder: str, classifier: str) -> None:
+    """All convolutions are layers of the classifier, of the same shapes; unit i is centred on pixel 16 i."""
+    known = {layer.name: layer for layer in learned(read_net(ROOT / "prototxt" / classifier / "deploy.prototxt"))}
     shift, stride = 0.0, 1
-    for layer in read_net(DETECTION / "squeezenet_rgb" / "test.prototxt").layer:
+    for layer in read_net(DETECTION / folder / "test.prototxt").layer:
         if layer.type == "Convolution":
-            ours, theirs = layer.convolution_param, classifier[layer.name].convolution_param
-            assert (ours.num_output, ours.kernel_size, ours.stride) == (
-                theirs.num_output,
-                theirs.kernel_size,
-                theirs.stride,
-            )
+            ours, theirs = layer.convolution_param, known[layer.name.removeprefix("da_")].convolution_param
+            for name in ("num_output", "kernel_size", "stride", "group"):
+                assert getattr(ours, name) == getattr(theirs, name), (layer.name, name)
         if layer.type in ("Convolution", "Pooling"):
             param = layer.convolution_param if layer.type == "Convolution" else layer.pooling_param
             kernel, pad, step = (

@@ -30,6 +30,7 @@ def test_the_recipes_of_the_paper_are_there() -> None:
     expected = {"alexnet_to_alexnet_hha", "vgg16_to_alexnet_hha", "vgg16_to_vgg16_hha", "caffenet_to_caffenet_hha"}
     points = ("pool1", "pool2", "conv3", "conv4", "conv3+pool5", "fc6", "fc7", "conv3+fc7")
     expected |= {f"caffenet_to_caffenet_hha/{layer}" for layer in points}
+    expected |= {"alexnet_to_alexnet_flow", "caffenet_to_caffenet_flow"}
     assert expected | set(OWN) <= names
 
 
@@ -48,7 +49,7 @@ def test_the_tool_writes_the_committed_files(folder: Path, tmp_path: Path, monke
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame of 480 x 640 where the recipes expect their lists."""
     monkeypatch.chdir(tmp_path)
-    for folder in (tmp_path / "output" / "rgbd", tmp_path / "output" / "thermal"):
+    for folder in (tmp_path / "output" / name for name in ("rgbd", "thermal", "ucf101")):
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("teacher", "student"):
             cv2.imwrite(str(folder / f"{name}.png"), np.zeros((480, 640, 3), np.uint8))
@@ -105,6 +106,34 @@ def test_the_vgg16_transfer_is_scaled_aligned_and_longer() -> None:
     assert layers["adapt_pool5"].convolution_param.num_output == 512
     assert read_solver(TRANSFER / "vgg16_to_alexnet_hha" / "solver.prototxt").max_iter == 150_000
     assert read_solver(TRANSFER / "alexnet_to_alexnet_hha" / "solver.prototxt").max_iter == 100_000
+
+
+@pytest.mark.parametrize("folder", ["alexnet_to_alexnet_flow", "caffenet_to_caffenet_flow"])
+def test_recipes_of_flow_subtract_128_and_turn_x_in_a_mirror(folder: str) -> None:
+    wanted, kind = read_preprocessing(TRANSFER / folder / "preprocessing.json"), MODALITIES["flow"]
+    assert (wanted.modality, wanted.mean, wanted.negated) == ("flow", (128.0,) * 3, kind.negated) and wanted.flip
+    train, test = read_net(TRANSFER / folder / "train_val.prototxt").layer[:2]
+    for layer in (train, test):
+        param = layer.paired_image_data_param
+        assert list(param.mean_value_1) == [128] * 3 and list(param.mean_value) == pytest.approx(FORK_MEAN)
+        assert (param.negate_x_channel, param.negate_about, param.short_side) == (2, 128, wanted.short_side)
+    assert train.paired_image_data_param.mirror and not test.paired_image_data_param.mirror
+
+
+@pytest.mark.usefixtures("pairs")
+def test_a_mirrored_pair_of_flow_is_fed_as_flow_to_the_other_side() -> None:
+    """What the recipe's own data layer makes of flow of 3 pixels to the right, and of 8 to the left."""
+    for name, x in (("teacher", 7), ("student", 128 + 48)):
+        picture = np.full((480, 640, 3), 128, np.uint8)
+        picture[:, :320, 2], picture[:, 320:, 2] = x, 0
+        cv2.imwrite(f"output/ucf101/{name}.png", picture)
+    net = load_net(TRANSFER / "alexnet_to_alexnet_flow" / "train_val.prototxt", phase="TRAIN")
+    data = net.layer("pairs")
+    seen = set()
+    for _ in range(12):
+        second = data()[1]
+        seen |= {(float(one[2, 0, 0]), float(one[2, 0, -1])) for one in second}
+    assert seen == {(48.0, -128.0), (127.0, -48.0)}
 
 
 def test_the_thermal_recipe_says_what_its_student_sees() -> None:
