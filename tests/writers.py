@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transfer.tiny_nets import write_nets, write_pairs
 
-from caffe_compat import load_net, media
+from caffe_compat import load_net, media, scenes
 from caffe_compat.commands import (
     compress_net,
     detecting,
@@ -60,7 +60,6 @@ from caffe_compat.onnx import export_onnx, export_verified, save_onnx
 from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
 from caffe_compat.pycaffe import draw
 from caffe_compat.reports.page import write_page
-from caffe_compat.scenes import dataset as scenes
 from caffe_compat.solver.metrics import Metrics
 from caffe_compat.stamps import write_stamp
 from caffe_compat.transfer import Recipe, Schedule, Transfer
@@ -300,6 +299,10 @@ def _settings():
     return scenes.Settings(train=10, pairs=10, val=10, test=10, width=48, height=48)
 
 
+def _clips():
+    return scenes.ClipSettings(train=1, videos=2, test=1, frames=2, width=48, height=48)
+
+
 CLIPS = [
     actions.ActionClip(name, stem, np.array([[1, 2, 5, 6]] * 9, "f4")) for name, stem in (("run", "a"), ("jump", "b"))
 ]
@@ -474,6 +477,15 @@ WRITERS = {
             scenes.write_lists(path.parent / "set", _settings()),
         ),
         ("scenes/dataset.py",),
+        many=True,
+    ),
+    "drawn clips": Writer(
+        lambda path, _: (
+            scenes.open_clips(path.parent / "clips", _clips()),
+            [scenes.write_clip(path.parent / "clips", _clips(), True, spec) for spec in scenes.clip_specs(_clips())],
+            scenes.write_clip_lists(path.parent / "clips", _clips()),
+        ),
+        ("scenes/clips.py",),
         many=True,
     ),
     "detections": Writer(

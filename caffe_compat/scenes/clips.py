@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from caffe_compat.datasets.actions import Clip, Part, write_annotation, write_clip_split
+from caffe_compat.datasets.actions import ActionClip, Part, write_annotation, write_clip_split
 from caffe_compat.errors import DataError
 from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.flow import encode, write_flo
@@ -139,7 +139,7 @@ def write_clip_lists(root: Path, settings: ClipSettings) -> None:
     rows = [f"{spec.id},{spec.name},{spec.split},{spec.action}" for spec in specs]
     write_lines(root / "clips.csv", ["id,clip,split,action", *rows])
     clips = {
-        spec: Clip(spec.action, spec.clip, _read_boxes(root, spec, settings.frames))
+        spec: ActionClip(spec.action, spec.clip, _read_boxes(root, spec, settings.frames))
         for spec in specs
         if spec.split != "videos"
     }

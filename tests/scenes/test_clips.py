@@ -261,5 +261,5 @@ def test_objects_that_leave_the_picture_are_not_taken(monkeypatch: pytest.Monkey
     assert min(frame.mask.mean() for frame in frames) >= 0.2
     monkeypatch.setattr("caffe_compat.scenes.clips.LEAST", 0.9)
     monkeypatch.setattr("caffe_compat.scenes.clips.TRIES", 3)
-    with pytest.raises(DataError, match="no object of 3 stays in sight for 4 frames"):
+    with pytest.raises(DataError, match="in 3 tries no object stays in sight for 4 frames"):
         draw_clip(SMALL, spec)
