@@ -105,7 +105,7 @@ def _pair(args: argparse.Namespace, method: Method) -> tuple[FlowClip, Outputs]:
     if args.wheel:
         extras.append(WheelPicture(args.wheel, args.longest or MOST))
     frame = Frame(PictureFlow(first, second, method), FlowEncoder(), args.output, extras=tuple(extras))
-    return PairClip(frame, method), Outputs(os.path.dirname(args.output) or ".")
+    return PairClip(frame, method), Outputs(args.output)  # a file: pictures beside it may be of other methods
 
 
 def _listed(args: argparse.Namespace, method: Method) -> list[tuple[str, FlowClip]]:

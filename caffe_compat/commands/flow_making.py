@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
+import warnings
 from collections.abc import Sequence
 
 from caffe_compat.commands.flow_inputs import PairClip, find_work
 from caffe_compat.devices import choose
-from caffe_compat.errors import DataError, UsageError, nearest
+from caffe_compat.errors import DataError, MissingFileError, UsageError, nearest
 from caffe_compat.flow.accuracy import FlowError, mean_error
-from caffe_compat.flow.clips import VideoClip, stem_of
+from caffe_compat.flow.clips import FlowClip, Outputs, VideoClip, stem_of
 from caffe_compat.flow.methods import METHODS, Method, opencv_method
 from caffe_compat.flow.run import Work, measure_error, run_clips
 from caffe_compat.frames import Frame
@@ -120,12 +122,21 @@ def _truths(work: Sequence[Work], args: argparse.Namespace) -> list[tuple[Frame,
             found.append((clip.frame, args.truth))
             continue
         folder = os.path.join(args.truth, os.path.relpath(outputs.flow, args.output))
-        for frame in clip.frames(outputs, args.per_clip):
+        for frame in _usable(clip, outputs, args.per_clip):
             path = os.path.join(folder, f"{stem_of(frame.output)}.flo")
             if os.path.exists(path):
                 found.append((frame, path))
     if not found:
         raise UsageError(f"--truth {args.truth}: has no .flo file of any of the frames, expected such as 00001.flo")
+    return found
+
+
+def _usable(clip: FlowClip, outputs: Outputs, count: int | None) -> list[Frame]:
+    """The frames of a clip, as far as it can be used; what is wrong with it is said when its flow is made."""
+    found: list[Frame] = []
+    with warnings.catch_warnings(), contextlib.suppress(DataError, MissingFileError):
+        warnings.simplefilter("ignore")
+        found.extend(clip.frames(outputs, count))
     return found
 
 

@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from typing import Any
 
 from tqdm import tqdm
 
@@ -56,7 +57,8 @@ def run_clips(
         progress=progress,
         total=_expected(work, count),
     )
-    report.failed = sorted(found.failed + report.failed)
+    told = {reason: (name, reason) for name, reason in sorted(found.failed + report.failed)}
+    report.failed = list(told.values())  # a bad frame spoils the flow to it and from it, and is told once
     report.warned += found.warned
     return report
 
@@ -133,12 +135,20 @@ def _refuse_mixtures(work: Sequence[Work]) -> None:
             found = None  # its own frame's affair
         if found is None or found.get("kind") != "flow":
             continue
-        different = stamp_difference(own_names(found), clip.settings() | FlowEncoder().parameters())
+        different = _difference(own_names(found), clip.settings() | FlowEncoder().parameters())
         if different is not None:
             raise DataError(
                 f"{path} was made with {different}: one folder holds flow of one kind; --overwrite redoes it, another "
                 "--output keeps it"
             )
+
+
+def _difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
+    """The first setting that differs; method and preset before the options that follow from them."""
+    for name in ("method", "preset"):
+        if found.get(name) != wanted.get(name):
+            return f"{name} = {found.get(name)!r}, now {wanted.get(name)!r}"
+    return stamp_difference(found, wanted)
 
 
 def _first_png(folder: str) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from caffe_compat.errors import DataError
+from caffe_compat.errors import DataError, in_file
 from caffe_compat.flow.checks import MOST, SCALE
 from caffe_compat.flow.encoding import encode
 from caffe_compat.flow.methods import Method
@@ -112,7 +112,8 @@ class PictureFlow:
         if first.shape != second.shape:
             sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (first, second)]
             raise DataError(f"{self.first} is {sizes[0]}, {self.second} is {sizes[1]}: expected frames of one size")
-        return FlowReading(self.method.flow(first, second), first[..., ::-1])
+        with in_file(self.name):
+            return FlowReading(self.method.flow(first, second), first[..., ::-1])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -147,7 +148,8 @@ class VideoFlow:
         if first.shape != second.shape:
             sizes = [f"{picture.shape[1]}x{picture.shape[0]}" for picture in (first, second)]
             raise DataError(f"{self.name} is {sizes[0]}, the next is {sizes[1]}: expected frames of one size")
-        return FlowReading(self.method.flow(first, second), first[..., ::-1])
+        with in_file(self.name):
+            return FlowReading(self.method.flow(first, second), first[..., ::-1])
 
     def _decoded(self) -> tuple[np.ndarray, np.ndarray]:
         found = list(itertools.islice(video_frames(self.video), self.number - 1, self.number + 1))

@@ -8,8 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-MARGIN = 40
-
 
 def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
     """uint8 [H, W, 3], smooth enough for every method, with detail everywhere."""
@@ -20,13 +18,10 @@ def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 def moved(steps: Sequence[tuple[int, int]], height: int = 48, width: int = 64, seed: int = 0) -> list[np.ndarray]:
     """Frames uint8 [H, W, 3]: what they show moves by (u, v), to the right and downwards, from each to the next."""
-    whole = texture(height + 2 * MARGIN, width + 2 * MARGIN, seed)
-    x = y = 0
-    frames = []
-    for u, v in [(0, 0), *steps]:
-        x, y = x + u, y + v
-        frames.append(whole[MARGIN - y : MARGIN - y + height, MARGIN - x : MARGIN - x + width].copy())
-    return frames
+    places = np.cumsum([(0, 0), *steps], 0)
+    (left, top), (right, bottom) = places.max(0), places.min(0)
+    whole = texture(height + int(top - bottom), width + int(left - right), seed)
+    return [whole[top - y : top - y + height, left - x : left - x + width].copy() for x, y in places]
 
 
 def write_frames(folder: Path, frames: Sequence[np.ndarray], name: str = "{:05d}.png", first: int = 1) -> Path:

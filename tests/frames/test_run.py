@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from caffe_compat.errors import DataError
-from caffe_compat.frames import Frame, Report, SummedWarning, read_encoded, read_parameters, run_frames
+from caffe_compat.frames import Frame, Report, SummedWarning, is_finished, read_encoded, read_parameters, run_frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,3 +181,30 @@ def test_what_all_of_two_frames_share_is_said_once():
     ]
     report.skipped.append("c.png")
     assert report.lines()[:2] == ["failed: in/a.png: broken", "failed: in/b.png: broken"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """A further file."""
+
+    path: str
+
+    def write(self, reading: Level) -> None:
+        Path(self.path).write_text(str(reading.level))
+
+
+def test_further_files_and_frames_that_come_one_by_one(tmp_path):
+    def coming():
+        for frame in frames(tmp_path, [1, 2, 90]):
+            yield dataclasses.replace(frame, extras=(Note(f"{frame.output}.txt"),))
+
+    report = run_frames(coming(), progress=False, total=3)
+    assert len(report.written) == 2 and len(report.failed) == 1
+    assert (tmp_path / "2.png.txt").read_text() == "2" and not (tmp_path / "90.png.txt").exists()
+    first, second, _ = coming()
+    (tmp_path / "2.png.txt").unlink()
+    assert is_finished(first) and not is_finished(second)
+    assert not is_finished(dataclasses.replace(first, encoder=Encoder(2)))
+    assert not is_finished(dataclasses.replace(first, output=str(tmp_path / "none.png")))
+    assert len(run_frames(coming(), progress=False).skipped) == 1
+    assert (tmp_path / "2.png.txt").read_text() == "2"

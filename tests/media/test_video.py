@@ -62,3 +62,18 @@ def test_many_videos_do_not_stay_open(tmp_path: Path) -> None:
 def test_grey_is_opencvs() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
     np.testing.assert_array_equal(gray_of(picture), cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY))
+
+
+def test_all_frames_in_order(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "v.avi")
+    found = video.video_frames(path)
+    assert [number_of(picture) for picture in found] == list(range(20))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    before = []
+    with pytest.raises(EndOfVideo, match=r"v\.avi: ends after \d+ frames, its head says 20"):
+        before.extend(number_of(picture) for picture in video.video_frames(path))
+    (tmp_path / "a.mp4").write_bytes(b"words" * 50)
+    for bad in ("a.mp4", "b.mp4"):
+        with pytest.raises((DataError, MissingFileError), match=bad):
+            next(video.video_frames(tmp_path / bad))
