@@ -19,6 +19,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
+WRITTEN = (".caffemodel", ".solverstate", ".h5", ".npz", ".onnx", ".jsonl", ".lock")
+"""Endings of what training and exports write."""
 
 
 def shared_path(*parts: str) -> Path:
@@ -46,6 +48,16 @@ def _log_as_before() -> Iterator[None]:
     """A command that a test runs in this process shows the log on standard error; the next test finds it as it was."""
     with log_as_before():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _checkout_as_before() -> Iterator[None]:
+    """What a test writes goes into a folder of its own: a solver without ``snapshot_prefix``, as Caffe, writes
+    ``_iter_N.caffemodel`` wherever it stands."""
+    before = set(os.listdir(ROOT))
+    yield
+    left = [name for name in set(os.listdir(ROOT)) - before if name.endswith(WRITTEN)]
+    assert not left, f"the test wrote {', '.join(left)} into {ROOT}"
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,10 +18,12 @@ from caffe_compat.commands import (
     make_transfer,
     match_norms,
     net_surgery,
+    window_scores,
     zoo,
 )
 from caffe_compat.commands.classifying import write_scores
 from caffe_compat.commands.demo_run import Demo, conv1_picture
+from caffe_compat.commands.deploying import write_deploy
 from caffe_compat.commands.experiment_actions import write_table
 from caffe_compat.commands.image_mean import compute_image_mean
 from caffe_compat.commands.log_tables import LogTables, write_tables
@@ -71,6 +73,10 @@ from caffe_compat.transfer.start import Start, Verdict
 NET = """name: "n"
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 } } }
 layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 200 } }
+"""
+TRAINED = """layer { name: "d" type: "Data" top: "data" top: "label" transform_param { crop_size: 8 } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" }
 """
 RNG = np.random.default_rng(0)
 FOUND = Found("chair", 0.9, (1.0, 2.0, 20.0, 25.0))
@@ -316,6 +322,16 @@ def _regression():
     return Regression(statistics, {"bbox_pred": (ARRAYS[0], ARRAYS[1])}, {"imdb": "a"})
 
 
+def _write_windows():
+    scored = window_scores.Scored(["a.png"] * 40, np.zeros((40, 4)), np.ones((40, 20), "f4"))
+    return lambda path, _: window_scores.write_table(str(path), scored)
+
+
+def _training_net(folder):
+    (folder / "train.prototxt").write_text(TRAINED)
+    return folder / "train.prototxt"
+
+
 def _sheet(path):
     sheet = infer_sheet.Sheet(str(path), 4, True)
     sheet.offer(Sample("a", ("a.png",)), {"labels": [{"class": "cat", "score": 0.5}]}, PICTURE)
@@ -462,6 +478,16 @@ WRITERS = {
         many=True,
     ),
     "scores": Writer(lambda path, _: write_scores(path, np.zeros((9, 9))), ("commands/classifying.py",), "scores.npy"),
+    "scores of windows": Writer(_write_windows(), ("commands/window_scores.py",), "scores.csv"),
+    "scores of windows in HDF5": Writer(
+        _write_windows(), ("commands/window_scores.py", "proto/hdf5_file.py"), "scores.h5"
+    ),
+    "deploy form": Writer(
+        lambda path, net: write_deploy(str(net), path, {}),
+        ("commands/deploying.py",),
+        "d.prototxt",
+        prepare=_training_net,
+    ),
     "prototxts of the zoo": Writer(
         lambda path, _: zoo.main(["vgg16", "--copy", str(path.parent / "my")]), ("commands/zoo.py",), many=True
     ),

@@ -45,6 +45,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "segmentation": ("make_sds",),
     "Caffe's tools": (
         "classify",
+        "detect_windows",
         "parse_log",
         "plot_training_log",
         "convert_mnist",

@@ -19,7 +19,7 @@ from caffe_compat.pycaffe.classifier import Classifier
 from caffe_compat.pycaffe.io import load_image
 from caffe_compat.pycaffe.mode import set_device, set_mode_cpu, set_mode_gpu
 
-__all__ = ["class_names", "classify", "write_scores"]
+__all__ = ["channel_swap", "class_names", "classify", "read_mean_file", "set_mode", "write_scores"]
 
 
 def classify(args: argparse.Namespace) -> tuple[list[str], np.ndarray]:
@@ -28,15 +28,10 @@ def classify(args: argparse.Namespace) -> tuple[list[str], np.ndarray]:
     Raises:
         CaffeCompatError: naming the option, picture or file that does not serve.
     """
-    size, swap = _integers("--images_dim", args.images_dim, 2), _integers("--channel_swap", args.channel_swap, 3)
+    size, swap = _integers("--images_dim", args.images_dim, 2), channel_swap(args.channel_swap)
     names, pictures = _pictures(args.input_file, args.ext)
-    device = choose(args.gpu)
-    if device.type == "cuda":
-        set_device(device.index or 0)
-        set_mode_gpu()
-    else:
-        set_mode_cpu()
-    mean = _mean(args.mean_file) if args.mean_file else None
+    set_mode(args.gpu)
+    mean = read_mean_file(args.mean_file) if args.mean_file else None
     try:
         net = Classifier(
             args.model_def, args.pretrained_model, size, mean, args.input_scale, args.raw_scale, channel_swap=swap
@@ -44,6 +39,21 @@ def classify(args: argparse.Namespace) -> tuple[list[str], np.ndarray]:
     except ValueError as error:  # the names that pycaffe's scripts expect
         raise UsageError(f"{args.model_def}: {error}") from error
     return names, net.predict(pictures, oversample=not args.center_only)
+
+
+def set_mode(gpu: int | None) -> None:
+    """Have pycaffe compute where ``--gpu`` says."""
+    device = choose(gpu)
+    if device.type == "cuda":
+        set_device(device.index or 0)
+        set_mode_gpu()
+    else:
+        set_mode_cpu()
+
+
+def channel_swap(text: str) -> list[int]:
+    """The value of ``--channel_swap``."""
+    return _integers("--channel_swap", text, 3)
 
 
 def write_scores(path: str, scores: np.ndarray) -> None:
@@ -80,8 +90,12 @@ def _pictures(path: str, ending: str) -> tuple[list[str], list[np.ndarray]]:
     return [str(name) for name in paths], [load_image(str(name)) for name in paths]
 
 
-def _mean(path: str) -> np.ndarray:
-    """A mean picture, which is resized to the net's input, or a mean of each channel."""
+def read_mean_file(path: str) -> np.ndarray:
+    """A mean picture [C, H, W], or a mean of each channel [C].
+
+    Raises:
+        DataError: it holds another array.
+    """
     mean = _array(path) if path.lower().endswith(".npy") else read_mean(path)
     if mean.ndim not in (1, 3):
         raise DataError(f"{path}: has the shape {list(mean.shape)}, expected [C, H, W] or [C]")

@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     demos = [Demo(folder, FIRST_SEED + index, SMALL if args.small else FULL) for index in range(args.seeds)]
     results = [demo.run() for demo in demos]
     print(f"\n{table(results)}")
-    print(f"Filters: {demos[0].output / 'conv1.png'}   ONNX: {demos[0].output / 'franken.onnx'}")
+    output = folder / demos[0].output
+    output = output.relative_to(Path.cwd()) if output.is_relative_to(Path.cwd()) else output
+    print(f"Filters: {output / 'conv1.png'}   ONNX: {output / 'franken.onnx'}")
     print(f"{time.perf_counter() - start:.0f} s")
     margin = min(result.franken - result.copied for result in results)
     if margin < 0.2 and not args.small:

@@ -118,7 +118,8 @@ class Demo:
                    "--out_net_file", franken)  # fmt: skip
         self._tool("export_onnx", "--model", deploy, "--weights", franken,
                    "--output", self.output / "franken.onnx")  # fmt: skip
-        return self.score()
+        with contextlib.chdir(self.root):  # the lists in the prototxts are relative to it, as for the commands above
+            return self.score()
 
     # -- steps ------------------------------------------------------------------------------------------------
 

@@ -7,17 +7,25 @@
 
 Options and class names are those that training wrote beside the weights (config.yml, preprocessing.json), unless --cfg
 and --classes say others.
+
+Caffe's own detect.py, which classifies windows cut out of pictures (R-CNN), is detect_windows; given its options
+(--model_def, --pretrained_model, --crop_mode), this command is that one.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 
+from caffe_compat.commands import detect_windows
 from caffe_compat.commands.depth_arguments import add_file_arguments, add_hole_arguments
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.inputs import DEPTH, LIST, MODEL, NET, NEW_FILE, OPTIONS, PICTURE, PROPOSALS
 from caffe_compat.commands.parser import Parser
 from caffe_compat.depth.scale import DISPARITY_SCALE
+
+CAFFES = ("--model_def", "--pretrained_model", "--crop_mode")
+"""Options of Caffe's script."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -65,6 +73,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Detect, write, and print what was found."""
+    words = sys.argv[1:] if argv is None else argv
+    if any(word.partition("=")[0] in CAFFES for word in words):
+        return detect_windows.main(argv)
     args = make_parser().parse_args(argv)
     from caffe_compat.commands.detecting import detect
 

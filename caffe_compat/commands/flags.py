@@ -12,9 +12,17 @@ from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.proto.forks import DIALECTS
 
-__all__ = ["FlagParser", "add_dialect", "add_gpu", "names_flag", "shape_flag", "stages_flag"]
+__all__ = ["FlagParser", "add_dialect", "add_gpu", "add_tensorboard", "names_flag", "shape_flag", "stages_flag"]
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
+
+
+def add_tensorboard(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--no-tensorboard``, of what trains; ``tensorboard`` in the namespace."""
+    parser.add_argument(
+        "--no-tensorboard", dest="tensorboard", action="store_false", help="write no events for TensorBoard, where it "
+        "is installed (default: into PREFIX_tensorboard)",
+    )  # fmt: skip
 
 
 class FlagParser(Parser):

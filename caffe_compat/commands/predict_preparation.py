@@ -110,13 +110,14 @@ def preparation_of_net(path: str, shape: Sequence[Any], mean_given: bool) -> Pre
         resize = (mean.shape[1], mean.shape[2])
     crop = (said.crop_size, said.crop_size) if said.crop_size else None
     gray = len(shape) == 4 and shape[1] == 1
+    resize = resize or crop or _size_of(shape)
     return Preprocessing(
         "gray" if gray else "color",
         mean=() if mean_given else tuple(said.mean_value),
         mean_file=mean_file,
         scale=float(f"{said.scale:.8g}"),
-        resize=resize or crop or _size_of(shape),
-        crop=crop,
+        resize=resize,
+        crop=None if crop == resize else crop,
     )
 
 

@@ -17,14 +17,17 @@ from caffe_compat.commands.predict_preparation import described, find_preparatio
 from caffe_compat.config import load_config
 from caffe_compat.datasets import read_any
 from caffe_compat.deploy.feed import Feed, picture_inputs
+from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.detection.deployed import detector_options
 from caffe_compat.detection.description import BACKGROUND, stored_config
 from caffe_compat.detection.inference import Detector, load_detector_net
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError, in_file, printable
-from caffe_compat.media import Preparation
+from caffe_compat.media import Preparation, model_preparation
 from caffe_compat.media.video import Videos
+from caffe_compat.net.deploy import deploy_form, reads_own_data
 from caffe_compat.net.runner import NetRunner
+from caffe_compat.proto import read_net_text
 from caffe_compat.stamps import file_digest
 
 __all__ = ["predict"]
@@ -39,7 +42,7 @@ def predict(args: argparse.Namespace) -> int:
     weights = [file.strip() for file in args.weights.split(",") if file.strip()]
     check_run(args, [args.model, *weights, *args.inputs])
     device = choose(args.gpu)
-    net = load_detector_net(args.model, weights)
+    net = load_detector_net(_described(args), weights)
     with in_file(args.model):
         runner = NetRunner(net, None, device)
         shapes = {name: net.blob_shapes[name] for name in picture_inputs(runner)}
@@ -55,6 +58,20 @@ def predict(args: argparse.Namespace) -> int:
             task.proposals = read_any(args.proposals, [sample.name for sample in samples])
     about = {"model": args.model, "weights": weights}
     return run_over(args, task, samples, _settings(args, runner, task, weights), about)
+
+
+def _described(args: argparse.Namespace) -> NetDescription:
+    """The net as it is given pictures: of a training net its deploy form, which says how they are prepared too."""
+    message, lines = read_net_text(args.model)
+    if not reads_own_data(message):
+        return describe_net(message, State("TEST"), source=args.model, lines=lines)
+    form = deploy_form(message, args.model, lines=lines)
+    print(printable(f"{args.model} is a training net: here it {form.told()}"))
+    files = [file for file in args.weights.split(",") if file]
+    stored = any(model_preparation(args.model, file, strict=False) for file in files)
+    if not (args.preprocessing or stored) and any(layer.HasField("transform_param") for layer in message.layer):
+        args.preprocessing = args.model
+    return describe_net(form.message, State("TEST"), source=args.model)
 
 
 def _feed(args: argparse.Namespace, runner: NetRunner) -> Feed:

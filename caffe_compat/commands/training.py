@@ -89,6 +89,7 @@ class TrainOptions:
     stop_at_nan: bool = True
     metrics: bool = True
     tell_next: bool = True
+    tensorboard: bool = True
 
 
 def train(options: TrainOptions) -> int:
@@ -133,7 +134,8 @@ def train(options: TrainOptions) -> int:
         log.info(f"Resuming from {options.snapshot}", "caffe.cpp:242")
         solver.restore(options.snapshot)
     if options.metrics:
-        record_metrics(solver, {"solver": options.solver, "weights": _weights(options) or weight_files(param)})
+        about = {"solver": options.solver, "weights": _weights(options) or weight_files(param)}
+        record_metrics(solver, about, options.tensorboard)
     log.info("Starting Optimization", "caffe.cpp:248")
     _solve(solver, handler, options)
     if solver.stopped_early:
@@ -197,6 +199,7 @@ def _again(options: TrainOptions, state: str) -> str:
         value = getattr(options, name)
         words += [f"--{name}", str(value)] if value is not None else []
     words += ["--parity"] if options.parity else []
+    words += [] if options.tensorboard else ["--no-tensorboard"]
     words += ["--set", *options.pairs] if options.pairs else []
     return f"{program('train_net')} {shlex.join(words)}"
 

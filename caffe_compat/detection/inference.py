@@ -15,11 +15,12 @@ import numpy as np
 import torch
 
 from caffe_compat.config import Config
+from caffe_compat.description import NetDescription
 from caffe_compat.detection.boxes import bbox_transform_inv, clip_boxes
 from caffe_compat.detection.images import join_blobs, scaled_image
 from caffe_compat.errors import NetError, UsageError, WeightsError
 from caffe_compat.media import short_side_factor
-from caffe_compat.net import Net, load_net
+from caffe_compat.net import Net, load_description, net_of
 from caffe_compat.net.weights import blobs_in
 
 __all__ = ["Answer", "Detector", "Question", "answer", "ask", "im_detect", "input_names", "load_detector_net"]
@@ -130,15 +131,17 @@ def answer(question: Question, said: Answer, config: Config) -> tuple[np.ndarray
     return scores[question.inverse], moved[question.inverse] if parity else moved
 
 
-def load_detector_net(prototxt: str | os.PathLike[str], weights: Sequence[str | os.PathLike[str]]) -> Net:
-    """A test net with its weights, copied from the files in their order.
+def load_detector_net(
+    prototxt: str | os.PathLike[str] | NetDescription, weights: Sequence[str | os.PathLike[str]]
+) -> Net:
+    """A test net, from a file or described, with its weights, copied from the files in their order.
 
     Raises:
         WeightsError: a layer would keep what its filler makes, because no file has weights for it; files of which
             nothing fits, or a layer has another shape; weights that are not finite.
         CaffeCompatError: a file that cannot be read.
     """
-    net = load_net(prototxt, weights)
+    net = net_of(prototxt if isinstance(prototxt, NetDescription) else load_description(prototxt), weights)
     held = blobs_in(weights)
     empty = [node.name for node in net.nodes if node.layer.blobs and node.name not in held]
     if empty:

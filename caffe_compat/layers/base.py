@@ -88,6 +88,7 @@ class Layer(nn.Module):
     equal_counts: ClassVar[bool] = False  #: as many tops as bottoms
     in_place: ClassVar[bool] = False  #: whether a top may be its bottom
     auto_top: ClassVar[bool] = False  #: missing tops are added by the net (loss layers)
+    answer: ClassVar[str] = ""  #: type of the layer that gives, without labels, what a loss compares with them
     creates_layer: bool = False  #: Caffe makes a layer of the same name inside it, and says so in its log
     default_loss_weight: ClassVar[float] = 0.0
     keeps_loss_weight: ClassVar[bool] = True  #: False: the diff that holds it is another buffer by the forward pass

@@ -57,6 +57,7 @@ class SoftmaxWithLoss(LossLayer):
     """
 
     caffe_type = "SoftmaxWithLoss"
+    answer = "Softmax"
     judges_classes = True
     creates_layer = True  # a Softmax
     no_gradient = (1,)
@@ -257,6 +258,7 @@ class SigmoidCrossEntropyLoss(LossLayer):
     """
 
     caffe_type = "SigmoidCrossEntropyLoss"
+    answer = "Sigmoid"
     no_gradient = (1,)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

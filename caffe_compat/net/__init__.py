@@ -2,7 +2,7 @@
 
 from caffe_compat.net.blobs import Blob, ParamBlob
 from caffe_compat.net.engine import BlobNet
-from caffe_compat.net.load import load_description, load_net
+from caffe_compat.net.load import load_description, load_net, net_of
 from caffe_compat.net.net import Net
 from caffe_compat.net.observers import Observer
 from caffe_compat.net.plan import Learnable, Node, Plan
@@ -18,4 +18,5 @@ __all__ = [
     "Plan",
     "load_description",
     "load_net",
+    "net_of",
 ]

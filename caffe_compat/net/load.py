@@ -11,7 +11,7 @@ from caffe_compat.net.fit import check_fit, tell_ignored
 from caffe_compat.net.net import Net
 from caffe_compat.proto import read_net_text
 
-__all__ = ["load_description", "load_net"]
+__all__ = ["load_description", "load_net", "net_of"]
 
 PathLike = str | os.PathLike[str]
 
@@ -50,7 +50,13 @@ def load_net(
         UsageError: no such dialect.
         CaffeCompatError: naming the file, line, layer, blob or field that is wrong.
     """
-    description = load_description(prototxt, State(phase, level, tuple(stages)), dialect)
+    return net_of(load_description(prototxt, State(phase, level, tuple(stages)), dialect), weights, strict)
+
+
+def net_of(
+    description: NetDescription, weights: PathLike | Sequence[PathLike] | None = None, strict: bool = True
+) -> Net:
+    """Build a net that was described; as :func:`load_net`."""
     files = [] if weights is None else [weights] if isinstance(weights, str | os.PathLike) else list(weights)
     files = [file for file in files if not weight_files.is_nothing(file)]
     held = [(file, weight_files.blobs_in([file])) for file in files]

@@ -73,22 +73,39 @@ class Detector(Net):
         Raises:
             UsageError: ``selective_search_ijcv_with_python`` is not installed.
         """
+        return self.detect_windows(zip(image_fnames, self.selective_search(image_fnames), strict=True))
+
+    @staticmethod
+    def selective_search(image_fnames: Sequence[str]) -> list[np.ndarray]:
+        """Windows [N, 4] of each image file (ymin, xmin, ymax, xmax) from selective search.
+
+        Raises:
+            UsageError: ``selective_search_ijcv_with_python`` is not installed.
+        """
         try:
             search = import_module("selective_search_ijcv_with_python")
         except ImportError as error:
             raise UsageError(
-                "detect_selective_search needs the module selective_search_ijcv_with_python; pass windows to "
-                "detect_windows instead"
+                "selective search needs the module selective_search_ijcv_with_python, which is not installed: give "
+                "windows (detect_windows), or have detect_windows.py take --crop_mode builtin"
             ) from error
         files = [os.path.abspath(file) for file in image_fnames]
-        windows = search.get_windows(files, cmd="selective_search_rcnn")
-        return self.detect_windows(zip(image_fnames, windows, strict=True))
+        return [np.asarray(windows) for windows in search.get_windows(files, cmd="selective_search_rcnn")]
 
     def configure_crop(self, context_pad: int | None) -> None:
-        """Prepare for windows with that much context; what lies outside the image becomes the mean."""
+        """Prepare for windows with that much context; what lies outside the image becomes the mean.
+
+        Raises:
+            UsageError: the context leaves no room for the window.
+        """
         name = self.inputs[0]
         transformer = self.transformer
         channels, height, width = self.blobs[name].shape[1:]
+        if not 0 <= 2 * (context_pad or 0) < min(height, width):
+            raise UsageError(
+                f"context_pad is {context_pad}, expected 0 to {(min(height, width) - 1) // 2} pixels around a window "
+                f"in an input of {height} x {width}"
+            )
         self.crop_dims = np.array([height, width, channels])
         self.context_pad = context_pad or 0
         self.crop_mean = np.zeros(self.crop_dims, np.float32)
@@ -117,7 +134,8 @@ class Detector(Net):
         limits = np.array(im.shape[:2])
         low, high = np.clip(low, 0, limits), np.clip(high, 0, limits)
         if (high <= low).any():
-            raise UsageError(f"window {list(window)} lies outside the image of {im.shape[0]} x {im.shape[1]} pixels")
+            edges = [float(edge) for edge in window]
+            raise UsageError(f"window {edges} lies outside the image of {im.shape[0]} x {im.shape[1]} pixels")
         extent = np.minimum(np.round((high - low + 1) * scale), size - pad).astype(int)
         (y0, x0), (y1, x1) = low.astype(int), high.astype(int)
         result = np.array(self.crop_mean)

@@ -6,7 +6,7 @@
 are smoothed as in the log; a number that is not finite is null; outputs of more than :data:`MOST` numbers are left out;
 seconds count from the start, over all runs.
 
-Where TensorBoard is installed, the same goes into events for it, in ``PREFIX_tensorboard``.
+Where TensorBoard is installed, the same goes into events for it, in ``PREFIX_tensorboard``, unless that is not wanted.
 
 A run that goes on from iteration N drops the lines from N on, which it writes again, and what a killed run left of a
 last line.
@@ -82,11 +82,12 @@ def metrics_path(prefix: str) -> Path:
     return Path(f"{prefix}_metrics.jsonl")
 
 
-def record_metrics(solver: Solver, about: Mapping[str, Any]) -> Metrics | None:
+def record_metrics(solver: Solver, about: Mapping[str, Any], tensorboard: bool = True) -> Metrics | None:
     """Have a solver, which stands where its run starts, write what it displays and tests.
 
     Args:
         about: goes into the line that says where a run began.
+        tensorboard: whether events for TensorBoard are written, where it is installed.
 
     Returns:
         None if the solver writes no snapshots, and so has no place of its own: then nothing is recorded.
@@ -95,14 +96,15 @@ def record_metrics(solver: Solver, about: Mapping[str, Any]) -> Metrics | None:
     if not param.snapshot_prefix or not (param.snapshot or param.snapshot_after_train):
         return None
     metrics = Metrics(metrics_path(param.snapshot_prefix), solver.iter)
-    events = Events(events_path(param.snapshot_prefix), solver.iter)
+    events = Events(events_path(param.snapshot_prefix), solver.iter) if tensorboard else None
     first = [{"phase": "start", "iteration": solver.iter, **_machine(solver), **about}]
 
     def append(record: Mapping[str, Any]) -> None:
         while first:  # once the solver has begun: it holds the lock on its prefix
             metrics.append(first.pop())
         metrics.append({**record, "seconds": round(metrics.seconds, 3)})
-        events.append(record)
+        if events is not None:
+            events.append(record)
 
     def display(rate: float) -> None:
         engine = solver.engine

@@ -9,6 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from caffe_compat.errors import WriteError
 
 __all__ = ["Events", "events_path", "scalars"]
@@ -52,10 +54,14 @@ def events_path(prefix: str) -> Path:
 
 
 def scalars(record: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
-    """Names and values of a record: ``train/loss``, ``train/lr``, ``test/accuracy``; further test nets by number."""
+    """Names and values of a record: ``train/loss``, ``train/lr``, ``test/accuracy``; further test nets by number.
+
+    What is called as the loss of the net itself, smoothed as in the log, is left out, and so are outputs of several
+    numbers.
+    """
     phase = str(record["phase"])
     where = phase if not record.get("net") else f"{phase}_{record['net']}"
     held = {"loss": record.get("loss"), "lr": record.get("lr")}
-    for name, value in {**held, **(record.get("scores") or {}), **(record.get("outputs") or {})}.items():
-        if isinstance(value, (int, float)) and math.isfinite(value):
-            yield f"{where}/{name}", float(value)
+    for name, value in {**(record.get("scores") or {}), **(record.get("outputs") or {}), **held}.items():
+        if value is not None and np.size(value) == 1 and math.isfinite(number := float(np.asarray(value).item())):
+            yield f"{where}/{name}", number

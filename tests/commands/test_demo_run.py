@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx_nets import ip, layer, make_net, source
 
-from caffe_compat.commands.demo_run import Demo, accuracy
+from caffe_compat.commands.demo_run import SMALL, Demo, accuracy
 from caffe_compat.errors import DataError
 
 TEXT = source("data", 1, 3, 4, 4) + ip("f", "data", "f", 3) + layer("Softmax", "prob", "f", "prob")
@@ -26,6 +26,16 @@ def test_accuracy_of_nan_is_an_error(tmp_path: Path) -> None:
         net.layer("f").blob(1)[0] = math.nan
     with pytest.raises(DataError, match="output 'prob': 9 of 9 values are NaN"):
         accuracy(net, tmp_path / "list.txt", tmp_path)
+
+
+def test_scoring_stands_where_the_lists_are_relative_to(tmp_path, monkeypatch):
+    """The commands run in the demo's folder, wherever the user stands; so do the nets that are scored."""
+    monkeypatch.setattr(Demo, "_tool", lambda self, *words, log=None: None)
+    monkeypatch.setattr(Demo, "score", lambda self: Path.cwd())
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert Demo(tmp_path, scale=SMALL).run() == tmp_path
+    assert Path.cwd() == tmp_path / "elsewhere"
 
 
 def test_training_is_taken_for_done_only_if_it_was_made_of_the_same(tmp_path, monkeypatch, capsys):

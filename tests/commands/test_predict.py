@@ -111,6 +111,35 @@ def test_a_training_net_says_how_it_is_fed(folder: Path) -> None:
     close(np.load(folder / "o.npz")["prob"], expected(wanted))
 
 
+def test_a_training_net_in_place_of_the_deploy_net(folder: Path) -> None:
+    """Data and labels are elsewhere: it is given the pictures, as its transform_param says, and answers what its loss
+    would compare with labels."""
+    train_val = (
+        'layer { name: "d" type: "Data" top: "data" top: "label" transform_param { crop_size: 16 mean_value: 100 '
+        'mean_value: 110 mean_value: 120 scale: 0.02 } data_param { source: "none" batch_size: 4 } }'
+    )
+    layers = [line for line in NET.replace("layer {", "\nlayer {").splitlines() if line and "Input" not in line]
+    softmax = [line for line in layers if '"Softmax"' in line]
+    scores = softmax[0].split('bottom: "')[1].split('"')[0]
+    loss = f'layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "{scores}" bottom: "label" }}'
+    (folder / "train_val.prototxt").write_text("\n".join([train_val, *(x for x in layers if x not in softmax), loss]))
+    words = ["--model", "train_val.prototxt", "--weights", "n.caffemodel", "pictures", "--npz", "o.npz"]
+    done = call("predict", *words, folder=folder)
+    assert done.status == 0, done.stderr
+    assert done.stdout.startswith(
+        "train_val.prototxt is a training net: here it takes input 'data' 1 x 3 x 16 x 16 in place of layer 'd' (Data)"
+        ", prob for its loss\ndata: color resized to 16 x 16, blue green red, less 100, 110, 120, times 0.02\n"
+    )
+    close(np.load(folder / "o.npz")["prob"], expected(Preprocessing(mean=(100, 110, 120), scale=0.02, resize=(16, 16))))
+    done = call("describe", "train_val.prototxt", "--deploy", "deploy.prototxt", folder=folder)
+    assert done.status == 0 and done.stdout.startswith("wrote deploy.prototxt: it takes input 'data' 1 x 3 x 16 x 16")
+    words = ["--model", "deploy.prototxt", *words[2:5], "--npz", "p.npz", "--preprocessing", "train_val.prototxt"]
+    assert call("predict", *words, folder=folder).status == 0
+    close(np.load(folder / "p.npz")["prob"], np.load(folder / "o.npz")["prob"])
+    done = call("describe", "deploy.prototxt", "--deploy", "again.prototxt", folder=folder)
+    assert done.status == 2 and "deploy.prototxt is no training net" in done.stderr
+
+
 def test_features_of_any_blob(folder: Path) -> None:
     words = [*MEAN, "pictures", "--h5", "o.h5", "--blobs", "p", "prob"]
     assert call("predict", *MODEL, *words, folder=folder).status == 0

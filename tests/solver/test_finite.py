@@ -73,7 +73,7 @@ def test_a_test_that_finds_all_units_dead_ends_training(tmp_path, stop):
         (tmp_path / "net.prototxt").write_text(DEAD.format(weight=weight))
         param = caffe_pb2.SolverParameter(
             net=str(tmp_path / "net.prototxt"), base_lr=0.01, lr_policy="fixed", max_iter=2, test_iter=[2],
-            test_interval=1,
+            test_interval=1, snapshot_after_train=False,
         )  # fmt: skip
         made = solver_class(param)(param, [])
         made.stop_at_nan = stop

@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 from caffe_log import parse_log
@@ -20,6 +21,7 @@ from caffe_compat.media import open_database
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.pycaffe.classifier import Classifier
+from caffe_compat.pycaffe.detector import Detector
 
 LOG = """Log file created at: 2015/12/31
 I1231 23:59:50.500000  1 solver.cpp:48] Initializing solver
@@ -134,6 +136,95 @@ def test_mnist(tmp_path: Path) -> None:
         assert done.status == 2 and part in done.stderr, done.stderr
     assert not (tmp_path / "new").exists()
     assert "exists already" in call("convert_mnist", "images", "labels.gz", "db", folder=tmp_path).stderr
+
+
+WINDOWS = "filename,xmin,ymin,xmax,ymax\na.png,2,1,20,15\nb.png,0,0,9.5,11\na.png,5,4,30,22\n"
+
+
+def windows_folder(folder: Path) -> None:
+    """Two pictures, windows in them, and a net with weights."""
+    random = np.random.default_rng(0)
+    for name in ("a", "b"):
+        cv2.imwrite(str(folder / f"{name}.png"), random.integers(0, 255, (24, 32, 3), np.uint8))
+    (folder / "w.csv").write_text(WINDOWS)
+    text = (
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } } '
+        'layer { name: "f" type: "InnerProduct" bottom: "data" top: "f" inner_product_param { num_output: 4 '
+        'weight_filler { type: "gaussian" std: 0.0005 } } } '
+        'layer { name: "prob" type: "Softmax" bottom: "f" top: "prob" }'
+    )
+    (folder / "n.prototxt").write_text(text)
+    load_net(folder / "n.prototxt").save(folder / "n.caffemodel")
+    np.save(folder / "mean.npy", np.array([104, 117, 123], np.float32)[:, None, None] + np.zeros((3, 6, 6), "f4"))
+
+
+MODEL = ("--model_def", "n.prototxt", "--pretrained_model", "n.caffemodel")
+
+
+@pytest.mark.parametrize("command", ["detect_windows", "detect"])
+def test_windows_of_a_csv_as_caffes_detect_scores_them(tmp_path: Path, command: str) -> None:
+    windows_folder(tmp_path)
+    words = ["w.csv", "o.csv", *MODEL, "--crop_mode=list", "--mean_file", "mean.npy", "--context_pad=1"]
+    done = call(command, *words, folder=tmp_path)
+    assert done.status == 0 and done.stdout.startswith("Processed 3 windows in "), done.stderr
+    rows = table(tmp_path / "o.csv")
+    assert list(rows[0]) == ["filename", "ymin", "xmin", "ymax", "xmax", *(f"class{k}" for k in range(4))]
+    assert [(row["filename"], row["ymin"], row["xmax"]) for row in rows] == [
+        ("a.png", "1", "20"), ("a.png", "4", "30"), ("b.png", "0", "9.5"),
+    ]  # fmt: skip
+    net = Detector(
+        str(tmp_path / "n.prototxt"), str(tmp_path / "n.caffemodel"), np.array([104.0, 117, 123]), None, 255.0,
+        (2, 1, 0), 1,
+    )  # fmt: skip
+    pairs = [("a.png", [(1, 2, 15, 20), (4, 5, 22, 30)]), ("b.png", [(0, 0, 11, 9.5)])]
+    expected = net.detect_windows([(str(tmp_path / name), windows) for name, windows in pairs])
+    found = np.array([[float(row[f"class{k}"]) for k in range(4)] for row in rows])
+    np.testing.assert_allclose(found, [one["prediction"] for one in expected], rtol=1e-6)
+    assert np.ptp(found, 0).min() > 1e-4, "windows differ"
+    assert call(command, "w.csv", "o.h5", *words[2:], folder=tmp_path).status == 0
+    with h5py.File(tmp_path / "o.h5") as file:
+        np.testing.assert_allclose(file["prediction"][()], found, rtol=1e-6)
+        assert file["filename"].asstr()[()].tolist() == ["a.png", "a.png", "b.png"]
+        assert file["window"][()].tolist() == [[1, 2, 15, 20], [4, 5, 22, 30], [0, 0, 11, 9.5]]
+
+
+def test_windows_of_our_proposals(tmp_path: Path) -> None:
+    windows_folder(tmp_path)
+    scene = np.full((60, 80, 3), 40, np.uint8)
+    scene[10:40, 15:50] = (30, 60, 220)
+    cv2.imwrite(str(tmp_path / "scene.png"), scene)
+    (tmp_path / "list.txt").write_text("scene.png\n\n")
+    done = call(
+        "detect_windows", "list.txt", "o.h5", *MODEL, "--crop_mode", "builtin", "--context_pad", 0, folder=tmp_path
+    )
+    assert done.status == 0, done.stderr
+    with h5py.File(tmp_path / "o.h5") as file:
+        windows = file["window"][()]
+        assert len(windows) == len(file["prediction"]) > 0
+    assert (np.abs(windows - (10, 15, 39, 49)).max(1) <= 3).any(), "the one object is among them"
+
+
+def test_what_detect_windows_refuses(tmp_path: Path) -> None:
+    windows_folder(tmp_path)
+    (tmp_path / "list.txt").write_text("a.png\n")
+    (tmp_path / "none.csv").write_text("filename,xmin,ymin,xmax\n")
+    (tmp_path / "word.csv").write_text(WINDOWS + "a.png,1,2,x,9\n")
+    (tmp_path / "flat.csv").write_text(WINDOWS + "a.png,1,2,9,2\n")
+    (tmp_path / "gone.csv").write_text(WINDOWS.replace("b.png", "gone.png"))
+    for words, part in (
+        (["list.txt", "o.csv"], "needs the module selective_search_ijcv_with_python"),
+        (["list.txt", "o.csv", "--crop_mode", "list"], "list.txt: --crop_mode list reads windows from a .csv"),
+        (["w.csv", "o.npy"], "o.npy: expected a name that ends in .csv or .h5"),
+        (["none.csv", "o.csv"], "none.csv:1: has no column ymax"),
+        (["word.csv", "o.csv"], "word.csv:5: expected numbers in ymin, xmin, ymax, xmax, found a.png,1,2,x,9"),
+        (["flat.csv", "o.csv"], "flat.csv:5: window [2.0, 1.0, 2.0, 9.0] has no area"),
+        (["gone.csv", "o.csv", "--context_pad", 1], "gone.png"),
+        (["w.csv", "o.csv"], "context_pad is 16, expected 0 to 3 pixels around a window in an input of 8 x 8"),
+        (["w.csv", "o.csv", "--channel_swap", "2,1"], "--channel_swap is '2,1', expected 3 numbers"),
+    ):
+        done = call("detect_windows", *words, *MODEL, folder=tmp_path)
+        assert done.status == 2 and part in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not list(tmp_path.glob("o.*"))
 
 
 def test_real_mnist(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ class Data(DataLayer):
     """
 
     caffe_type = "Data"
+    labelled = True
     splits = True
     top_count = (1, 2)
 

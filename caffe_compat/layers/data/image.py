@@ -40,6 +40,7 @@ class ImageData(DataLayer):
     """
 
     caffe_type = "ImageData"
+    labelled = True
     top_count = (2, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

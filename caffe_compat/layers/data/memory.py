@@ -25,6 +25,7 @@ class MemoryData(DataLayer):
     """
 
     caffe_type = "MemoryData"
+    labelled = True
     top_count = (2, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

@@ -43,6 +43,7 @@ class DataLayer(Layer):
     on_meta = False
     _like: Tensor  #: tells the device and the type of the tops
     splits: ClassVar[bool] = False  #: whether several solvers share the records in TRAIN
+    labelled: ClassVar[bool] = False  #: the first top holds pictures, the others what is known of them
     onnx_reason = "it reads training data; export the deploy net instead"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape], prefetch: int = 0, seed: int | None = None) -> None:

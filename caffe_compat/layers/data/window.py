@@ -151,6 +151,7 @@ class WindowData(DataLayer):
     """
 
     caffe_type = "WindowData"
+    labelled = True
     top_count = (2, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
