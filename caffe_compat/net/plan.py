@@ -299,7 +299,8 @@ def walk_nodes(
         else:
             tops = layer_shapes(node.layer, bottoms)
         if rows is not None and node.layer.sized_by_values:
-            tops = [(min(rows, shape[0]), *shape[1:]) for shape in tops]
+            axis = node.layer.rows_axis
+            tops = [(*shape[:axis], min(rows, shape[axis]), *shape[axis + 1 :]) for shape in tops]
         known.update(zip(node.top_ids, tops, strict=True))
         yield node, bottoms, tops
 
