@@ -140,7 +140,9 @@ class FlowPictures:
         for record in imdb.records:
             path = record.paths[where] if where in imdb.modalities else str(Path(where) / f"{record.name}.png")
             if not Path(path).exists():
-                ends = before is not None and before.scene == record.scene and last.get(record.scene) == record.name
+                ends = (
+                    before is not None and before.scene == record.scene and last.get(record.scene or "") == record.name
+                )
                 if ends and before is not None and before.name not in absent:
                     path = self._paths[before.name]
                 else:
