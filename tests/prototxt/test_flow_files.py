@@ -20,13 +20,14 @@ ZOO = ROOT / "prototxt"
 def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Flow of 3 pixels to the right on the left and none on the right, where the nets expect their pictures."""
     monkeypatch.chdir(tmp_path)
-    for folder in ("ucf101", "jhmdb"):
-        (tmp_path / "output" / folder).mkdir(parents=True)
+    for folder in ("output/jhmdb", "data/ucf101/pairs/lists"):
+        (tmp_path / folder).mkdir(parents=True)
     picture = np.full((240, 320, 3), 128, np.uint8)
     picture[:, :160, 2] = picture[:, :160, 0] = 128 + 48
-    cv2.imwrite("output/flow.png", picture)
+    for folder in ("output", "data/ucf101/pairs"):
+        cv2.imwrite(f"{folder}/flow.png", picture)
     for part in ("train", "val"):
-        Path(f"output/ucf101/flow_{part}.txt").write_text("output/flow.png 100\n")
+        Path(f"data/ucf101/pairs/lists/split1_flow_{part}.txt").write_text("flow.png 100\n")
     windows = "# 0\noutput/flow.png\n3 240 320\n2\n21 0.9 80 60 239 179\n0 0.1 0 0 99 99\n"
     for part in ("train", "test"):
         Path(f"output/jhmdb/window_flow_{part}.txt").write_text(windows)

@@ -49,7 +49,7 @@ def test_the_tool_writes_the_committed_files(folder: Path, tmp_path: Path, monke
 def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame of 480 x 640 where the recipes expect their lists."""
     monkeypatch.chdir(tmp_path)
-    for folder in (tmp_path / "output" / name for name in ("rgbd", "thermal", "ucf101")):
+    for folder in (tmp_path / "output" / name for name in ("rgbd", "thermal")):
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("teacher", "student"):
             cv2.imwrite(str(folder / f"{name}.png"), np.zeros((480, 640, 3), np.uint8))
@@ -57,6 +57,10 @@ def pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             (folder / f"{name}_pairs.txt").write_text("teacher.png student.png\n")
         boxes = np.array([(4 * n, 2 * n, 4 * n + 99, 2 * n + 80) for n in range(80)], np.float32)
         write_proposal_file(folder / "proposals.npz", ProposalFile(["teacher"], [boxes]))
+    lists = tmp_path / "data" / "ucf101" / "pairs" / "lists"
+    shutil.copytree(tmp_path / "output" / "rgbd", lists)
+    for name in ("train", "val"):
+        (lists / f"{name}_pairs.txt").rename(lists / f"split1_pairs_{name}.txt")
 
 
 @pytest.mark.usefixtures("pairs")
@@ -126,7 +130,7 @@ def test_a_mirrored_pair_of_flow_is_fed_as_flow_to_the_other_side() -> None:
     for name, x in (("teacher", 7), ("student", 128 + 48)):
         picture = np.full((480, 640, 3), 128, np.uint8)
         picture[:, :320, 2], picture[:, 320:, 2] = x, 0
-        cv2.imwrite(f"output/ucf101/{name}.png", picture)
+        cv2.imwrite(f"data/ucf101/pairs/lists/{name}.png", picture)
     net = load_net(TRANSFER / "alexnet_to_alexnet_flow" / "train_val.prototxt", phase="TRAIN")
     data = net.layer("pairs")
     seen = set()
