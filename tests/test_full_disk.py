@@ -38,6 +38,7 @@ ALLOWED = {
     ("detection/snapshots.py", "savez"): "into a stream of the writer",
     ("evaluation/reports.py", "savez_compressed"): "into a stream of the writer",
     ("evaluation/detections.py", "savez"): "into a stream of the writer",
+    ("segmentation/stored.py", "savez_compressed"): "into a stream of the writer",
     ("commands/measurements/detector.py", "write_bytes"): "pictures to measure on, in a temporary folder",
     ("commands/measurements/transfer_gpu.py", "write_bytes"): "pictures to measure on, in a temporary folder",
     (

@@ -15,9 +15,11 @@ from caffe_compat.commands import (
     infer_results,
     infer_sheet,
     make_detection,
+    make_sds,
     make_transfer,
     match_norms,
     net_surgery,
+    save_sds,
     window_scores,
     zoo,
 )
@@ -62,6 +64,12 @@ from caffe_compat.onnx import export_onnx, export_verified, save_onnx
 from caffe_compat.proto import caffe_pb2, hdf5, read_net, state, weights
 from caffe_compat.pycaffe import draw
 from caffe_compat.reports.page import write_page
+from caffe_compat.segmentation.average import RegionAverage
+from caffe_compat.segmentation.regions import Superpixels
+from caffe_compat.segmentation.reports import write_region_reports
+from caffe_compat.segmentation.stored import SegmentedDetections, write_segmented
+from caffe_compat.segmentation.superpixels import KeptSuperpixels
+from caffe_compat.segmentation.training import write_settings
 from caffe_compat.solver.metrics import Metrics
 from caffe_compat.stamps import write_stamp
 from caffe_compat.transfer import Recipe, Schedule, Transfer
@@ -338,6 +346,15 @@ def _sheet(path):
     sheet.write(lambda sample: PICTURE)
 
 
+def _segmented(folder):
+    found = Detections(("bed",), ("a",), [[ARRAYS[0][:, :5]]])
+    return SegmentedDetections(found, [np.random.default_rng(0).random((len(ARRAYS[0]), 900)) > 0.5])
+
+
+def _drawing(folder):
+    return save_sds._Drawing(None, None, None, folder, "png")
+
+
 WRITERS = {
     "caffemodel": Writer(lambda path, net: net.save(path), ("proto/weights.py",), prepare=a_net),
     "caffemodel with diffs": Writer(
@@ -444,6 +461,35 @@ WRITERS = {
         lambda path, _: make_detection.main(["--net", "caffenet", "--classes", "3", "--folder", "out"]),
         ("detection/net_files.py",),
         many=True,
+    ),
+    "hypercolumn net": Writer(
+        lambda path, _: make_sds.main(["--net", "caffenet", "--classes", "3", "--folder", "out"]),
+        ("segmentation/net_files.py",),
+        many=True,
+    ),
+    "settings of a hypercolumn net's snapshot": Writer(
+        lambda path, _: write_settings(str(path), {"RNG_SEED": 3}),
+        ("segmentation/training.py",),
+        "new.settings.json",
+    ),
+    "segmented detections": Writer(
+        lambda path, content: write_segmented(path, content), ("segmentation/stored.py",), prepare=_segmented
+    ),
+    "what is said of regions": Writer(
+        lambda path, found: write_region_reports(path.parent / "segm_eval", found),
+        ("segmentation/reports.py",),
+        many=True,
+        prepare=lambda folder: RegionAverage(["bed"]).evaluate(),
+    ),
+    "superpixels that were made": Writer(
+        lambda path, _: KeptSuperpixels(lambda record: Superpixels(1 + np.arange(99).reshape(9, 11)), path.parent)(
+            FrameRecord("new")
+        ),
+        ("segmentation/superpixels.py",),
+        "new.png",
+    ),
+    "sheet of regions": Writer(
+        lambda path, drawing: drawing._write("new", PICTURE), ("commands/save_sds.py",), "new.png", prepare=_drawing
     ),
     "compressed": Writer(_run_compress, ("proto/weights.py",), "source_svd_fc_2.caffemodel", prepare=_compressed),
     "surgery": Writer(_run_surgery, ("proto/weights.py",), "out.caffemodel", prepare=_surgery),

@@ -42,7 +42,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "flow": ("make_flow", "prepare_ucf101"),
     "depth": ("index", "make_hha", "make_disparity", "show_depth", "prepare_nyud2"),
     "detection": ("make_detection", "test_net", "detect", "imdb", "make_proposals", "reval", "train_svms"),
-    "segmentation": ("make_sds",),
+    "segmentation": ("make_sds", "save_sds"),
     "Caffe's tools": (
         "classify",
         "detect_windows",

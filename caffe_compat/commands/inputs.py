@@ -22,6 +22,7 @@ __all__ = [
     "DATABASE",
     "DEPTH",
     "DEPTHS",
+    "DETECTIONS",
     "FLOW_INPUT",
     "FOLDER",
     "IDX",
@@ -200,6 +201,7 @@ PICTURES_OF = replace(PICTURE, what="a picture, or a folder of them", holds=(*PI
 PROPOSALS = FileKind(
     "proposals (npz, mat, or a folder of mat files)", (ZIP, MATLAB, HDF5, BINARY, FOLDERS, EMPTY), words="builtin"
 )
+DETECTIONS = FileKind("detections (npz, mat or pkl)", (ZIP, MATLAB, HDF5, BINARY, TEXT, EMPTY))
 TEACHER = replace(
     NET,
     what="a net definition (prototxt), torchvision:NAME, timm:NAME, package.module:function or FILE.onnx",

@@ -30,7 +30,7 @@ from caffe_compat.locks import hold
 from caffe_compat.media import stored_preparation
 from caffe_compat.stamps import file_digest
 
-__all__ = ["test"]
+__all__ = ["test", "wait_for"]
 
 POLL = 10.0
 """Seconds between looks for weights that do not exist yet."""
@@ -45,7 +45,7 @@ def test(args: argparse.Namespace) -> None:
     config = load_config(args.cfg, args.pairs, args.parity or None)
     device = choose(args.gpu)
     imdb = find_imdb(args.imdb, config.root_dir or ".")
-    _wait(args.weights, args.wait)
+    wait_for(args.weights, args.wait)
     net = load_detector_net(args.prototxt, args.weights)
     _check_described(args.weights, imdb, config)
     blobs = (args.score_blob_name, args.bbox_blob_name)
@@ -79,7 +79,7 @@ def _check_described(weights: Sequence[str], imdb: ImageDatabase, config: Config
 _NO_BOX = "no score is above TEST.SCORE_THRESH, or all are equal, as of a net whose ReLUs died"
 
 
-def _wait(files: Sequence[str], wanted: bool) -> None:
+def wait_for(files: Sequence[str], wanted: bool) -> None:
     """Wait until all weights exist."""
     for file in files:
         while wanted and not Path(file).exists():

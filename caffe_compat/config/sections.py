@@ -127,7 +127,7 @@ class SdsConfig:
             with 688.  In training ``max_size`` of the data layer's ``param_str`` takes the place of ``target_size``.
         feat_scale: pixels of the scaled image for a cell of the map that regions are pooled from.
         mask_size: side of the grid over a box.
-        det_salt: added to the name of the file of segmented detections.
+        det_salt, eval_salt: added to the names of the files of segmented detections and of their evaluations.
     """
 
     target_size: int = 688
@@ -135,12 +135,15 @@ class SdsConfig:
     feat_scale: int = 16
     mask_size: int = 50
     det_salt: str = ""
+    eval_salt: str = ""
 
     def __post_init__(self) -> None:
         for name in ("target_size", "max_size", "feat_scale"):
             require(getattr(self, name) >= 1, f"SDS.{name.upper()} is {getattr(self, name)}, expected 1 or more")
         require(self.mask_size >= 2, f"SDS.MASK_SIZE is {self.mask_size}, expected 2 or more")
-        require(os.sep not in self.det_salt, f"SDS.DET_SALT is '{self.det_salt}', expected a part of a file name")
+        for name in ("det_salt", "eval_salt"):
+            value = getattr(self, name)
+            require(os.sep not in value, f"SDS.{name.upper()} is '{value}', expected a part of a file name")
 
 
 def require(holds: bool, message: str) -> None:

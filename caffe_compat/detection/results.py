@@ -25,7 +25,8 @@ PathLike = str | os.PathLike[str]
 def read_run(folder: PathLike, imdb: ImageDatabase, config: Config) -> tuple[Path, Detections]:
     """The detections that a test run stored, before suppression, in the order of the database.
 
-    ``detections[DET_SALT].npz``, or else ``.mat``, or else ``.pkl.mat``, as the branch calls it.
+    ``detections[DET_SALT].npz``, or else ``.mat``, or else the branch's ``.pkl.mat`` or ``.pkl``, of which only plain
+    data are read.
 
     Args:
         folder: of the run.
@@ -40,15 +41,13 @@ def read_run(folder: PathLike, imdb: ImageDatabase, config: Config) -> tuple[Pat
         DataError: no such file, or detections of other images or classes than the database's; names it.
     """
     stem = f"detections{config.test.det_salt}"
-    names = [f"{stem}{ending}" for ending in (".npz", ".mat", ".pkl.mat")]
+    names = [f"{stem}{ending}" for ending in (".npz", ".mat", ".pkl.mat", ".pkl")]
     for path in (Path(folder) / name for name in names):
         if path.exists():
             images = [record.name for record in imdb.records]
             with in_file(path):
                 return path, in_order_of(imdb, read_detections(path, imdb.classes, images))
-    pickled = (Path(folder) / f"{stem}.pkl").exists()
-    beside = ", only a pickle, which could execute anything and is not read" if pickled else ""
-    raise MissingFileError(Path(folder) / names[0], f"detections; no {' or '.join(names[1:])} either{beside}")
+    raise MissingFileError(Path(folder) / names[0], f"detections; no {' or '.join(names[1:])} either")
 
 
 def evaluate_run(

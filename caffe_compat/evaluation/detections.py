@@ -22,17 +22,26 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from caffe_compat.datasets.mat import read_mat, write_mat
 from caffe_compat.datasets.npz import read_npz
+from caffe_compat.datasets.pickles import is_pickle, read_pickle
 from caffe_compat.errors import DataError, in_file
 from caffe_compat.files import atomic_write, open_existing
 
-__all__ = ["Detections", "read_detections", "write_detections", "write_detections_mat"]
+__all__ = [
+    "Detections",
+    "as_arrays",
+    "from_arrays",
+    "from_lists",
+    "read_detections",
+    "write_detections",
+    "write_detections_mat",
+]
 
 PathLike = str | os.PathLike[str]
 
@@ -101,19 +110,23 @@ def write_detections(path: PathLike, detections: Detections) -> None:
     Raises:
         WriteError: it cannot be written.
     """
+    with atomic_write(path) as stream:
+        np.savez(stream, **as_arrays(detections))  # type: ignore[arg-type]
+
+
+def as_arrays(detections: Detections) -> dict[str, np.ndarray]:
+    """The arrays of a ``detections.npz``."""
     flat = [found for row in detections.boxes for found in row]
     counts = np.array([len(found) for found in flat], np.int64)
     width = max(len(detections.images), 1)
     cells = np.repeat(np.arange(len(flat)), counts)
-    arrays = {
+    return {
         "boxes": np.concatenate([np.zeros((0, 5), np.float32), *flat]),
         "class_index": (cells // width).astype(np.int32),
         "image_index": (cells % width).astype(np.int32),
         "classes": np.array(detections.classes, str),
         "images": np.array(detections.images, str),
     }
-    with atomic_write(path) as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def write_detections_mat(path: PathLike, detections: Detections) -> None:
@@ -135,21 +148,28 @@ def write_detections_mat(path: PathLike, detections: Detections) -> None:
 def read_detections(
     path: PathLike, classes: Sequence[str] | None = None, images: Sequence[str] | None = None
 ) -> Detections:
-    """Read ``detections.npz`` or a ``.mat`` file, told apart by content.
+    """Read ``detections.npz``, a ``.mat`` file or the branch's ``detections.pkl``, told apart by content.
+
+    Of the branch's pickles only plain data are read, and nothing in them is executed
+    (:func:`~caffe_compat.datasets.pickles.read_pickle`).
 
     Args:
         path: the file.
-        classes, images: names for a ``.mat`` file that has none in it, such as the branch wrote.
+        classes, images: names for a file that has none in it, such as the branch wrote.
 
     Raises:
         MissingFileError: no such file.
         DataError: not such a file; indices beyond the names; what :class:`Detections` refuses.  Names the file.
     """
     with open_existing(path, "detections") as stream:
-        packed = stream.read(4) == b"PK\x03\x04"
+        head = stream.read(4)
+    if is_pickle(head) or os.fspath(path).endswith(".pkl"):
+        held = read_pickle(path, "detections")
+        with in_file(path):
+            return from_lists(held, classes, images)
     with in_file(path):
-        if packed:
-            return _from_arrays(read_npz(path, "detections"))
+        if head == b"PK\x03\x04":
+            return from_arrays(read_npz(path, "detections"))
         return _from_cells(read_mat(path), classes, images)
 
 
@@ -159,7 +179,12 @@ def _cell(names: Sequence[str]) -> np.ndarray:
     return cell
 
 
-def _from_arrays(held: dict[str, np.ndarray]) -> Detections:
+def from_arrays(held: Mapping[str, np.ndarray]) -> Detections:
+    """The detections in the arrays of a ``detections.npz``.
+
+    Raises:
+        DataError: arrays that are missing or do not belong together.
+    """
     wanted = ("boxes", "class_index", "image_index", "classes", "images")
     absent = [name for name in wanted if name not in held]
     if absent:
@@ -206,6 +231,30 @@ def _from_cells(held: dict[str, Any], classes: Sequence[str] | None, images: Seq
             f"{len(images)} images"
         )
     boxes = [[_rows(cells[c + 1, i]) for i in range(len(images))] for c in range(len(classes))]
+    return Detections(tuple(classes), tuple(images), boxes)
+
+
+def from_lists(held: Any, classes: Sequence[str] | None, images: Sequence[str] | None) -> Detections:
+    """The detections of a pickle of the branch: ``all_boxes`` by class (the first is the background) and image.
+
+    ``nms_boxes``, as its masks are stored with, has no background.
+
+    Raises:
+        DataError: something else, or of other numbers of classes and images than the names.
+    """
+    names = ("all_boxes", "nms_boxes")
+    key = next((name for name in names if isinstance(held, dict) and name in held), None)
+    if key is None:
+        raise DataError("holds no dictionary with all_boxes, by class and image; expected detections")
+    if classes is None or images is None:
+        raise DataError("it does not name its classes and images, and none were given")
+    rows = held[key][1:] if key == "all_boxes" and isinstance(held[key], list) else held[key]
+    lists = isinstance(rows, list) and all(isinstance(row, list) for row in rows)
+    counts = sorted({len(row) for row in rows}) if lists else []
+    if not lists or len(rows) != len(classes) or counts != [len(images)]:
+        shape = f"{len(rows)} classes x {counts} images" if lists else "no lists"
+        raise DataError(f"{key} has {shape}, expected {len(classes)} classes without background x {len(images)} images")
+    boxes = [[_rows(np.zeros((0, 5)) if isinstance(cell, list) and not cell else cell) for cell in row] for row in rows]
     return Detections(tuple(classes), tuple(images), boxes)
 
 

@@ -40,38 +40,41 @@ def fitted(picture: np.ndarray, size: tuple[int, int] = TILE) -> tuple[np.ndarra
     return cv2.resize(picture, small, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR), scale
 
 
-def contact_sheet(tiles: Sequence[SmallPicture], title: str, columns: int = 0) -> np.ndarray:
+def contact_sheet(
+    tiles: Sequence[SmallPicture], title: str, columns: int = 0, size: tuple[int, int] = TILE
+) -> np.ndarray:
     """A sheet.
 
     Args:
         tiles: from the upper left, row by row; one or more.
         title: over all.
         columns: 0: as many as make the sheet about as wide as a screen, 6 at most.
+        size: width and height of a picture on it.
 
     Returns:
         uint8 [H, W, 3], blue first.
     """
     columns = columns or min(6, len(tiles))
-    width = max(columns, 2) * (TILE[0] + _GAP) + _GAP
+    width = max(columns, 2) * (size[0] + _GAP) + _GAP
     head = np.full((_TITLE, width, 3), _DARK, np.uint8)
     draw_text(head, _cut(title, width, 0.6), (_GAP, _TITLE - 8), _WHITE, 0.6)
     rows = [tiles[first : first + columns] for first in range(0, len(tiles), columns)]
-    return np.concatenate([head, *(_row(row, width) for row in rows)])
+    return np.concatenate([head, *(_row(row, width, size) for row in rows)])
 
 
-def _row(tiles: Sequence[SmallPicture], width: int) -> np.ndarray:
+def _row(tiles: Sequence[SmallPicture], width: int, size: tuple[int, int]) -> np.ndarray:
     lines = 1 + max(len(tile.lines) for tile in tiles)
-    canvas = np.full((TILE[1] + lines * _LINE + 2 * _GAP, width, 3), _DARK, np.uint8)
+    canvas = np.full((size[1] + lines * _LINE + 2 * _GAP, width, 3), _DARK, np.uint8)
     for number, tile in enumerate(tiles):
-        small, _ = fitted(tile.picture)
-        left = _GAP + number * (TILE[0] + _GAP)
-        down, right = (TILE[1] - small.shape[0]) // 2, left + (TILE[0] - small.shape[1]) // 2
+        small, _ = fitted(tile.picture, size)
+        left = _GAP + number * (size[0] + _GAP)
+        down, right = (size[1] - small.shape[0]) // 2, left + (size[0] - small.shape[1]) // 2
         canvas[down : down + small.shape[0], right : right + small.shape[1]] = small
         for place, line in enumerate((tile.name, *tile.lines)):
-            words = np.ascontiguousarray(canvas[:, left : left + TILE[0]])
-            draw_text(words, _cut(line, TILE[0], 0.4), (2, TILE[1] + _LINE * (place + 1) - 3),
+            words = np.ascontiguousarray(canvas[:, left : left + size[0]])
+            draw_text(words, _cut(line, size[0], 0.4), (2, size[1] + _LINE * (place + 1) - 3),
                       _WHITE if place else _GREY, 0.4)  # fmt: skip
-            canvas[:, left : left + TILE[0]] = words
+            canvas[:, left : left + size[0]] = words
     return canvas
 
 

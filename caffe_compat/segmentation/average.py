@@ -96,7 +96,7 @@ def region_text(evaluations: Mapping[float, Evaluation]) -> str:
     classes = next(iter(evaluations.values())).classes if evaluations else ()
     columns = [[*found.ap, found.mean] for found in evaluations.values()]
     rows = zip([*classes, "mean"], zip(*columns, strict=True), strict=True) if evaluations else ()
-    return "".join(f"{name:<20s}: " + ", ".join(f"{100 * ap:10.6f}" for ap in values) + "\n" for name, values in rows)
+    return "".join(f"{name:>20s} : " + ", ".join(f"{100 * ap:10.6f}" for ap in values) + "\n" for name, values in rows)
 
 
 def region_table(evaluations: Mapping[float, Evaluation]) -> str:

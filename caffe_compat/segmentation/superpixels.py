@@ -16,11 +16,13 @@ import skimage  # loads its parts on first use
 from caffe_compat.datasets.pictures import read_labels
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.errors import DataError, MissingFileError, UsageError, in_file, nearest
+from caffe_compat.frames.png import write_png
 from caffe_compat.media import read_picture
 from caffe_compat.segmentation.regions import Superpixels
 
 __all__ = [
     "KINDS",
+    "KeptSuperpixels",
     "SuperpixelSource",
     "SuperpixelsOfFolder",
     "make_superpixels",
@@ -30,10 +32,11 @@ __all__ = [
 
 SuperpixelSource = Callable[[FrameRecord], Superpixels]
 """Gives the superpixels of an image; anything that partitions it into ids from 1 will do."""
-KINDS = ("color", "depth", "color+depth")
-"""What superpixels can be made from."""
+KINDS = ("color", "depth", "color+depth", "picture")
+"""What superpixels can be made from; a picture is the first modality, whatever it shows."""
 SEGMENTS = 1000
 """How many are made, about: as many as MCG has leaves on a frame of NYUD2."""
+_MOST_IN_FILES = 65535
 _COMPACTNESS = 10.0
 """How much places count against colours in CIELAB (the SLIC paper's m)."""
 _PER_LOG_METRE = 100.0
@@ -112,7 +115,9 @@ def made_superpixels(kind: str = "color", segments: int = SEGMENTS) -> Superpixe
     def make(record: FrameRecord) -> Superpixels:
         color = depth = None
         with in_file(f"image {record.name}"):
-            if "color" in kind:
+            if kind == "picture":
+                color = read_picture(next(iter(record.paths.values())))
+            elif "color" in kind:
                 if "images" not in record.paths:
                     raise DataError("has no colour (modality images) to make superpixels from")
                 color = read_picture(record.paths["images"])
@@ -123,6 +128,37 @@ def made_superpixels(kind: str = "color", segments: int = SEGMENTS) -> Superpixe
             return make_superpixels(color, depth, segments)
 
     return make
+
+
+class KeptSuperpixels:
+    """Makes superpixels and writes each map to ``FOLDER/NAME.png``, of 16 bits.
+
+    Args:
+        make: makes them.
+        folder: is made with the first.
+
+    Attributes:
+        made: names of the images whose superpixels were made.
+    """
+
+    def __init__(self, make: SuperpixelSource, folder: str | os.PathLike[str]) -> None:
+        self.make, self.folder = make, Path(folder)
+        self.made: list[str] = []
+
+    def __call__(self, record: FrameRecord) -> Superpixels:
+        """The superpixels of an image.
+
+        Raises:
+            DataError, MissingFileError: as ``make``; more than 65,535 of them.
+            WriteError: they cannot be written.
+        """
+        found = self.make(record)
+        if found.count > _MOST_IN_FILES:
+            raise DataError(f"image {record.name}: {found.count} superpixels, a picture holds {_MOST_IN_FILES}")
+        path = self.folder / f"{record.name}.png"
+        write_png(path, found.labels.astype(np.uint16))
+        self.made.append(record.name)
+        return found
 
 
 class SuperpixelsOfFolder:

@@ -26,8 +26,10 @@ from caffe_compat.layers.data import HypercolumnData
 from caffe_compat.layers.data.prefetch import usual_depth
 from caffe_compat.media import Preparation, describe_weights
 from caffe_compat.net import Net
+from caffe_compat.net.pads import other_pads
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import read_net
+from caffe_compat.segmentation.inference import check_cells
 from caffe_compat.segmentation.sampling import box_batches
 from caffe_compat.solver import Solver, solver_class
 from caffe_compat.solver.config import weight_files
@@ -41,6 +43,7 @@ __all__ = [
     "read_settings",
     "set_prefix",
     "settings_path",
+    "write_settings",
 ]
 
 _LAYER = "HypercolumnDataLayer"
@@ -115,6 +118,8 @@ def mask_solver(param: Any, run: MaskRun, device: torch.device | str | None = No
     for layer in layers:
         layer.require_same("num_classes", layer.settings.num_classes, len(imdb.classes))
         layer.require_same("num_images", layer.settings.num_images, len(imdb.modalities))
+    check_cells(solver.net, config)
+    _check_pads(solver.net, files, config.parity)
     check_pictures(imdb.name, run.track(imdb.records, "pictures"), imdb.modalities)
     source = None if run.proposals is None else run.proposals()
     for layer in layers:
@@ -178,6 +183,15 @@ def _write_config_once(solver: Solver, config: Config) -> None:
     solver.on_start.append(write)
 
 
+def _check_pads(net: Net, files: Sequence[str], parity: bool) -> None:
+    """Refuse a net whose maps lie elsewhere than those of the detector it starts from; the branch's HHA net is one."""
+    wrong = other_pads(net.nodes, files)
+    if wrong and not parity:
+        raise UsageError(f"{'; '.join(wrong[:3])}: its maps lie elsewhere (--parity allows it)")
+    for line in wrong:
+        log.warning(f"{line}: its maps lie elsewhere", "train.py:0")
+
+
 def _check_start(net: Net, filled: Mapping[str, set[int]]) -> None:
     """Refuse layers that no update changes and that have no weights: they would say the same of all pictures."""
     known = {node.name: node.layer for node in net.nodes}
@@ -219,6 +233,15 @@ def read_settings(path: str) -> dict[str, Any]:
     return found
 
 
+def write_settings(path: str, settings: Mapping[str, Any]) -> None:
+    """Write beside a snapshot what its batches depend on.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    write_stamp(settings_path(path), settings)
+
+
 def check_settings_file(path: str) -> None:
     """Read what stands beside a state, given its path.
 
@@ -238,7 +261,7 @@ class _Settings:
     @contextlib.contextmanager
     def around(self, stem: str) -> Iterator[None]:
         """Write the file, then let the snapshot be written."""
-        write_stamp(settings_path(stem), self.settings)
+        write_settings(stem, self.settings)
         yield
 
     def restore(self, path: str) -> None:

@@ -155,7 +155,7 @@ def test_nothing_to_evaluate(tmp_path):
     assert done.status == 2 and "detections.npz" in done.stderr
     (tmp_path / "detections.pkl").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
     done = reval(tmp_path)
-    assert done.status == 2 and "only a pickle, which could execute anything" in done.stderr
+    assert done.status == 2 and "detections.pkl: holds os.system, expected" in done.stderr
     assert not (tmp_path / "owned").exists()
     assert call("reval", tmp_path, "--imdb", "nyud3").status == 2
 

@@ -95,8 +95,8 @@ def test_texts():
     record = FrameRecord("a", boxes=np.zeros((1, 4), np.float32), classes=("bed",))
     evaluator.process(record, found, np.array([[0.6]]))
     text = region_text(evaluator.evaluate())
-    assert text.splitlines()[0] == "bed                 : 100.000000,   0.000000"
-    assert text.splitlines()[-1] == "mean                : 100.000000,   0.000000"
+    assert text.splitlines()[0] == "                 bed : 100.000000,   0.000000"
+    assert text.splitlines()[-1] == "                mean : 100.000000,   0.000000"
     lines = region_table(evaluator.evaluate()).splitlines()
     assert lines[0].split() == ["class", "objects", "regions", "AP^r", "0.5", "AP^r", "0.7"]
     assert lines[1].split() == ["bed", "1", "1", "100.00", "0.00"]
