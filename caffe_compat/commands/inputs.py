@@ -23,6 +23,7 @@ __all__ = [
     "DEPTH",
     "DEPTHS",
     "DETECTIONS",
+    "FLOW",
     "FLOW_INPUT",
     "FOLDER",
     "IDX",
@@ -192,6 +193,7 @@ OPTIONS = FileKind("a YAML file with options", (TEXT, JSON_TEXT, EMPTY))
 ONNX = FileKind("an ONNX model", (BINARY, EMPTY))
 ARRAYS = FileKind("arrays by name (npz)", (ZIP, EMPTY))
 FOLDER = FileKind("a folder", (FOLDERS,))
+FLOW = FileKind("flow (.flo), or a folder of it", (BINARY, EMPTY, FOLDERS))
 FLOW_INPUT = FileKind("a video, a folder or a picture", (*PICTURES, BINARY, EMPTY, TEXT, FOLDERS))
 RUN = FileKind("a folder of snapshots, or a ..metrics.jsonl", (FOLDERS, JSON_TEXT, TEXT, EMPTY))
 DATABASE = FileKind("a database, which is a folder", (FOLDERS,))

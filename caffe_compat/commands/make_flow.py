@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 
 from caffe_compat.commands.flags import add_gpu
-from caffe_compat.commands.inputs import FLOW_INPUT, FOLDER, LIST, STATE_DICT
+from caffe_compat.commands.inputs import FLOW, FLOW_INPUT, FOLDER, LIST, NEW_FOLDER, STATE_DICT
 from caffe_compat.commands.parser import Parser
 
 
@@ -32,11 +32,13 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_methods(p.add_argument_group("how"))
     more = p.add_argument_group("what else is made, in the same layout (of two pictures: a file)")
-    more.add_argument("--color", metavar="FOLDER", help="the frames that have flow, as png")
+    more.add_argument("--color", type=NEW_FOLDER, metavar="FOLDER", help="the frames that have flow, as png")
     more.add_argument("--flo", metavar="FOLDER", help="the flow itself, as Middlebury's .flo")
     more.add_argument("--wheel", metavar="FOLDER", help="the flow in colours, for people (Middlebury's wheel)")
     more.add_argument("--longest", type=float, metavar="PIXELS", help="of --wheel: what full colour is (default: 8)")
-    more.add_argument("--truth", metavar="FLO", help="true flow, .flo in the same layout: prints the end-point error")
+    more.add_argument(
+        "--truth", type=FLOW, metavar="FLO", help="true flow, .flo in the same layout: prints the end-point error"
+    )
     p.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
     p.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other settings")
     p.add_argument("--quiet", action="store_true", help="no progress bar")

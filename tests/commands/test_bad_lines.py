@@ -38,6 +38,7 @@ NO_FILE = {
     "infer_onnx": {"INPUT", "--camera"},
     "make_detection": {"--exp-dir", "--part", "--weights"},
     "make_disparity": {"--output", "--without"},
+    "make_flow": {"--output", "--pattern", "--method", "--flo", "--wheel"},
     "make_hha": {"--output", "--without", "--camera"},
     "make_transfer": {"--modality", "--name"},
     "placement": {"--size"},
