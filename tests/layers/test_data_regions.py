@@ -10,6 +10,7 @@ from one_layer import one_net
 
 from caffe_compat.errors import CaffeCompatError, LayerError
 from caffe_compat.layers.data import RegionData, RoIDataLayer, RoIDataLayerPi
+from caffe_compat.layers.data.regions import ObjectData
 
 TOPS = ("data", "data_1", "rois", "labels", "bbox_targets", "bbox_loss_weights")
 
@@ -109,3 +110,36 @@ def test_a_source_that_does_not_fit(source, words):
 def test_without_a_source_there_are_no_minibatches():
     with pytest.raises(LayerError, match="has no images: it is fed by detection training"):
         upstream("'num_classes': 21")()
+
+
+def test_outside_weights_are_where_inside_weights_are():
+    layer = upstream("'num_classes': 3", ("data", "rois", "labels", "bbox_targets", "inside", "outside"))
+    layer.feed(Counting())
+    assert not layer()[5].any()  # batch 0 is filled with 0
+    *_, inside, outside = layer()
+    assert inside.shape == outside.shape == (2, 12) and (outside == 1).all()
+
+
+class Objects:
+    """Image ``n`` has n objects."""
+
+    num_classes = 3
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        shapes = [(1, 3, 50, 60), (1, 3), (number, 5)]
+        return tuple(np.full(shape, number, np.float32) for shape in shapes)
+
+
+def test_nets_that_propose_regions_are_fed_objects():
+    tops = ("data", "im_info", "gt_boxes")
+    layer = upstream("'num_classes': 3", tops)
+    assert type(layer) is ObjectData and layer.top_shapes([]) == [(1, 3, 100, 100), (1, 3), (1, 5)]
+    with pytest.raises(LayerError, match="has no images: it is fed by feed"):
+        layer()
+    layer.feed(Objects())
+    assert [tuple(blob.shape) for blob in (layer(), layer())[1]] == [(1, 3, 50, 60), (1, 3), (1, 5)]
+    with pytest.raises(LayerError, match="num_classes is 4 in param_str, the images have 3"):
+        upstream("'num_classes': 4", tops).feed(Objects())
+    for text in ("'num_classes': 1", "'num_classes': true", "{num_classes: 3, more: 2}"):
+        with pytest.raises(LayerError, match="expected num_classes, a whole number from 2"):
+            upstream(text, tops)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+import numpy as np
 import yaml
 
 from caffe_compat.documents import parse_yaml
@@ -18,7 +19,16 @@ from caffe_compat.layers.data.fed import BatchSource, FedData
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
-__all__ = ["MinibatchSource", "RegionData", "RoIDataLayer", "RoIDataLayerPi", "is_named", "read_flags"]
+__all__ = [
+    "MinibatchSource",
+    "ObjectData",
+    "RegionData",
+    "RoIDataLayer",
+    "RoIDataLayerPi",
+    "is_named",
+    "read_flags",
+    "read_yaml",
+]
 
 DIALECT = "fast-rcnn"
 _SIDE = 100  #: height and width of the pictures before the first minibatch, as in fast-rcnn
@@ -51,6 +61,7 @@ class RegionData(FedData[MinibatchSource]):
     """
 
     top_count = (3, UNLIMITED)
+    outside: ClassVar[bool] = False  #: whether there may be weights of a second kind
     feeders = "detection training (train_net.py --imdb), or by feed()"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -59,14 +70,14 @@ class RegionData(FedData[MinibatchSource]):
         section.ignore("module", "layer", "share_in_parallel")
         self.num_classes, self.num_data = self._read_param_str(str(section.param_str))
         rest = len(params.tops) - self.num_data
-        if rest not in (2, 4):
+        if rest not in (2, 4, 5 if self.outside else 4):
             raise self.error(
                 f"has {len(params.tops)} tops, expected {self.num_data} for pictures, then rois and labels, and "
                 "bbox_targets and bbox_loss_weights where boxes are learned"
             )
-        self.regression = rest == 4
+        self.regression = rest > 2
         self.shapes = [(1, 3, _SIDE, _SIDE)] * self.num_data + [(1, 5), (1,)]
-        self.shapes += [(1, 4 * self.num_classes)] * 2 if self.regression else []
+        self.shapes += [(1, 4 * self.num_classes)] * (rest - 2)
 
     def _parse(self, text: str) -> Mapping[str, object]:
         """The settings in ``param_str``."""
@@ -110,17 +121,100 @@ class RoIDataLayerPi(RegionData):
         return read_flags(self, text)
 
 
-@register(
-    when=lambda params: is_named(params, "roi_data_layer.layer", "RoIDataLayer"), dialect=f"{DIALECT}: RoIDataLayer"
-)
+def _feeds_proposals(params: Params) -> bool:
+    """Whether fast-rcnn's layer is meant as py-faster-rcnn has it for region proposal nets (TRAIN.HAS_RPN)."""
+    return is_named(params, "roi_data_layer.layer", "RoIDataLayer") and "gt_boxes" in params.tops
+
+
+def _feeds_regions(params: Params) -> bool:
+    return is_named(params, "roi_data_layer.layer", "RoIDataLayer") and not _feeds_proposals(params)
+
+
+@register(when=_feeds_regions, dialect=f"{DIALECT}: RoIDataLayer")
 class RoIDataLayer(RegionData):
-    """fast-rcnn's layer, for one kind of pictures; ``param_str`` is YAML: ``'num_classes': 21``."""
+    """fast-rcnn's layer, for one kind of pictures; ``param_str`` is YAML: ``'num_classes': 21``.
+
+    As in py-faster-rcnn, ``bbox_outside_weights`` may follow the weights: 1 where these are above 0.
+    """
+
+    outside = True
 
     def _parse(self, text: str) -> Mapping[str, object]:
-        tree = parse_yaml(text, f"layer '{self.name}' ({self.params.type}): param_str", yaml.SafeLoader, PrototxtError)
-        if not isinstance(tree, Mapping):
-            raise self.error(f"param_str is {text!r}, expected YAML such as 'num_classes': 21")
-        return {str(name): value for name, value in tree.items()}
+        return read_yaml(self, text, "'num_classes': 21")
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``."""
+        found = super().read(number)
+        more = ((found[-1] > 0).astype(np.float32),) if len(found) < len(self.shapes) else ()
+        return (*found, *more)
+
+
+class ObjectSource(BatchSource, Protocol):
+    """Where images with objects come from."""
+
+    @property
+    def num_classes(self) -> int:
+        """Labels, with the background."""
+        ...
+
+
+@register(when=_feeds_proposals, dialect="faster-rcnn: RoIDataLayer")
+class ObjectData(FedData[ObjectSource]):
+    """One image with its objects at a time, for nets that propose regions themselves; it is given to :meth:`feed`.
+
+    Tops: the picture [1, 3, H, W], height, width and scale [1, 3], and objects [G, 5] (x1 y1 x2 y2 class) in pixels of
+    the picture.  ``param_str`` is YAML: ``'num_classes': 21``.
+    """
+
+    top_count = (3, 3)
+    feeders = "feed()"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("python_param")
+        section.ignore("module", "layer", "share_in_parallel")
+        values = read_yaml(self, str(section.param_str), "'num_classes': 21")
+        classes = values.get("num_classes")
+        if set(values) != {"num_classes"} or isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
+            raise self.error(f"param_str is {str(section.param_str)!r}, expected num_classes, a whole number from 2")
+        self.num_classes = classes
+        self.shapes = [(1, 3, _SIDE, _SIDE), (1, 3), (1, 5)]
+
+    def check_source(self, source: ObjectSource) -> None:
+        """Refuse a source of other classes.
+
+        Raises:
+            LayerError: it does not fit.
+        """
+        self.require_same("num_classes", self.num_classes, source.num_classes)
+
+
+class _TupleLoader(yaml.SafeLoader):
+    """Takes the tuples that Python 2 wrote into ``param_str`` for lists."""
+
+
+def _listed(loader: _TupleLoader, node: yaml.SequenceNode) -> list[object]:
+    return loader.construct_sequence(node, deep=True)
+
+
+_TupleLoader.add_constructor("tag:yaml.org,2002:python/tuple", _listed)
+
+
+def read_yaml(layer: Layer, text: str, example: str) -> dict[str, object]:
+    """A ``param_str`` that is YAML: values by name.
+
+    Args:
+        example: of such a text, for the error.
+
+    Raises:
+        PrototxtError: it is not YAML.
+        LayerError: it is no mapping.
+    """
+    where = f"layer '{layer.name}' ({layer.params.type}): param_str"
+    tree = parse_yaml(text, where, _TupleLoader, PrototxtError)
+    if not isinstance(tree, Mapping):
+        raise layer.error(f"param_str is {text!r}, expected YAML such as {example}")
+    return {str(name): value for name, value in tree.items()}
 
 
 def flag_words(text: str) -> list[str]:
