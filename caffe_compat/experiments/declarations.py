@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -15,6 +15,7 @@ from caffe_compat.resources import checkout, root
 __all__ = [
     "Database",
     "Experiment",
+    "Masks",
     "Modality",
     "NetRole",
     "Need",
@@ -69,8 +70,32 @@ class Transfer:
 
 
 @dataclass(frozen=True)
+class Masks:
+    """Detections that are segmented by hypercolumns.
+
+    Args:
+        of: the row whose detections they are, and whose detector stays below the classifiers; ``TABLE/ROW`` names one
+            of another file.  Of a row that fuses two detectors each gets classifiers of its own.
+        maps: ``all`` that the setting's net has, beside fc7, or ``none``: fc7 alone.
+        overlap: at which an object is found, of those that test_net counts: 0.5 or 0.7.
+        schedule: of the setting.
+    """
+
+    of: str
+    maps: str = "all"
+    overlap: float = 0.5
+    schedule: str = "masks"
+
+    def __post_init__(self) -> None:
+        if self.maps not in ("all", "none"):
+            raise UsageError(f"maps is '{self.maps}', expected all or none{nearest(self.maps, ('all', 'none'))}")
+        if self.overlap not in (0.5, 0.7):
+            raise UsageError(f"overlap is {self.overlap:g}, expected 0.5 or 0.7")
+
+
+@dataclass(frozen=True)
 class Row:
-    """A row of a table: a detector, how it comes about, and what it is tested on.
+    """A row of a table: a detector, how it comes about, and what it is tested on; or masks of its detections.
 
     Args:
         what: for the reader.
@@ -86,6 +111,7 @@ class Row:
         head: zero-shot: the row whose detector gives fc6 and above; nothing is tuned, and ``init`` is transfer.
         fuse: two rows, colour first, whose scores are averaged; or none.
         same_as: the row, here or ``TABLE/ROW``, that this one is; the rest but ``what`` and ``paper`` is its.
+        masks: AP^r of these instead; of the rest ``train`` and ``test`` hold.
     """
 
     what: str
@@ -101,6 +127,7 @@ class Row:
     head: str = ""
     fuse: tuple[str, ...] = ()
     same_as: str = ""
+    masks: Masks | None = None
 
     def __post_init__(self) -> None:
         _check_choice("init", self.init, ("none", "copy", "supervised", "transfer"))
@@ -111,6 +138,11 @@ class Row:
             raise UsageError(f"fuse has {len(self.fuse)} rows, expected two: colour first")
         if self.head and self.transfer is None:
             raise UsageError("head: a zero-shot row is expected to have 'init: transfer'")
+        if self.masks is not None:
+            said = [one.name for one in fields(self) if getattr(self, one.name) != one.default]
+            more = [name for name in said if name not in ("what", "paper", "train", "test", "masks")]
+            if more:
+                raise UsageError(f"masks: '{more[0]}' is what the row '{self.masks.of}' says, expected nothing here")
 
 
 @dataclass(frozen=True)
@@ -283,6 +315,7 @@ class Setting:
         schedules: by name.
         detector, train, test, transfer: options of make_detection, train_net and test_net (of detectors), and
             make_transfer, for all rows.
+        masks, mask_test: options of make_sds, and of test_net where it segments.
         match_norms: whether students get their teachers' mean norms (match_norms) before they are tuned.
         name: of the file.
     """
@@ -302,6 +335,8 @@ class Setting:
     train: str = ""
     test: str = ""
     transfer: str = ""
+    masks: str = ""
+    mask_test: str = ""
     match_norms: bool = False
     name: str = ""
 

@@ -12,6 +12,7 @@ from caffe_compat.errors import UsageError, nearest
 from caffe_compat.experiments.declarations import (
     IMAGENET,
     Experiment,
+    Masks,
     NetRole,
     Row,
     Setting,
@@ -60,6 +61,8 @@ class Planner(Workplace):
             UsageError: the declarations contradict each other.
         """
         experiment, name, row = self.row(experiment, name)
+        if row.masks is not None:
+            return self._mask_test(experiment, row, row.masks)
         model = self.model(experiment, name)
         database, known = self._database(row.test), self._input(row)
         words = ["test_net", "--def", model.prototxt, "--net", *model.weights, "--imdb", self._imdb(database, known)]
@@ -184,6 +187,62 @@ class Planner(Workplace):
         made = self._stage("franken", label, [words, surgery], after=(stage, *head.stages))
         models = (f"{made.folder}/franken.caffemodel",)
         return Model((made,), f"{made.folder}/test.prototxt", models, f"{made.folder}/config.yml", net.franken)
+
+    # -- masks of detections ------------------------------------------------------------------------------------
+
+    def _mask_test(self, experiment: Experiment, row: Row, masks: Masks) -> Stage:
+        """The stage that segments the detections of a row and evaluates the regions."""
+        source, name, found = self.row(experiment, masks.of)
+        if found.test != row.test:
+            raise UsageError(f"masks of {masks.of}: it is tested on '{found.test}', the row on '{row.test}'")
+        detections, model = self.test(source, name), self._segmenter(source, name, row, masks)
+        database, known = self._database(row.test), self._input(found)
+        words = ["test_net", "--def", model.prototxt, "--net", *model.weights, "--imdb", self._imdb(database, known)]
+        words += ["--cfg", model.config, "--sds", "1", "--sds_detection_file", f"{detections.folder}/*/*/detections.npz"]
+        options = self._words(self.setting.mask_test)
+        words += [*options, *([] if "--set" in options else ["--set"]), "EXP_DIR", EXPERIMENT_FOLDER]
+        before, needs = self._made_before(found)
+        label = f"{model.stages[0].kind}-{model.stages[0].label}"
+        return self._stage(
+            "test", label, [words], after=[*model.stages, detections, *before], needs=[*database.needs, *needs]
+        )
+
+    def _segmenter(self, experiment: Experiment, name: str, row: Row, masks: Masks) -> Model:
+        """The net that segments the detections of a row: classifiers over its detector, or over each of two."""
+        experiment, name, found = self.row(experiment, name)
+        if not found.fuse:
+            return self._classifiers(experiment, name, row, masks)
+        first, second = (self._segmenter(experiment, part, row, masks) for part in found.fuse)
+        words = ["make_sds", "--net", first.backbone, "--second", second.backbone, "--folder", HERE]
+        words += ["--classes", str(self._database(row.test).classes), *self._mask_words(masks)]
+        stages = (*first.stages, *second.stages)
+        stage = self._stage("masks", "+".join(one.label for one in stages), [words], after=stages)
+        weights = (*first.weights, *second.weights)
+        files = (f"{stage.folder}/{file}" for file in ("test.prototxt", "config.yml"))
+        return Model((stage, *stages), next(files), weights, next(files), first.backbone)
+
+    def _classifiers(self, experiment: Experiment, name: str, row: Row, masks: Masks) -> Model:
+        """Classifiers that are trained on the maps and fc7 of one row's detector."""
+        detector, found = self.model(experiment, name), self.row(experiment, name)[2]
+        database, timing, known = self._database(row.train), self._timing(masks.schedule), self._input(found)
+        imdb = self._imdb(database, known)
+        words = ["make_sds", "--net", detector.backbone, "--folder", HERE, "--imdb", imdb]
+        words += ["--classes", str(database.classes), "--iters", str(timing.iters), "--base-lr", f"{timing.base_lr:g}"]
+        words += ["--stepsize", str(timing.stepsize or timing.iters), *self._mask_words(masks)]
+        words += self._words(timing.options)
+        train = ["train_net", "--solver", f"{HERE}/solver.prototxt", "--cfg", f"{HERE}/config.yml", "--resume"]
+        train += ["--imdb", imdb, *self._proposals(database, known), "--weights", ",".join(detector.weights)]
+        train += ["--set", "RNG_SEED", str(self.seed), "EXP_DIR", EXPERIMENT_FOLDER]
+        before, needs = self._made_before(found)
+        label = f"{'fc7' if masks.maps == 'none' else 'maps'}-of-{detector.stages[0].label}"
+        after = [*detector.stages, *before]
+        stage = self._stage("masks", label, [words, train], after=after, needs=[*database.needs, *needs])
+        weights = (f"{stage.folder}/*/inst_segm_iter_{timing.iters}.caffemodel",)
+        files = (f"{stage.folder}/{file}" for file in ("test.prototxt", "config.yml"))
+        return Model((stage, *detector.stages), next(files), weights, next(files), detector.backbone)
+
+    def _mask_words(self, masks: Masks) -> list[str]:
+        return [*self._words(self.setting.masks), *(["--maps", "none"] if masks.maps == "none" else [])]
 
     # -- transfers ----------------------------------------------------------------------------------------------
 
