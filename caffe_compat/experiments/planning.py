@@ -198,7 +198,14 @@ class Planner(Workplace):
         detections, model = self.test(source, name), self._segmenter(source, name, row, masks)
         database, known = self._database(row.test), self._input(found)
         words = ["test_net", "--def", model.prototxt, "--net", *model.weights, "--imdb", self._imdb(database, known)]
-        words += ["--cfg", model.config, "--sds", "1", "--sds_detection_file", f"{detections.folder}/*/*/detections.npz"]
+        words += [
+            "--cfg",
+            model.config,
+            "--sds",
+            "1",
+            "--sds_detection_file",
+            f"{detections.folder}/*/*/detections.npz",
+        ]
         options = self._words(self.setting.mask_test)
         words += [*options, *([] if "--set" in options else ["--set"]), "EXP_DIR", EXPERIMENT_FOLDER]
         before, needs = self._made_before(found)

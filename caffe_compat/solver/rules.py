@@ -34,20 +34,24 @@ class SGDSolver(Solver):
     """h <- momentum h + rate g; step = h."""
 
     type_name = "SGD"
+    folded: ClassVar[bool] = True
 
-    def compute_updates(self, gradients: list[Tensor], rates: Sequence[float]) -> None:
+    def compute_updates(self, which: Sequence[int], gradients: list[Tensor], rates: Sequence[float]) -> None:
         """Turn the gradients into the steps."""
-        torch._foreach_mul_(self.history, self.param.momentum)
-        for rate, indices in alike(rates):
-            which = [self.history[index] for index in indices]
-            torch._foreach_add_(which, [gradients[index] for index in indices], alpha=rate)
-        torch._foreach_copy_(gradients, self.history)
+        history = [self.history[index] for index in which]
+        torch._foreach_mul_(history, self.param.momentum)
+        for rate, places in alike(rates):
+            torch._foreach_add_(
+                [history[place] for place in places], [gradients[place] for place in places], alpha=rate
+            )
+        torch._foreach_copy_(gradients, history)
 
 
 class NesterovSolver(Solver):
     """h_old = h; h <- momentum h + rate g; step = (1 + momentum) h - momentum h_old."""
 
     type_name = "Nesterov"
+    folded: ClassVar[bool] = True
 
     def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
         """Turn the gradient into the step."""

@@ -34,6 +34,7 @@ from caffe_compat.solver.finite import by_norms, check_hope, check_loss, check_w
 from caffe_compat.solver.gradients import Clipping, normalize, regularize
 from caffe_compat.solver.later import Later, SmoothedLoss
 from caffe_compat.solver.policies import learning_rate
+from caffe_compat.solver.resting import Resting
 from caffe_compat.solver.scores import Scores, output_lines, score, tell_display
 
 __all__ = ["Action", "Solver"]
@@ -72,6 +73,7 @@ class Solver:
 
     type_name: ClassVar[str] = ""
     histories: ClassVar[int] = 1  #: history blobs per learnable parameter
+    folded: ClassVar[bool] = False  #: whether the history is a velocity with the rate in it
 
     def __init__(
         self, param: Any, weights: Iterable[str] | None = None, device: torch.device | str | None = None
@@ -108,7 +110,7 @@ class Solver:
         ]
         self.iter = self.current_step = 0
         self.resume_from, self._locked, self.stopped_early, self.stop_at_nan = "", False, False, False
-        self._smoothed, self._clipping = SmoothedLoss(), Clipping()
+        self._smoothed, self._clipping, self._resting = SmoothedLoss(), Clipping(), Resting(self.folded)
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_weights: Callable[[str], None] = lambda path: None
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
@@ -153,9 +155,9 @@ class Solver:
         """Turn the processed gradient of learnable ``index`` into the step to subtract, in place."""
         raise NotImplementedError
 
-    def compute_updates(self, gradients: list[Tensor], rates: Sequence[float]) -> None:
-        """The same for all learnables; a rule that a GPU does faster in one go overrides this."""
-        for index, (gradient, rate) in enumerate(zip(gradients, rates, strict=True)):
+    def compute_updates(self, which: Sequence[int], gradients: list[Tensor], rates: Sequence[float]) -> None:
+        """The same for all that move; a rule that a GPU does faster in one go overrides this."""
+        for index, gradient, rate in zip(which, gradients, rates, strict=True):
             self.compute_update(index, gradient, rate)
 
     # -- training ---------------------------------------------------------------------------------------------
@@ -226,8 +228,7 @@ class Solver:
     def _step(self, iterations: int) -> None:
         param = self.param
         start, stop = self.iter, self.iter + iterations
-        self._random = self._stream()
-        self._smoothed = SmoothedLoss()
+        self._random, self._smoothed = self._stream(), SmoothedLoss()
         clock = (time.perf_counter(), self.iter)
         while self.iter < stop:
             self.engine.clear_param_diffs()
@@ -240,8 +241,7 @@ class Solver:
                 function()
             display = bool(param.display) and self.iter % param.display == 0
             self._debug.enabled = display and param.debug_info
-            loss = self._forward_backward()
-            self._smoothed.add(loss, self.iter - start, self.param.average_loss)
+            self._smoothed.add(self._forward_backward(), self.iter - start, self.param.average_loss)
             if display:
                 clock = self._display(clock)
             for function in self.on_gradients_ready:
@@ -281,7 +281,7 @@ class Solver:
         """Look at what a GPU has computed: the loss of this iteration, and the norm of the gradients before it."""
         self._clipping.tell()
         if self.stop_at_nan:
-            who = partial(by_norms, self.engine, self.learnables, self._clipping.norms)
+            who = partial(by_norms, self.engine, self._resting.moved, self._clipping.norms)
             check_loss(self.engine, loss, self.iter, who)
 
     def _display(self, clock: tuple[float, int]) -> tuple[float, int]:
@@ -300,13 +300,14 @@ class Solver:
             log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")
             self.on_display(rate)
         with torch.no_grad():
-            parameters: list[Tensor] = [learnable.parameter for learnable in self.learnables]
-            gradients = [gradient_of(learnable.parameter) for learnable in self.learnables]
+            which, moved = self._resting.moving(self.learnables, self.history)
+            parameters: list[Tensor] = [learnable.parameter for learnable in moved]
+            gradients = [gradient_of(learnable.parameter) for learnable in moved]
             self._clipping.apply(gradients, self.param.clip_gradients, self.stop_at_nan)
             if gradients:
                 normalize(gradients, self.param.iter_size)
-                regularize(gradients, parameters, [one.decay_mult for one in self.learnables], self.param)
-                self.compute_updates(gradients, [rate * learnable.lr_mult for learnable in self.learnables])
+                regularize(gradients, parameters, [one.decay_mult for one in moved], self.param)
+                self.compute_updates(which, gradients, [rate * learnable.lr_mult for learnable in moved])
                 torch._foreach_sub_(parameters, gradients)
         self.iter += 1
 
@@ -359,8 +360,8 @@ class Solver:
         self.engine.write_back()
         if self.stop_at_nan:
             check_weights(self.engine, self.iter)
-        values = [blob.detach().cpu().numpy() for blob in self.history]
-        state = SolverState(self.iter, "", self.current_step, tuple(values))
+        values = tuple(blob.detach().cpu().numpy() for blob in self.history)
+        state = SolverState(self.iter, "", self.current_step, values)
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
             model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
         return model, self.resume_from
@@ -385,6 +386,7 @@ class Solver:
             log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
         for mine, theirs in zip(self.history, history, strict=True):
             mine.copy_(theirs)
+        self._resting.forget()
         self.iter, self.current_step = state.iter, state.current_step
         self.seek_data()
 
