@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import os
 import re
+import statistics
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -183,6 +185,7 @@ class PictureClip:
         if len(self.paths) < 2:
             raise DataError(f"{self.where}: has {len(self.paths)} frames, flow needs two")
         _check_stems(self.paths)
+        _check_series(self.paths, self.where)
         _check_sizes(self.paths)
         _warn_of_gaps(self.paths)
         chosen = range(len(self.paths) - 1) if count is None else evenly(count, len(self.paths))
@@ -280,16 +283,28 @@ def _check_sizes(paths: Sequence[str]) -> None:
             )
 
 
+def _check_series(paths: Sequence[str], where: str) -> None:
+    """Refuse pictures whose names tell of several series, such as ``depth_1`` and ``rgb_1``."""
+    series: dict[str, list[str]] = {}
+    for path in paths:
+        series.setdefault(re.sub(r"[\d.]+", "#", stem_of(path)), []).append(Path(path).name)
+    several = [names[0] for names in series.values() if len(names) > 1]
+    if len(several) > 1:
+        raise DataError(
+            f"{where}: holds several series of pictures, such as {several[0]} and {several[1]}; --pattern picks one"
+        )
+
+
 def _warn_of_gaps(paths: Sequence[str]) -> None:
     """Say so where numbers of frames are missing: flow there spans more than one step."""
-    found = [re.search(r"(\d+)$", stem_of(path)) for path in paths]
-    numbers = [int(match[1]) for match in found if match]
+    parts = [re.fullmatch(r"(.*?)(\d+)", stem_of(path)) for path in paths]
+    numbers = [int(part[2]) for part in parts if part is not None and parts[0] is not None and part[1] == parts[0][1]]
     if len(numbers) < len(paths):
         return
-    steps = [after - before for before, after in zip(numbers, numbers[1:], strict=False)]
-    usual = min(steps)
+    steps = [after - before for before, after in itertools.pairwise(numbers)]
+    usual = statistics.median(steps)
     for place, step in enumerate(steps):
-        if step != usual:
+        if step >= 1.5 * usual:
             warnings.warn(
                 f"{paths[place + 1]} comes after {Path(paths[place]).name}: frames between them are missing, and the "
                 "flow there spans the gap",

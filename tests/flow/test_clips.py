@@ -75,3 +75,31 @@ def test_two_stream_names() -> None:
     pairs = (("x_00001.jpg", "y_00001.jpg"), ("flow_x_2.jpg", "flow_y_2.jpg"))
     clip = TwoStreamClip(pairs, "w")
     assert [frame.output for frame in clip.frames(Outputs("o"))] == ["o/00001.png", "o/flow_2.png"]
+
+
+@pytest.mark.parametrize(
+    ("stems", "told"),
+    [
+        ("1 2 3 5", "5.png comes after 3.png"),
+        ("a02 a04 a06 a10 a12", "a10.png comes after a06.png"),
+        ("1 2 3 4", ""),
+        ("3 6 9", ""),
+        ("1305031102.175304 1305031102.943233 1305031103.011215", ""),  # times, as TUM's
+        ("1403636579763555584 1403636579813555456 1403636579863555584", ""),  # nanoseconds, as EuRoC's
+        ("a b", ""),
+    ],
+)
+def test_frames_that_are_missing(tmp_path: Path, recwarn: pytest.WarningsRecorder, stems: str, told: str) -> None:
+    for stem in stems.split():
+        write_frames(tmp_path, moved([]), f"{stem}.png")
+    paths = tuple(str(tmp_path / f"{stem}.png") for stem in stems.split())
+    assert len(list(PictureClip(paths, "w", DIS).frames(Outputs("o")))) == len(paths) - 1
+    assert [told in str(warning.message) for warning in recwarn] == ([True] if told else [])
+
+
+def test_several_series_in_a_folder(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{kind}_{number}.png" for kind in ("depth", "rgb") for number in (1, 2)]
+    for path in paths:
+        write_frames(tmp_path, moved([]), path.name)
+    with pytest.raises(DataError, match=r"w: holds several series of pictures, such as depth_1\.png and rgb_1\.png"):
+        next(PictureClip(tuple(map(str, paths)), "w", DIS).frames(Outputs("o")))
