@@ -15,11 +15,14 @@ import torch
 from caffe_compat.commands import main_of
 from caffe_compat.config import load_config
 from caffe_compat.datasets import find_imdb
+from caffe_compat.detection.deployed import detector_options
+from caffe_compat.detection.description import describe_detector
 from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.inference import Detector, ask, load_detector_net
 from caffe_compat.errors import UsageError
 from caffe_compat.evaluation.detections import read_detections
-from caffe_compat.media import read_preparation
+from caffe_compat.media import Preprocessing, read_preparation
+from caffe_compat.scenes import ClipSettings, clip_specs, open_clips, write_clip, write_clip_lists
 
 CLIPS = "clips:clips,split=1_{},modalities={}"
 NETS = {"rgb": ("small", "color", "images"), "flow": ("small_hha", "flow", "flow")}
@@ -37,10 +40,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("fusion")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        size = ["--frames", "3", "--width", "64", "--height", "48"]
-        run("make_scenes", "--clips", "--out", "clips", "--train", "7", "--pairs", "2", "--test", "7", *size)
+        settings = ClipSettings(train=7, videos=2, test=7, frames=3, width=64, height=48)
+        open_clips(Path("clips"), settings)
+        for spec in clip_specs(settings):
+            write_clip(Path("clips"), settings, False, spec)
+        write_clip_lists(Path("clips"), settings)
         for part in ("train", "test"):
-            boxes = ["--output", f"{part}.npz", "--count", "20"]
+            boxes = ["--output", f"{part}.npz", "--count", "20", "--workers", "0"]
             run("make_proposals", "--imdb", CLIPS.format(part, "images"), *boxes)
         for name, (net, modality, kind) in NETS.items():
             run("make_detection", "--net", net, "--modality", modality, *SIZE, "--folder", name, "--fillers")
@@ -129,6 +135,17 @@ def test_training_both_at_once_feeds_each_its_own(monkeypatch: pytest.MonkeyPatc
     )
     for layer in ("fc7", "da_fc7"):
         assert not torch.equal(before.layer(layer).blobs[0], after.layer(layer).blobs[0])
+
+
+def test_a_deployed_detector_is_fed_each_modality_less_its_own_means() -> None:
+    """What a model carries for its two inputs becomes the options that predict and infer_onnx feed it by."""
+    imdb = find_imdb(CLIPS.format("test", "images+flow"))
+    carried = list(describe_detector(imdb, load_config("both/config.yml")).inputs.values())
+    config = load_config(pairs=detector_options(carried))
+    assert [config.means_of(place) for place in (0, 1)] == [pytest.approx((102.9801, 115.9465, 122.7717)), (128.0,) * 3]
+    assert not load_config(pairs=detector_options(carried[1:])).modality_means
+    with pytest.raises(UsageError, match="less one mean for each of 3 channels"):
+        detector_options([carried[0], Preprocessing("flow", mean=(128.0,), resize_rule="fast-rcnn")])
 
 
 def test_modalities_must_be_those_of_the_nets(tmp_path: Path) -> None:
