@@ -245,7 +245,14 @@ ReLUParameter
 
 FORKS = (
     *(FAST_RCNN, SDS, OWN, SSD),
-    *(schema_nets.COMPACT, schema_nets.RFCN, schema_nets.SEGMENTATION),
+    *(
+        schema_nets.COMPACT,
+        schema_nets.RFCN,
+        schema_nets.SEGMENTATION,
+        schema_nets.YOLO,
+        schema_nets.FACE,
+        schema_nets.DENSE,
+    ),
     *(SMALL, NVIDIA, INTEL),
 )
 """The families, in the order in which they are added to the schema."""

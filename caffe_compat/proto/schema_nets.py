@@ -1,6 +1,6 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "RFCN", "SEGMENTATION"]
+__all__ = ["COMPACT", "DENSE", "FACE", "RFCN", "SEGMENTATION", "YOLO"]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -40,4 +40,43 @@ UpsampleParameter
 InterpParameter
   1 height int32=0, 2 width int32=0, 3 zoom_factor int32=1, 4 shrink_factor int32=1, 5 pad_beg int32=0,
   6 pad_end int32=0
+"""
+
+# eric612/MobileNet-YOLO (reorg_param 149); intel/caffe's region_loss_param is 209 and means the same
+YOLO = """
+LayerParameter
+  149 reorg_param ReorgParameter, 600 region_loss_param RegionLossParameter,
+  601 yolo_detection_output_param YoloDetectionOutputParameter,
+  602 yolov3_detection_output_param Yolov3DetectionOutputParameter
+ReorgParameter
+  1 stride uint32, 2 reverse bool=false
+RegionLossParameter
+  1 side uint32=13, 2 num_class uint32=20, 3 bias_match uint32=1, 4 coords uint32=4, 5 num uint32=5,
+  6 softmax uint32=1, 7 jitter float=0.2, 8 rescore uint32=1, 9 object_scale float=1.0, 10 class_scale float=1.0,
+  11 noobject_scale float=0.5, 12 coord_scale float=5.0, 13 absolute uint32=1, 14 thresh float=0.2,
+  15 random uint32=1, 16 biases float*, 17 softmax_tree string, 18 class_map string
+YoloDetectionOutputParameter
+  1 side uint32=13, 2 num_classes uint32=20, 3 num_box uint32=5, 4 coords uint32=4,
+  5 confidence_threshold float=0.01, 6 nms_threshold float=0.45, 7 biases float*, 8 label_map_file string
+Yolov3DetectionOutputParameter
+  1 num_classes uint32=20, 2 num_box uint32=3, 3 confidence_threshold float=0.01, 4 nms_threshold float=0.45,
+  5 biases float*, 6 anchors_scale uint32*, 7 mask_group_num uint32=2, 8 mask uint32*, 9 gaussian_box bool=false
+"""
+
+# ydwen/caffe-face: 147, which is Caffe's swish_param
+FACE = """
+LayerParameter
+  8001147 center_loss_param CenterLossParameter
+CenterLossParameter
+  1 num_output uint32, 2 center_filler FillerParameter, 3 axis int32=1
+"""
+
+# alexgkendall/caffe-segnet: 138, which is Caffe's tile_param
+DENSE = """
+LayerParameter
+  8001138 dense_image_data_param DenseImageDataParameter
+DenseImageDataParameter
+  1 source string, 2 batch_size uint32, 3 rand_skip uint32=0, 4 shuffle bool=false, 5 new_height uint32=0,
+  6 new_width uint32=0, 7 is_color bool=true, 8 mean_file string, 9 root_folder string="", 10 mirror bool=false,
+  11 crop_width uint32=0, 12 crop_height uint32=0
 """
