@@ -17,6 +17,7 @@ from caffe_compat.datasets.imu import Accelerometer, read_accelerometer
 from caffe_compat.datasets.matching import Matching, frame_time, match_files, time_unit
 from caffe_compat.datasets.registering import Registering, register_files
 from caffe_compat.depth.io import DepthFormat, read_depth
+from caffe_compat.depth.nominal import known_name
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.frames import Report
 from caffe_compat.resources import program
@@ -52,6 +53,8 @@ def index_frames(args: argparse.Namespace) -> Done:
     matching = match_files(color, depth, args.by, unit=args.time_unit, max_gap=args.max_gap)
     done.lines += _told(matching, len(color), len(depth), args.dry_run)
     pairs, sizes = _of_one_size(matching, done)
+    for option in ("camera", "depth_camera"):
+        setattr(args, option, getattr(args, option) and known_name(getattr(args, option)))
     cameras = cameras_of(args, *sizes)
     form, told = units_of(args, [pair[1] for pair in pairs])
     done.lines += [*cameras.lines, told]

@@ -9,12 +9,14 @@ large as its shape allows, scaled to its size.  So 16:9 of a RealSense's 16:9 co
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 from types import MappingProxyType
 
 from caffe_compat.depth.camera import CAMERAS, Camera
 from caffe_compat.errors import DataError, nearest
 
-__all__ = ["NOMINAL", "USUAL_UNITS_OF", "Sensor", "named_camera", "parse_camera"]
+__all__ = ["NOMINAL", "USUAL_UNITS_OF", "Sensor", "known_name", "named_camera", "parse_camera"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +107,17 @@ def named_camera(name: str, width: int, height: int) -> Camera:
     return camera
 
 
+def known_name(text: str) -> str:
+    """The name of a camera however it is written: ``D435``, ``Azure-Kinect``, ``RealSense D455@848x480``.
+
+    What is no camera's name, and what is the name of a file, is returned as it is.
+    """
+    name, at, rest = text.partition("@")
+    plain = name.strip().lower().replace("-", "_").replace(" ", "_")
+    found = [one for one in (plain, f"realsense_{plain}") if one in NOMINAL or one in CAMERAS]
+    return f"{found[0]}{at}{rest}" if found and not os.path.exists(text) else text
+
+
 def parse_camera(text: str, *, origin: int | None = None, size: tuple[int, int] | None = None) -> Camera:
     """A camera as :meth:`Camera.parse` reads it, or ``NAME@WIDTHxHEIGHT``: a camera at one of its resolutions.
 
@@ -117,6 +130,7 @@ def parse_camera(text: str, *, origin: int | None = None, size: tuple[int, int] 
         DataError: it is none of them, or there is no such resolution.
         MissingFileError: it looks like a file's name and there is none.
     """
+    text = known_name(text)
     name, at, resolution = text.partition("@")
     if at and (name in NOMINAL or name in CAMERAS):
         parts = resolution.lower().split("x")
@@ -129,5 +143,11 @@ def parse_camera(text: str, *, origin: int | None = None, size: tuple[int, int] 
         example = "x".join(map(str, NOMINAL[text].sizes[0]))
         raise DataError(f"camera '{text}': at which resolution? such as {text}@{example}")
     else:
+        known = {*NOMINAL, *CAMERAS}
+        if text not in known and "," not in text and not os.path.exists(text) and not Path(text).suffix:
+            raise DataError(
+                f"camera '{text}': no camera of that name{nearest(name.lower(), known)}, no such file, not "
+                f"fx,fy,cx,cy; names: {', '.join(sorted(known))}"
+            )
         return Camera.parse(text, origin=origin)
     return found if origin is None else dataclasses.replace(found, origin=origin)

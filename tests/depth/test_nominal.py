@@ -5,7 +5,7 @@ import math
 import pytest
 
 from caffe_compat.depth.camera import CAMERAS, Camera
-from caffe_compat.depth.nominal import NOMINAL, named_camera, parse_camera
+from caffe_compat.depth.nominal import NOMINAL, known_name, named_camera, parse_camera
 from caffe_compat.errors import DataError
 
 D435 = {
@@ -64,6 +64,18 @@ def test_a_size_is_asked_for_or_told():
     assert parse_camera("1,2,3,4", size=(5, 6)) == Camera(1, 2, 3, 4)
 
 
+def test_names_as_people_write_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text in ("D455", "d455", "RealSense D455", "realsense-d455"):
+        assert known_name(text) == "realsense_d455"
+        assert parse_camera(f"{text}@848x480") == parse_camera("realsense_d455@848x480")
+    assert known_name("Azure-Kinect@1280x720") == "azure_kinect@1280x720"
+    for text in ("D999", "1,2,3,4", "camera.json"):
+        assert known_name(text) == text
+    (tmp_path / "D455").write_text("{}")
+    assert known_name("D455") == "D455", "a file of that name"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -72,7 +84,7 @@ def test_a_size_is_asked_for_or_told():
         ("realsense_d435@9x" + "9" * 99, "expected NAME@WIDTHxHEIGHT"),
         ("kinect_v1@1280x720", "makes pictures of 640 x 480 .*, these are 1280 x 720"),
         ("realsense_d455", "at which resolution"),
-        ("realsense_d4355@848x480", "no preset of that name"),
+        ("realsense_d4355@848x480", "no camera of that name.*realsense_d435"),
     ],
 )
 def test_what_there_is_not(text, message):

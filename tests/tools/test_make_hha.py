@@ -318,7 +318,7 @@ def test_units_that_no_frame_can_have_are_said_once(folder):
         ([], "exactly one of them"),
         (["in/0.png"], "--output is missing"),
         (["in/0.png", "-o", "x.png"], "--camera is missing"),
-        (["in/0.png", "-o", "x.png", "--camera", "kinect"], "no preset of that name"),
+        (["in/0.png", "-o", "x.png", "--camera", "kinect"], "no camera of that name"),
         (["in", "-o", "x", "--camera", "30,30,12,9", "--units-per-metre", "-1"], "positive number"),
         (["--index", "none.json", "-o", "x"], "none.json"),
         (["--index", "some.json", "-o", "x", "--camera", "kinect_v1"], "does not go with --index"),
