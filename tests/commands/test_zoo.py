@@ -19,7 +19,7 @@ def test_every_deploy_net_is_listed() -> None:
     top = [path for path in (ROOT / "prototxt").glob("*/*.prototxt") if path.stem.startswith(("deploy", "trunk"))]
     top += (ROOT / "prototxt/students").rglob("*.prototxt")
     names = {path.relative_to(ROOT / "prototxt").with_suffix("").as_posix() for path in top}
-    assert set(NETS) == names
+    assert {name for name in NETS if not name.startswith("zoo/")} == names
 
 
 @pytest.mark.parametrize("name", NETS)
