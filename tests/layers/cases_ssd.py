@@ -6,6 +6,7 @@ _SIZES = "min_size: 3 max_size: 5 aspect_ratio: 2 variance: 0.1 variance: 0.1 va
 
 _BOXES = [[0, 0, 0.5, 0.5], [0.1, 0.1, 0.6, 0.5], [0.5, 0.5, 1, 1], [0.5, 0, 1, 0.6], [0.2, 0.3, 0.4, 0.9]]
 _PRIORS = [_BOXES, [[0.1, 0.1, 0.2, 0.2]] * 5]
+_TRUTH = [[0, 1, 0, 0, 0, 0.5, 0.4, 0], [0, 2, 0, 0.5, 0.6, 0.9, 1, 0], [1, 2, 0, 0.5, 0, 1, 0.5, 1]]
 _NMS = "nms_param { nms_threshold: 0.45 top_k: 4 }"
 
 CASES = {
@@ -32,6 +33,18 @@ CASES = {
             "detection_output_param { num_classes: 2 confidence_threshold: 9 }",  # nothing is found
             [(2, 20), (2, 10), (1, 2, 20)],
             {"values": {2: _PRIORS}},
+        ),
+    ],
+    "MultiBoxLoss": [
+        (
+            "multibox_loss_param { num_classes: 3 code_type: CENTER_SIZE overlap_threshold: 0.3 }",
+            [(2, 20), (2, 15), (1, 2, 20), (1, 1, 3, 8)],
+            {"values": {2: _PRIORS, 3: _TRUTH}},
+        ),
+        (
+            "multibox_loss_param { num_classes: 3 share_location: false mining_type: NONE }",
+            [(2, 60), (2, 15), (1, 2, 20), (1, 1, 3, 8)],
+            {"values": {2: _PRIORS, 3: _TRUTH}},
         ),
     ],
     "Permute": [
