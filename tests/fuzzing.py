@@ -16,6 +16,7 @@ import json
 import os
 import random
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -554,6 +555,29 @@ def use_depth() -> Callable[[str], None]:
     return lambda path: each(path, depth, read_color, read_encoded, read_parameters)
 
 
+def flow_seeds() -> list[bytes]:
+    """Two files of flow, one with unknown pixels."""
+    import numpy as np
+
+    flow = np.random.default_rng(0).normal(0, 5, (4, 6, 2)).astype("<f4")
+    holes = np.where(flow > 6, np.float32(1e10), flow)
+    return [b"PIEH" + struct.pack("<ii", 6, 4) + values.tobytes() for values in (flow, holes)]
+
+
+def use_flow() -> Callable[[str], None]:
+    """Read flow, and encode what is there."""
+    from caffe_compat.errors import in_file
+    from caffe_compat.flow import color_wheel, encode, read_flo
+
+    def use(path: str) -> None:
+        flow = read_flo(path)
+        color_wheel(flow)
+        with in_file(path):
+            encode(flow[..., 0], flow[..., 1])
+
+    return use
+
+
 KINDS = {
     "prototxt": Kind(".prototxt", net_seeds, use_net, text=True),
     "solver": Kind(".prototxt", solver_seeds, use_solver, text=True),
@@ -574,6 +598,7 @@ KINDS = {
     "voc": Kind(".xml", voc_seeds, use_voc, text=True),
     "yaml": Kind(".yml", yaml_seeds, use_yaml, text=True),
     "depth": Kind(".img", depth_seeds, use_depth),
+    "flow": Kind(".flo", flow_seeds, use_flow),
     "image": Kind(".img", lambda: golden_files("data/src/img/*"), use_image),
 }
 
