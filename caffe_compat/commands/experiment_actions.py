@@ -45,6 +45,7 @@ class _Row:
     tests: dict[int, Stage]
     reason: str = ""
     test_set: str = ""
+    overlap: float = 0.0
 
 
 def run_experiments(args: argparse.Namespace) -> int:
@@ -135,7 +136,8 @@ def _row(planners: Sequence[Planner], experiment: Experiment, name: str) -> _Row
     missing = _missing(need for stage in in_order(tests.values()) for need in stage.needs)
     if missing:
         return _Row(experiment, name, {}, f"{missing[0].path} is missing; it comes from {missing[0].comes_from}")
-    return _Row(experiment, name, tests, test_set=planners[0].row(experiment, name)[2].test)
+    row = planners[0].row(experiment, name)[2]
+    return _Row(experiment, name, tests, test_set=row.test, overlap=row.masks.overlap if row.masks else 0.0)
 
 
 def _commands(tests: Sequence[Stage]) -> Iterator[str]:
@@ -152,7 +154,7 @@ def _result(row: _Row, outcome: Outcome, means: Mapping[str, Sequence[str]]) -> 
         if test.name in outcome.failed or not finished(test):
             reasons.append(f"seed {seed}: {outcome.failed.get(test.name, 'not finished')}")
             continue
-        found[seed] = read_result(test, means[row.test_set])
+        found[seed] = read_result(test, means[row.test_set], row.overlap)
         seconds.append(sum(seconds_of(stage) for stage in in_order([test])))
     mean = sum(seconds) / len(seconds) if seconds else 0.0
     return RowResult(row.name, entry.what, entry.paper, found, mean, "; ".join(reasons))

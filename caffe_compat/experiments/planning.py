@@ -193,6 +193,8 @@ class Planner(Workplace):
     def _mask_test(self, experiment: Experiment, row: Row, masks: Masks) -> Stage:
         """The stage that segments the detections of a row and evaluates the regions."""
         source, name, found = self.row(experiment, masks.of)
+        if masks.schedule not in self.setting.schedules:
+            raise Unavailable(f"{self.setting.title}: nothing is segmented here (no schedule '{masks.schedule}')")
         if found.test != row.test:
             raise UsageError(f"masks of {masks.of}: it is tested on '{found.test}', the row on '{row.test}'")
         detections, model = self.test(source, name), self._segmenter(source, name, row, masks)

@@ -56,20 +56,27 @@ class RowResult:
         return [found.mean for found in self.found.values()]
 
 
-def read_result(stage: Stage, classes: Sequence[str] = ()) -> Found:
+def read_result(stage: Stage, classes: Sequence[str] = (), overlap: float = 0.0) -> Found:
     """What a finished test stage found.
 
     Args:
         stage: of kind test.
         classes: the mean is over these; none: the evaluation's own.
+        overlap: of masks, at which an object is found; 0: boxes were tested.
 
     Raises:
-        DataError: there is no evaluation, or it lacks a class.
+        DataError: there is no evaluation, or it lacks a class or an overlap.
     """
-    files = glob(f"{stage.folder}/*/*/eval.json")
+    name = "segm_eval.json" if overlap else "eval.json"
+    files = glob(f"{stage.folder}/*/*/{name}")
     if len(files) != 1:
-        raise DataError(f"{stage.folder}: {len(files)} evaluations, expected one, */*/eval.json")
+        raise DataError(f"{stage.folder}: {len(files)} evaluations, expected one, */*/{name}")
     document = read_json(files[0])
+    if overlap:
+        every_overlap = {entry["threshold"]: entry for entry in document["thresholds"]}
+        if overlap not in every_overlap:
+            raise DataError(f"{files[0]}: no overlap {overlap:g}, it has {', '.join(map(str, every_overlap))}")
+        document = every_overlap[overlap]
     every = {name: _percent(entry["ap"]) for name, entry in document["classes"].items()}
     lacking = [name for name in classes if name not in every]
     if lacking:

@@ -56,7 +56,7 @@ def test_which_rows_there_are() -> None:
     assert rows["table4"] == ["pool1", "pool2", "conv3", "conv4", "pool5", "fc6", "fc7", "conv3+fc7"]
     assert rows["table7"] == ["random", "supervised", "transfer", "copy", "RGB", "RGB+flow"]
     assert set(rows) == {
-        *("table1", "table4", "table5", "table6", "table7"),
+        *("table1", "table2", "table3", "table4", "table5", "table6", "table7"),
         *("disparity", "loss_variant", "longer", "student_start"),
     }
 
@@ -86,6 +86,60 @@ def test_the_paper_s_figures() -> None:
     assert [row.paper for row in table7.rows.values()] == [31.7, 38.4, 35.7, None, 32.0, None]
     assert table7.data == "JHMDB" and read_experiment("table1").data == "NYUD2"
     assert [row.paper for row in read_experiment("table5").rows.values()] == [33.0, 30.4, 37.6, 35.7, 45.0, 54.4]
+    assert {name: row.paper for name, row in read_experiment("table2").rows.items() if row.paper} == {
+        "RGB fc7 0.5": 26.3, "RGB maps 0.5": 29.8, "RGB fc7 0.7": 14.8, "RGB maps 0.7": 18.3,
+        "D fc7 0.5": 28.4, "D maps 0.5": 31.5, "D fc7 0.7": 17.4, "D maps 0.7": 19.6,
+    }  # fmt: skip
+    assert {name: row.paper for name, row in read_experiment("table3").rows.items() if row.paper} == {
+        "RGB AlexNet 0.5": 23.4, "RGB AlexNet 0.7": 13.4, "RGB VGG 0.5": 31.0, "RGB VGG 0.7": 17.7,
+        "RGB+D 0.5": 40.5, "RGB+D 0.7": 25.4, "VGG+D 0.5": 42.1, "VGG+D 0.7": 26.9,
+    }  # fmt: skip
+
+
+def test_masks_say_by_name_what_they_are_of() -> None:
+    for table in ("table2", "table3"):
+        for name, row in read_experiment(table).rows.items():
+            assert row.masks is not None and name.endswith(f" {row.masks.overlap:g}"), name
+            assert (row.masks.maps == "none") == ("fc7" in name.split())
+            assert f"overlap {row.masks.overlap:g}" in row.what
+
+
+def test_masks_of_one_detector_share_it() -> None:
+    """Overlaps differ in nothing that is run; with maps and without are two nets over one detector's detections."""
+    plan, table2 = planner(read_setting("scenes")), read_experiment("table2")
+    half, more = (plan.test(table2, name) for name in ("RGB maps 0.5", "RGB maps 0.7"))
+    assert half.name == more.name
+    words = half.commands[0]
+    assert words[words.index("--sds_detection_file") + 1].endswith("/*/*/detections.npz")
+    detector = plan.test(read_experiment("table1"), "3A")
+    assert words[words.index("--sds_detection_file") + 1].startswith(detector.folder)
+    alone = plan.test(table2, "RGB fc7 0.5")
+    (first,), (second,) = ([one for one in in_order([test]) if one.kind == "masks"] for test in (half, alone))
+    assert set(first.commands[0]) - {first.folder} == set(second.commands[0]) - {"--maps", "none"} - {second.folder}
+    weights = [one.commands[1][one.commands[1].index("--weights") + 1] for one in (first, second)]
+    assert weights[0] == weights[1] and weights[0].endswith("/*/fast_rcnn_iter_1000.caffemodel")
+
+
+def test_masks_of_two_modalities_are_those_of_each() -> None:
+    plan = planner(read_setting("nyud2"))
+    test = plan.test(read_experiment("table3"), "VGG+D 0.5")
+    stages = in_order([test])
+    masks = [stage for stage in stages if stage.kind == "masks"]
+    assert [stage.commands[0][2] for stage in masks] == ["vgg16", "alexnet_hha", "vgg16"]
+    assert "--second" in masks[2].commands[0] and len(masks[2].commands) == 1
+    words = test.commands[0]
+    weights = words[words.index("--net") + 1 : words.index("--imdb")]
+    assert [word.split("/")[-3] for word in weights] == [stage.name for stage in masks[:2]]
+    assert sum(stage.kind == "test" for stage in stages) == 2  # of the detector, and of the masks
+
+
+def test_masks_are_tested_on_what_was_detected(tmp_path: Path) -> None:
+    text = "title: t\nrows:\n  a: {what: a, test: test, masks: {of: table1/3A}}\n"
+    (tmp_path / "t.yml").write_text(text, encoding="utf-8")
+    with pytest.raises(UsageError, match="masks of table1/3A: it is tested on 'val', the row on 'test'"):
+        planner(read_setting("scenes")).test(read_experiment(str(tmp_path / "t.yml")), "a")
+    with pytest.raises(Unavailable, match="nothing is segmented here"):
+        planner(read_setting("clips")).test(read_experiment("table2"), "RGB fc7 0.5")
 
 
 def test_every_command_is_one_that_its_parser_takes() -> None:
@@ -238,6 +292,9 @@ def test_settings_that_contradict_themselves(tmp_path: Path, old: str, new: str,
         ("{what: a, fuse: [a]}", "fuse has 1 rows, expected two"),
         ("{what: a, head: b}", "expected to have 'init: transfer'"),
         ("{what: a, tune: some}", "tune is 'some'"),
+        ("{what: a, masks: {of: b, maps: some}}", "maps is 'some', expected all or none"),
+        ("{what: a, masks: {of: b, overlap: 0.6}}", "overlap is 0.6, expected 0.5 or 0.7"),
+        ("{what: a, input: rgb, masks: {of: b}}", "'input' is what the row 'b' says"),
     ],
 )
 def test_rows_that_contradict_themselves(tmp_path: Path, entry: str, message: str) -> None:

@@ -49,7 +49,7 @@ def test_dry_run_shows_commands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("table3",), "no experiment 'table3'"),
+        (("table8",), "no experiment 'table8'"),
         (("table1", "table7"), "table1 runs on nyud2, mosd, scenes, table7 on jhmdb, clips: say --on"),
         (("table1", "--on", "nyu2"), "expected one of clips, jhmdb, mosd, nyud2, scenes (did you mean 'nyud2'?)"),
         (("table1", "--rows", "1E"), "--rows: no row '1E'; there are 1A, 1B"),

@@ -90,3 +90,20 @@ def test_explained_variance_is_that_of_the_transfer_s_last_test(tmp_path: Path) 
     metrics.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     found = read_result(test)
     assert found.variance == {"pool5": 0.125} and found.folders == (transfer.folder, test.folder)
+
+
+def test_regions_at_their_overlap(tmp_path: Path) -> None:
+    stage = Stage("test", "masks", tmp_path.as_posix(), ())
+    folder = Path(stage.folder) / "imdb" / "net"
+    folder.mkdir(parents=True)
+    entries = [
+        {"threshold": threshold, "mean": mean, "classes": {"x": {"ap": mean}}}
+        for threshold, mean in ((0.5, 0.4), (0.7, 0.25))
+    ]
+    (folder / "segm_eval.json").write_text(json.dumps({"skipped": [], "thresholds": entries}))
+    assert [read_result(stage, overlap=overlap).mean for overlap in (0.5, 0.7)] == [40.0, 25.0]
+    assert read_result(stage, ["x"], 0.7).classes == {"x": 25.0}
+    with pytest.raises(DataError, match=r"no overlap 0\.6, it has 0\.5, 0\.7"):
+        read_result(stage, overlap=0.6)
+    with pytest.raises(DataError, match="0 evaluations"):
+        read_result(stage)
