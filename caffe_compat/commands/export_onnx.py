@@ -97,11 +97,17 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.compare import read_npz
     from caffe_compat.devices import choose
     from caffe_compat.net import load_net
+    from caffe_compat.net.pads import other_pads
     from caffe_compat.onnx import export_verified
+    from caffe_compat.segmentation.deployed import is_mask_net
 
     precision = name_precision(args)
     device = str(choose(args.gpu) if args.device is None else choose(args.device, "--device"))
-    net = load_net(args.model, args.weights.split(",") if args.weights else None, dialect=args.dialect)
+    files = args.weights.split(",") if args.weights else []
+    net = load_net(args.model, files or None, dialect=args.dialect)
+    wrong = other_pads(net.nodes, files) if is_mask_net(net.input_names) else []
+    if wrong:
+        raise UsageError(f"{args.model}: {'; '.join(wrong[:3])}: its maps lie elsewhere")
     report = export_verified(
         net,
         args.output,

@@ -171,6 +171,22 @@ def test_open_sizes(tmp_path: Path) -> None:
     assert options.endswith("'SDS.TARGET_SIZE', '80', 'SDS.MAX_SIZE', '300', 'SDS.FEAT_SCALE', '8']")
 
 
+def test_maps_that_lie_elsewhere_than_in_training(tmp_path: Path) -> None:
+    """The pads that a snapshot keeps are held against the net that is exported."""
+    net = mask_net(tmp_path)
+    net.save(tmp_path / "masks.caffemodel")
+    text = source("image", 1, 3, 64, 64) + source("normalizedboxes", 1, 6, 1, 1) + source("sppboxes", 1, 5, 1, 1)
+    text += source("categids", 1, 1, 1, 1) + branch("image")
+    words = ["--model", "masks.prototxt", "--weights", "masks.caffemodel", "--output", "o.onnx", "--dynamic"]
+    (tmp_path / "masks.prototxt").write_text(text)
+    done = call("export_onnx", *words, "--shape", "image=1,3,40,48", folder=tmp_path)
+    assert done.status == 0, done.stderr
+    assert "inputs: image batch x 3 x height x width, normalizedboxes boxes x 6 x 1 x 1" in done.stdout
+    (tmp_path / "masks.prototxt").write_text(text.replace("pad: 2", "pad: 1"))
+    done = call("export_onnx", *words, folder=tmp_path)
+    assert done.status == 2 and "c has pad 1, masks.caffemodel was trained with 2" in done.stderr
+
+
 def test_what_it_refuses(tmp_path: Path) -> None:
     detector(tmp_path)
     mask_net(tmp_path)
