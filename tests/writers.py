@@ -45,7 +45,7 @@ from caffe_compat.detection import partial
 from caffe_compat.detection.objects import Found
 from caffe_compat.detection.snapshots import Regression, write_regression
 from caffe_compat.detection.targets import TargetStatistics
-from caffe_compat.evaluation import competition, examples, pictures, plots, reports
+from caffe_compat.evaluation import competition, examples, pictures, plots, reports, splits
 from caffe_compat.evaluation.action import ActionAverage
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
@@ -307,6 +307,11 @@ def _tubes():
             record = FrameRecord(f"{clip.name}{number}", scene=clip.name, boxes=box[None], classes=(clip.action,))
             judge.process(record, [np.append(box, np.float32(0.5))[None]] * 2)
     return judge.evaluate().video
+
+
+def _splits():
+    figures = np.full((2, 1), 0.5)
+    return splits.SplitMeans(("a", "b"), ("run",), "action", 0.5, figures, figures[:, 0], figures, (0.5,))
 
 
 def _settings():
@@ -619,6 +624,12 @@ WRITERS = {
     "curves": Writer(lambda path, _: plots.write_plot(path, _evaluation()), ("evaluation/plots.py",), "curves.png"),
     "curves of tubes": Writer(
         lambda path, _: plots.write_video_plot(path, _tubes()), ("evaluation/plots.py",), "video.png"
+    ),
+    "mean over splits": Writer(
+        lambda path, _: splits.write_splits(path.parent / "target", _splits()),
+        ("evaluation/splits.py",),
+        "target.json",
+        many=True,
     ),
     "boxes of clips": Writer(lambda path, _: actions.write_annotation(path, CLIPS), ("datasets/actions.py",)),
     "split of clips": Writer(

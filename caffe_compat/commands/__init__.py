@@ -41,7 +41,16 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "flow": ("make_flow", "prepare_ucf101"),
     "depth": ("index", "make_hha", "make_disparity", "show_depth", "prepare_nyud2"),
-    "detection": ("make_detection", "test_net", "detect", "imdb", "make_proposals", "reval", "train_svms"),
+    "detection": (
+        "make_detection",
+        "test_net",
+        "detect",
+        "imdb",
+        "make_proposals",
+        "reval",
+        "average_splits",
+        "train_svms",
+    ),
     "segmentation": ("make_sds", "save_sds"),
     "Caffe's tools": (
         "classify",

@@ -23,6 +23,7 @@ __all__ = [
     "DEPTH",
     "DEPTHS",
     "DETECTIONS",
+    "EVALUATION",
     "FLOW",
     "FLOW_INPUT",
     "FOLDER",
@@ -196,6 +197,7 @@ FOLDER = FileKind("a folder", (FOLDERS,))
 FLOW = FileKind("flow (.flo), or a folder of it", (BINARY, EMPTY, FOLDERS))
 FLOW_INPUT = FileKind("a video, a folder or a picture", (*PICTURES, BINARY, EMPTY, TEXT, FOLDERS))
 RUN = FileKind("a folder of snapshots, or a ..metrics.jsonl", (FOLDERS, JSON_TEXT, TEXT, EMPTY))
+EVALUATION = FileKind("an evaluation (eval.json), or the folder that it is in", (FOLDERS, JSON_TEXT, TEXT, EMPTY))
 DATABASE = FileKind("a database, which is a folder", (FOLDERS,))
 MATLAB_FILE = FileKind("a Matlab file", (MATLAB, HDF5, EMPTY))
 DEPTHS = replace(DEPTH, what=f"{DEPTH.what}, or a folder of it", holds=(*DEPTH.holds, FOLDERS, JSON_TEXT))

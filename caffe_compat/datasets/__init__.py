@@ -1,4 +1,5 @@
-"""Data sets on disk: NYUD2 (labelled, published tree, raw video), SUN RGB-D, JSON lists; image databases by name."""
+"""Data sets on disk: NYUD2 (labelled, published tree, raw video), SUN RGB-D, UCF101, JHMDB, JSON lists; image databases
+by name."""
 
 from caffe_compat.datasets import coco as coco  # these register databases
 from caffe_compat.datasets import jhmdb as jhmdb

@@ -219,7 +219,7 @@ class UcfPairs:
         if hold_out and not 2 <= hold_out <= len(groups):
             raise UsageError(f"cannot hold out every {hold_out}th of {len(groups)} groups, expected 2 to {len(groups)}")
         held = set(groups[hold_out // 2 :: hold_out]) if hold_out else set()
-        written = []
+        written: list[tuple[Path, int]] = []
         for name, chosen in (
             (part, [entry for entry in entries if entry[0].group not in held]),
             ("val", [entry for entry in entries if entry[0].group in held]),
