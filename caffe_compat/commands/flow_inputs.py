@@ -25,12 +25,20 @@ from caffe_compat.flow.clips import (
     stem_of,
 )
 from caffe_compat.flow.methods import Method
-from caffe_compat.flow.sources import FloFile, FlowEncoder, PictureFlow, WheelPicture
+from caffe_compat.flow.sources import (
+    FileFlow,
+    FloFile,
+    FlowEncoder,
+    PictureFlow,
+    TwoStreamFlow,
+    WheelPicture,
+    own_names,
+)
 from caffe_compat.flow.stored import TWO_STREAM_MOST
-from caffe_compat.frames import Frame
+from caffe_compat.frames import Frame, Source
 from caffe_compat.media.video import VIDEO_SUFFIXES
 
-__all__ = ["PairClip", "find_work"]
+__all__ = ["OneFrame", "find_work"]
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _X = re.compile(r"(?:^|_)x_?\d")
@@ -38,23 +46,21 @@ _X = re.compile(r"(?:^|_)x_?\d")
 
 
 @dataclass(frozen=True)
-class PairClip:
-    """Two pictures, of which one flow picture is made.
+class OneFrame:
+    """Files of which one flow picture is made: two frames, or flow that is there already.
 
     Args:
         frame: what is to be made of them.
-        method: how.
     """
 
     frame: Frame
-    method: Method
 
     @property
     def name(self) -> str:
         return self.frame.source.name
 
     def settings(self) -> dict[str, Any]:
-        return self.method.settings()
+        return own_names(self.frame.source.fingerprint())
 
     def expected(self) -> int:
         return 1
@@ -76,36 +82,40 @@ def find_work(args: argparse.Namespace, method: Method) -> list[tuple[FlowClip, 
     if args.root and not args.list:
         raise UsageError("--root goes with --list")
     if args.list:
-        found = _listed(args, method)
-    elif len(args.input) == 2:
-        return [_pair(args, method)]
-    elif len(args.input) == 1:
-        found = _clips(args.input[0], args, method)
-    else:
+        return _placed(_listed(args, method), args)
+    files = [path for path in args.input if not os.path.isdir(path)]
+    if len(args.input) == 2 or (files and args.stored):
+        return [_one(args, method)]
+    if len(args.input) > 2:
         raise UsageError(f"{len(args.input)} inputs, expected a video, a folder, or two pictures; --list takes many")
-    return _placed(found, args)
+    return _placed(_clips(args.input[0], args, method), args)
 
 
-def _pair(args: argparse.Namespace, method: Method) -> tuple[FlowClip, Outputs]:
-    first, second = args.input
+def _one(args: argparse.Namespace, method: Method) -> tuple[FlowClip, Outputs]:
+    wanted = 1 if args.stored == "flo" else 2
+    good = all(path.lower().endswith(".flo") if wanted == 1 else _is_picture(path) for path in args.input)
+    if len(args.input) != wanted or not good:
+        what = "one .flo file, or a folder" if wanted == 1 else "two pictures, or a folder"
+        raise UsageError(f"{' '.join(args.input)}: expected {what}; --list takes many")
     for path in args.input:
-        if not _is_picture(path):
-            raise UsageError(
-                f"{path}: two inputs are two pictures; folders and videos go in one at a time, or by --list"
-            )
         if os.path.realpath(path) == os.path.realpath(args.output):
             raise UsageError(f"{path} is its own output, it would be overwritten")
     if not args.output.endswith(".png"):
-        raise UsageError(
-            f"--output is '{args.output}': of two pictures one png is made, expected a name such as flow.png"
-        )
-    if args.color or args.per_clip is not None:
-        raise UsageError("--color and --per-clip go with videos and folders")
+        raise UsageError(f"--output is '{args.output}': one png is made, expected a name such as flow.png")
+    if args.color or args.pattern or args.per_clip is not None:
+        raise UsageError("--color, --pattern and --per-clip go with videos and folders")
+    source: Source
+    if args.stored == "flo":
+        source = FileFlow(args.input[0])
+    elif args.stored:
+        source = TwoStreamFlow(args.input[0], args.input[1], args.most or TWO_STREAM_MOST)
+    else:
+        source = PictureFlow(args.input[0], args.input[1], method)
     extras: list[Any] = [FloFile(args.flo)] if args.flo else []
     if args.wheel:
         extras.append(WheelPicture(args.wheel, args.longest or MOST))
-    frame = Frame(PictureFlow(first, second, method), FlowEncoder(), args.output, extras=tuple(extras))
-    return PairClip(frame, method), Outputs(args.output)  # a file: pictures beside it may be of other methods
+    frame = Frame(source, FlowEncoder(), args.output, extras=tuple(extras))
+    return OneFrame(frame), Outputs(args.output)  # a file: pictures beside it may be of other methods
 
 
 def _listed(args: argparse.Namespace, method: Method) -> list[tuple[str, FlowClip]]:
@@ -126,6 +136,8 @@ def _listed(args: argparse.Namespace, method: Method) -> list[tuple[str, FlowCli
             raise UsageError(
                 f"{args.list}: {name} is not below {root or '.'}, where would its flow go? --root says more"
             )
+        if not os.path.isdir(path) and args.stored:
+            raise UsageError(f"{args.list}: {name} is no folder, which --stored takes")
         if not os.path.isdir(path):
             found.append((_without_ending(relative), VideoClip(path, method)))
             continue
@@ -140,8 +152,12 @@ def _clips(path: str, args: argparse.Namespace, method: Method) -> list[tuple[st
     if not os.path.isdir(path):
         if _is_picture(path):
             raise UsageError(f"{path}: is one picture, flow needs two")
+        if args.pattern:
+            raise UsageError("--pattern goes with folders")
         return [(".", VideoClip(path, method))]
     skipped = {os.path.realpath(place) for place in (args.output, args.color, args.flo, args.wheel) if place}
+    if os.path.realpath(path) in skipped:
+        raise UsageError(f"{path} is its own output, its frames would be overwritten, or what is made taken for frames")
     found: list[tuple[str, FlowClip]] = []
     for folder, folders, names in walk(path):
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(folder, name)) not in skipped]

@@ -9,7 +9,7 @@ import os
 import warnings
 from collections.abc import Sequence
 
-from caffe_compat.commands.flow_inputs import PairClip, find_work
+from caffe_compat.commands.flow_inputs import OneFrame, find_work
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, MissingFileError, UsageError, nearest
 from caffe_compat.flow.accuracy import FlowError, mean_error
@@ -118,7 +118,7 @@ def _truths(work: Sequence[Work], args: argparse.Namespace) -> list[tuple[Frame,
     for clip, outputs in work:
         if isinstance(clip, VideoClip):
             raise UsageError(f"--truth: of {clip.name} there are no files of frames, which it goes with")
-        if isinstance(clip, PairClip):
+        if isinstance(clip, OneFrame):
             found.append((clip.frame, args.truth))
             continue
         folder = os.path.join(args.truth, os.path.relpath(outputs.flow, args.output))

@@ -279,6 +279,12 @@ def test_flow_that_is_there_already(tmp_path: Path) -> None:
     assert done.status == 0 and names(tmp_path / "b") == ["clip/flow_00001.png", "clip/flow_00002.png"], done.stderr
     u, v = decode(read_rgb(tmp_path / "b" / "clip" / "flow_00001.png"))
     assert np.abs(np.stack([u, v], -1) - flows[0].clip(-8, 7.94)).max() < 20 / 255 + 1 / 16
+    pair = [tmp_path / "ts" / "clip" / f"flow_{axis}_00001.png" for axis in "xy"]
+    assert call("make_flow", *pair, "-o", tmp_path / "one.png", "--stored", "two-stream").status == 0
+    assert (read_rgb(tmp_path / "one.png") == read_rgb(tmp_path / "b" / "clip" / "flow_00001.png")).all()
+    one = (tmp_path / "flo" / "00002.flo", "-o", tmp_path / "two.png", "--wheel", tmp_path / "w.png")
+    assert call("make_flow", *one, "--stored", "flo").status == 0 and (tmp_path / "w.png").exists()
+    assert (read_rgb(tmp_path / "two.png") == read_rgb(tmp_path / "a" / "00002.png")).all()
     other = call("make_flow", tmp_path / "ts", "-o", tmp_path / "b", "--stored", "two-stream", "--most", 15)
     assert other.status == 2 and "most = 20.0, now 15.0" in other.stderr
     refused = call("make_flow", tmp_path / "ts", "-o", tmp_path / "c")  # they are no frames
@@ -317,9 +323,16 @@ def test_much_that_is_clipped_is_said(tmp_path: Path) -> None:
         ((), "give a video, a folder, two pictures, or --list"),
         (("in", "--list", "l.txt"), "give a video, a folder, two pictures, or --list"),
         (("in/00001.png",), "is one picture, flow needs two"),
-        (("in", "in"), "two inputs are two pictures"),
+        (("in", "in"), "expected two pictures, or a folder"),
+        (("a.flo", "--stored", "flo"), "one png is made"),
+        (("a.flo", "-o", "f.png"), "is no video"),
+        (("in/00001.png", "--stored", "two-stream"), "expected two pictures"),
+        (("in/00001.png", "in/00002.png", "-o", "f.png", "--pattern", "*"), "go with videos and folders"),
+        (("twice/a.avi", "--pattern", "*"), "--pattern goes with folders"),
+        (("twice", "-o", "twice"), "is its own output"),
+        (("--list", "l.txt", "--root", "in", "--stored", "flo"), "is no folder, which --stored takes"),
         (("in/00001.png", "in/00002.png", "in/00003.png"), "3 inputs"),
-        (("in/00001.png", "in/00002.png"), "of two pictures one png is made"),
+        (("in/00001.png", "in/00002.png"), "one png is made"),
         (("in", "-o", "in"), "is its own output"),
         (("in/00001.png", "in/00002.png", "-o", "in/00001.png"), "is its own output"),
         (("empty",), "no frames or videos in or below this folder"),
@@ -344,7 +357,8 @@ def test_much_that_is_clipped_is_said(tmp_path: Path) -> None:
 )
 def test_command_lines_that_are_refused(folder: Path, words: tuple[str, ...], told: str) -> None:
     (folder / "empty").mkdir()
-    (folder / "l.txt").write_text("in\n")
+    (folder / "l.txt").write_text("00001.png\n")
+    write_flo(folder / "a.flo", np.zeros((20, 30, 2), np.float32))
     write_video(folder / "twice" / "a.avi", FRAMES[:2])
     write_video(folder / "twice" / "a.mkv", FRAMES[:2])
     write_frames(folder / "same", FRAMES[:2])
