@@ -20,8 +20,8 @@ __all__ = ["BOX_BLOBS", "Masks", "check_cells", "load_mask_net"]
 
 BOX_BLOBS = ("normalizedboxes", "sppboxes", "categids")
 """Inputs that say which boxes are to be segmented."""
-_AT_ONCE = 256
-"""Boxes of a forward pass: each costs some megabytes."""
+_AT_ONCE = 512
+"""Boxes of a forward pass: each costs a megabyte or two."""
 
 
 def load_mask_net(

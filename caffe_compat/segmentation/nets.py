@@ -53,6 +53,9 @@ class MaskNets:
     def __post_init__(self) -> None:
         if len(self.maps) != len(self.backbones):
             raise UsageError(f"maps of {len(self.maps)} nets, expected {len(self.backbones)}")
+        strides = sorted({backbone.stride for backbone in self.backbones})
+        if len(strides) > 1:
+            raise UsageError(f"nets with cells of {strides} pixels: they share their boxes, expected cells of one size")
         for backbone, maps in zip(self.backbones, self.maps, strict=True):
             if backbone.adaptation:
                 raise UsageError(f"{backbone.title}: a franken net has no masks; take the student's detector")

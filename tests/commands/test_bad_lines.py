@@ -40,6 +40,7 @@ NO_FILE = {
     "make_disparity": {"--output", "--without"},
     "make_flow": {"--output", "--pattern", "--method", "--flo", "--wheel"},
     "make_hha": {"--output", "--without", "--camera"},
+    "make_sds": {"--exp-dir", "--weights"},
     "make_transfer": {"--modality", "--name"},
     "placement": {"--size"},
     "predict": {"INPUT", "--camera"},

@@ -171,6 +171,7 @@ def test_solvers_and_configurations(folder: str) -> None:
         (["--net", "caffenet", "--classes", "3", "--maps", "none", "none"], "--maps of 2 nets, expected 1"),
         (["--net", "caffenet_franken", "--classes", "3"], "a franken net has no masks"),
         (["--net", "caffenet", "--second", "vgg16", "--classes", "3"], "prefix da_"),
+        (["--net", "caffenet", "--second", "small_hha", "--classes", "3"], r"nets with cells of \[8, 16\] pixels"),
         (["--net", "caffenet", "--classes", "3", "--mask-size", "0"], "--mask-size 0, expected 1 or more"),
     ],
 )

@@ -19,6 +19,7 @@ from caffe_compat.datasets import find_imdb
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.evaluation.detections import Detections, read_detections, write_detections
 from caffe_compat.media import read_picture
+from caffe_compat.net import load_net
 from caffe_compat.segmentation.asking import ask_masks
 from caffe_compat.segmentation.inference import Masks, load_mask_net
 from caffe_compat.segmentation.regions import region_masks
@@ -322,3 +323,38 @@ def test_sheets_show_regions_over_pictures(folder: Path) -> None:
     assert done.status == 2 and "--ext xyz" in done.stderr
     done = call("save_sds", *words[:2], "--sds_detection_file", "near.npz", folder=folder)
     assert done.status == 2 and "near.npz: no 'superpixels': boxes without regions" in done.stderr
+
+
+def test_two_modalities_are_averaged(folder: Path) -> None:
+    """Both are trained alone and given to one net, by the branch's flags."""
+    hha = "tree:scenes,split={},modalities=hha"
+    words = ["--net", "small_hha", "--classes", 8, "--fillers", "--folder", "detector_hha"]
+    assert call("make_detection", *words, folder=folder).status == 0
+    load_net(folder / "detector_hha" / "train.prototxt", phase="TRAIN").save(folder / "hha.caffemodel")
+    write_run(folder, folder, "--net", "small_hha", "--imdb", hha.format("train"), name="masks_hha")
+    words = ["--solver", "masks_hha/solver.prototxt", "--cfg", "masks_hha/config.yml", "--imdb", hha.format("train")]
+    done = call("train_net", *words, "--weights", "hha.caffemodel", "--iters", 2, "--gpu", -1, folder=folder)
+    assert done.status == 0, done.stderr
+    other = Path("output/sds/masks_hha/scenes_hha_train/inst_segm_iter_2.caffemodel")
+    both = ["--net", "small", "--second", "small_hha", "--classes", 8, "--short-side", 72, "--folder", "fused"]
+    assert call("make_sds", *both, folder=folder).status == 0
+    words = ["--def", "fused/test.prototxt", "--cfg", "fused/config.yml", "--net", NET, other, "--sds", 1]
+    words += ["--imdb", f"{TEST},modalities=images+hha", "--sds_detection_file", "near.npz", "--sds_sp_dir", "sp"]
+    words += ["--sds_img_blob_name", "image", "da_image", "--sds_output_blob_name", "fusion_loss"]
+    done = call("test_net", *words, folder=folder)
+    assert done.status == 0, done.stderr
+    out = folder / "output/sds/fused/scenes_images+hha_test/inst_segm_iter_2+inst_segm_iter_2"
+    assert (out / "segm_eval.txt").exists()
+    config, near = load_config(folder / "fused" / "config.yml"), read_detections(folder / "near.npz")
+    record = find_imdb(f"tree:{folder}/scenes,split=test,modalities=images+hha").records[0]
+    pictures = [read_picture(record.paths[kind]) for kind in ("images", "hha")]
+    said = []
+    for prototxt, weights, seen in (
+        ("masks", [NET], pictures[:1]),
+        ("masks_hha", [other], pictures[1:]),
+        ("fused", [NET, other], pictures),
+    ):
+        net, _ = load_mask_net(folder / prototxt / "test.prototxt", [folder / file for file in weights], config)
+        said.append(Masks(net, len(seen), config)(ask_masks(seen, near.of_image(0), config)))
+    np.testing.assert_allclose(said[2], (said[0] + said[1]) / 2, rtol=1e-5)
+    assert np.abs(said[0] - said[1]).max() > 1e-3
