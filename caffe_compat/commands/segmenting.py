@@ -12,10 +12,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from caffe_compat.commands.testing import wait_for
+from caffe_compat.commands.testing import check_weights, wait_for
 from caffe_compat.config import Config, load_config, write_config
 from caffe_compat.datasets import ImageDatabase, find_imdb
-from caffe_compat.detection.description import check_described
 from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.results import make_folder
 from caffe_compat.detection.testing import run_name
@@ -26,7 +25,6 @@ from caffe_compat.evaluation.database import in_order_of
 from caffe_compat.evaluation.detections import Detections, read_detections
 from caffe_compat.evaluation.tables import table
 from caffe_compat.locks import hold
-from caffe_compat.media import stored_preparation
 from caffe_compat.segmentation.average import RegionAverage, region_table
 from caffe_compat.segmentation.coco import CocoMaskAverage
 from caffe_compat.segmentation.inference import Masks, load_mask_net
@@ -69,9 +67,7 @@ def segment(args: argparse.Namespace) -> int:
     net, wrong = load_mask_net(args.prototxt, args.weights, config)
     if wrong:
         print(printable(f"maps lie elsewhere than those that were trained: {'; '.join(wrong[:3])}"), flush=True)
-    stored = stored_preparation(args.weights[0], strict=False)
-    if stored is not None and len(args.weights) == 1:
-        check_described(stored, imdb, config, args.weights[0])
+    _check_weights(args.weights, imdb, config)
     with in_file(args.prototxt):
         masks = Masks(net, len(imdb.modalities), config, device, args.sds_img_blob_names, args.sds_output_blob_name)
     base = output_folder(config, imdb) / run_name(args.weights)
@@ -89,6 +85,15 @@ def segment(args: argparse.Namespace) -> int:
         status = _finish(base, folder, kept, args.sds_save_output, source)
         partial.remove()
     return status
+
+
+def _check_weights(weights: Sequence[str], imdb: ImageDatabase, config: Config) -> None:
+    """Compare classes, means and sizes of pictures with those that the weights were trained with."""
+    sides = {one.short_side for stored in check_weights(weights, imdb, config) for one in stored.inputs.values()}
+    other = sorted(side for side in sides if side not in (None, config.sds.target_size))
+    if other:
+        text = " and ".join(map(str, other))
+        print(f"trained on pictures of {text} pixels, SDS.TARGET_SIZE is {config.sds.target_size}", flush=True)
 
 
 def _detections(file: str, imdb: ImageDatabase, config: Config) -> Detections:

@@ -27,10 +27,10 @@ from caffe_compat.errors import UsageError, in_file, printable
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
 from caffe_compat.evaluation.tables import table
 from caffe_compat.locks import hold
-from caffe_compat.media import stored_preparation
+from caffe_compat.media import Preparation, stored_preparation
 from caffe_compat.stamps import file_digest
 
-__all__ = ["test", "wait_for"]
+__all__ = ["check_weights", "test", "wait_for"]
 
 POLL = 10.0
 """Seconds between looks for weights that do not exist yet."""
@@ -47,7 +47,7 @@ def test(args: argparse.Namespace) -> None:
     imdb = find_imdb(args.imdb, config.root_dir or ".")
     wait_for(args.weights, args.wait)
     net = load_detector_net(args.prototxt, args.weights)
-    _check_described(args.weights, imdb, config)
+    check_weights(args.weights, imdb, config)
     blobs = (args.score_blob_name, args.bbox_blob_name)
     with in_file(args.prototxt):
         detector = Detector(net, len(imdb.classes) + 1, len(imdb.modalities), config, device, blobs)
@@ -65,15 +65,25 @@ def test(args: argparse.Namespace) -> None:
         partial.remove()
 
 
-def _check_described(weights: Sequence[str], imdb: ImageDatabase, config: Config) -> None:
-    """Compare what stands beside the weights; of several files each is of as many modalities as it says."""
+def check_weights(weights: Sequence[str], imdb: ImageDatabase, config: Config) -> list[Preparation]:
+    """Compare what stands beside the weights; of several files each is of as many modalities as it says.
+
+    Returns:
+        What they want, as far as it is known.
+
+    Raises:
+        UsageError: other classes or means.
+    """
+    known: list[Preparation] = []
     place = 0
     for file in weights:
         stored = stored_preparation(file, strict=False)
         if stored is None or place + len(stored.inputs) > len(imdb.modalities):
-            return
+            break
         check_described(stored, imdb, config, file, place)
         place += len(stored.inputs)
+        known.append(stored)
+    return known
 
 
 _NO_BOX = "no score is above TEST.SCORE_THRESH, or all are equal, as of a net whose ReLUs died"

@@ -94,6 +94,9 @@ def test_output(folder: Path) -> None:
         assert one["images"] == 5 and one["metric"] == "region"
         assert float(lines[-1].split(":")[1].split(",")[place]) == pytest.approx(100 * one["mean"], abs=1e-5)
     assert "AP^r 0.5  AP^r 0.7" in done.stdout and "Doing :    5 /    5" in done.stdout
+    assert "SDS.TARGET_SIZE" not in done.stdout
+    other = segment(folder, "--set", "SDS.TARGET_SIZE", 100, "SDS.DET_SALT", "_100")
+    assert other.status == 0 and "trained on pictures of 72 pixels, SDS.TARGET_SIZE is 100" in other.stdout
     assert read_detections(folder / RUN / "segm" / "detections.npz").classes[0] == "ball", "boxes are readable as such"
 
 
