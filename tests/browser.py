@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "microsoft-edge")
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=1200,2400")
 SECONDS = 240
@@ -21,7 +22,7 @@ SECONDS = 240
 def browser() -> list[str]:
     """The words that start it; empty if none is installed."""
     if given := os.environ.get("CAFFE_COMPAT_BROWSER"):
-        return shlex.split(given)
+        return [str(ROOT / word) if (ROOT / word).is_file() else word for word in shlex.split(given)]
     return next(([found] for name in NAMES if (found := shutil.which(name))), [])
 
 

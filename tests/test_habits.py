@@ -17,6 +17,7 @@ LATE_IMPORTS = {
     "frames/work.py:torch": "the same",
     "onnx/int8.py:onnxruntime": "its quantization takes a second to load, and few exports want it",
     "memory.py:resource": "there only on Unix",
+    "commands/measurements/help_times.py:resource": "there only on Unix",
 }
 """Imports inside functions, and why."""
 TALKING = ("commands/", "cli.py", "__main__.py", "pycaffe/__main__.py")

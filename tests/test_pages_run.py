@@ -111,6 +111,10 @@ def transfer(folder: Path) -> None:
     lines = "".join(f"color/{number:04d}.png hha/{number:04d}.png\n" for number in range(6))
     for name in ("train_pairs.txt", "val_pairs.txt"):
         (folder / name).write_text(lines)
+
+
+def nets_of_figures(folder: Path) -> None:
+    """What the filters of a figure are of."""
     for name, layer in (("alexnet", "conv1"), ("hha", "da_conv1")):
         (folder / name).mkdir(exist_ok=True)
         text = material.DEPLOY.replace("conv1", layer)
@@ -162,7 +166,7 @@ PAGES: Mapping[str, Page] = {
             "--iters 800 --stepsize 600": "--iters 4 --stepsize 2",
             "--iters 800": "--iters 4",
             "_iter_800": "_iter_4",
-            "/IMDB/": "/set_images_train/",
+            "/IMDB/": "/work_set_images_train/",
         },
         more={"train_net": "--gpu -1", "test_net": "--gpu -1", "detect": "--gpu -1"},
     ),
@@ -184,7 +188,7 @@ PAGES: Mapping[str, Page] = {
             "--crop 224 288 --short-side 240": "--crop 96 96 --short-side 96",
             "--teacher-weights VGG16.caffemodel": "--teacher-weights squeezenet_v1.0.caffemodel --no-measure",
             "--layer pool5 --output output/my_transfer": "--layer pool5 --output output/nets",
-            "--weights transfer_iter_1000": "--weights output/transfer/my_transfer/transfer_iter_2",
+            "--weights transfer_iter_1000": "--weights output/my_transfer/transfer_iter_2",
             "--teacher-blob pool5": "--teacher-blob pool8",
             "out/": "output/my_transfer/",
         },
@@ -192,6 +196,7 @@ PAGES: Mapping[str, Page] = {
             "transfer": TRANSFER.replace(" --crop 96 96 --short-side 96", ""),
             "train_net": "--iters 1 --gpu -1",
         },
+        after={"tools/report.py": nets_of_figures},
         not_run={
             "tools/transfer.py --folders output/rgbd/color": ELSEWHERE,
             "tools/train_net.py --solver prototxt/detection/caffenet_hha": DATA,
@@ -235,9 +240,10 @@ def run(line: str, more: Mapping[str, str], folder: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PAGES)
 def test_the_blocks_run(name: str, tmp_path: Path) -> None:
-    page = PAGES[name]
-    material.checkout(tmp_path)
-    page.prepare(tmp_path)
+    page, folder = PAGES[name], tmp_path / "work"
+    folder.mkdir()
+    material.checkout(folder)
+    page.prepare(folder)
     met: set[str] = set()
     for line in lines(name):
         if blocks_of_output(line):
@@ -252,11 +258,11 @@ def test_the_blocks_run(name: str, tmp_path: Path) -> None:
                 met.add(old)
                 changed = changed.replace(old, new)
         print(changed)
-        run(changed, page.more, tmp_path)
+        run(changed, page.more, folder)
         for start, then in page.after.items():
             if line.startswith(start):
                 met.add(start)
-                then(tmp_path)
+                then(folder)
     assert set(page.not_run) | set(page.instead) | set(page.after) == met, "entries that meet no line"
 
 

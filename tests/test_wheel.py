@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from page_material import recording
 from program import end
 
 from caffe_compat.commands import COMMANDS, GROUPS, about
@@ -221,6 +222,27 @@ def test_an_installed_predict(installed: Path, tmp_path: Path) -> None:
     shown = run(installed / "caffe-compat", "predict", *words, "--sheet", "best.png", folder=tmp_path)
     assert "pictures/1.png: " in shown and "2 pictures done, 0 failed" in shown
     assert (tmp_path / "best.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_three_commands_from_a_recording_to_a_student(installed: Path, tmp_path: Path) -> None:
+    """Of a RealSense: folders of colour and depth; the teacher's weights are random here, which is enough to run."""
+    recording(tmp_path, 10)
+    command = installed / "caffe-compat"
+    weights = "import caffe_compat; caffe_compat.load_net('zoo:small').save('teacher.caffemodel')"
+    run(installed / "python", "-c", weights, folder=tmp_path)
+    shown = run(command, "index", "color", "depth", "-o", "index.json", "--camera", "D435", folder=tmp_path)
+    assert "10 frames" in shown and "caffe-compat hha --index" in shown
+    run(command, "hha", "--index", "index.json", "-o", "hha", "--hold-out", 5, folder=tmp_path)
+    words = ("--source", "hha/train_pairs.txt", "--val-source", "hha/val_pairs.txt", "--teacher", "zoo:small")
+    words += ("--teacher-weights", "teacher.caffemodel", "--student", "zoo:small", "--layer", "pool5")
+    small = ("--short-side", 96, "--crop", 96, 96, "--max-iter", 4, "--sweep", 2, "--measure-count", 2)
+    shown = run(command, "transfer", *words, *small, "--output", "student", folder=tmp_path)
+    made = {path.name for path in (tmp_path / "student").iterdir()}
+    assert {"report.html", "student.onnx", "franken.onnx", "franken.caffemodel", "transfer_iter_4.caffemodel"} <= made
+    words = ("franken.onnx", tmp_path / "hha" / "hha", "--json", "labels.json")
+    shown = run(command, "infer", *words, folder=tmp_path / "student")
+    assert "10 pictures done, 0 failed" in shown
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@
 
 The pairs come from --folders or --pairs (make_pairs), or split already from --source and --val-source.  Writes the
 nets (make_transfer, whose options are all taken), trains (train_net), puts the franken net together (net_surgery),
-exports the student (export_onnx), and reports: report.md, report.json and curve.png.  The same command goes on where a
-run was stopped.
+exports student and franken net (export_onnx), and reports: report.html, report.md, report.json and curve.png.  The same
+command goes on where a run was stopped.
 """
 
 from __future__ import annotations
@@ -84,7 +84,11 @@ def main(argv: list[str] | None = None) -> int:
     weights = f"{stem}_iter_{read_solver(str(solver)).max_iter}.caffemodel"
     model = ["--model", str(folder / "student_deploy.prototxt"), "--weights", weights]
     status = export_onnx.main([*model, "--output", str(stem.parent / "student.onnx")]) or 0
-    return status or _report(folder, weights, sys.argv[1:] if argv is None else argv)
+    status = status or _report(folder, weights, sys.argv[1:] if argv is None else argv)
+    if status or not franken.exists():
+        return status
+    model = ["--model", str(franken), "--weights", str(stem.parent / "franken.caffemodel")]
+    return export_onnx.main([*model, "--output", str(stem.parent / "franken.onnx")]) or 0
 
 
 def _require_weights(arguments: argparse.Namespace) -> None:
@@ -140,15 +144,6 @@ def _report(folder: Path, weights: str, words: Sequence[str]) -> int:
         f"{program('transfer')} {shlex.join(_another(words, folder, run.seed))}",
         f"{program('report')} {stem.parent} {folder}_seed{(run.seed or 0) + 1} --output {folder}_seeds",
     ]
-    if (folder / "franken_deploy.prototxt").exists():
-        model = [
-            "--model",
-            str(folder / "franken_deploy.prototxt"),
-            "--weights",
-            str(stem.parent / "franken.caffemodel"),
-        ]
-        model += ["--output", str(stem.parent / "franken.onnx")]
-        following.insert(0, f"{program('export_onnx')} {shlex.join(model)}")
     written = [write_page([run], folder, More(command, tuple(following)))]
     written += write_report([run], folder, command, following)
     print("\n".join([*(f"wrote {name}" for name in written), "next:", *(f"  {line}" for line in following)]))

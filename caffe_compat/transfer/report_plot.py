@@ -12,6 +12,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from caffe_compat.files import atomic_write
 from caffe_compat.transfer.curves import Group, curve, names_of_scores
@@ -50,6 +51,7 @@ def draw_runs(groups: Sequence[Group]) -> Figure:
                 _draw(axis, group, name, 100 if panel.percent else 1, look | {"label": ", ".join(filter(None, words))})
         axis.set_title(panel.title, fontsize=10)
         axis.set_xlabel("iteration", fontsize=8)
+        axis.xaxis.set_major_locator(MaxNLocator(nbins="auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
         if any(label for label in axis.get_legend_handles_labels()[1]):

@@ -51,7 +51,7 @@ def test_one_command_goes_on_from_a_snapshot_with_the_same_boxes() -> None:
     short = ["--max-iter", "6", "--snapshot", "4", "--test-interval", "6", "--sweep", "12"]
     words = [*nets, "--teacher-weights", "boxed_teacher.caffemodel", *what, *boxes, *short]
     assert transfer.main(words) == 0
-    for name in ("student.onnx", "franken.caffemodel", "proposals.npz", "transfer_iter_6.caffemodel"):
+    for name in ("student.onnx", "franken.onnx", "franken.caffemodel", "proposals.npz", "transfer_iter_6.caffemodel"):
         assert Path("out", name).stat().st_size > 0
     weights = Path("out/transfer_iter_6.caffemodel").read_bytes()
     Path("out/transfer_iter_6.solverstate").unlink()

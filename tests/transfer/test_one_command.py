@@ -37,7 +37,7 @@ def test_from_two_folders_to_an_onnx_file_and_on_from_a_snapshot(capsys: pytest.
     assert transfer.main(arguments) == 0
     lists = [[Path(pair.first).name for pair in read_pair_list(f"out/{name}_pairs.txt")] for name in ("train", "val")]
     assert lists == [["0.png", "1.png", "3.png", "4.png"], ["2.png", "5.png"]]
-    for name in ("student.onnx", "franken.caffemodel", "transfer_iter_6.caffemodel"):
+    for name in ("student.onnx", "franken.onnx", "franken.caffemodel", "transfer_iter_6.caffemodel"):
         assert Path("out", name).stat().st_size > 0
     weights = Path("out/transfer_iter_6.caffemodel").read_bytes()
     Path("out/transfer_iter_6.solverstate").unlink()

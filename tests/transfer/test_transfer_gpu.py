@@ -45,7 +45,7 @@ def test_the_whole_transfer() -> None:
     words = [*WHAT, *LISTS, "--gpu", "0", "--sweep", "12", "--output", "out"]
     words += ["--max-iter", "12", "--snapshot", "8", "--test-interval", "6", "--display", "4"]
     assert transfer.main(words) == 0
-    for name in ("student.onnx", "franken.caffemodel", "transfer_iter_12.caffemodel"):
+    for name in ("student.onnx", "franken.onnx", "franken.caffemodel", "transfer_iter_12.caffemodel"):
         assert Path("out", name).stat().st_size > 0
     weights = load_net("out/train_val.prototxt", "out/transfer_iter_12.caffemodel", "TRAIN")
     Path("out/transfer_iter_12.solverstate").unlink()

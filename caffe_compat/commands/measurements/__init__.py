@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from caffe_compat.commands.measurements.help_times import help_times
 from caffe_compat.commands.measurements.settings import OnnxSettings
 from caffe_compat.errors import UsageError, nearest
 
@@ -27,6 +28,7 @@ BENCHMARKS = (
     "testing",
     "proposals",
     "sds",
+    "help",
 )
 
 
@@ -47,8 +49,9 @@ def report(which: Sequence[str], rounds: int, threads: int = 0, settings: OnnxSe
     print(f"{'measurement':56s} {'ours':>9s} {'peer':>9s} {'ratio':>7s}  target")
     settings = settings or OnnxSettings()
     onnx = partial(measure.onnx if settings.gpu is None else measure.onnx_gpu, wanted=settings)
+    own = {"onnx": onnx, "help": help_times}
     for name in which or BENCHMARKS:
-        function = onnx if name == "onnx" else getattr(measure, name)
+        function = own.get(name) or getattr(measure, name)
         for found in function(rounds):
             if isinstance(found, str):
                 print(found, flush=True)
