@@ -189,6 +189,7 @@ PAGES: Mapping[str, Page] = {
             "--teacher-weights VGG16.caffemodel": "--teacher-weights squeezenet_v1.0.caffemodel --no-measure",
             "--layer pool5 --output output/my_transfer": "--layer pool5 --output output/nets",
             "--weights transfer_iter_1000": "--weights output/my_transfer/transfer_iter_2",
+            "_iter_100000": "_iter_2",
             "--teacher-blob pool5": "--teacher-blob pool8",
             "out/": "output/my_transfer/",
         },

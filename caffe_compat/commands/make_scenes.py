@@ -10,6 +10,7 @@ there already is kept, so an interrupted run goes on where it stopped.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -106,5 +107,5 @@ def _given(args: argparse.Namespace, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _draw(work: Callable[[Any], bool], specs: Sequence[Any], workers: int, unit: str) -> None:
-    for _ in tqdm(map_jobs(work, specs, workers), total=len(specs), unit=unit):
+    for _ in tqdm(map_jobs(work, specs, workers), total=len(specs), unit=unit, disable=not sys.stderr.isatty()):
         pass

@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     from caffe_compat.commands.describing import describe_surgery
     from caffe_compat.devices import choose
+    from caffe_compat.net.deploy import reads_own_data
     from caffe_compat.net.surgery import operate, read_operations
+    from caffe_compat.proto import read_net
 
     operations = read_operations(args.net_surgery_json)
     report = operate(args.out_net_def, operations, args.out_net_file, choose(args.gpu))
@@ -41,5 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     onnx = f"{os.path.splitext(args.out_net_file)[0]}.onnx"
     wrote = [f"wrote what it wants of pictures into {beside}"] if beside else []
     command = f"{program('export_onnx')} --model {args.out_net_def} --weights {args.out_net_file} --output {onnx}"
-    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}", *wrote, f"next: {command}"])))
+    to_be_trained = reads_own_data(read_net(args.out_net_def))
+    following = [] if to_be_trained else [f"next: {command}"]
+    print(printable("\n".join([*report.lines(), f"wrote {args.out_net_file}", *wrote, *following])))
     return 0

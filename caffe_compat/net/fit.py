@@ -76,7 +76,8 @@ def _tell_parts(plan: Plan, net_name: str, held: Sequence[tuple[PathLike, Held]]
     if told:
         files = ", ".join(os.fspath(file) for file, _ in held)
         count = f"{len(own) - len(missing)} of {len(own)} layers with weights"
-        log.warning(f"{files}: fits net '{net_name}' in part, {count}: {'; '.join(told)}", SOURCE)
+        part = " in part" if missing else ""
+        log.warning(f"{files}: fits net '{net_name}'{part}, {count}: {'; '.join(told)}", SOURCE)
 
 
 def _with_blobs(layers: Held) -> list[str]:

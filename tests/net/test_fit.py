@@ -81,8 +81,7 @@ def test_a_partly_fitting_file_is_one_line(caplog: pytest.LogCaptureFixture) -> 
     caplog.clear()
     load_net("net.prototxt", ["net.caffemodel", "other.caffemodel"])
     assert caplog.messages == [
-        "net.caffemodel, other.caffemodel: fits net '' in part, 3 of 3 layers with weights: the net has no layer 'd', "
-        "'e'"
+        "net.caffemodel, other.caffemodel: fits net '', 3 of 3 layers with weights: the net has no layer 'd', 'e'"
     ]
     caplog.clear()
     load_net("net.prototxt", ["other.caffemodel", "third.caffemodel"])

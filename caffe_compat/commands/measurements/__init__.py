@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
 from caffe_compat.commands.measurements.help_times import help_times
 from caffe_compat.commands.measurements.settings import OnnxSettings
@@ -49,7 +50,7 @@ def report(which: Sequence[str], rounds: int, threads: int = 0, settings: OnnxSe
     print(f"{'measurement':56s} {'ours':>9s} {'peer':>9s} {'ratio':>7s}  target")
     settings = settings or OnnxSettings()
     onnx = partial(measure.onnx if settings.gpu is None else measure.onnx_gpu, wanted=settings)
-    own = {"onnx": onnx, "help": help_times}
+    own: dict[str, Callable[[int], Iterable[Any]]] = {"onnx": onnx, "help": help_times}
     for name in which or BENCHMARKS:
         function = own.get(name) or getattr(measure, name)
         for found in function(rounds):
