@@ -18,6 +18,7 @@ __all__ = [
     "read_image_list",
     "read_name_list",
     "read_pair_list",
+    "read_path_pairs",
     "read_scene_list",
     "write_image_list",
     "write_pairs",
@@ -110,6 +111,21 @@ def _fields(line: str) -> list[str]:
     """The parts of a line: separated by a tab, or else by blanks; one with blanks stands in double quotes."""
     parts = line.split("\t") if "\t" in line else re.findall(r'"[^"]*"|\S+', line)
     return [part.strip().strip('"') for part in parts]
+
+
+def read_path_pairs(path: PathLike, root: str = "") -> list[Pair]:
+    """The words of a file two by two, as Caffe's forks read pictures and maps of labels.
+
+    ``root`` is put before each path as it is, without a separator; no path has blanks.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it is empty, or the words are not even in number.
+    """
+    words = [(word, number) for number, line in enumerate(_lines(path), 1) for word in line.split()]
+    if not words or len(words) % 2:
+        raise DataError(f"{path}: has {len(words)} words, expected two paths for each example: 'picture labels'")
+    return [Pair(root + words[n][0], root + words[n + 1][0], words[n][1]) for n in range(0, len(words), 2)]
 
 
 def read_pair_list(path: PathLike, root: str = "") -> list[Pair]:

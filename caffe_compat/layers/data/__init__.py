@@ -4,6 +4,7 @@ from caffe_compat.layers.data.database import Data
 from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.hypercolumns import HypercolumnData, HypercolumnSettings
 from caffe_compat.layers.data.image import ImageData
+from caffe_compat.layers.data.labelled_maps import DenseImageData, ImageLabelmapData
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
 from caffe_compat.layers.data.regions import RegionData, RoIDataLayer, RoIDataLayerPi
@@ -14,11 +15,13 @@ from caffe_compat.layers.data.window import WindowData
 __all__ = [
     "Data",
     "DataLayer",
+    "DenseImageData",
     "HDF5Data",
     "HDF5Output",
     "HypercolumnData",
     "HypercolumnSettings",
     "ImageData",
+    "ImageLabelmapData",
     "MemoryData",
     "PairedImageData",
     "RegionData",
