@@ -49,6 +49,7 @@ from caffe_compat.evaluation import competition, examples, pictures, plots, repo
 from caffe_compat.evaluation.action import ActionAverage
 from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.detections import Detections, write_detections, write_detections_mat
+from caffe_compat.evaluation.result import SplitMeans
 from caffe_compat.experiments.declarations import Experiment, read_setting
 from caffe_compat.experiments.running import make_folder as make_stage
 from caffe_compat.experiments.stages import Stage
@@ -311,7 +312,7 @@ def _tubes():
 
 def _splits():
     figures = np.full((2, 1), 0.5)
-    return splits.SplitMeans(("a", "b"), ("run",), "action", 0.5, figures, figures[:, 0], figures, (0.5,))
+    return SplitMeans(("a", "b"), ("run",), "action", 0.5, figures, figures[:, 0], figures, (0.5,))
 
 
 def _settings():

@@ -10,11 +10,11 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from caffe_compat.evaluation.result import Evaluation, VideoEvaluation
+from caffe_compat.evaluation.result import Evaluation, SplitMeans, VideoEvaluation
 from caffe_compat.evaluation.tubes import FALSE_RATE
 from caffe_compat.files import atomic_write
 
-__all__ = ["draw_curves", "draw_video", "write_plot", "write_video_plot"]
+__all__ = ["draw_curves", "draw_splits", "draw_video", "write_plot", "write_splits_plot", "write_video_plot"]
 
 _SIDE = 2.2  #: inches of a class's panel
 
@@ -87,6 +87,32 @@ def write_video_plot(path: str | os.PathLike[str], video: VideoEvaluation) -> No
         WriteError: it cannot be written.
     """
     _write(path, draw_video(video))
+
+
+def draw_splits(found: SplitMeans) -> Figure:
+    """A bar for each class's mean, from the worst to the best, and a dot for each split."""
+    figure = Figure(figsize=(6, 0.9 + 0.24 * len(found.classes)), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    order = np.argsort(np.where(np.isnan(found.class_means), -1, found.class_means), kind="stable")
+    places = np.arange(len(order))
+    panel.barh(places, np.nan_to_num(100 * found.class_means[order]), color="0.8")
+    for split, values in zip(found.names, found.ap, strict=True):
+        panel.plot(100 * values[order], places, "o", markersize=3, label=split)
+    panel.set_yticks(places, [found.classes[c] for c in order], fontsize=7)
+    shown = "-" if math.isnan(found.mean) else f"{100 * found.mean:.1f}"
+    panel.set(xlim=(0, 100), xlabel="average precision in %", title=f"mean {shown}")
+    panel.legend(fontsize=6, loc="lower right")
+    return figure
+
+
+def write_splits_plot(path: str | os.PathLike[str], found: SplitMeans) -> None:
+    """Write :func:`draw_splits` as a PNG, whole or not at all.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    _write(path, draw_splits(found))
 
 
 def write_plot(path: str | os.PathLike[str], evaluation: Evaluation) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["FALSE", "IGNORED", "TRUE", "Evaluation", "Matches", "VideoEvaluation"]
+__all__ = ["FALSE", "IGNORED", "TRUE", "Evaluation", "Matches", "SplitMeans", "VideoEvaluation"]
 
 TRUE, FALSE, IGNORED = 1, 0, -1
 """What a detection is: the first to find its object; a wrong or second one; neither, by a difficult object or in a
@@ -105,3 +105,41 @@ class Evaluation:
     def without_truth(self) -> tuple[str, ...]:
         """Classes that no object of the images belongs to: no average precision can be said of them."""
         return tuple(name for name, count in zip(self.classes, self.ground_truth, strict=True) if count == 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class SplitMeans:
+    """Evaluations by one rule, one a split.
+
+    Args:
+        names: of the splits.
+        classes: names, without the background.
+        metric: the rule.
+        threshold: of the overlap; None: averaged over several.
+        ap: float64 [S, C], 0 to 1; NaN for a class without ground truth in the split.
+        means: float64 [S], of each split, as it was evaluated.
+        video: float64 [S, K], the area under the mean curve of tubes, where all splits have one; else [S, 0].
+        thresholds: of ``video``.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    metric: str
+    threshold: float | None
+    ap: np.ndarray
+    means: np.ndarray
+    video: np.ndarray
+    thresholds: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the splits' means: the figure of the papers.  NaN where a split has none."""
+        return float(self.means.mean())
+
+    @property
+    def class_means(self) -> np.ndarray:
+        """float64 [C], over the splits that have ground truth of the class; NaN where none has."""
+        known = ~np.isnan(self.ap)
+        total = np.where(known, self.ap, 0).sum(0)
+        found = np.full(len(self.classes), np.nan)
+        return np.asarray(np.divide(total, known.sum(0), out=found, where=known.any(0)))

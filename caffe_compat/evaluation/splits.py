@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import io
 import json
 import math
@@ -13,54 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from caffe_compat.documents import read_json
 from caffe_compat.errors import DataError, UsageError
-from caffe_compat.files import atomic_write, write_file
+from caffe_compat.evaluation.plots import write_splits_plot
+from caffe_compat.evaluation.result import SplitMeans
+from caffe_compat.files import write_file
 
-__all__ = ["SplitMeans", "draw_splits", "mean_over_splits", "splits_table", "write_splits"]
+__all__ = ["mean_over_splits", "splits_table", "write_splits"]
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SplitMeans:
-    """Evaluations by one rule, one a split.
-
-    Args:
-        names: of the splits.
-        classes: names, without the background.
-        metric: the rule.
-        threshold: of the overlap; None: averaged over several.
-        ap: float64 [S, C], 0 to 1; NaN for a class without ground truth in the split.
-        means: float64 [S], of each split, as it was evaluated.
-        video: float64 [S, K], the area under the mean curve of tubes, where all splits have one; else [S, 0].
-        thresholds: of ``video``.
-    """
-
-    names: tuple[str, ...]
-    classes: tuple[str, ...]
-    metric: str
-    threshold: float | None
-    ap: np.ndarray
-    means: np.ndarray
-    video: np.ndarray
-    thresholds: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Of the splits' means: the figure of the papers.  NaN where a split has none."""
-        return float(self.means.mean())
-
-    @property
-    def class_means(self) -> np.ndarray:
-        """float64 [C], over the splits that have ground truth of the class; NaN where none has."""
-        known = ~np.isnan(self.ap)
-        total = np.where(known, self.ap, 0).sum(0)
-        found = np.full(len(self.classes), np.nan)
-        return np.asarray(np.divide(total, known.sum(0), out=found, where=known.any(0)))
 
 
 def mean_over_splits(runs: Sequence[PathLike]) -> SplitMeans:
@@ -182,9 +143,7 @@ def write_splits(stem: PathLike, found: SplitMeans) -> list[Path]:
         last = found.mean if name == "mean" else found.class_means[found.classes.index(name)]
         rows.writerow((name, *("" if math.isnan(value) else f"{value:.6g}" for value in (*values, last))))
     write_file(files[1], text.getvalue())
-    figure = draw_splits(found)
-    with atomic_write(files[2]) as stream:
-        figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
+    write_splits_plot(files[2], found)
     return files
 
 
@@ -207,23 +166,6 @@ def _figures(found: SplitMeans) -> Mapping[str, Any]:
             for k, threshold in enumerate(found.thresholds)
         },
     }
-
-
-def draw_splits(found: SplitMeans) -> Figure:
-    """A bar for each class's mean, from the worst to the best, and a dot for each split."""
-    figure = Figure(figsize=(6, 0.9 + 0.24 * len(found.classes)), layout="constrained")
-    FigureCanvasAgg(figure)
-    panel = figure.subplots()
-    order = np.argsort(np.where(np.isnan(found.class_means), -1, found.class_means), kind="stable")
-    places = np.arange(len(order))
-    panel.barh(places, np.nan_to_num(100 * found.class_means[order]), color="0.8")
-    for split, values in zip(found.names, found.ap, strict=True):
-        panel.plot(100 * values[order], places, "o", markersize=3, label=split)
-    panel.set_yticks(places, [found.classes[c] for c in order], fontsize=7)
-    shown = "-" if math.isnan(found.mean) else f"{100 * found.mean:.1f}"
-    panel.set(xlim=(0, 100), xlabel="average precision in %", title=f"mean {shown}")
-    panel.legend(fontsize=6, loc="lower right")
-    return figure
 
 
 def _number(value: float | None) -> float:
