@@ -15,6 +15,17 @@ write_all(Path(F))
 TWO = {"tops": 2}
 
 CASES = {
+    "AnnotatedData": [
+        (f'data_param {{ source: "{F}/annotated" backend: LMDB batch_size: 2 }}', [], TWO),
+        (
+            f'data_param {{ source: "{F}/annotated" backend: LMDB batch_size: 3 }} transform_param {{ mirror: true '
+            "resize_param { height: 9 width: 7 } distort_param { hue_prob: 0.5 hue_delta: 18 } "
+            "expand_param { max_expand_ratio: 2 } } annotated_data_param { batch_sampler { max_trials: 3 sampler { "
+            "min_scale: 0.5 } } }",
+            [],
+            TWO,
+        ),
+    ],
     "Data": [
         (f'data_param {{ source: "{F}/lmdb" backend: LMDB batch_size: 2 }}', [], TWO),
         (f'data_param {{ source: "{F}/lmdb" backend: LMDB batch_size: 3 }} transform_param {{ crop_size: 4 }}', [], {}),

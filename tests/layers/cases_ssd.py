@@ -7,9 +7,17 @@ _SIZES = "min_size: 3 max_size: 5 aspect_ratio: 2 variance: 0.1 variance: 0.1 va
 _BOXES = [[0, 0, 0.5, 0.5], [0.1, 0.1, 0.6, 0.5], [0.5, 0.5, 1, 1], [0.5, 0, 1, 0.6], [0.2, 0.3, 0.4, 0.9]]
 _PRIORS = [_BOXES, [[0.1, 0.1, 0.2, 0.2]] * 5]
 _TRUTH = [[0, 1, 0, 0, 0, 0.5, 0.4, 0], [0, 2, 0, 0.5, 0.6, 0.9, 1, 0], [1, 2, 0, 0.5, 0, 1, 0.5, 1]]
+_FOUND = [[0, 1, 0.9, 0, 0, 0.5, 0.5], [0, 2, 0.8, 0, 0, 0.5, 0.5], [1, 2, 0.7, 0.5, 0, 1, 0.6]]
 _NMS = "nms_param { nms_threshold: 0.45 top_k: 4 }"
 
 CASES = {
+    "DetectionEvaluate": [
+        (
+            "detection_evaluate_param { num_classes: 3 overlap_threshold: 0.4 }",
+            [(1, 1, 3, 7), (1, 1, 3, 8)],
+            {"values": {0: _FOUND, 1: _TRUTH}},
+        )
+    ],
     "DetectionOutput": [
         (
             f"detection_output_param {{ num_classes: 3 code_type: CENTER_SIZE keep_top_k: 5 {_NMS} "

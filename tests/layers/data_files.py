@@ -35,6 +35,19 @@ def datum(number: int) -> bytes:
     return message.SerializeToString()
 
 
+def annotated(number: int, boxes: list[tuple[float, ...]], height: int = 30, width: int = 40) -> bytes:
+    """A picture (PNG) with boxes (label, x1, y1, x2, y2[, difficult]) as an AnnotatedDatum."""
+    message = caffe_pb2.AnnotatedDatum(type="BBOX")
+    encoded = cv2.imencode(".png", image(number, height, width))[1].tobytes()
+    message.datum.CopyFrom(caffe_pb2.Datum(channels=3, height=height, width=width, data=encoded, encoded=True))
+    for instance, (label, x1, y1, x2, y2, *difficult) in enumerate(boxes):
+        group = message.annotation_group.add(group_label=int(label))
+        one = group.annotation.add(instance_id=instance)
+        one.bbox.xmin, one.bbox.ymin, one.bbox.xmax, one.bbox.ymax = x1, y1, x2, y2
+        one.bbox.difficult = bool(difficult and difficult[0])
+    return message.SerializeToString()
+
+
 def write_lmdb(path: Path, records: list[bytes]) -> None:
     """A database with keys ``00000000``, ``00000001``, ..."""
     with lmdb.open(str(path), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
@@ -82,6 +95,7 @@ def write_all(folder: Path) -> None:
     """Everything above."""
     write_images(folder)
     write_lmdb(folder / "lmdb", [datum(number) for number in range(5)])
+    write_lmdb(folder / "annotated", [annotated(n, [(n + 1, 0.1, 0.2, 0.6, 0.9)]) for n in range(3)])
     write_hdf5(folder, [3, 2])
     write_windows(folder)
     write_boxes(folder)

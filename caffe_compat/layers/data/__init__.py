@@ -1,5 +1,6 @@
 """Layers that bring data into a net, or write it: images, databases, HDF5 files, windows, memory."""
 
+from caffe_compat.layers.data.annotated import AnnotatedData
 from caffe_compat.layers.data.database import Data
 from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.hypercolumns import HypercolumnData, HypercolumnSettings
@@ -13,6 +14,7 @@ from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.data.window import WindowData
 
 __all__ = [
+    "AnnotatedData",
     "Data",
     "DataLayer",
     "DenseImageData",
