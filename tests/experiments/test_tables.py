@@ -45,6 +45,19 @@ def test_text() -> None:
     assert lines[-2] == setting.about.strip() and f"finetune {timing.iters} at {timing.base_lr:g}" in lines[-1]
 
 
+def test_a_table_says_whose_figures_the_paper_s_are_and_on_what_ours() -> None:
+    table7, clips = read_experiment("table7"), read_setting("clips")
+    row = RowResult("transfer", "t", 35.7, {1: Found(10.0, {"left": 10.0})})
+    lines = render(table7, clips, [row]).splitlines()
+    assert (
+        lines[0].endswith("; ours on: drawn clips (7 ways of moving, 128 x 96 pixels)")
+        and "| paper, JHMDB |" in lines[2]
+    )
+    found = summary(table7, clips, [row])
+    assert (found["paper_data"], found["data"]) == ("JHMDB", clips.title)
+    assert summary(read_experiment("table1"), clips, [])["paper_data"] == "NYUD2"
+
+
 def test_numbers() -> None:
     found = json.loads(json.dumps(summary(read_experiment("table1"), read_setting("scenes"), ROWS), allow_nan=False))
     first, second, third = found["rows"]
