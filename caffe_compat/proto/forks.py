@@ -15,7 +15,7 @@ from typing import Any
 from caffe_compat.errors import UsageError
 from caffe_compat.proto import forks_data
 
-__all__ = ["DIALECTS", "accepted_in", "check_dialect", "guess_dialect", "owned_by", "owners"]
+__all__ = ["DIALECTS", "accepted_in", "check_dialect", "guess_dialect", "origin", "owned_by", "owners"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,16 @@ class Fork:
     repository: str
     dialect: str
     names: set[tuple[str, str]] = field(default_factory=set)
+
+
+def origin(layer_type: str, dialect: str = "") -> str:
+    """Where a layer type comes from: of a dialect's forks the first that has it, else the first of all."""
+    forks = [fork for fork in _FORKS if ("type", layer_type) in fork.names]
+    named = [fork.repository for fork in forks if dialect and fork.dialect == dialect]
+    others = [fork.repository for fork in (*_ORIGINS, *forks) if ("type", layer_type) in fork.names]
+    named += [fork.repository for fork in _ORIGINS if fork.repository == dialect]
+    found = named or others
+    return found[0] if found else ""
 
 
 def _read(table: str) -> list[Fork]:
@@ -41,6 +51,7 @@ def _read(table: str) -> list[Fork]:
 
 _FORKS = _read(forks_data.FORKS)
 _ACCEPTED = {name: fork.repository for fork in _read(forks_data.ACCEPTED) for name in fork.names}
+_ORIGINS = [Fork(f"{fork.repository} {fork.dialect}".strip(), "", fork.names) for fork in _read(forks_data.ORIGINS)]
 _MOST = 3  # owners that a message names
 
 DIALECTS = tuple(dict.fromkeys(fork.dialect for fork in _FORKS if fork.dialect))

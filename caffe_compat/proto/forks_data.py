@@ -5,7 +5,7 @@ it belongs to one, its dialect; below stand its layer types, and by message (or 
 name's first owner here is where it comes from: forks were made of forks.
 """
 
-__all__ = ["ACCEPTED", "AMBIGUOUS", "FORKS"]
+__all__ = ["ACCEPTED", "AMBIGUOUS", "FORKS", "ORIGINS"]
 
 FORKS = """
 rbgirshick/caffe-fast-rcnn
@@ -57,6 +57,8 @@ daijifeng001/caffe-rfcn rfcn
   LossParameter.NormalizationMode PRE_FIXED
   LossParameter pre_fixed_normalizer
   DropoutParameter scale_train
+hujie-frank/SENet
+  type Axpy
 soeaver/py-RFCN-priv rfcn
   type Axpy BoxAnnotatorOHEM BoxesObj ConvolutionDepthwise DeformableConvolution DeformablePSROIPooling DenseCRF
     DepthwiseConvolution FocalLoss FrcnnAnchorTarget FrcnnProposal FrcnnProposalTarget ImageSegData InnerProductBlob
@@ -155,8 +157,6 @@ eric612/MobileNet-YOLO yolo
     enable_classf_aug min_scaling_factor max_scaling_factor max_rotation_angle contrast_brightness_adjustment
     smooth_filtering min_contrast max_contrast max_brightness_shift max_smooth max_color_shift min_side_min
     min_side_max min_side apply_probability debug_params cvt_bgr2rgb
-hujie-frank/SENet
-  type Axpy
 ydwen/caffe-face
   type CenterLoss
   LayerParameter center_loss_param
@@ -265,4 +265,19 @@ AMBIGUOUS = """
 several
   type BN Normalize Upsample
   LayerParameter bn_param upsample_param
+"""
+
+# Where the other layer types come from.
+ORIGINS = """
+BVLC Caffe 1.0
+  type AbsVal Accuracy ArgMax BNLL BatchNorm BatchReindex Bias Clip Concat ContrastiveLoss Convolution Crop Data
+    Deconvolution Dropout DummyData ELU Eltwise Embed EuclideanLoss Exp Filter Flatten HDF5Data HDF5Output HingeLoss
+    Im2col ImageData InfogainLoss InnerProduct Input LRN LSTM LSTMUnit Log MVN MemoryData MultinomialLogisticLoss
+    PReLU Parameter Pooling Power Python RNN ReLU Reduction Reshape SPP Scale Sigmoid SigmoidCrossEntropyLoss
+    Silence Slice Softmax SoftmaxWithLoss Split Swish TanH Threshold Tile WindowData
+caffe-sds
+  type BoxUpsample CFMPooling LocallyConnected LocallyConnectedWithLoss PickItems PickSlice RepMat SimpleUpsample Sum
+    SuperpixelProjection Upsample
+this package
+  type AlignMaps DeadUnits ExplainedVariance ForeignNet PairedImageData
 """

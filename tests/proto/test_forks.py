@@ -10,7 +10,7 @@ import torch
 from caffe_compat.errors import LayerError, NetError, PrototxtError, UsageError
 from caffe_compat.net import load_net
 from caffe_compat.proto import caffe_pb2, forks_data, format_text, parse_text, upgrade_net, upgrade_solver
-from caffe_compat.proto.forks import DIALECTS, check_dialect, guess_dialect, owned_by, owners
+from caffe_compat.proto.forks import DIALECTS, check_dialect, guess_dialect, origin, owned_by, owners
 from caffe_compat.proto.schema import CLASSES
 
 INPUT = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }\n'
@@ -142,3 +142,13 @@ def test_the_dialect_of_a_net_is_that_of_most_names() -> None:
     assert guess_dialect(_net(ssd)) == "ssd"
     assert guess_dialect(_net(ssd + 'layer { type: "Upsample" }')) == "ssd"  # Upsample is of two
     assert guess_dialect(_net('layer { type: "Permute" } layer { type: "DenseImageData" }')) == ""
+
+
+def test_origins() -> None:
+    assert origin("Convolution") == "BVLC Caffe 1.0" and origin("PriorBox") == "weiliu89/caffe"
+    assert [origin("Upsample", dialect) for dialect in ("", "segnet", "yolo")] == [
+        "caffe-sds",
+        "alexgkendall/caffe-segnet",
+        "eric612/MobileNet-YOLO",
+    ]
+    assert origin("Scale", "caffe-sds") == "caffe-sds" and origin("NoSuchLayer") == ""
