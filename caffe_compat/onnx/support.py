@@ -10,7 +10,8 @@ __all__ = ["support_page", "support_table"]
 _HEAD = """# Layers
 
 Every layer type that can be built, the Caffe that had it first, and whether it can be exported to ONNX. Where a type
-name has several meanings, the fork that means it so stands in brackets. This page is made by `make layers`; a test holds it.
+name has several meanings, the fork that means it so stands in brackets. This page is made by `make layers`; a test
+holds it.
 
 """
 
