@@ -81,12 +81,12 @@ def named_database(param: Any) -> str | None:
     Raises:
         CaffeCompatError: the net cannot be read.
     """
-    file = param.train_net or param.net
-    if not file:
+    files = [file for file in (param.train_net, param.net) if file]
+    if len(files) != 1:  # which the solver refuses, or has a net in it
         return None
-    for layer in read_net(file).layer:
+    for layer in read_net(files[0]).layer:
         if layer.python_param.layer == _LAYER:
-            with in_file(file):
+            with in_file(files[0]):
                 return HypercolumnData.database(layer.python_param.param_str)
     return None
 

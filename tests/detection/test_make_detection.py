@@ -108,6 +108,11 @@ def test_fillers_and_frozen_layers_of_ones_own_net() -> None:
         if layer.type == "InnerProduct":
             assert layer.inner_product_param.HasField("weight_filler"), name
             assert [spec.lr_mult for spec in layer.param] == [1, 2]
+    make("caffenet", "c", "--freeze", "fc7")
+    for name, layer in by_name("c/train.prototxt").items():
+        if layer.type in ("Convolution", "InnerProduct"):
+            outputs = name in ("cls_score", "bbox_pred")
+            assert [spec.lr_mult for spec in layer.param] == ([1, 2] if outputs else [0, 0]), name
     make("vgg16", "b", "--fillers", "--no-dropout", "--loss-weight", "0.25")
     found = by_name("b/train.prototxt")
     assert found["conv1_1"].convolution_param.weight_filler.type == "msra"
@@ -148,7 +153,7 @@ BAD = {
     "database": (["--classes", "nyud3_hha_2015_train"], ["nyud3_hha_2015_train"]),
     "second": (["--second", "vgg16"], ["second", "da_"]),
     "first": (["--net", "alexnet_hha", "--second", "caffenet"], ["second", "da_"]),
-    "freeze": (["--freeze", "all"], ["'all'", "none, conv, coco"]),
+    "freeze": (["--freeze", "all"], ["'all'", "none, conv, fc7, coco"]),
     "svd": (["--svd", "fc8=4"], ["fc8", "fc6"]),
     "no rank": (["--svd", "fc6"], ["--svd fc6", "fc6=1024"]),
     "rank": (["--svd", "fc6=16", *HIDDEN], ["fc6", "16", "1 to 15"]),
