@@ -21,7 +21,7 @@ from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 
-__all__ = ["MovingBN", "ScaleShiftBN"]
+__all__ = ["MovingBN", "ScaleShiftBN", "by_batch", "column"]
 
 
 def _means_segnet(params: Params) -> bool:
@@ -36,24 +36,24 @@ def _means_pspnet(params: Params) -> bool:
     return named or (len(params.description.params) == 4 and not _means_segnet(params))
 
 
-def _column(vector: Tensor, rank: int) -> Tensor:
+def column(vector: Tensor, rank: int) -> Tensor:
     """A vector over the channels, to be multiplied with a blob of ``rank`` axes."""
     return vector.reshape(-1, *[1] * (rank - 2))
 
 
-def _by_batch(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def by_batch(x: Tensor, scale: Tensor, shift: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
     """Normalized by the batch's statistics, scaled and shifted; means and biased variances, without a gradient.
 
     Differences first: torch's batch_norm multiplies x by scale / deviation and adds, which for a channel that hardly
     varies is the difference of two large numbers.
     """
     if not x.numel():
-        return x * _column(scale, x.dim()), torch.zeros_like(scale), torch.zeros_like(scale)
+        return x * column(scale, x.dim()), torch.zeros_like(scale), torch.zeros_like(scale)
     axes = [0, *range(2, x.dim())]
     mean = x.mean(axes, keepdim=True)
     centred = x - mean
     variance = centred.square().mean(axes, keepdim=True)
-    top = centred * ((variance + eps).rsqrt() * _column(scale, x.dim())) + _column(shift, x.dim())
+    top = centred * ((variance + eps).rsqrt() * column(scale, x.dim())) + column(shift, x.dim())
     return top, mean.detach().reshape(-1), variance.detach().reshape(-1)
 
 
@@ -142,7 +142,7 @@ class ScaleShiftBN(_BN):
         x = bottom.reshape(*bottom.shape, *[1] * (4 - bottom.dim()))
         if not self.learns:
             return (x * self.blob(0) + self.blob(1),)
-        top, mean, variance = _by_batch(x, self.blob(0).reshape(-1), self.blob(1).reshape(-1), self.EPS)
+        top, mean, variance = by_batch(x, self.blob(0).reshape(-1), self.blob(1).reshape(-1), self.EPS)
         vector = (1, self.channels, 1, 1)
         return (top, mean.reshape(vector), variance.reshape(vector))[: len(self.params.tops)]
 
@@ -176,10 +176,10 @@ class _Stored(torch.autograd.Function):
     def backward(ctx: Any, seed: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, slope, mean, inverse = ctx.saved_tensors
         axes = [0, *range(2, x.dim())]
-        normed = (x - _column(mean, x.dim())) * _column(inverse, x.dim())
-        diff = seed * _column(slope, x.dim())
+        normed = (x - column(mean, x.dim())) * column(inverse, x.dim())
+        diff = seed * column(slope, x.dim())
         inner = normed * (diff * normed).mean(axes, keepdim=True) + diff.mean(axes, keepdim=True)
-        found = (diff - inner) * _column(inverse, x.dim())
+        found = (diff - inner) * column(inverse, x.dim())
         return found, (normed * seed).sum(axes), seed.sum(axes), None, None, None
 
 
@@ -228,14 +228,14 @@ class MovingBN(_BN):
         """Normalize; with batch statistics also update the averages."""
         slope, bias, mean, variance = (self.blob(index).reshape(-1) for index in range(4))
         if not bottom.numel():
-            return bottom * _column(slope, bottom.dim())
+            return bottom * column(slope, bottom.dim())
         if self.frozen:
             return F.batch_norm(bottom, mean.detach(), variance.detach(), slope, bias, eps=self.eps)
         if not self.training:
             moving = mean.detach(), variance.detach()
             found: Tensor = _Stored.apply(bottom, slope, bias, *moving, self.eps)  # type: ignore[no-untyped-call]
             return found
-        top, now_mean, now_variance = _by_batch(bottom, slope, bias, self.eps)
+        top, now_mean, now_variance = by_batch(bottom, slope, bias, self.eps)
         with torch.no_grad():
             for index, now in ((2, now_mean), (3, now_variance)):
                 average = self.blob(index)

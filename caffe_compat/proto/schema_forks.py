@@ -252,6 +252,7 @@ FORKS = (
         schema_nets.YOLO,
         schema_nets.FACE,
         schema_nets.DENSE,
+        schema_nets.NORMS,
     ),
     *(SMALL, NVIDIA, INTEL),
 )

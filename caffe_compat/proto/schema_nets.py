@@ -1,6 +1,6 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "DENSE", "FACE", "RFCN", "SEGMENTATION", "YOLO"]
+__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "RFCN", "SEGMENTATION", "YOLO"]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -61,6 +61,14 @@ YoloDetectionOutputParameter
 Yolov3DetectionOutputParameter
   1 num_classes uint32=20, 2 num_box uint32=3, 3 confidence_threshold float=0.01, 4 nms_threshold float=0.45,
   5 biases float*, 6 anchors_scale uint32*, 7 mask_group_num uint32=2, 8 mask uint32*, 9 gaussian_box bool=false
+"""
+
+# intel/caffe's BatchNormParameter has 5 use_weight_bias, 6 bias_term, 7 filler, 8 bias_filler; NVIDIA/caffe's 5
+# scale_filler, 6 bias_filler, 7 scale_bias
+NORMS = """
+BatchNormParameter
+  8000005 use_weight_bias bool=true, 8000006 bias_term bool=true, 8000007 filler FillerParameter,
+  8000008 bias_filler FillerParameter, 8000009 scale_filler FillerParameter, 8000010 scale_bias bool=false
 """
 
 # ydwen/caffe-face: 147, which is Caffe's swish_param
