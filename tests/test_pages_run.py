@@ -25,6 +25,8 @@ from caffe_compat.resources import SHORT
 CALLED = re.compile(r"(?:python )?(?:(?:tools|data)/(\w+)\.py|caffe-compat(?: ([\w-]+))?)(?:\s+(.*))?$")
 DATA = "needs a data set that is not here"
 NETWORK = "needs the network"
+LARGE = "num_output: 96 kernel_size: 11"
+"""As many filters of as many pixels as AlexNet's."""
 ELSEWHERE = "another test runs it"
 LONG = "takes hours; the tests of experiments run small forms"
 
@@ -117,7 +119,7 @@ def nets_of_figures(folder: Path) -> None:
     """What the filters of a figure are of."""
     for name, layer in (("alexnet", "conv1"), ("hha", "da_conv1")):
         (folder / name).mkdir(exist_ok=True)
-        text = material.DEPLOY.replace("conv1", layer)
+        text = material.DEPLOY.replace("conv1", layer).replace("num_output: 8 kernel_size: 5", LARGE)
         for file in ("deploy.prototxt", "test.prototxt"):
             (folder / name / file).write_text(text)
         material.weights(folder / name / "deploy.prototxt", folder / f"{name}.caffemodel")
@@ -173,12 +175,38 @@ PAGES: Mapping[str, Page] = {
     "docs/experiments.md": Page(
         not_run={"tools/experiment.py table1 --on scenes": LONG, "tools/experiment.py table1 table4 --on mosd": DATA}
     ),
-    "docs/flow.md": Page(material.clips),
+    "docs/flow.md": Page(
+        material.clips,
+        after={"tools/make_flow.py a.png": afresh("flow")},
+        not_run={
+            "tools/make_flow.py frames/ -o flow/ --method raft": DATA,
+            "tools/make_flow.py middlebury/": DATA,
+            "tools/make_flow.py tvl1/": DATA,
+            "tools/make_flow.py data/jhmdb": DATA,
+            "tools/prepare_ucf101.py": DATA,
+            "tools/train_net.py": DATA,
+            "tools/experiment.py table7": LONG,
+            "data/fetch.py": NETWORK,
+            "tools/imdb.py jhmdb": DATA,
+            "tools/make_proposals.py --imdb jhmdb": DATA,
+            "tools/reval.py": DATA,
+            "tools/average_splits.py": DATA,
+        },
+    ),
     "docs/rgbd.md": Page(
         rgbd,
         after={
             "tools/index.py color/ depth/ -o index.json --calibration": material.half_depth,
             "tools/index.py color/ depth/ -o index.json --camera color.yaml": material.stamped,
+        },
+    ),
+    "docs/segmentation.md": Page(
+        not_run={
+            "tools/make_sds.py": ELSEWHERE,
+            "tools/train_net.py": ELSEWHERE,
+            "tools/test_net.py": ELSEWHERE,
+            "tools/save_sds.py": ELSEWHERE,
+            "tools/caffe.py": DATA,
         },
     ),
     "docs/training.md": Page(training, instead={"x_iter_1000": "x_iter_2"}, more={"train_net": "--iters 4 --gpu -1"}),

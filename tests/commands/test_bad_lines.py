@@ -35,7 +35,7 @@ NO_FILE = {
     "fetch": {"--url"},
     "imdb": {"name"},
     "index": {"--camera", "--depth-camera", "--scene"},
-    "infer_onnx": {"INPUT", "--camera"},
+    "infer_onnx": {"INPUT", "--camera", "--superpixels"},
     "make_detection": {"--exp-dir", "--part", "--weights"},
     "make_disparity": {"--output", "--without"},
     "make_flow": {"--output", "--pattern", "--method", "--flo", "--wheel"},
