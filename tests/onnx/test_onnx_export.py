@@ -288,7 +288,7 @@ def test_folder_that_cannot_be_made(tmp_path: Path):
 
 def test_support_table():
     rows = [line.split(" | ") for line in support_table().splitlines()[2:]]
-    table = {row[0].strip("| "): (row[1], row[2].strip(" |")) for row in rows}
+    table = {row[0].strip("| "): (row[2], row[3].strip(" |")) for row in rows}
     assert table["Convolution"] == ("yes", "") and table["SoftmaxWithLoss"][0] == "no"
     assert all(reason for exports, reason in table.values() if exports == "no")
     assert not any(reason for exports, reason in table.values() if exports == "yes")
