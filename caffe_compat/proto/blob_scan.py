@@ -24,6 +24,7 @@ class _Found:
     numbers: dict[int, list[Segment]] = field(default_factory=lambda: {number: [] for number in _NUMBERS})
     types: dict[int, int] = field(default_factory=dict)
     raw: dict[int, tuple[int, int]] = field(default_factory=dict)
+    unknown: set[int] = field(default_factory=set)
 
 
 def scan_blob(scan: Scanner, start: int, end: int, label: str) -> Blob:
@@ -45,6 +46,8 @@ def scan_blob(scan: Scanner, start: int, end: int, label: str) -> Blob:
         for kind, double, single in ((10, 8, 5), (11, 9, 6))
     )
     problem = _raw_problem(found) or _problem(shape, data, diff)
+    if problem and found.unknown:
+        problem += f"; the blob has fields of numbers unknown here: {', '.join(map(str, sorted(found.unknown)))}"
     error = scan.error(start, problem) if problem else None
     return Blob(scan.path, label, shape, bool(found.legacy), scan.stamp, error, data, diff)
 
@@ -62,7 +65,9 @@ def _scan_field(scan: Scanner, at: int, end: int, found: _Found) -> int:
         found.types[number] = value
     elif number in _RAW_TYPES.values() and wire == BYTES:
         found.raw[number] = value, after
-    elif number in _NUMBERS:
+    elif number not in _NUMBERS:
+        found.unknown.add(number)
+    else:
         item, unpacked_wire = _NUMBERS[number]
         if wire == BYTES:
             found.numbers[number].append(_packed(scan, at, value, after, item))

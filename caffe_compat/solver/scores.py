@@ -8,9 +8,26 @@ from typing import Any
 import numpy as np
 
 from caffe_compat import log
+from caffe_compat.errors import SolverError
 from caffe_compat.net import BlobNet
+from caffe_compat.solver.detection_scores import VERSIONS, mean_precision
 
-__all__ = ["Scores", "output_lines", "outputs", "score", "tell_display"]
+__all__ = ["Scores", "output_lines", "outputs", "precision_asked", "score", "tell_display"]
+
+
+def precision_asked(param: Any) -> str:
+    """SSD's ``eval_type: "detection"``: its ``ap_version``; ``""`` for plain means.
+
+    Raises:
+        SolverError: no such kind of evaluation.
+    """
+    if param.eval_type not in ("classification", "detection"):
+        raise SolverError(f"eval_type is '{param.eval_type}', expected classification or detection")
+    if param.eval_type == "classification":
+        return ""
+    if param.ap_version not in VERSIONS:
+        raise SolverError(f"ap_version is '{param.ap_version}', expected one of {', '.join(VERSIONS)}")
+    return str(param.ap_version)
 
 
 def outputs(engine: BlobNet) -> dict[int, np.ndarray]:
@@ -55,8 +72,9 @@ class Scores:
         complete: whether all iterations were done.
     """
 
-    def __init__(self, engine: BlobNet) -> None:
-        self.engine, self.complete = engine, True
+    def __init__(self, engine: BlobNet, precision: str = "") -> None:
+        self.engine, self.complete, self.precision = engine, True, precision
+        self._rows: dict[int, list[np.ndarray]] = {}
         self._sums: dict[int, np.ndarray] = {}
         self._losses: list[float] = []
         self._running: set[int] = set()
@@ -69,7 +87,9 @@ class Scores:
         """Take the outputs of the last forward pass."""
         self._losses.append(loss)
         for blob, value in outputs(self.engine).items():
-            if blob in self._running or blob not in self._sums:
+            if self.precision:
+                self._rows.setdefault(blob, []).append(value.reshape(-1, value.shape[-1] if value.ndim else 1).copy())
+            elif blob in self._running or blob not in self._sums:
                 self._sums[blob] = value.astype(np.float64)
             else:
                 self._sums[blob] = self._sums[blob] + value
@@ -79,7 +99,10 @@ class Scores:
         return sum(self._losses) / max(len(self._losses), 1)
 
     def means(self) -> dict[int, np.ndarray]:
-        """Mean of every output, by number of the blob."""
+        """Mean of every output, by number of the blob; with ``precision`` that average precision of its rows."""
+        if self.precision:
+            rows = {blob: np.concatenate(found) for blob, found in self._rows.items()}
+            return {blob: np.array(mean_precision(found, self.precision)) for blob, found in rows.items()}
         count = max(len(self._losses), 1)
         return {blob: total if blob in self._running else total / count for blob, total in self._sums.items()}
 
@@ -94,6 +117,7 @@ def score(
     iterations: int,
     go_on: Callable[[], bool] = lambda: True,
     seen: Callable[[int], None] = lambda number: None,
+    precision: str = "",
 ) -> Scores:
     """Run a net and average its outputs.
 
@@ -101,11 +125,12 @@ def score(
         iterations: how many batches.
         go_on: asked before every batch.
         seen: called after every batch, with its number.
+        precision: of :func:`precision_asked`.
 
     Returns:
         The scores; not ``complete`` if ``go_on`` said no.
     """
-    scores = Scores(engine)
+    scores = Scores(engine, precision)
     for number in range(iterations):
         if not go_on():
             scores.complete = False

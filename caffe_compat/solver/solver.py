@@ -35,7 +35,7 @@ from caffe_compat.solver.gradients import Clipping, normalize, regularize
 from caffe_compat.solver.later import Later, SmoothedLoss
 from caffe_compat.solver.policies import learning_rate
 from caffe_compat.solver.resting import Resting
-from caffe_compat.solver.scores import Scores, output_lines, score, tell_display
+from caffe_compat.solver.scores import Scores, output_lines, precision_asked, score, tell_display
 
 __all__ = ["Action", "Solver"]
 
@@ -328,7 +328,7 @@ class Solver:
         engine.net.share_with(self.net)
         self._random.turn_to(("test", index, self.iter))
         with self._random.use():
-            scores = score(engine, self.param.test_iter[index], self._goes_on)
+            scores = score(engine, self.param.test_iter[index], self._goes_on, precision=precision_asked(self.param))
         if not scores.complete:
             log.info("Test interrupted.", "solver.cpp:379")
             return None

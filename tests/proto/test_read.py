@@ -89,3 +89,11 @@ def test_a_blob_without_numbers_matters_only_to_a_net_that_wants_it(tmp_path):
     path.write_bytes(message.SerializeToString())
     with pytest.raises(ModelFileError, match="layer 1 'fc', blob 0"):
         load_net(net, path)
+
+
+def test_unknown_fields_of_a_blob_are_named(tmp_path):
+    """Numbers may be where a fork put them: 32 is no field of a BlobProto that is known here."""
+    path = tmp_path / "mean.binaryproto"
+    path.write_bytes(b"\x3a\x03\x0a\x01\x04" + b"\x82\x02\x08" + bytes(8))  # shape [4], field 32 of 8 bytes
+    with pytest.raises(ModelFileError, match=r"needs 4 numbers, 0 are stored; .* numbers unknown here: 32"):
+        weights.read_blob_proto(path)
