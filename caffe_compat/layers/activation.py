@@ -1,4 +1,4 @@
-"""Element-wise layers without arithmetic parameters: rectifiers, sigmoids, Dropout, Clip and their kin."""
+"""Element-wise layers without arithmetic parameters: rectifiers, sigmoids, Clip and their kin."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
-from caffe_compat.random import Draw
 
 __all__ = [
     "BNLL",
     "ELU",
     "AbsVal",
     "Clip",
-    "Dropout",
     "PReLU",
     "ReLU",
     "Sigmoid",
@@ -354,40 +352,3 @@ class Threshold(NeuronLayer):
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Greater, then Cast to float."""
         graph.node("Cast", [graph.add("Greater", [bottoms[0], graph.constant(self.threshold)])], tops, to=1)
-
-
-@register
-class Dropout(NeuronLayer):
-    """TRAIN: drops each element with probability dropout_ratio; TEST: its bottom, unchanged.
-
-    What is kept is scaled by 1 / (1 - ratio) in TRAIN.  With ``scale_train: false`` (faster-rcnn's fork) it is not, and
-    TEST scales by 1 - ratio instead.
-    """
-
-    homogeneous = True
-    caffe_type = "Dropout"
-    phase_dependent = True
-    keeps_sign = True  # a dropped number is 0, and so is its gradient
-
-    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
-        super().__init__(params, bottoms)
-        dropout = params.section("dropout_param")
-        self.ratio, self.scale_train = float(dropout.dropout_ratio), bool(dropout.scale_train)
-        if not 0 <= self.ratio <= 1:
-            raise self.error(f"dropout_param.dropout_ratio is {self.ratio:g}, expected 0 to 1")
-        self._draw = Draw()
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        """A new mask every time in TRAIN."""
-        kept = 1 - self.ratio
-        if not self.training:
-            return bottom if self.scale_train else bottom * kept
-        mask = torch.empty_like(bottom).bernoulli_(kept, generator=self._draw.generator(bottom.device))
-        return bottom * (mask.div_(kept) if self.scale_train and kept else mask)
-
-    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """What it is in TEST: nothing, or a factor."""
-        if self.scale_train:
-            graph.node("Identity", bottoms, tops)
-        else:
-            graph.node("Mul", [bottoms[0], graph.constant(1 - self.ratio)], tops)

@@ -22,11 +22,14 @@ class Interp(Layer):
     Pixel o of n samples at o (m - 1) / (n - 1), the quotient in float32, of m cropped pixels; one of one pixel at 0.
     Sizes, in this order: ``shrink_factor`` alone, (m - 1) / shrink + 1; ``zoom_factor`` alone, m + (m - 1) (zoom - 1);
     ``height`` and ``width``; both factors, shrunk first.  What comes later is not read then.  ``pad_beg`` and
-    ``pad_end`` count for both axes.  Source: ``interp_layer.cpp`` and ``util/interp.cpp`` of hszhao/PSPNet.
+    ``pad_end`` count for both axes.  With ``use_blob_size`` a second bottom gives the size, whatever else is said, and
+    gets no gradient.  Source: ``interp_layer.cpp`` and ``util/interp.cpp`` of hszhao/PSPNet; soeaver/py-RFCN-priv's.
     """
 
     caffe_type = "Interp"
     homogeneous = True
+    bottom_count = (1, 2)
+    no_gradient = (1,)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -36,12 +39,17 @@ class Interp(Layer):
             raise self.error(
                 f"interp_param.pad_beg is {-self.begin} and pad_end {-self.end}, expected none above 0: pads crop"
             )
+        self.like = bool(section.use_blob_size)
+        if self.like != (len(bottoms) == 2):
+            raise self.error(f"has {len(bottoms)} bottoms, expected a second one with interp_param.use_blob_size only")
         shrinks, zooms = section.has("shrink_factor"), section.has("zoom_factor")
         given = section.has("height"), section.has("width")
         self.shrink = int(section.shrink_factor) if shrinks else 1
         self.zoom = int(section.zoom_factor) if zooms else 1
         self.size: tuple[int, int] | None = None
-        if shrinks == zooms and all(given):
+        if self.like:
+            self.shrink = self.zoom = 1
+        elif shrinks == zooms and all(given):
             self.size = (int(section.height), int(section.width))
             self.shrink = self.zoom = 1
         elif not (shrinks or zooms):
@@ -55,14 +63,16 @@ class Interp(Layer):
         shrunk = (pixels - 1) // self.shrink + 1
         return shrunk + (shrunk - 1) * (self.zoom - 1)
 
-    def _sizes(self, image: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Height and width of the cropped map and of the top."""
-        high, wide = (side - self.begin - self.end for side in image)
+    def _sizes(self, *images: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Height and width of the cropped map and of the top, of height and width of the bottoms."""
+        high, wide = (side - self.begin - self.end for side in images[0])
+        if self.like:
+            return (high, wide), (images[1][0], images[1][1])
         return (high, wide), self.size or (self._made(high), self._made(wide))
 
     def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
         """The two pixels on either side of where each samples."""
-        cropped, made = self._sizes(bottoms[0][2:])
+        cropped, made = self._sizes(*(shape[2:] for shape in bottoms))
         rows, columns = (
             (self.begin + first * (m - 1) // max(n - 1, 1), self.begin + last * (m - 1) // max(n - 1, 1) + 1)
             for (first, last), m, n in zip(spans, cropped, made, strict=True)
@@ -72,8 +82,9 @@ class Interp(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """N x C x height x width."""
         shape = tuple(bottoms[0])
-        self.require(len(shape) == 4, f"expected 4 axes, the bottom has the shape {list(shape)}")
-        cropped, made = self._sizes(shape[2:])
+        for bottom in bottoms:
+            self.require(len(bottom) == 4, f"expected 4 axes, the bottom has the shape {list(bottom)}")
+        cropped, made = self._sizes(*(bottom[2:] for bottom in bottoms))
         self.require(
             min(cropped) > 0,
             f"the bottom has the shape {list(shape)}, of which pads leave {list(cropped)}, expected some",
@@ -82,9 +93,9 @@ class Interp(Layer):
         self.require_memory("the top", [(*shape[:2], *made)])
         return [(*shape[:2], *made)]
 
-    def forward(self, bottom: Tensor) -> Tensor:
+    def forward(self, bottom: Tensor, *like: Tensor) -> Tensor:
         """One torch interpolation; of the same size a copy."""
-        (high, wide), made = self._sizes(bottom.shape[2:])
+        (high, wide), made = self._sizes(*(value.shape[2:] for value in (bottom, *like)))
         cropped = bottom[:, :, self.begin : self.begin + high, self.begin : self.begin + wide]
         if (high, wide) == made:
             return cropped.clone()
@@ -93,7 +104,7 @@ class Interp(Layer):
         return F.interpolate(cropped, made, mode="bilinear", align_corners=True)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """Slice and Resize; factors need static sizes."""
+        """Slice and Resize; factors need static sizes, the size of another blob does not."""
         x = bottoms[0]
         if self.begin or self.end:
             ends = [-self.end if self.end else 2**31 - 1] * 2
@@ -102,10 +113,14 @@ class Interp(Layer):
                 [x, graph.constant([self.begin] * 2), graph.constant(ends), graph.constant([2, 3])],
             )
         made = self.size
-        if made is None:
+        if made is None and not self.like:
             _, _, height, width = graph.static_shape(bottoms[0], "the size of the top, which the factors make of them")
             made = self._sizes((height, width))[1]
-        kept = graph.add("Slice", [graph.add("Shape", bottoms), graph.constant([0]), graph.constant([2])])
-        sizes = graph.add("Concat", [kept, graph.constant(list(made))], axis=0)
+        kept = graph.add("Slice", [graph.add("Shape", bottoms[:1]), graph.constant([0]), graph.constant([2])])
+        if made is None:
+            size = graph.add("Slice", [graph.add("Shape", bottoms[1:]), graph.constant([2]), graph.constant([4])])
+        else:
+            size = graph.constant(list(made))
+        sizes = graph.add("Concat", [kept, size], axis=0)
         mode = "align_corners"
         graph.node("Resize", [x, "", "", sizes], tops, mode="linear", coordinate_transformation_mode=mode)

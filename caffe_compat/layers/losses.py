@@ -54,9 +54,14 @@ class SoftmaxWithLoss(LossLayer):
 
     The probability is held above FLT_MIN (so the loss is at most 87.3 a position), the gradient is not.  A second top
     is refused: BVLC Caffe 1.0 declares it but cannot build it.
+
+    SegNet and ENet (``softmax_loss_layer.cpp`` of alexgkendall/caffe-segnet): with ``weight_by_label_freqs`` the loss
+    of each position, and so its gradient, is multiplied by the ``class_weighting`` of its label.  What it is divided by
+    stays a number of positions, not a sum of weights.
     """
 
     caffe_type = "SoftmaxWithLoss"
+    class_weights: Tensor
     answer = "Softmax"
     judges_classes = True
     creates_layer = True  # a Softmax
@@ -68,11 +73,23 @@ class SoftmaxWithLoss(LossLayer):
         self.softmax.ignore("engine")
         self.softmax.axis("axis", len(bottoms[0]))
         self.normalizer = Normalizer(params)
+        loss = params.section("loss_param")
+        weights = [float(weight) for weight in loss.class_weighting]
+        self.weighted = bool(loss.weight_by_label_freqs)
+        if not all(map(math.isfinite, weights)):
+            raise self.error(f"loss_param.class_weighting is {weights}, expected finite numbers")
+        self.register_buffer("class_weights", torch.tensor(weights, dtype=torch.float32), persistent=False)
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """A scalar; as many labels as positions."""
+        """A scalar; as many labels as positions, as many weights as classes."""
         tops = super().top_shapes(bottoms)
-        check_labels(self, bottoms[0], bottoms[1], self.softmax.axis("axis", len(bottoms[0])))
+        axis = self.softmax.axis("axis", len(bottoms[0]))
+        check_labels(self, bottoms[0], bottoms[1], axis)
+        self.require(
+            not self.weighted or len(self.class_weights) == bottoms[0][axis],
+            f"loss_param.class_weighting has {len(self.class_weights)} entries, expected one for each of the "
+            f"{bottoms[0][axis]} classes",
+        )
         return tops
 
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
@@ -80,6 +97,8 @@ class SoftmaxWithLoss(LossLayer):
         axis = self.softmax.axis("axis", scores.dim())
         label, valid = read_labels(self, on_axis(label, scores.shape, axis), scores.shape[axis], self.normalizer.ignore)
         logs = _Floor.apply(torch.log_softmax(scores, axis).gather(axis, label), math.log(FLT_MIN))
+        if self.weighted:
+            logs = logs * self.class_weights.to(logs)[label]
         if valid is not None:
             logs = logs.masked_fill(~valid, 0)
         outer, inner = count(scores.shape, 0, axis), count(scores.shape, axis + 1)

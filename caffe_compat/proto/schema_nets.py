@@ -24,7 +24,8 @@ PSROIPoolingParameter
 """
 
 # hszhao/PSPNet (interp_param 143 there, 20001 in soeaver/py-RFCN-priv); private numbers: alexgkendall/caffe-segnet,
-# whose scale_filler is 1, shift_filler 2 and bn_mode 3, and eric612/MobileNet-YOLO's UpsampleParameter, scale 1
+# whose scale_filler is 1, shift_filler 2 and bn_mode 3, whose LossParameter has 3 and 4 and whose DropoutParameter 2,
+# and eric612/MobileNet-YOLO's UpsampleParameter, scale 1
 SEGMENTATION = """
 LayerParameter
   152 bn_param BNParameter, 20001 interp_param InterpParameter
@@ -39,7 +40,11 @@ UpsampleParameter
   8000005 pad_out_w bool=false, 8000006 upsample_h uint32, 8000007 upsample_w uint32
 InterpParameter
   1 height int32=0, 2 width int32=0, 3 zoom_factor int32=1, 4 shrink_factor int32=1, 5 pad_beg int32=0,
-  6 pad_end int32=0
+  6 pad_end int32=0, 7 use_blob_size bool=false
+LossParameter
+  8000003 weight_by_label_freqs bool=false, 8000004 class_weighting float*
+DropoutParameter
+  8000003 sample_weights_test bool=false
 """
 
 # eric612/MobileNet-YOLO (reorg_param 149); intel/caffe's region_loss_param is 209 and means the same
@@ -79,12 +84,12 @@ CenterLossParameter
   1 num_output uint32, 2 center_filler FillerParameter, 3 axis int32=1
 """
 
-# alexgkendall/caffe-segnet: 138, which is Caffe's tile_param
+# alexgkendall/caffe-segnet: 138, which is Caffe's tile_param; 13 of its message is TimoSaemann/caffe-enet's
 DENSE = """
 LayerParameter
   8001138 dense_image_data_param DenseImageDataParameter
 DenseImageDataParameter
   1 source string, 2 batch_size uint32, 3 rand_skip uint32=0, 4 shuffle bool=false, 5 new_height uint32=0,
   6 new_width uint32=0, 7 is_color bool=true, 8 mean_file string, 9 root_folder string="", 10 mirror bool=false,
-  11 crop_width uint32=0, 12 crop_height uint32=0
+  11 crop_width uint32=0, 12 crop_height uint32=0, 13 label_divide_factor uint32=1
 """

@@ -15,5 +15,4 @@ CASES = {
     "BNLL": [("", [(2, 3, 4, 5)], {})],
     "Clip": [("clip_param { min: -0.5 max: 0.7 }", [(2, 3, 4, 5)], {})],
     "Threshold": [("", [(2, 3, 4, 5)], {}), ("threshold_param { threshold: 0.5 }", [(7,)], {})],
-    "Dropout": [("", [(2, 3, 4, 5)], {}), ("dropout_param { dropout_ratio: 0.3 scale_train: false }", [(2, 3)], {})],
 }

@@ -7,5 +7,6 @@ CASES = {
         ("interp_param { shrink_factor: 2 pad_beg: -1 pad_end: 0 }", [(2, 2, 8, 7)], {}),
         ("interp_param { shrink_factor: 2 zoom_factor: 4 pad_end: -2 }", [(1, 2, 9, 7)], {}),
         ("interp_param { height: 1 width: 2 }", [(2, 2, 4, 5)], {}),
+        ("interp_param { use_blob_size: true pad_beg: -1 }", [(2, 2, 4, 5), (1, 3, 6, 7)], {}),
     ],
 }

@@ -20,6 +20,11 @@ CASES = {
             [],
             {"tops": 2},
         ),
+        (
+            f"dense_image_data_param {{ {HEAD} batch_size: 2 new_height: 9 new_width: 6 label_divide_factor: 2 }}",
+            [],
+            {"tops": 2},
+        ),
     ],
     "ImageLabelmapData": [
         (f"image_data_param {{ {HEAD} batch_size: 2 }}", [], {"tops": 2}),

@@ -2,12 +2,15 @@
 
 _SPATIAL = {"labels": {1: 5}}
 
+_WEIGHTS = " ".join(f"class_weighting: {weight}" for weight in (0.2595, 0.1826, 4.564, 0, 1))
+
 CASES = {
     "SoftmaxWithLoss": [
         ("", [(4, 5), (4,)], {"labels": {1: 5}}),
         ("loss_param { ignore_label: 2 }", [(2, 5, 3, 2), (2, 1, 3, 2)], _SPATIAL),
         ("loss_param { normalization: FULL ignore_label: 1 }", [(2, 5, 3, 2), (2, 3, 2)], _SPATIAL),
         ("softmax_param { axis: -1 } loss_param { normalize: false }", [(2, 3, 5), (2, 3)], _SPATIAL),
+        (f"loss_param {{ ignore_label: 1 weight_by_label_freqs: true {_WEIGHTS} }}", [(2, 5, 3), (2, 3)], _SPATIAL),
     ],
     "InfogainLoss": [
         ("loss_param { ignore_label: 2 }", [(2, 5, 3), (2, 3), (5, 5)], _SPATIAL),

@@ -65,17 +65,6 @@ def test_in_place_gradient_comes_from_the_top(kind, body, derivative):
     torch.testing.assert_close(gradient(top, bottom, seq(2, 5)), derivative(top.detach()) * seq(2, 5))
 
 
-def test_dropout():
-    ones = torch.ones(100, 100)
-    kept = one_layer("Dropout", "dropout_param { dropout_ratio: 0.2 }", (100, 100), phase="TRAIN")(ones)
-    assert set(kept.unique().tolist()) == {0.0, 1.25}
-    assert abs(float((kept > 0).float().mean()) - 0.8) < 0.03
-    assert one_layer("Dropout", "", (100, 100))(ones) is ones
-    fork = "dropout_param { dropout_ratio: 0.25 scale_train: false }"
-    assert set(one_layer("Dropout", fork, (100, 100), phase="TRAIN")(ones).unique().tolist()) == {0.0, 1.0}
-    assert set(one_layer("Dropout", fork, (100, 100))(ones).unique().tolist()) == {0.75}
-
-
 def test_threshold_is_strict():
     layer = one_layer("Threshold", "threshold_param { threshold: 0.5 }", (3,))
     assert layer(torch.tensor([0.4, 0.5, 0.6])).tolist() == [0, 0, 1]
@@ -87,7 +76,6 @@ def test_threshold_is_strict():
         ("PReLU", "", (3,), ["y"], "expected 2 to 4 axes"),
         ("PReLU", "", (1, 2, 1, 1, 1), ["y"], "expected 2 to 4 axes"),
         ("AbsVal", "", (3,), ["x0"], "in place"),
-        ("Dropout", "dropout_param { dropout_ratio: 1.5 }", (3,), ["y"], "dropout_ratio is 1.5, expected 0 to 1"),
         ("Sigmoid", "relu_param { negative_slope: 1 }", (3,), ["y"], "relu_param means nothing"),
     ],
 )
@@ -99,11 +87,3 @@ def test_refusals(kind, body, shape, tops, message):
 def test_prelu_keeps_its_channels():
     with pytest.raises(ShapeError, match="has 4 channels, expected 3"):
         one_layer("PReLU", "", (2, 3)).top_shapes([(2, 4)])
-
-
-def test_a_compiled_dropout_is_one_graph() -> None:
-    layer = one_layer("Dropout", "", (2000,), phase="TRAIN")
-    compiled = torch.compile(layer, backend="eager", fullgraph=True)
-    values = compiled(torch.ones(2000))
-    assert set(values.unique().tolist()) == {0.0, 2.0} and 800 < int((values == 0).sum()) < 1200
-    assert not compiled(torch.ones(2000)).equal(values)

@@ -65,6 +65,28 @@ def test_number_by_number(body: str, shape: tuple[int, ...], pads: tuple[int, in
     np.testing.assert_allclose(bottom.grad.numpy(), diff, rtol=1e-5, atol=5e-6)
 
 
+@pytest.mark.parametrize("size", [(6, 9), (2, 1), (5, 4)])
+def test_the_size_of_another_blob(size: tuple[int, int]) -> None:
+    random, shape = np.random.default_rng(size[0]), (2, 3, 5, 4)
+    body = "interp_param { use_blob_size: true zoom_factor: 3 height: 2 width: 2 }"
+    layer = one_layer("Interp", body, shape, (7, 1, *size))
+    x, seed = random.normal(size=shape).astype(np.float32), random.normal(size=(2, 3, *size)).astype(np.float32)
+    bottom, like = torch.from_numpy(x).requires_grad_(), torch.ones(7, 1, *size, requires_grad=True)
+    top = layer(bottom, like)
+    top.backward(torch.from_numpy(seed))
+    expected, diff = _slow(x, seed, 0, shape[2:])
+    np.testing.assert_allclose(top.detach().numpy(), expected, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(bottom.grad.numpy(), diff, rtol=1e-5, atol=5e-6)
+    assert like.grad is None
+
+
+def test_a_second_bottom_and_use_blob_size_come_together() -> None:
+    with pytest.raises(LayerError, match="under_test.*has 1 bottoms, expected a second one"):
+        one_layer("Interp", "interp_param { use_blob_size: true }", (1, 2, 5, 5))
+    with pytest.raises(LayerError, match="under_test.*has 2 bottoms"):
+        one_layer("Interp", "interp_param { zoom_factor: 2 }", (1, 2, 5, 5), (1, 2, 3, 3))
+
+
 def test_equal_size_copies_what_is_not_finite() -> None:
     bottom = torch.tensor([[[[1.0, torch.inf], [torch.nan, 2.0]]]])
     top = one_layer("Interp", "interp_param { height: 2 width: 2 }", bottom.shape)(bottom)

@@ -14,6 +14,8 @@ from one_layer import one_layer
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.layers import Layer
 
+SMALL, CROP = "batch_size: 1 new_height: 4 new_width: 5", "crop_height: 2 crop_width: 2"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -71,6 +73,15 @@ def test_dense_resizes_labels_to_the_nearest(folder: Path) -> None:
     np.testing.assert_array_equal(pictures[0], cv2.resize(image(0), (16, 12)).transpose(2, 0, 1))
 
 
+def test_dense_labels_of_a_part_of_the_size(folder: Path) -> None:
+    layer = _layer("DenseImageData", folder, "batch_size: 2 new_height: 7 new_width: 17 label_divide_factor: 2")
+    assert layer.top_shapes([]) == [(2, 3, 7, 17), (2, 1, 3, 8)]
+    pictures, labels = (top.numpy() for top in layer())
+    for item in range(2):
+        np.testing.assert_array_equal(labels[item, 0], _labels(item)[::2])  # 6 x 8 to 3 x 8, the nearest above
+        np.testing.assert_array_equal(pictures[item], cv2.resize(image(item), (17, 7)).transpose(2, 0, 1))
+
+
 def test_edges_are_one_from_128_on(folder: Path) -> None:
     pictures, labels = (top.numpy() for top in _layer("ImageLabelmapData", folder, "batch_size: 2")())
     for number in (0, 1):
@@ -99,6 +110,10 @@ def test_edges_are_cropped_with_their_picture(folder: Path) -> None:
         ("DenseImageData", "batch_size: 1", "crop_size: 3", "transform_param has mirror or crop_size"),
         ("DenseImageData", "batch_size: 1 crop_height: 3", "", "crop_height is 3 and crop_width 0"),
         ("DenseImageData", "batch_size: 0", "", "batch_size is 0"),
+        ("DenseImageData", "batch_size: 1 label_divide_factor: 0", "", "label_divide_factor is 0"),
+        ("DenseImageData", "batch_size: 1 label_divide_factor: 2", "", "label_divide_factor is 2, expected new_height"),
+        ("DenseImageData", f"{SMALL} label_divide_factor: 5", "", "label_divide_factor is 5, expected 1 to the size 4"),
+        ("DenseImageData", f"{SMALL} {CROP} label_divide_factor: 2", "", "label_divide_factor is 2.*no crop"),
         ("ImageLabelmapData", "new_width: 3", "", "new_height is 0 and new_width 3"),
         ("ImageLabelmapData", "rand_skip: 1000000", "", "rand_skip 1000000 is too much"),
         ("ImageLabelmapData", "", "crop_size: 30", "smaller than crop_size 30"),

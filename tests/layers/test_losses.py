@@ -50,6 +50,46 @@ def test_softmax_loss(mode: str, divisor: int) -> None:
     torch.testing.assert_close(gradient, torch.tensor(expected))
 
 
+@pytest.mark.parametrize(("mode", "divisor"), [("", 4), ("normalize: false", 2), ("normalization: FULL", 6)])
+def test_softmax_loss_with_a_weight_for_each_class(mode: str, divisor: int) -> None:
+    weights = [0.25, 3.0, 1.5, 7.0]
+    entries = " ".join(f"class_weighting: {weight}" for weight in weights)
+    body = f"loss_param {{ ignore_label: 3 weight_by_label_freqs: true {entries} {mode} }}"
+    x, loss, slope = X.astype(np.float64), 0.0, np.zeros_like(X, np.float64)
+    for n, k in np.ndindex(2, 3):
+        label = int(LABELS[n, k])
+        if label == 3:
+            continue
+        p = np.exp(x[n, :, k]) / np.exp(x[n, :, k]).sum()
+        loss -= np.log(p[label]) * weights[label]
+        slope[n, :, k] = p
+        slope[n, label, k] -= 1
+        slope[n, :, k] *= weights[label]
+    layer = one_layer("SoftmaxWithLoss", body, (2, 4, 3), (2, 3))
+    found, gradient = value_and_gradient(layer, x, LABELS)
+    assert found == pytest.approx(loss / divisor, rel=1e-12)
+    np.testing.assert_allclose(gradient.numpy(), slope / divisor, rtol=1e-10, atol=1e-15)
+    step = np.zeros_like(x)
+    step[1, 2, 0] = 1e-5
+    with torch.no_grad():
+        high, low = (layer(torch.tensor(x + sign * step), torch.tensor(LABELS)).item() for sign in (1, -1))
+    assert gradient[1, 2, 0].item() == pytest.approx((high - low) / 2e-5, rel=1e-6)
+
+
+def test_class_weights_count_only_where_the_net_says_so() -> None:
+    entries = " ".join(f"class_weighting: {weight}" for weight in (5, 6, 7, 8))
+    plain, given = (
+        one_layer("SoftmaxWithLoss", body, (2, 4, 3), (2, 3)) for body in ("", f"loss_param {{ {entries} }}")
+    )
+    assert value_and_gradient(plain, X, LABELS)[0] == value_and_gradient(given, X, LABELS)[0]
+    with pytest.raises(ShapeError, match="class_weighting has 4 entries, expected one for each of the 5 classes"):
+        one_layer("SoftmaxWithLoss", f"loss_param {{ weight_by_label_freqs: true {entries} }}", (2, 5, 3), (2, 3))
+    with pytest.raises(LayerError, match="class_weighting is .*expected finite"):
+        one_layer("SoftmaxWithLoss", "loss_param { class_weighting: nan }", (2, 5, 3), (2, 3))
+    with pytest.raises(LayerError, match=r"loss_param.weight_by_label_freqs.* means nothing"):
+        one_layer("SigmoidCrossEntropyLoss", "loss_param { weight_by_label_freqs: true }", (2, 5), (2, 5))
+
+
 def test_softmax_loss_is_clamped_and_its_gradient_is_not() -> None:
     layer = one_layer("SoftmaxWithLoss", "", (1, 2), (1,))
     loss, gradient = value_and_gradient(layer, torch.tensor([[0.0, 1000.0]]), torch.zeros(1))

@@ -51,7 +51,7 @@ class _LabelledMaps(DataLayer):
         if self.skip >= len(self.pairs):
             raise self.error(f"rand_skip {rand_skip} is too much for a list of {len(self.pairs)} pictures")
         _, channels, high, wide = self._blank(self._load(self.order[self.skip])[0], self.order[self.skip]).shape
-        self.shapes = [(self.size, channels, high, wide), (self.size, 1, high, wide)]
+        self.shapes = [(self.size, channels, high, wide), (self.size, 1, *self.label_size((high, wide)))]
 
     def _both(self, section: Section, high: str, wide: str) -> tuple[int, int]:
         height, width = int(section.value(high)), int(section.value(wide))
@@ -64,8 +64,12 @@ class _LabelledMaps(DataLayer):
         raise NotImplementedError
 
     def labels(self, gray: np.ndarray) -> np.ndarray:
-        """Labels in the size of the resized picture."""
+        """Labels in their :meth:`label_size`, before they are cropped."""
         raise NotImplementedError
+
+    def label_size(self, size: Shape) -> Shape:
+        """Height and width of the labels of a picture of that size."""
+        return tuple(size)
 
     def cut(
         self, picture: np.ndarray, labels: np.ndarray, random: np.random.Generator
@@ -89,7 +93,7 @@ class _LabelledMaps(DataLayer):
             blank = self._blank(picture, record)
             if data is None or labels is None:
                 data = np.empty((self.size, *blank.shape[1:]), np.float32)
-                labels = np.empty((self.size, 1, *blank.shape[2:]), np.float32)
+                labels = np.empty((self.size, 1, *self.label_size(blank.shape[2:])), np.float32)
             if data.shape[1:] != blank.shape[1:]:
                 raise self._about(record, f"becomes {blank.shape[2:]}, the first picture of the batch {data.shape[2:]}")
             seed = int(random.integers(1 << 62))  # the same draws for both
@@ -134,7 +138,9 @@ class DenseImageData(_LabelledMaps):
 
     ``mirror`` and ``crop_height`` x ``crop_width`` are the message's own, at random in both phases; those of
     ``transform_param`` are refused, as in the fork.  Source: ``dense_image_data_layer.cpp`` of
-    alexgkendall/caffe-segnet.
+    alexgkendall/caffe-segnet.  ENet's ``label_divide_factor`` (TimoSaemann/caffe-enet) makes labels of the so manieth
+    part of ``new_height`` and ``new_width``, cut to whole numbers; without these sizes, and with a crop, it is refused,
+    where the fork reads past its labels.
     """
 
     caffe_type = "DenseImageData"
@@ -145,12 +151,27 @@ class DenseImageData(_LabelledMaps):
         self.mirror, self.crop = bool(section.mirror), self._both(section, "crop_height", "crop_width")
         if self.transformer.mirror or self.transformer.crop:
             raise self.error("transform_param has mirror or crop_size, expected those of dense_image_data_param")
+        self.factor = int(section.label_divide_factor)
+        if not 1 <= self.factor <= (min(self.new_size) or self.factor):
+            raise self.error(
+                f"{section.field}.label_divide_factor is {self.factor}, expected 1 to the size {min(self.new_size)}"
+            )
+        if self.factor > 1 and (self.crop[0] or not self.new_size[0]):
+            raise self.error(
+                f"{section.field}.label_divide_factor is {self.factor}, expected new_height and new_width with it, and "
+                "no crop"
+            )
+
+    def label_size(self, size: Shape) -> Shape:
+        """The so manieth part of it."""
+        return tuple(side // self.factor for side in size)
 
     def labels(self, gray: np.ndarray) -> np.ndarray:
         """Of the nearest pixels."""
-        if not self.new_size[0] or gray.shape == self.new_size:
+        size = self.label_size(self.new_size)
+        if not self.new_size[0] or gray.shape == size:
             return gray
-        return np.asarray(cv2.resize(gray, self.new_size[::-1], interpolation=cv2.INTER_NEAREST))
+        return np.asarray(cv2.resize(gray, size[::-1], interpolation=cv2.INTER_NEAREST))
 
     def cut(
         self, picture: np.ndarray, labels: np.ndarray, random: np.random.Generator
