@@ -14,7 +14,7 @@ from torch import Tensor
 
 from caffe_compat.layers.anchors import box_overlaps, offsets
 from caffe_compat.layers.base import Shape, count
-from caffe_compat.layers.data.regions import is_named
+from caffe_compat.layers.data.regions import four_axes, is_named
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.rpn import ANCHORS, RpnLayer, number
@@ -215,7 +215,8 @@ class ProposalTargetLayer(_TargetLayer):
     """A sample of the regions of an image, foreground first, with labels and offsets.
 
     Bottoms: regions [R, 5] and ground truth [G, 5] (x1 y1 x2 y2 class), whose boxes are regions too.  Tops: regions
-    [S, 5], labels [S], offsets and their inside and outside weights [S, 4 num_classes], in the columns of the class.
+    [S, 5], labels [S], offsets and their inside and outside weights [S, 4 num_classes], in the columns of the class; in
+    R-FCN's nets [S, 5, 1, 1], [S, 1, 1, 1] and [S, 4 num_classes, 1, 1] (:func:`~.data.regions.four_axes`).
     """
 
     bottom_count = (2, 2)
@@ -245,7 +246,8 @@ class ProposalTargetLayer(_TargetLayer):
         self.check_boxes(gt, 1)
         most = rois[0] + gt[0]
         most = most if self.settings.batch_size < 0 else min(most, self.settings.batch_size)
-        return [(most, 5), (most,), *[(most, 4 * self.num_classes)] * 3]
+        shapes: list[Shape] = [(most, 5), (most,), *[(most, 4 * self.num_classes)] * 3]
+        return [four_axes(self.params, shape) for shape in shapes]
 
     @torch.no_grad()
     def forward(self, rois: Tensor, gt: Tensor) -> tuple[Tensor, ...]:
@@ -276,7 +278,7 @@ class ProposalTargetLayer(_TargetLayer):
         targets = offsets(chosen[:, 1:], truth[which[kept], :4])
         targets = (targets - targets.new_tensor(self.settings.bbox_means)) / targets.new_tensor(self.settings.bbox_stds)
         tops = (chosen, labels, *self._columns(labels, targets))
-        return tuple(top.to(rois.dtype) for top in tops)
+        return tuple(top.to(rois.dtype).reshape(four_axes(self.params, top.shape)) for top in tops)
 
     def _sample(self, best: Tensor) -> tuple[Tensor, int]:
         """Numbers of the chosen regions, and how many of them are foreground."""

@@ -25,6 +25,7 @@ __all__ = [
     "RegionData",
     "RoIDataLayer",
     "RoIDataLayerPi",
+    "four_axes",
     "is_named",
     "read_flags",
     "read_yaml",
@@ -76,8 +77,8 @@ class RegionData(FedData[MinibatchSource]):
                 "bbox_targets and bbox_loss_weights where boxes are learned"
             )
         self.regression = rest > 2
-        self.shapes = [(1, 3, _SIDE, _SIDE)] * self.num_data + [(1, 5), (1,)]
-        self.shapes += [(1, 4 * self.num_classes)] * (rest - 2)
+        self.shapes = [(1, 3, _SIDE, _SIDE)] * self.num_data
+        self.shapes += [four_axes(params, shape) for shape in [(1, 5), (1,), *[(1, 4 * self.num_classes)] * (rest - 2)]]
 
     def _parse(self, text: str) -> Mapping[str, object]:
         """The settings in ``param_str``."""
@@ -134,7 +135,8 @@ def _feeds_regions(params: Params) -> bool:
 class RoIDataLayer(RegionData):
     """fast-rcnn's layer, for one kind of pictures; ``param_str`` is YAML: ``'num_classes': 21``.
 
-    As in py-faster-rcnn, ``bbox_outside_weights`` may follow the weights: 1 where these are above 0.
+    As in py-faster-rcnn, ``bbox_outside_weights`` may follow the weights: 1 where these are above 0.  In R-FCN's nets
+    all but the pictures have 4 axes, see :func:`four_axes`.
     """
 
     outside = True
@@ -146,7 +148,8 @@ class RoIDataLayer(RegionData):
         """Batch ``number``."""
         found = super().read(number)
         more = ((found[-1] > 0).astype(np.float32),) if len(found) < len(self.shapes) else ()
-        return (*found, *more)
+        rest = (blob.reshape(four_axes(self.params, blob.shape)) for blob in (*found[self.num_data :], *more))
+        return (*found[: self.num_data], *rest)
 
 
 class ObjectSource(BatchSource, Protocol):
@@ -163,7 +166,7 @@ class ObjectData(FedData[ObjectSource]):
     """One image with its objects at a time, for nets that propose regions themselves; it is given to :meth:`feed`.
 
     Tops: the picture [1, 3, H, W], height, width and scale [1, 3], and objects [G, 5] (x1 y1 x2 y2 class) in pixels of
-    the picture.  ``param_str`` is YAML: ``'num_classes': 21``.
+    the picture ([G, 5, 1, 1] in R-FCN's nets).  ``param_str`` is YAML: ``'num_classes': 21``.
     """
 
     top_count = (3, 3)
@@ -178,7 +181,12 @@ class ObjectData(FedData[ObjectSource]):
         if set(values) != {"num_classes"} or isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
             raise self.error(f"param_str is {str(section.param_str)!r}, expected num_classes, a whole number from 2")
         self.num_classes = classes
-        self.shapes = [(1, 3, _SIDE, _SIDE), (1, 3), (1, 5)]
+        self.shapes = [(1, 3, _SIDE, _SIDE), (1, 3), four_axes(params, (1, 5))]
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``."""
+        picture, info, objects = super().read(number)
+        return picture, info, objects.reshape(four_axes(self.params, objects.shape))
 
     def check_source(self, source: ObjectSource) -> None:
         """Refuse a source of other classes.
@@ -240,6 +248,18 @@ def read_flags(layer: Layer, text: str) -> dict[str, str]:
     if len(words) % 2 or not all(name.startswith("--") for name in names):
         raise layer.error(f"param_str is {text!r}, expected words such as --num_classes 20 --num_data 1")
     return {name[2:]: value for name, value in zip(names, words[1::2], strict=True)}
+
+
+def four_axes(params: Params, shape: Shape) -> Shape:
+    """The shape of a blob with a row for each region: N x C x 1 x 1 in nets of the dialect rfcn, else as it is.
+
+    py-R-FCN's layers written in Python bear the names of py-faster-rcnn's, but give their tops 4 axes: OHEM's losses
+    of single regions, which have these, are added to each other.  Source: ``lib/rpn/proposal_target_layer.py`` and
+    ``lib/roi_data_layer/layer.py`` of YuwenXiong/py-R-FCN.
+    """
+    if params.description.dialect.name != "rfcn":
+        return tuple(shape)
+    return (*shape, 1, 1, 1)[:4]
 
 
 def is_named(params: Params, module: str, layer: str) -> bool:
