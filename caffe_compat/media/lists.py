@@ -20,6 +20,7 @@ __all__ = [
     "read_pair_list",
     "read_path_pairs",
     "read_scene_list",
+    "read_words",
     "write_image_list",
     "write_pairs",
 ]
@@ -126,6 +127,19 @@ def read_path_pairs(path: PathLike, root: str = "") -> list[Pair]:
     if not words or len(words) % 2:
         raise DataError(f"{path}: has {len(words)} words, expected two paths for each example: 'picture labels'")
     return [Pair(root + words[n][0], root + words[n + 1][0], words[n][1]) for n in range(0, len(words), 2)]
+
+
+def read_words(path: PathLike) -> list[tuple[int, list[str]]]:
+    """The numbers of the lines of a file that hold something, and their words.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it is empty.
+    """
+    found = [(number, line.split()) for number, line in enumerate(_lines(path), 1) if line.strip()]
+    if not found:
+        raise DataError(f"{path}: the list is empty, expected lines 'picture labels'")
+    return found
 
 
 def read_pair_list(path: PathLike, root: str = "") -> list[Pair]:

@@ -25,7 +25,8 @@ PSROIPoolingParameter
 
 # hszhao/PSPNet (interp_param 143 there, 20001 in soeaver/py-RFCN-priv); private numbers: alexgkendall/caffe-segnet,
 # whose scale_filler is 1, shift_filler 2 and bn_mode 3, whose LossParameter has 3 and 4 and whose DropoutParameter 2,
-# and eric612/MobileNet-YOLO's UpsampleParameter, scale 1
+# and eric612/MobileNet-YOLO's UpsampleParameter, scale 1; PSPNet's TransformationParameter has 8 to 10, which SSD has
+# too, its ImageDataParameter 15 and 16, of which NVIDIA/caffe has 15
 SEGMENTATION = """
 LayerParameter
   152 bn_param BNParameter, 20001 interp_param InterpParameter
@@ -41,6 +42,11 @@ UpsampleParameter
 InterpParameter
   1 height int32=0, 2 width int32=0, 3 zoom_factor int32=1, 4 shrink_factor int32=1, 5 pad_beg int32=0,
   6 pad_end int32=0, 7 use_blob_size bool=false
+TransformationParameter
+  8000023 scale_factors float*, 8000024 crop_width uint32=0, 8000025 crop_height uint32=0
+ImageDataParameter
+  enum LabelType: NONE=0 IMAGE=1 PIXEL=2
+  8000017 ignore_label int32=255, 8000018 label_type LabelType=IMAGE
 LossParameter
   8000003 weight_by_label_freqs bool=false, 8000004 class_weighting float*
 DropoutParameter

@@ -11,6 +11,7 @@ write_images(Path(F))
 (Path(F) / "maps.txt").write_text("".join(f"{n}.png {(n + 1) % 5}.png\n" for n in range(5)))
 CROP = "mirror: true crop_height: 4 crop_width: 5 shuffle: true"
 HEAD = f'source: "{F}/maps.txt" root_folder: "{F}/"'
+SCALED = "transform_param { crop_size: 7 mirror: true mean_value: 9 scale_factors: 0.5 scale_factors: 2 }"
 
 CASES = {
     "DenseImageData": [
@@ -25,6 +26,10 @@ CASES = {
             [],
             {"tops": 2},
         ),
+    ],
+    "ImageSegData": [
+        (f"image_data_param {{ {HEAD} batch_size: 2 label_type: PIXEL }}", [], {"tops": 3}),
+        (f"image_data_param {{ {HEAD} label_type: PIXEL }} {SCALED}", [], {"tops": 2}),
     ],
     "ImageLabelmapData": [
         (f"image_data_param {{ {HEAD} batch_size: 2 }}", [], {"tops": 2}),

@@ -9,6 +9,7 @@ from caffe_compat.layers.data.labelled_maps import DenseImageData, ImageLabelmap
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
 from caffe_compat.layers.data.regions import RegionData, RoIDataLayer, RoIDataLayerPi
+from caffe_compat.layers.data.segmented import ImageSegData
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.data.window import WindowData
@@ -24,6 +25,7 @@ __all__ = [
     "HypercolumnSettings",
     "ImageData",
     "ImageLabelmapData",
+    "ImageSegData",
     "MemoryData",
     "PairedImageData",
     "RegionData",
