@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -102,10 +103,12 @@ def _golden(path: Path) -> Subject | None:
 def _configurations() -> Iterator[Subject]:
     sys.path.insert(0, str(TESTS / "layers"))
     one_net = importlib.import_module("one_layer").one_net
+    seen: Counter[str] = Counter()  # a type may have cases in several files
     for path in sorted((TESTS / "layers").glob("cases_*.py")):
         for kind, configurations in importlib.import_module(path.stem).CASES.items():
-            for index, (body, shapes, options) in enumerate(configurations):
-                name = f"{kind}-{index}"
+            for body, shapes, options in configurations:
+                name = f"{kind}-{seen[kind]}"
+                seen[kind] += 1
                 usable = shapes and options.get("forward") is not False and options.get("tops") != 0
                 if not usable or options.get("onnx") is False or name in DEGENERATE:
                     continue
@@ -120,7 +123,7 @@ def _fill(net: Net, kind: str) -> None:
     with torch.no_grad():
         for blob in (blob for node in net.nodes for blob in node.layer.blobs):
             values = torch.rand(blob.shape, generator=random) + 0.3  # BatchNorm's hold a variance
-            blob.copy_(values if kind == "BatchNorm" else values - 0.8)
+            blob.copy_(values if kind in ("BatchNorm", "BN") else values - 0.8)
 
 
 # -- models and what they should compute ---------------------------------------------------------------------------
