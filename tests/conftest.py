@@ -43,6 +43,13 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _log_as_before_the_file() -> Iterator[None]:
+    """The same for commands that a fixture of a whole file runs, before any test of it."""
+    with log_as_before():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
     """A command that a test runs in this process shows the log on standard error; the next test finds it as it was."""

@@ -30,7 +30,7 @@ def exported_cases() -> list[Any]:
 
 
 def case_net(kind: str, body: str, shapes: Sequence[tuple[int, ...]], options: dict[str, Any]) -> Net:
-    """The net of a case; BatchNorm's parameters are positive, as they hold a variance."""
+    """The net of a case; those of BatchNorm and BN are positive, as they hold a variance."""
     net = one_net(
         kind, body, shapes, options.get("top_names") or [f"y{index}" for index in range(options.get("tops", 1))]
     )
@@ -38,5 +38,5 @@ def case_net(kind: str, body: str, shapes: Sequence[tuple[int, ...]], options: d
     with torch.no_grad():
         for parameter in (blob for node in net.nodes for blob in node.layer.blobs):
             values = torch.rand(parameter.shape, generator=random) + 0.3
-            parameter.copy_(values if kind == "BatchNorm" else values - 0.8)
+            parameter.copy_(values if kind in ("BatchNorm", "BN") else values - 0.8)
     return net

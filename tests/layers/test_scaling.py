@@ -45,7 +45,9 @@ def of(flag: str) -> list[str]:
 def test_homogeneous(name: str) -> None:
     for body, shapes, options in CASES[name]:
         layer, bottoms = make(name, body, shapes, options)
-        scaled = [bottom * (1 if layer.per_box and index else FACTOR) for index, bottom in enumerate(bottoms)]
+        generator = np.random.default_rng(0)
+        given = [layer.sample(index, shapes, generator) is not None for index in range(len(shapes))]  # boxes, places
+        scaled = [bottom if kept else bottom * FACTOR for bottom, kept in zip(bottoms, given, strict=True)]
         for one, other in zip(run(layer, bottoms), run(layer, scaled), strict=True):
             torch.testing.assert_close(other, one * FACTOR)
 
