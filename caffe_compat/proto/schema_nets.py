@@ -23,13 +23,13 @@ PSROIPoolingParameter
   1 spatial_scale float!, 2 output_dim int32!, 3 group_size int32!
 """
 
-# hszhao/PSPNet (interp_param 143 there, 20001 in soeaver/py-RFCN-priv); private numbers: alexgkendall/caffe-segnet,
-# whose scale_filler is 1, shift_filler 2 and bn_mode 3, whose LossParameter has 3 and 4 and whose DropoutParameter 2,
-# and eric612/MobileNet-YOLO's UpsampleParameter, scale 1; PSPNet's TransformationParameter has 8 to 10, which SSD has
-# too, its ImageDataParameter 15 and 16, of which NVIDIA/caffe has 15
+# hszhao/PSPNet; numbers of LayerParameter are those of soeaver/py-RFCN-priv (in PSPNet interp_param is 143 and
+# seg_accuracy_param 144).  Private numbers, since others have theirs: PSPNet's TransformationParameter 8 to 10 and
+# ImageDataParameter 15 and 16; alexgkendall/caffe-segnet's BNParameter (scale_filler 1, shift_filler 2, bn_mode 3),
+# LossParameter 3 and 4 and DropoutParameter 2; eric612/MobileNet-YOLO's UpsampleParameter (scale 1)
 SEGMENTATION = """
 LayerParameter
-  152 bn_param BNParameter, 20001 interp_param InterpParameter
+  152 bn_param BNParameter, 20001 interp_param InterpParameter, 20003 seg_accuracy_param SegAccuracyParameter
 BNParameter
   enum BNMode: LEARN=0 INFERENCE=1
   enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2
@@ -42,6 +42,9 @@ UpsampleParameter
 InterpParameter
   1 height int32=0, 2 width int32=0, 3 zoom_factor int32=1, 4 shrink_factor int32=1, 5 pad_beg int32=0,
   6 pad_end int32=0, 7 use_blob_size bool=false
+SegAccuracyParameter
+  enum AccuracyMetric: PixelAccuracy=0 ClassAccuracy=1 PixelIOU=2
+  1 metric AccuracyMetric=PixelAccuracy, 2 ignore_label int32*, 3 reset bool=true
 TransformationParameter
   8000023 scale_factors float*, 8000024 crop_width uint32=0, 8000025 crop_height uint32=0
 ImageDataParameter
