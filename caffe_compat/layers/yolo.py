@@ -1,6 +1,6 @@
-"""YOLO's Reorg and RegionLoss.
+"""YOLO's Reorg.
 
-Source: ``reorg_layer.hpp``, ``reorg_layer.cpp`` and ``region_loss_layer.cpp`` of eric612/MobileNet-YOLO.
+Source: ``reorg_layer.hpp`` and ``reorg_layer.cpp`` of eric612/MobileNet-YOLO.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
 __all__ = ["Reorg"]
-
-_OBJECTS = 300  #: rows of ground truth of an image
 
 
 class _NoGradient(torch.autograd.Function):

@@ -56,7 +56,7 @@ DropoutParameter
   8000003 sample_weights_test bool=false
 """
 
-# eric612/MobileNet-YOLO (reorg_param 149); intel/caffe's region_loss_param is 209 and means the same
+# eric612/MobileNet-YOLO (reorg_param 149); intel/caffe's region_loss_param is 209, of another ground truth
 YOLO = """
 LayerParameter
   149 reorg_param ReorgParameter, 600 region_loss_param RegionLossParameter,

@@ -1,0 +1,136 @@
+"""RegionLoss against loops written down from MobileNet-YOLO's region_loss_layer.cpp."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from cases_region_loss import BIASES
+from one_layer import one_layer
+
+from caffe_compat.errors import LayerError, ShapeError
+
+B = [float(word) for word in BIASES.split()[1::2]]
+Box = list[float]
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _iou(a: Box, b: Box) -> float:
+    sides = [
+        min(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - max(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)
+    ]
+    both = 0 if min(sides) < 0 else sides[0] * sides[1]
+    return both / (a[2] * a[3] + b[2] * b[3] - both)
+
+
+def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool, rescore: bool) -> np.ndarray:
+    """Forward_cpu's diff; object_scale 5, noobject_scale 0.5, class_scale 2, coord_scale 3, thresh 0.3."""
+    side, each = x.shape[2], 5 + classes
+    diff = np.zeros(x.shape)
+
+    def box(b: int, n: int, i: int, j: int) -> Box:
+        tx, ty, tw, th = x[b, n * each : n * each + 4, j, i]
+        sizes = math.exp(tw) * B[2 * n] / side, math.exp(th) * B[2 * n + 1] / side
+        return [(i + _sigmoid(tx)) / side, (j + _sigmoid(ty)) / side, *sizes]
+
+    for b in range(len(x)):
+        for j, i, n in np.ndindex(side, side, num):
+            best = 0.0
+            for row in label[b]:
+                if not row[1]:
+                    break
+                best = max(best, _iou(box(b, n, i, j), list(row[1:])))
+            p = _sigmoid(x[b, n * each + 4, j, i])
+            diff[b, n * each + 4, j, i] = 0 if best > 0.3 else 0.5 * p * p * (1 - p)
+        for row in label[b]:
+            if not row[3]:
+                break
+            i, j = int(row[1] * side), int(row[2] * side)
+            best, n = 0.0, 0
+            for k in range(num):
+                size = [B[2 * k] / side, B[2 * k + 1] / side] if match else box(b, k, i, j)[2:]
+                iou = _iou([0, 0, *size], [0, 0, *row[3:]])
+                if iou > best:
+                    best, n = iou, k
+            at = n * each
+            scale = 3 if rescore else 3 * (2 - row[3] * row[4])
+            for k, whole in ((0, i), (1, j)):
+                place = _sigmoid(x[b, at + k, j, i])
+                diff[b, at + k, j, i] = -scale * (row[1 + k] * side - whole - place) * place * (1 - place)
+                diff[b, at + 2 + k, j, i] = -scale * (
+                    math.log(row[3 + k] * side / B[2 * n + k]) - x[b, at + 2 + k, j, i]
+                )
+            p = _sigmoid(x[b, at + 4, j, i])
+            goal = _iou(box(b, n, i, j), list(row[1:])) if rescore else 1
+            diff[b, at + 4, j, i] = -5 * (goal - p) * p * (1 - p)
+            e = np.exp(x[b, at + 5 : at + each, j, i])
+            for c in range(classes):
+                diff[b, at + 5 + c, j, i] = -2 * ((c == int(row[0])) - e[c] / e.sum())
+    return diff
+
+
+@pytest.mark.parametrize("rescore", [True, False])
+@pytest.mark.parametrize("match", [True, False])
+@pytest.mark.parametrize(("num", "classes", "side"), [(5, 3, 7), (2, 1, 3), (1, 4, 1)])
+def test_number_by_number(num: int, classes: int, side: int, match: bool, rescore: bool) -> None:
+    random = np.random.default_rng(side)
+    x = random.normal(size=(3, num * (5 + classes), side, side))
+    label = np.zeros((3, 300, 5))
+    for b, objects in ((0, 40), (2, 3)):  # 40 objects meet in cells; the second image has none
+        label[b, :objects, 0] = random.integers(0, classes, objects)
+        label[b, :objects, 1:3] = random.random((objects, 2)) * 0.98 + 0.01
+        label[b, :objects, 3:] = random.random((objects, 2)) * 0.7 + 0.05
+    label[0, 35, 1] = 0  # ends what the predictions are compared with, not the objects
+    label[0, 45, 3] = 0.3
+    body = f"num_class: {classes} num: {num} bias_match: {int(match)} rescore: {int(rescore)} thresh: 0.3 {BIASES}"
+    scales = "object_scale: 5 noobject_scale: 0.5 class_scale: 2 coord_scale: 3"
+    layer = one_layer("RegionLoss", f"region_loss_param {{ {body} {scales} }}", x.shape, label.shape).double()
+    bottom = torch.from_numpy(x).requires_grad_()
+    loss = layer(bottom, torch.from_numpy(label))
+    (4 * loss).backward()
+    diff = _slow(x, label, num, classes, match, rescore)
+    assert loss.item() == pytest.approx((diff**2).sum() / 3, rel=1e-6)
+    np.testing.assert_allclose(bottom.grad.numpy(), 4 * diff / 3, rtol=1e-5, atol=1e-9)
+
+
+def test_images_without_objects_learn_that_there_are_none() -> None:
+    layer = one_layer("RegionLoss", f"region_loss_param {{ num_class: 2 {BIASES} }}", (1, 35, 2, 2), (1, 1, 300, 5))
+    bottom = torch.randn(1, 35, 2, 2, requires_grad=True)
+    layer(bottom, torch.zeros(1, 1, 300, 5)).backward()
+    diff = bottom.grad.reshape(5, 7, 2, 2)
+    assert (diff[:, 4] > 0).all() and not diff[:, :4].any() and not diff[:, 5:].any()
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes", "kind", "what"),
+    [
+        ("biases: 1 biases: 2", ((1, 35, 2, 2), (1, 1500)), LayerError, "expected 10 or more positive"),
+        (f"{BIASES} coords: 5", ((1, 35, 2, 2), (1, 1500)), LayerError, "coords 5"),
+        (f'{BIASES} softmax_tree: "t"', ((1, 35, 2, 2), (1, 1500)), LayerError, "softmax_tree is intel"),
+        (BIASES, ((1, 35, 2, 3), (1, 1500)), ShapeError, "expected N x 35 x S x S"),
+        (BIASES, ((1, 30, 2, 2), (1, 1500)), ShapeError, "expected N x 35 x S x S"),
+        (BIASES, ((1, 35, 2, 2), (1, 1, 9, 8)), ShapeError, "expected 300 x 5 numbers"),
+    ],
+)
+def test_refusals(body: str, shapes: tuple[tuple[int, ...], ...], kind: type[Exception], what: str) -> None:
+    with pytest.raises(kind, match=f"under_test.*{what}"):
+        one_layer("RegionLoss", f"region_loss_param {{ num_class: 2 {body} }}", *shapes)
+
+
+@pytest.mark.parametrize(
+    "row", [[2, 0.5, 0.5, 0.2, 0.2], [0, 1.0, 0.5, 0.2, 0.2], [0, 0.5, 0.5, 0.2, 0], [0, 0, -1, 1, 1]]
+)
+def test_objects_outside_of_the_map(row: list[float]) -> None:
+    layer = one_layer("RegionLoss", f"region_loss_param {{ num_class: 2 {BIASES} }}", (1, 35, 2, 2), (1, 1500))
+    label = torch.zeros(1, 300, 5)
+    label[0, 0] = torch.tensor(row)
+    with pytest.raises(LayerError, match="under_test.*an object in bottom 'x1' is"):
+        layer(torch.zeros(1, 35, 2, 2), label.reshape(1, 1500))
+    label[0, 0, 3] = torch.nan
+    with pytest.raises(LayerError, match="under_test.*expected finite"):
+        layer(torch.zeros(1, 35, 2, 2), label.reshape(1, 1500))
