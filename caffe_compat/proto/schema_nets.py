@@ -10,10 +10,15 @@ ShuffleChannelParameter
   1 group uint32=1
 """
 
-# daijifeng001/caffe-rfcn, branch r-fcn; its PRE_FIXED is 3 and moves NONE to 4
+# daijifeng001/caffe-rfcn, branch r-fcn; its PRE_FIXED is 3 and moves NONE to 4; SeLu is soeaver/py-RFCN-priv's
 RFCN = """
 LayerParameter
-  10000 box_annotator_ohem_param BoxAnnotatorOHEMParameter, 10001 psroi_pooling_param PSROIPoolingParameter
+  10000 box_annotator_ohem_param BoxAnnotatorOHEMParameter, 10001 psroi_pooling_param PSROIPoolingParameter,
+  1001 selu_param SeLuParameter, 1002 selu_dropout_param SeLuDropoutParameter
+SeLuParameter
+  1 lambda float=1.050700987, 2 alpha float=1.67326324
+SeLuDropoutParameter
+  1 dropout_ratio float=0.1, 2 alpha float=-1.75809934
 LossParameter
   enum NormalizationMode: PRE_FIXED=1003
   4 pre_fixed_normalizer float=1.0
