@@ -10,7 +10,7 @@ import numpy as np
 from caffe_compat.depth.camera import Camera
 from caffe_compat.errors import UsageError
 from caffe_compat.scenes.motion import ACTIONS, VIDEO_ACTIONS, Motion
-from caffe_compat.scenes.settings import Settings
+from caffe_compat.scenes.settings import Settings, check_least
 
 __all__ = ["HELD_OUT", "SPLITS", "ClipSettings", "ClipSpec", "actions_of", "clip_specs"]
 
@@ -44,11 +44,7 @@ class ClipSettings:
     height: int = 96
 
     def __post_init__(self) -> None:
-        least = {"videos": 2, "frames": 2, "seed": 0, "width": 48, "height": 48}
-        for field in dataclasses.fields(self):
-            value, lowest = getattr(self, field.name), least.get(field.name, 1)
-            if value < lowest:
-                raise UsageError(f"{field.name} is {value}, expected at least {lowest}")
+        check_least(self, videos=2, frames=2, seed=0, width=48, height=48)
         if self.frames > MOST_FRAMES:
             raise UsageError(f"frames is {self.frames}, expected at most {MOST_FRAMES}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +11,22 @@ from caffe_compat.depth.camera import Camera
 from caffe_compat.errors import UsageError
 from caffe_compat.scenes.solids import CLASSES
 
-__all__ = ["FrameSpec", "Settings", "frame_specs"]
+__all__ = ["FrameSpec", "Settings", "check_least", "frame_specs"]
 
 FIRST_ID = 5001
 FRAMES_PER_SCENE = 4
+
+
+def check_least(settings: Any, **least: int) -> None:
+    """Hold the numbers of a dataclass to their least values, 1 where none is given.
+
+    Raises:
+        UsageError: the first that is smaller.
+    """
+    for field in dataclasses.fields(settings):
+        value, lowest = getattr(settings, field.name), least.get(field.name, 1)
+        if value < lowest:
+            raise UsageError(f"{field.name} is {value}, expected at least {lowest}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,17 +51,7 @@ class Settings:
     height: int = 96
 
     def __post_init__(self) -> None:
-        for name, least in (
-            ("train", 1),
-            ("pairs", 1),
-            ("val", 1),
-            ("test", 1),
-            ("seed", 0),
-            ("width", 48),
-            ("height", 48),
-        ):
-            if getattr(self, name) < least:
-                raise UsageError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        check_least(self, seed=0, width=48, height=48)
 
     @property
     def camera(self) -> Camera:

@@ -102,7 +102,7 @@ def _golden(path: Path) -> Subject | None:
 
 def _configurations() -> Iterator[Subject]:
     sys.path.insert(0, str(TESTS / "layers"))
-    one_net = importlib.import_module("one_layer").one_net
+    case_net = importlib.import_module("exported").case_net
     seen: Counter[str] = Counter()  # a type may have cases in several files
     for path in sorted((TESTS / "layers").glob("cases_*.py")):
         for kind, configurations in importlib.import_module(path.stem).CASES.items():
@@ -112,18 +112,7 @@ def _configurations() -> Iterator[Subject]:
                 usable = shapes and options.get("forward") is not False and options.get("tops") != 0
                 if not usable or options.get("onnx") is False or name in DEGENERATE:
                     continue
-                tops = options.get("top_names") or [f"y{top}" for top in range(options.get("tops", 1))]
-                net = one_net(kind, body, shapes, tops)
-                _fill(net, kind)
-                yield Subject(name, net)
-
-
-def _fill(net: Net, kind: str) -> None:
-    random = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for blob in (blob for node in net.nodes for blob in node.layer.blobs):
-            values = torch.rand(blob.shape, generator=random) + 0.3  # BatchNorm's hold a variance
-            blob.copy_(values if kind in ("BatchNorm", "BN") else values - 0.8)
+                yield Subject(name, case_net(kind, body, shapes, options))
 
 
 # -- models and what they should compute ---------------------------------------------------------------------------
