@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,9 +89,12 @@ def falls(found: Start, weights: str, iterations: int = 30, seed: int = 11) -> N
 
 
 @pytest.fixture
-def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder that goes with the test: the weights of all pairs together would fill a disk."""
     monkeypatch.chdir(tmp_path)
     write_pairs(Path("pairs"), count=8, size=(100, 132))
+    yield
+    shutil.rmtree(tmp_path)
 
 
 @pytest.mark.usefixtures("workplace")
