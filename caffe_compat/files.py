@@ -19,7 +19,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -46,6 +46,7 @@ __all__ = [
     "open_existing",
     "remove_leftovers",
     "write_file",
+    "write_texts",
 ]
 
 PathLike = str | os.PathLike[str]
@@ -79,6 +80,18 @@ def write_file(path: PathLike, *parts: bytes | memoryview | str) -> None:
     with atomic_write(path) as stream:
         for part in parts:
             stream.write(part.encode() if isinstance(part, str) else part)
+
+
+def write_texts(folder: PathLike, texts: Mapping[str, str]) -> list[str]:
+    """Write files of text, by name, into a folder, each whole or not at all; their paths.
+
+    Raises:
+        WriteError: one cannot be written.
+    """
+    paths = {Path(folder) / name: text for name, text in texts.items()}
+    for path, text in paths.items():
+        write_file(path, text)
+    return [str(path) for path in paths]
 
 
 def copy_file(source: PathLike, target: PathLike) -> None:

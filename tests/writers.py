@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from transfer.tiny_nets import write_nets, write_pairs
+from transfer.tiny_nets import MAKE_TRANSFER, write_nets, write_pairs
 
 from caffe_compat import load_net, media, scenes
 from caffe_compat.commands import (
@@ -162,21 +162,7 @@ def _transfer(folder):
 
 
 def _write_transfer(path, _):
-    make_transfer.main(
-        [
-            "--teacher",
-            "teacher.prototxt",
-            "--student",
-            "student.prototxt",
-            "--output",
-            "out",
-            "--image-size",
-            "40",
-            "48",
-        ]
-        + ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt"]
-        + ["--layer", "pool1", "--student-layer", "c2"]
-    )
+    make_transfer.main(MAKE_TRANSFER)
 
 
 def _surgery(folder):

@@ -16,7 +16,7 @@ from caffe_compat.datasets.imdb import find_imdb
 from caffe_compat.description.names import adaptation_of, adapted, scaled
 from caffe_compat.detection.nets import Detector, layers_with_weights, test_net, train_net
 from caffe_compat.errors import UsageError
-from caffe_compat.files import atomic_write
+from caffe_compat.files import write_texts
 from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.proto.read import read_net
@@ -107,10 +107,7 @@ def write_detector(detector: Detector, plan: Plan) -> tuple[list[str], list[str]
     texts["config.yml"] = comments(["Written by:", f"  {plan.command}"]) + _config_text(plan.config)
     if plan.parts:
         texts["init_weights.json"] = json.dumps(_surgery(detector, plan.parts), indent=2) + "\n"
-    for file, text in texts.items():
-        with atomic_write(folder / file, "w") as stream:
-            stream.write(text)
-    return [str(folder / file) for file in texts], commands
+    return write_texts(folder, texts), commands
 
 
 def _remarks(detector: Detector) -> dict[str, str]:

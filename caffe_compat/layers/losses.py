@@ -20,6 +20,7 @@ from caffe_compat.layers.labels import Normalizer, check_labels, legacy_rank, on
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
+from caffe_compat.layers.softmax import softmax_section
 from caffe_compat.proto import read_blob_proto
 
 __all__ = [
@@ -69,10 +70,7 @@ class SoftmaxWithLoss(LossLayer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        self.softmax = params.section("softmax_param")
-        self.softmax.ignore("engine")
-        self.softmax.axis("axis", len(bottoms[0]))
-        self.normalizer = Normalizer(params)
+        self.softmax, self.normalizer = softmax_section(params, bottoms[0]), Normalizer(params)
         loss = params.section("loss_param")
         weights = [float(weight) for weight in loss.class_weighting]
         self.weighted = bool(loss.weight_by_label_freqs)

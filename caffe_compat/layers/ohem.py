@@ -26,6 +26,7 @@ from caffe_compat.layers.losses import FLT_MIN
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, kept
+from caffe_compat.layers.softmax import softmax_section
 
 __all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
 
@@ -79,10 +80,7 @@ class SoftmaxWithLossOHEM(LossLayer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        self.softmax = params.section("softmax_param")
-        self.softmax.ignore("engine")
-        self.softmax.axis("axis", len(bottoms[0]))
-        self.normalizer = Normalizer(params)
+        self.softmax, self.normalizer = softmax_section(params, bottoms[0]), Normalizer(params)
         if len(params.tops) > 1 and not params.description.loss_weights:
             raise self.error(
                 f"with {len(params.tops)} tops each needs a loss_weight, expected {len(params.tops)} entries"

@@ -8,11 +8,23 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import NeuronLayer, OnnxGraph, Shape
-from caffe_compat.layers.params import Params
+from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
-__all__ = ["Softmax"]
+__all__ = ["Softmax", "softmax_section"]
+
+
+def softmax_section(params: Params, bottom: Shape) -> Section:
+    """The ``softmax_param`` of a layer that has a softmax in it; ``engine`` means nothing here.
+
+    Raises:
+        LayerError: the bottom does not have the axis.
+    """
+    section = params.section("softmax_param")
+    section.ignore("engine")
+    section.axis("axis", len(bottom))
+    return section
 
 
 @register
@@ -23,8 +35,7 @@ class Softmax(NeuronLayer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        self.softmax = params.section("softmax_param")
-        self.softmax.ignore("engine")
+        self.softmax = softmax_section(params, bottoms[0])
         self.pointwise = self.softmax.axis("axis", len(bottoms[0])) < 2
 
     def backward_reads(self) -> Reads:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from caffe_compat.datasets.imdb import find_imdb
 from caffe_compat.detection.net_files import test_database
-from caffe_compat.files import atomic_write
+from caffe_compat.files import write_texts
 from caffe_compat.proto import caffe_pb2, format_text
 from caffe_compat.proto.pretty import comments, net_text
 from caffe_compat.resources import program
@@ -76,10 +76,7 @@ def write_masks(nets: MaskNets, plan: MaskPlan) -> tuple[list[str], list[str]]:
         texts["solver.prototxt"] = comments(notes) + _solver_text(folder, nets, plan)
     texts["test.prototxt"] = net_text(name, test_net(nets), remarks, head)
     texts["config.yml"] = comments(["Written by:", f"  {plan.command}"]) + _config_text(nets, plan)
-    for file, text in texts.items():
-        with atomic_write(folder / file, "w") as stream:
-            stream.write(text)
-    return [str(folder / file) for file in texts], commands
+    return write_texts(folder, texts), commands
 
 
 def _remarks(nets: MaskNets) -> dict[str, str]:

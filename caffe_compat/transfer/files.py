@@ -11,7 +11,7 @@ from typing import Any
 
 from caffe_compat.description.names import adapted
 from caffe_compat.errors import UsageError
-from caffe_compat.files import atomic_write
+from caffe_compat.files import write_texts
 from caffe_compat.media import Preprocessing, write_preprocessing
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import caffe_pb2, format_text
@@ -72,10 +72,7 @@ def write_transfer(transfer: Transfer, schedule: Schedule, command: str) -> Writ
             remarks.append(f"no franken net: {error}")
     commands = _commands(recipe, schedule, folder, surgery is not None)
     texts["solver.prototxt"] = _solver_text(nets, schedule, folder, [command], commands)
-    for name, text in texts.items():
-        with atomic_write(folder / name, "w") as stream:
-            stream.write(text)
-    names = [str(folder / name) for name in texts]
+    names = write_texts(folder, texts)
     if recipe.modality:
         names.append(str(folder / "preprocessing.json"))
         mean = recipe.mean_second or recipe.mean

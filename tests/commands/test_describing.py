@@ -12,7 +12,7 @@ import pytest
 import torch
 from layers.data_files import image, write_images, write_lmdb
 from program import call
-from transfer.tiny_nets import write_nets, write_pairs, write_teacher
+from transfer.tiny_nets import MAKE_TRANSFER, write_nets, write_pairs, write_teacher
 
 from caffe_compat.commands import compress_net, detect, make_transfer, match_norms, net_surgery, train_net
 from caffe_compat.commands.describing import fed
@@ -316,19 +316,7 @@ def test_a_transfer_from_recipe_to_franken_net() -> None:
     write_nets(folder)
     write_pairs(folder / "pairs")
     write_teacher(folder)
-    words = [
-        "--teacher",
-        "teacher.prototxt",
-        "--student",
-        "student.prototxt",
-        "--output",
-        "out",
-        "--image-size",
-        "40",
-        "48",
-    ]
-    words += ["--source", "pairs/train_pairs.txt", "--val-source", "pairs/val_pairs.txt", "--modality", "thermal"]
-    words += ["--layer", "pool1", "--student-layer", "c2", "--max-iter", "2", "--teacher-weights", "teacher.caffemodel"]
+    words = [*MAKE_TRANSFER, "--modality", "thermal", "--max-iter", "2", "--teacher-weights", "teacher.caffemodel"]
     assert make_transfer.main([*words, "--no-measure"]) == 0
     assert train_net.main(["--solver", "out/solver.prototxt", "--gpu", "-1"]) == 0
     snapshot = "out/transfer_iter_2.caffemodel"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import cv2
@@ -53,6 +54,11 @@ layer { name: "r2" type: "ReLU" bottom: "c2" top: "c2" }
 layer { name: "c3" type: "Convolution" bottom: "c2" top: "c3"
   convolution_param { num_output: 7 kernel_size: 3 stride: 2 } }
 """
+
+
+MAKE_TRANSFER = shlex.split("""--teacher teacher.prototxt --student student.prototxt --output out --image-size 40 48
+--source pairs/train_pairs.txt --val-source pairs/val_pairs.txt --layer pool1 --student-layer c2""")
+"""Words of ``make_transfer`` in a folder with these nets and pairs."""
 
 
 def write_nets(folder: Path) -> None:
