@@ -15,7 +15,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1] / "caffe_compat"
 ROOMS = (
     ("errors", "lazy", "version"),
-    ("log", "memory", "resources", "temporary"),
+    ("log", "memory", "ranks", "resources", "temporary"),
     ("files",),
     ("random", "devices", "alias", "documents", "guarded", "locks", "python_policy"),
     ("stamps", "record_file"),

@@ -9,6 +9,7 @@ import torch
 
 from caffe_compat.errors import in_file
 from caffe_compat.proto import read_solver
+from caffe_compat.solver.actions import Action
 from caffe_compat.solver.rules import (
     SOLVERS,
     AdaDeltaSolver,
@@ -19,7 +20,7 @@ from caffe_compat.solver.rules import (
     SGDSolver,
     solver_class,
 )
-from caffe_compat.solver.solver import Action, Solver
+from caffe_compat.solver.solver import Solver
 
 __all__ = [
     "SOLVERS",

@@ -7,7 +7,7 @@ import threading
 from types import FrameType, TracebackType
 
 from caffe_compat.errors import UsageError
-from caffe_compat.solver.solver import Action
+from caffe_compat.solver.actions import Action
 
 __all__ = ["EFFECTS", "SignalHandler"]
 

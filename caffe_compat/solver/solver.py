@@ -9,147 +9,31 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from enum import Enum
+from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from caffe_compat import log
-from caffe_compat.description import NetDescription
-from caffe_compat.errors import in_file
-from caffe_compat.net import BlobNet, Learnable, Net
-from caffe_compat.net import weights as weight_io
 from caffe_compat.net.blobs import gradient_of
-from caffe_compat.net.debug import DebugInfo, log_structure
-from caffe_compat.net.fit import check_fit, tell_ignored
-from caffe_compat.proto import text
-from caffe_compat.proto.state import SolverState
-from caffe_compat.random import Stream, seed_thread
-from caffe_compat.solver import lock, snapshots
-from caffe_compat.solver.config import check_solver, solver_nets, tests_before, weight_files
-from caffe_compat.solver.finite import by_norms, check_hope, check_loss, check_weights
-from caffe_compat.solver.gradients import Clipping, normalize, regularize
+from caffe_compat.solver import lock
+from caffe_compat.solver.actions import Action
+from caffe_compat.solver.finite import by_norms, check_loss
+from caffe_compat.solver.gradients import normalize, regularize
 from caffe_compat.solver.later import Later, SmoothedLoss
 from caffe_compat.solver.policies import learning_rate
-from caffe_compat.solver.resting import Resting
-from caffe_compat.solver.scores import Scores, output_lines, precision_asked, score, tell_display
+from caffe_compat.solver.scores import tell_display
+from caffe_compat.solver.testing import Tested
 
-__all__ = ["Action", "Solver"]
-
-
-class Action(Enum):
-    """What may be asked of a running solver (Caffe's signal actions)."""
-
-    NONE = "none"
-    STOP = "stop"
-    SNAPSHOT = "snapshot"
+__all__ = ["Solver"]
 
 
-class Solver:
-    """Base of the solvers; see :mod:`caffe_compat.solver.rules` for the update rules.
-
-    Args:
-        param: an upgraded ``SolverParameter``.
-        weights: weight files to start from instead of the definition's ``weights`` field.
-        device: where the nets run.
-
-    Attributes:
-        net, test_nets: the nets; a test net uses the train net's parameters from its first test on, until then its own.
-        iter, history: updates done; the rule's own blobs, in Caffe's order.
-        resume_from: state file of the last snapshot, or "".
-        poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
-        on_weights: called with the path of weights that a snapshot has written, before its state is.
-        around_snapshot: called with the path of a snapshot less its endings; its block holds the writing of it.
-        on_restore: called with the path of a state once its weights are in the net.
-        on_iteration: called after every update with (iteration, smoothed loss).
-        on_display: called at a displayed iteration, before its update, with the rate of that.
-        on_test: called after a test with the number of the test net and the scores.
-        on_start, on_gradients_ready: pycaffe's callbacks.
-        stop_at_nan: raise an error for a loss or weights that are not finite, or all units dead.  Caffe goes on.
-    """
-
-    type_name: ClassVar[str] = ""
-    histories: ClassVar[int] = 1  #: history blobs per learnable parameter
-    folded: ClassVar[bool] = False  #: whether the history is a velocity with the rate in it
-
-    def __init__(
-        self, param: Any, weights: Iterable[str] | None = None, device: torch.device | str | None = None
-    ) -> None:
-        self.param = param
-        check_solver(param)
-        self.check()
-        log.info("Initializing solver from parameters: \n" + text.format(param), "solver.cpp:44")
-        nets = solver_nets(param)
-        snapshots.check_prefix(param)
-        self.device = torch.device(device or "cpu")
-        files = list(weight_files(param) if weights is None else weights)
-        if param.random_seed >= 0:
-            seed_thread(param.random_seed)  # for scripts that run the nets by themselves, as in Caffe
-        self._random = self._stream()
-        with self._random.use():
-            filled = weight_io.blobs_in(files)
-            self.net = self._build(nets.train.describe(), filled)
-            self.test_nets = [self._build(test.describe(), filled) for test in nets.tests]
-        self.engine = BlobNet(self.net, keep_graph=False)
-        self.test_engines = [BlobNet(net) for net in self.test_nets]
-        self._debug = DebugInfo(self.engine, enabled=False)
-        for engine in self.test_engines:
-            DebugInfo(engine, param.debug_info)
-        for file in files:
-            self.load_weights(file)
-        held = [(file, weight_io.blobs_in([file])) for file in files if not weight_io.is_nothing(file)]
-        check_fit(self.net.plan, self.net.description.name, held, strict=False)
-        self.learnables: tuple[Learnable, ...] = self.net.learnables
-        self.history = [
-            torch.zeros_like(learnable.parameter, memory_format=torch.contiguous_format)
-            for _ in range(self.histories)
-            for learnable in self.learnables
-        ]
-        self.iter = self.current_step = 0
-        self.resume_from, self._locked, self.stopped_early, self.stop_at_nan = "", False, False, False
-        self._smoothed, self._clipping, self._resting = SmoothedLoss(), Clipping(), Resting(self.folded)
-        self.poll: Callable[[], Action] = lambda: Action.NONE
-        self.on_weights: Callable[[str], None] = lambda path: None
-        self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
-        self.on_restore: Callable[[str], None] = lambda path: None
-        self.on_iteration: Callable[[int, float], None] = lambda iteration, loss: None
-        self.on_display: Callable[[float], None] = lambda rate: None
-        self.on_test: Callable[[int, Scores], None] = lambda index, scores: None
-        self.on_start: list[Callable[[], Any]] = []
-        self.on_gradients_ready: list[Callable[[], Any]] = []
-        log.info("Solver scaffolding done.", "solver.cpp:56")
-
-    def _build(self, description: NetDescription, filled: dict[str, set[int]]) -> Net:
-        net = Net(description, filled).to(self.device)
-        log_structure(net)
-        return net
-
-    def _stream(self) -> Stream:
-        """Random numbers of this solver alone: a function of ``random_seed``, or else of the stream of the caller."""
-        return Stream(self.param.random_seed if self.param.random_seed >= 0 else None)
-
-    def load_weights(self, file: str) -> None:
-        """Start from a weights file, in the train net and the test nets."""
-        log.info(f"Finetuning from {file}", "caffe.cpp:155")
-        for net in (self.net, *self.test_nets):
-            tell_ignored(net.copy_from(file, strict=None))
-
-    def to(self, device: torch.device) -> None:
-        """Train on another device from now on."""
-        if device == self.device:
-            return
-        for engine in (self.engine, *self.test_engines):
-            engine.to(device)
-        self.history = [blob.to(device) for blob in self.history]
-        self.device = device
+class Solver(Tested):
+    """Trains; see :class:`~caffe_compat.solver.core.Core` for arguments and attributes, and
+    :mod:`caffe_compat.solver.rules` for the update rules."""
 
     # -- what a rule overrides --------------------------------------------------------------------------------
-
-    def check(self) -> None:
-        """Refuse settings that the rule cannot use."""
 
     def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
         """Turn the processed gradient of learnable ``index`` into the step to subtract, in place."""
@@ -161,11 +45,6 @@ class Solver:
             self.compute_update(index, gradient, rate)
 
     # -- training ---------------------------------------------------------------------------------------------
-
-    @property
-    def smoothed_loss(self) -> float:
-        """The mean loss of the last ``average_loss`` iterations of this :meth:`step`."""
-        return self._smoothed.value
 
     @property
     def lr(self) -> float:
@@ -310,91 +189,3 @@ class Solver:
                 self.compute_updates(which, gradients, [rate * learnable.lr_mult for learnable in moved])
                 torch._foreach_sub_(parameters, gradients)
         self.iter += 1
-
-    # -- tests ------------------------------------------------------------------------------------------------
-
-    def test_all(self) -> list[dict[str, Any]]:
-        """Test every test net and log its scores; the scores by output name."""
-        results = []
-        for index, engine in enumerate(self.test_engines):
-            scores = self._test(index, engine)
-            if scores is None:
-                break
-            results.append(scores)
-        return results
-
-    def _test(self, index: int, engine: BlobNet) -> dict[str, Any] | None:
-        log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:330")
-        engine.net.share_with(self.net)
-        self._random.turn_to(("test", index, self.iter))
-        with self._random.use():
-            scores = score(engine, self.param.test_iter[index], self._goes_on, precision=precision_asked(self.param))
-        if not scores.complete:
-            log.info("Test interrupted.", "solver.cpp:379")
-            return None
-        if self.param.test_compute_loss:
-            log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:384")
-        for number, line in enumerate(output_lines(engine, scores.means())):
-            log.info(f"    Test net output #{number}: {line}", "solver.cpp:397")
-        self.on_test(index, scores)
-        if self.stop_at_nan:
-            check_hope(engine, self.iter)
-        return scores.named()
-
-    def _goes_on(self) -> bool:
-        action = self.poll()
-        if action is Action.SNAPSHOT:
-            self.snapshot()
-        if action is Action.STOP:
-            self.stopped_early = True
-        return action is not Action.STOP
-
-    # -- snapshots --------------------------------------------------------------------------------------------
-
-    def snapshot(self) -> tuple[str, str]:
-        """Write weights and solver state; returns both paths.
-
-        Raises:
-            SolverError: with ``stop_at_nan``, a weight that is not finite; nothing is written.
-        """
-        self.engine.write_back()
-        if self.stop_at_nan:
-            check_weights(self.engine, self.iter)
-        values = tuple(blob.detach().cpu().numpy() for blob in self.history)
-        state = SolverState(self.iter, "", self.current_step, values)
-        with self.around_snapshot(snapshots.stem(self.param, self.iter)):
-            model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
-        return model, self.resume_from
-
-    def restore(self, path: str | os.PathLike[str]) -> None:
-        """Go on from a ``.solverstate`` (binary or HDF5) and the weights it names.
-
-        Data layers go on where an uninterrupted run would be.
-
-        Raises:
-            SolverError: the state is that of another net or solver.
-            WeightsError: its weights are.
-        """
-        state = snapshots.read(path)
-        self.engine.write_back()
-        with in_file(path):
-            history = snapshots.history(state.history, self.history, self.learnables, self.type_name)
-        if state.learned_net:
-            tell_ignored(self.net.copy_from(state.learned_net, strict=None))
-        self.on_restore(os.fspath(path))
-        if not snapshots.is_hdf5(path):
-            log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
-        for mine, theirs in zip(self.history, history, strict=True):
-            mine.copy_(theirs)
-        self._resting.forget()
-        self.iter, self.current_step = state.iter, state.current_step
-        self.seek_data()
-
-    def seek_data(self) -> None:
-        """Move the data layers to where they would be after ``iter`` iterations."""
-        for node in self.net.nodes:
-            node.layer.seek(self.iter * self.param.iter_size)
-        tests = tests_before(self.param, self.iter)
-        for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
-            for node in net.nodes:
-                node.layer.seek(tests * per_test)

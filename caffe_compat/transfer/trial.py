@@ -18,8 +18,9 @@ from caffe_compat.net.fit import check_fit
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.random import Stream
+from caffe_compat.solver.actions import Action
 from caffe_compat.solver.rules import solver_class
-from caffe_compat.solver.solver import Action, Solver
+from caffe_compat.solver.solver import Solver
 from caffe_compat.transfer.branch import ROIS
 from caffe_compat.transfer.features import Transfer
 from caffe_compat.transfer.nets import TransferNets

@@ -10,9 +10,9 @@ from transfer.tiny_nets import write_pairs
 from caffe_compat.commands.training import TrainOptions, train
 from caffe_compat.errors import CaffeCompatError, LayerError, MissingFileError, SolverError, UsageError, WeightsError
 from caffe_compat.net import load_net
+from caffe_compat.solver.actions import Action
 from caffe_compat.solver.lock import hold
 from caffe_compat.solver.signals import SignalHandler
-from caffe_compat.solver.solver import Action
 
 LAYERS = """
 layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 3 } } }

@@ -1,0 +1,68 @@
+"""Snapshots of a solver, and going on from them."""
+
+from __future__ import annotations
+
+import os
+
+from caffe_compat import log
+from caffe_compat.errors import in_file
+from caffe_compat.net.fit import tell_ignored
+from caffe_compat.proto.state import SolverState
+from caffe_compat.solver import snapshots
+from caffe_compat.solver.config import tests_before
+from caffe_compat.solver.core import Core
+from caffe_compat.solver.finite import check_weights
+
+__all__ = ["Resumable"]
+
+
+class Resumable(Core):
+    """A solver that writes what it holds, and takes it back."""
+
+    def snapshot(self) -> tuple[str, str]:
+        """Write weights and solver state; returns both paths.
+
+        Raises:
+            SolverError: with ``stop_at_nan``, a weight that is not finite; nothing is written.
+        """
+        self.engine.write_back()
+        if self.stop_at_nan:
+            check_weights(self.engine, self.iter)
+        values = tuple(blob.detach().cpu().numpy() for blob in self.history)
+        state = SolverState(self.iter, "", self.current_step, values)
+        with self.around_snapshot(snapshots.stem(self.param, self.iter)):
+            model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
+        return model, self.resume_from
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a ``.solverstate`` (binary or HDF5) and the weights it names.
+
+        Data layers go on where an uninterrupted run would be.
+
+        Raises:
+            SolverError: the state is that of another net or solver.
+            WeightsError: its weights are.
+        """
+        state = snapshots.read(path)
+        self.engine.write_back()
+        with in_file(path):
+            history = snapshots.history(state.history, self.history, self.learnables, self.type_name)
+        if state.learned_net:
+            tell_ignored(self.net.copy_from(state.learned_net, strict=None))
+        self.on_restore(os.fspath(path))
+        if not snapshots.is_hdf5(path):
+            log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
+        for mine, theirs in zip(self.history, history, strict=True):
+            mine.copy_(theirs)
+        self._resting.forget()
+        self.iter, self.current_step = state.iter, state.current_step
+        self.seek_data()
+
+    def seek_data(self) -> None:
+        """Move the data layers to where they would be after ``iter`` iterations."""
+        for node in self.net.nodes:
+            node.layer.seek(self.iter * self.param.iter_size)
+        tests = tests_before(self.param, self.iter)
+        for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
+            for node in net.nodes:
+                node.layer.seek(tests * per_test)
