@@ -22,19 +22,17 @@ _LEAST = 1e-30
 """Divisor in place of a norm of 0."""
 
 
-def clip(gradients: Sequence[Tensor], limit: float) -> None:
+def clip(gradients: list[Tensor], limit: float) -> None:
     """Scale all gradients so that their common L2 norm is at most ``limit``; a negative limit does nothing.
 
     Caffe does this before it divides by ``iter_size`` and before weight decay.
     """
     if limit < 0 or not gradients:
         return
-    norm = float(torch.stack([gradient.norm() for gradient in gradients]).norm())
+    norm = float(torch.stack(torch._foreach_norm(gradients)).norm())
     if norm > limit:
-        factor = limit / norm
         _tell(norm, limit)
-        for gradient in gradients:
-            gradient.mul_(factor)
+        torch._foreach_mul_(gradients, limit / norm)
 
 
 def _tell(norm: float, limit: float) -> None:

@@ -1,8 +1,9 @@
 """The six update rules.
 
-Source: BVLC Caffe 1.0, ``solvers/*.cpp``.  A rule turns the processed gradient into the step that is subtracted, in
-place.  Histories hold Caffe's quantities: SGD's has the learning rate folded in, so that after a drop of the rate
-the old velocity persists; ``torch.optim`` rescales it at once and diverges from there.
+Source: BVLC Caffe 1.0, ``solvers/*.cpp``.  A rule turns the processed gradients of some parameters into the steps that
+are subtracted, in place, all of them in one go.  Histories hold Caffe's quantities: SGD's has the learning rate folded
+in, so that after a drop of the rate the old velocity persists; ``torch.optim`` rescales it at once and diverges from
+there.
 """
 
 from __future__ import annotations
@@ -36,14 +37,12 @@ class SGDSolver(Solver):
     type_name = "SGD"
     folded: ClassVar[bool] = True
 
-    def compute_updates(self, which: Sequence[int], gradients: list[Tensor], rates: Sequence[float]) -> None:
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
         """Turn the gradients into the steps."""
-        history = [self.history[index] for index in which]
-        torch._foreach_mul_(history, self.param.momentum)
-        for rate, places in alike(rates):
-            torch._foreach_add_(
-                [history[place] for place in places], [gradients[place] for place in places], alpha=rate
-            )
+        (history,) = histories
+        _carry(history, gradients, self.param.momentum, rates)
         torch._foreach_copy_(gradients, history)
 
 
@@ -53,12 +52,15 @@ class NesterovSolver(Solver):
     type_name = "Nesterov"
     folded: ClassVar[bool] = True
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the gradient into the step."""
-        momentum, history = self.param.momentum, self.history[index]
-        previous = history.clone()
-        history.mul_(momentum).add_(gradient, alpha=rate)
-        gradient.copy_(previous.mul_(-momentum).add_(history, alpha=1 + momentum))
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
+        """Turn the gradients into the steps."""
+        (history,), momentum = histories, self.param.momentum
+        before = torch._foreach_mul(history, -momentum)
+        _carry(history, gradients, momentum, rates)
+        torch._foreach_add_(before, history, alpha=1 + momentum)
+        torch._foreach_copy_(gradients, before)
 
 
 class AdaGradSolver(Solver):
@@ -71,11 +73,13 @@ class AdaGradSolver(Solver):
         if self.param.momentum:
             raise SolverError(f"momentum is {self.param.momentum:g}, expected 0: AdaGrad cannot use momentum")
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the gradient into the step."""
-        history = self.history[index]
-        history.addcmul_(gradient, gradient)
-        gradient.div_(history.sqrt().add_(self.param.delta)).mul_(rate)
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
+        """Turn the gradients into the steps."""
+        (squares,) = histories
+        torch._foreach_addcmul_(squares, gradients, gradients)
+        _divide_by_root(gradients, squares, self.param.delta, rates)
 
 
 class RMSPropSolver(Solver):
@@ -90,11 +94,13 @@ class RMSPropSolver(Solver):
         if not 0 <= self.param.rms_decay < 1:
             raise SolverError(f"rms_decay is {self.param.rms_decay:g}, expected at least 0 and less than 1")
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the gradient into the step."""
-        decay, history = self.param.rms_decay, self.history[index]
-        history.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
-        gradient.div_(history.sqrt().add_(self.param.delta)).mul_(rate)
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
+        """Turn the gradients into the steps."""
+        (squares,) = histories
+        _gather_squares(squares, gradients, self.param.rms_decay)
+        _divide_by_root(gradients, squares, self.param.delta, rates)
 
 
 class AdaDeltaSolver(Solver):
@@ -103,14 +109,18 @@ class AdaDeltaSolver(Solver):
     type_name = "AdaDelta"
     histories: ClassVar[int] = 2
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the gradient into the step."""
-        momentum, delta = self.param.momentum, self.param.delta
-        squares, updates = self.history[index], self.history[index + len(self.learnables)]
-        squares.mul_(momentum).addcmul_(gradient, gradient, value=1 - momentum)
-        gradient.mul_(((updates + delta) / (squares + delta)).sqrt_())
-        updates.mul_(momentum).addcmul_(gradient, gradient, value=1 - momentum)
-        gradient.mul_(rate)
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
+        """Turn the gradients into the steps."""
+        (squares, updates), momentum, delta = histories, self.param.momentum, self.param.delta
+        _gather_squares(squares, gradients, momentum)
+        ratios = torch._foreach_add(updates, delta)
+        torch._foreach_div_(ratios, torch._foreach_add(squares, delta))
+        torch._foreach_sqrt_(ratios)
+        torch._foreach_mul_(gradients, ratios)
+        _gather_squares(updates, gradients, momentum)
+        torch._foreach_mul_(gradients, list(rates))
 
 
 class AdamSolver(Solver):
@@ -126,14 +136,39 @@ class AdamSolver(Solver):
         if not 0 <= self.param.momentum2 <= 1:
             raise SolverError(f"momentum2 is {self.param.momentum2:g}, Adam expects 0 to 1")
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the gradient into the step."""
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
+        """Turn the gradients into the steps."""
         beta1, beta2, t = self.param.momentum, self.param.momentum2, self.iter + 1
-        mean, square = self.history[index], self.history[index + len(self.learnables)]
-        mean.mul_(beta1).add_(gradient, alpha=1 - beta1)
-        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        means, squares = histories
+        torch._foreach_mul_(means, beta1)
+        torch._foreach_add_(means, gradients, alpha=1 - beta1)
+        _gather_squares(squares, gradients, beta2)
         correction = math.sqrt(1 - beta2**t) / (1 - beta1**t)
-        gradient.copy_(mean).div_(square.sqrt().add_(self.param.delta)).mul_(rate * correction)
+        torch._foreach_copy_(gradients, means)
+        _divide_by_root(gradients, squares, self.param.delta, [rate * correction for rate in rates])
+
+
+def _carry(history: list[Tensor], gradients: list[Tensor], momentum: float, rates: Sequence[float]) -> None:
+    """h <- momentum h + rate g."""
+    torch._foreach_mul_(history, momentum)
+    for rate, places in alike(rates):
+        torch._foreach_add_([history[place] for place in places], [gradients[place] for place in places], alpha=rate)
+
+
+def _gather_squares(squares: list[Tensor], values: list[Tensor], keep: float) -> None:
+    """h <- keep h + (1 - keep) x^2."""
+    torch._foreach_mul_(squares, keep)
+    torch._foreach_addcmul_(squares, values, values, value=1 - keep)
+
+
+def _divide_by_root(values: list[Tensor], squares: list[Tensor], delta: float, rates: Sequence[float]) -> None:
+    """x <- rate x / (sqrt(h) + delta)."""
+    roots = torch._foreach_sqrt(squares)
+    torch._foreach_add_(roots, delta)
+    torch._foreach_div_(values, roots)
+    torch._foreach_mul_(values, list(rates))
 
 
 SOLVERS: dict[str, type[Solver]] = {

@@ -20,11 +20,11 @@ from caffe_compat.net.blobs import gradient_of
 from caffe_compat.solver import lock
 from caffe_compat.solver.actions import Action
 from caffe_compat.solver.finite import by_norms, check_loss
-from caffe_compat.solver.gradients import normalize, regularize
 from caffe_compat.solver.later import Later, SmoothedLoss
 from caffe_compat.solver.policies import learning_rate
 from caffe_compat.solver.scores import tell_display
 from caffe_compat.solver.testing import Tested
+from caffe_compat.solver.updates import part_of, update
 
 __all__ = ["Solver"]
 
@@ -35,14 +35,17 @@ class Solver(Tested):
 
     # -- what a rule overrides --------------------------------------------------------------------------------
 
-    def compute_update(self, index: int, gradient: Tensor, rate: float) -> None:
-        """Turn the processed gradient of learnable ``index`` into the step to subtract, in place."""
-        raise NotImplementedError
+    def compute_updates(
+        self, gradients: list[Tensor], histories: Sequence[list[Tensor]], rates: Sequence[float]
+    ) -> None:
+        """Turn the processed gradients of some parameters into the steps to subtract, in place.
 
-    def compute_updates(self, which: Sequence[int], gradients: list[Tensor], rates: Sequence[float]) -> None:
-        """The same for all that move; a rule that a GPU does faster in one go overrides this."""
-        for index, gradient, rate in zip(which, gradients, rates, strict=True):
-            self.compute_update(index, gradient, rate)
+        Args:
+            gradients: Tensor[...] each; of a large parameter possibly a piece.
+            histories: per history of the rule the tensors of these parameters.
+            rates: per parameter, with its ``lr_mult``.
+        """
+        raise NotImplementedError
 
     # -- training ---------------------------------------------------------------------------------------------
 
@@ -180,12 +183,9 @@ class Solver(Tested):
             self.on_display(rate)
         with torch.no_grad():
             which, moved = self._resting.moving(self.learnables, self.history)
-            parameters: list[Tensor] = [learnable.parameter for learnable in moved]
             gradients = [gradient_of(learnable.parameter) for learnable in moved]
             self._clipping.apply(gradients, self.param.clip_gradients, self.stop_at_nan)
-            if gradients:
-                normalize(gradients, self.param.iter_size)
-                regularize(gradients, parameters, [one.decay_mult for one in moved], self.param)
-                self.compute_updates(which, gradients, [rate * learnable.lr_mult for learnable in moved])
-                torch._foreach_sub_(parameters, gradients)
+            size = len(self.learnables)
+            histories = [self.history[start : start + size] for start in range(0, len(self.history), size or 1)]
+            update(self.compute_updates, part_of(which, moved, gradients, histories, rate), self.param)
         self.iter += 1
