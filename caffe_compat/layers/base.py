@@ -311,7 +311,8 @@ class Layer(nn.Module):
         size = 4 * sum(count(shape) for shape in shapes)
         if size > SMALL and size > (left := available_memory()):
             listed = ", ".join(str(list(shape)) for shape in shapes)
-            raise self.shape_error(f"{what} of shape {listed} needs {human_size(size)}, {human_size(left)} are free")
+            free = f"{human_size(left)} are free" + ("; a smaller batch or crop needs less" * (what != "a blob"))
+            raise self.shape_error(f"{what} of shape {listed} needs {human_size(size)}, {free}")
 
     def _check_counts(self, bottoms: int) -> None:
         tops = len(self.params.tops)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from caffe_compat.errors import NetError
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.memory import SMALL, available_memory, human_size
+from caffe_compat.net.exhausted import asked, in_blob, is_out_of_memory
 
 __all__ = ["Blob", "Buffer", "ParamBlob", "accumulate", "gradient_of"]
 
@@ -27,15 +28,16 @@ class Buffer:
 
     Args:
         size: number of values.
+        what: it is, for errors.
 
     Attributes:
         initial: what the values are at first; of a diff a loss weight.
     """
 
-    __slots__ = ("capacity", "device", "initial", "values", "view")
+    __slots__ = ("capacity", "device", "initial", "values", "view", "what")
 
-    def __init__(self, size: int, device: torch.device = CPU) -> None:
-        self.capacity, self.device, self.initial = size, device, 0.0
+    def __init__(self, size: int, device: torch.device = CPU, what: str = "a blob") -> None:
+        self.capacity, self.device, self.initial, self.what = size, device, 0.0, what
         self.values: Tensor | None = None
         self.view: np.ndarray | None = None
 
@@ -93,15 +95,24 @@ class Buffer:
     def _allocate(self, size: int) -> None:
         needed = 4 * size
         if self.device.type == "cpu" and needed > SMALL and needed > (left := available_memory()):
-            raise NetError(f"a blob of {size} values needs {human_size(needed)}, {human_size(left)} are free")
-        before, self.capacity, self.view = self.values, size, None
-        self.values = torch.full((size,), 0.0 if before is not None else self.initial, device=self.device)
+            raise in_blob(self.what, size, f"{human_size(left)} are free")
+        before = self.values
+        try:
+            values = torch.full((size,), 0.0 if before is not None else self.initial, device=self.device)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise in_blob(self.what, size, f"{self.device} ran out of memory{asked(error)}") from error
+        self.values, self.capacity, self.view = values, size, None
         if before is not None:
             self.values[: before.numel()] = before.reshape(-1)
 
 
 class Blob:
     """Data and diff of one blob.
+
+    Args:
+        name: of the blob, for errors.
 
     ``data`` and ``diff`` are numpy views that stay live: later passes write their results into the same memory as long
     as the blob does not grow.  A blob that nobody looked at is never copied.
@@ -110,10 +121,11 @@ class Blob:
         memory, diff_memory: the buffers, which other blobs may show too.
     """
 
-    def __init__(self, shape: Shape, device: torch.device | None = None) -> None:
+    def __init__(self, shape: Shape, device: torch.device | None = None, name: str = "") -> None:
         self._shape = shape
-        self.memory = Buffer(count(shape), device or CPU)
-        self.diff_memory = Buffer(count(shape), device or CPU)
+        which = f" of blob '{name}'" if name else " of a blob"
+        self.memory = Buffer(count(shape), device or CPU, "data" + which)
+        self.diff_memory = Buffer(count(shape), device or CPU, "diff" + which)
 
     # -- what scripts see -------------------------------------------------------------------------------------
 

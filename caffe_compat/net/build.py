@@ -13,6 +13,7 @@ import torch
 
 from caffe_compat.description import LayerDescription, NetDescription, ParamSpec
 from caffe_compat.layers import Layer, Params, Shape, count, layer_class
+from caffe_compat.net.exhausted import in_building, is_out_of_memory
 from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes, make_plan
 
 __all__ = ["build"]
@@ -262,7 +263,12 @@ class _Builder:
 
 def _make_layer(description: LayerDescription, bottoms: list[Shape]) -> tuple[Layer, list[Shape]]:
     params = Params(description)
-    layer = layer_class(params)(params, bottoms)
+    try:
+        layer = layer_class(params)(params, bottoms)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise in_building(description, bottoms, error) from error
     params.refuse_unread()
     return layer, layer_shapes(layer, bottoms)
 

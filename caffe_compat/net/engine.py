@@ -18,6 +18,7 @@ from caffe_compat.layers import Shape, count
 from caffe_compat.layers.sharing import Reread, gradients
 from caffe_compat.layers.unfolding import convolve_as_caffe
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
+from caffe_compat.net.exhausted import in_backward, in_forward, is_out_of_memory
 from caffe_compat.net.net import Net, run_layer
 from caffe_compat.net.observers import Observer
 from caffe_compat.net.plan import Node, layer_shapes, walk_shapes
@@ -48,7 +49,7 @@ class BlobNet:
         self.device = device
         self._source = net.description.source
         self.names = plan.names
-        self.blobs = [Blob(shape, device=device) for shape in plan.shapes]
+        self.blobs = [Blob(shape, device, name) for shape, name in zip(plan.shapes, plan.names, strict=True)]
         self.ids = {name: i for i, name in enumerate(plan.names)}
         self.observers: list[Observer] = []
         self._checked: list[tuple[Shape, ...] | None] = [None] * len(plan.nodes)
@@ -146,7 +147,11 @@ class BlobNet:
         """Run one layer; its weighted loss, or ``None`` if it has none."""
         for observer in self.observers:
             observer.before_forward(number)
-        loss = self._forward_layer(number)
+        try:
+            loss = self._forward_layer(number)
+        except (MemoryError, RuntimeError) as error:
+            self._tell_memory(number, error, backward=False)
+            raise
         for observer in self.observers:
             observer.after_forward(number)
         return loss
@@ -192,6 +197,17 @@ class BlobNet:
             self.blobs[blob].set_data(value)
         self._share(node)
 
+    def _tell_memory(self, number: int, error: Exception, backward: bool) -> None:
+        """Say of which layer and blob an error is, if it is one of memory."""
+        if not is_out_of_memory(error):
+            return
+        node = self.net.nodes[number]
+        bottoms = [self.blobs[blob].shape for blob in node.bottom_ids]
+        with in_file(self._source):
+            if backward:
+                raise in_backward(node, bottoms, error) from error
+            raise in_forward(node, bottoms, [self.blobs[blob].shape for blob in node.top_ids], error) from error
+
     # -- backward ---------------------------------------------------------------------------------------------
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
@@ -208,7 +224,11 @@ class BlobNet:
         for observer in self.observers:
             observer.before_backward(number)
         if self.net.nodes[number].needs_backward:
-            self._backward_layer(number)
+            try:
+                self._backward_layer(number)
+            except (MemoryError, RuntimeError) as error:
+                self._tell_memory(number, error, backward=True)
+                raise
         for observer in self.observers:
             observer.after_backward(number)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from caffe_compat.layers import Layer, Shape
 from caffe_compat.layers.sharing import Reread, gradients, with_gradient
 from caffe_compat.net import weights as weight_files
 from caffe_compat.net.build import build
+from caffe_compat.net.exhausted import in_forward, in_weights, is_out_of_memory
 from caffe_compat.net.fit import check_fit, tell_ignored
 from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes
 from caffe_compat.net.show import show
@@ -195,6 +196,22 @@ class Net(nn.Module):
         weight_files.share(self.plan, other.plan)
         self._untrained = None
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Self:
+        """What ``to``, ``cuda``, ``half`` and their like do; a device that is too small is told by layer.
+
+        Raises:
+            LayerError: the weights of that layer no longer fit.
+        """
+        for node in self.plan.nodes if recurse else ():
+            try:
+                node.layer._apply(fn)
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise in_weights(node, error) from error
+        super()._apply(fn, recurse=False)  # type: ignore[no-untyped-call]
+        return self
+
     def tell_untrained(self) -> None:
         """Warn, once, if this is a net of phase TEST that never got weights (see :mod:`caffe_compat.net.untrained`)."""
         if torch.compiler.is_compiling() or self._untrained is None or self.training:
@@ -252,10 +269,9 @@ def run_layer(
     except (MemoryError, RuntimeError) as error:
         if differs := _differs(node, bottoms):
             raise node.description.error(differs) from error
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        listed = ", ".join(str(list(shape)) for shape in shapes)
-        raise node.description.error(f"ran out of memory on bottoms of shape {listed or 'none'}") from error
+        raise in_forward(node, shapes, layer_shapes(node.layer, shapes), error) from error
     return result if isinstance(result, tuple) else (result,)
 
 
@@ -360,11 +376,6 @@ def _differs(node: Node, bottoms: Sequence[Tensor]) -> str:
             if bottom.device != weights.device:
                 return f"bottom '{name}' is on {bottom.device}, its weights are on {weights.device}"
     return ""
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Whether an allocation failed; torch's CPU allocator has no exception class of its own."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _module_names(nodes: Sequence[Node]) -> list[str]:
