@@ -10,7 +10,7 @@ from pkgutil import iter_modules
 from caffe_compat.layers.base import Layer, LossLayer, NeuronLayer, OnnxGraph, Shape, count
 from caffe_compat.layers.fillers import Filler
 from caffe_compat.layers.params import ConvWindow, Params, Section
-from caffe_compat.layers.registry import Meaning, layer_class, register, registered
+from caffe_compat.layers.registry import Meaning, layer_class, refuse_unknown, register, registered
 
 __all__ = [
     "Filler",
@@ -25,6 +25,7 @@ __all__ = [
     "ConvWindow",
     "count",
     "layer_class",
+    "refuse_unknown",
     "register",
     "registered",
 ]

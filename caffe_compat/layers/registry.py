@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
-from caffe_compat.errors import NetError, nearest
+from caffe_compat.description import LayerDescription
+from caffe_compat.errors import LayerError, NetError, nearest
 from caffe_compat.layers.base import Layer
 from caffe_compat.layers.params import Params
 from caffe_compat.proto.forks import owned_by
 
-__all__ = ["Meaning", "layer_class", "register", "registered"]
+__all__ = ["Meaning", "layer_class", "refuse_unknown", "register", "registered"]
 
 _log = logging.getLogger(__name__)
 _L = TypeVar("_L", bound=type[Layer])
@@ -33,6 +34,7 @@ class Meaning:
 
 
 _registry: dict[str, list[Meaning]] = {}
+_MOST_LAYERS = 3  # of one unknown type, that a message names
 
 
 @overload
@@ -68,6 +70,37 @@ def registered() -> dict[str, list[Meaning]]:
     return {name: list(meanings) for name, meanings in sorted(_registry.items())}
 
 
+def refuse_unknown(layers: Iterable[LayerDescription]) -> None:
+    """Refuse the layers of a net whose types nobody knows: all in one message, each type with the forks that have it
+    or the nearest known name, and with its layers.
+
+    Raises:
+        LayerError: of the first such layer.
+    """
+    found: dict[str, list[LayerDescription]] = {}
+    for layer in layers:
+        if layer.type not in _registry:
+            found.setdefault(layer.type, []).append(layer)
+    if not found:
+        return
+    first = next(iter(found.values()))[0]
+    if len(found) == 1:
+        hint = _hint(first.type) or f"; known types: {', '.join(sorted(_registry))}"
+        raise first.error(f"unknown layer type '{first.type}'{hint}")
+    parts = [f"'{name}'{_hint(name)}: {_listed(which)}" for name, which in found.items()]
+    raise LayerError(first.name, first.type, f"{len(found)} unknown layer types: {'; '.join(parts)}")
+
+
+def _hint(layer_type: str) -> str:
+    return owned_by("type", layer_type) or nearest(layer_type, _registry)
+
+
+def _listed(layers: list[LayerDescription]) -> str:
+    shown = [f"'{one.name}'" + (f" (line {one.line})" if one.line else "") for one in layers[:_MOST_LAYERS]]
+    more = len(layers) - _MOST_LAYERS
+    return f"layer{'s' if len(layers) > 1 else ''} {', '.join(shown)}" + (f" and {more} more" if more > 0 else "")
+
+
 def layer_class(params: Params) -> type[Layer]:
     """The class for a layer: that of the dialect that the caller named, else the one whose condition holds, else the
     one without a condition; where that does not decide, the dialect that the rest of the net speaks.
@@ -76,11 +109,8 @@ def layer_class(params: Params) -> type[Layer]:
         LayerError: unknown type; names the forks that have it, or the nearest known one.  Or a type whose meanings all
             have conditions, of which none or several apply.
     """
-    known = _registry.get(params.type)
-    if known is None:
-        hint = owned_by("type", params.type) or nearest(params.type, _registry)
-        hint = hint or f"; known types: {', '.join(sorted(_registry))}"
-        raise params.error(f"unknown layer type '{params.type}'{hint}")
+    refuse_unknown([params.description])
+    known = _registry[params.type]
     dialect = params.description.dialect
     named = [meaning for meaning in known if dialect.name and meaning.dialect == dialect.name]
     if named and dialect.given:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from caffe_compat.description import LayerDescription, NetDescription, ParamSpec
-from caffe_compat.layers import Layer, Params, Shape, count, layer_class
+from caffe_compat.layers import Layer, Params, Shape, count, layer_class, refuse_unknown
 from caffe_compat.net.exhausted import in_building, is_out_of_memory
 from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes, make_plan
 
@@ -58,8 +58,9 @@ def build(description: NetDescription, filled: Mapping[str, Iterable[int]] | Non
         fill: False if no filler is to run: the values of the blobs do not matter, or weights will replace all.
 
     Raises:
-        LayerError: the first layer that cannot be built.
+        LayerError: the first layer that cannot be built; before, all whose types are unknown.
     """
+    refuse_unknown(description.layers)
     builder = _Builder(description, filled or {}, fill)
     for layer in description.layers:
         builder.add(layer)

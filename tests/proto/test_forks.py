@@ -129,6 +129,22 @@ def test_an_unknown_type_names_its_fork(tmp_path) -> None:
         load_net(path)
 
 
+def test_all_unknown_types_are_told_at_once(tmp_path) -> None:
+    layers = "".join(
+        f'layer {{ name: "l{index}" type: "{kind}" bottom: "d" top: "t{index}" }}\n'
+        for index, kind in enumerate(["Correlation", "ReLU", "Convolutoin", *["Correlation"] * 3, "Xyzzy"])
+    )
+    path = tmp_path / "net.prototxt"
+    path.write_text(INPUT + layers)
+    with pytest.raises(LayerError) as caught:
+        load_net(path)
+    assert str(caught.value) == (
+        f"{path}: layer 'l0' (Correlation): 3 unknown layer types: 'Correlation' (BVLC Caffe has none; it is of the "
+        "fork lmb-freiburg/flownet2 and not supported here): layers 'l0' (line 2), 'l3' (line 5), 'l4' (line 6) and 1 "
+        "more; 'Convolutoin' (did you mean 'Convolution'?): layer 'l2' (line 4); 'Xyzzy': layer 'l6' (line 8)"
+    )
+
+
 def test_dialects() -> None:
     assert {"ssd", "segnet", "rfcn", "nvidia", "intel", "yolo"} <= set(DIALECTS)
     assert check_dialect("") == "" and check_dialect("ssd") == "ssd"
