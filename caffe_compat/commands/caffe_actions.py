@@ -27,7 +27,7 @@ from caffe_compat.solver.scores import output_lines, outputs, score
 __all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]
 
 USED_FLAGS = {
-    "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "sigint_effect", "sighup_effect"),
+    "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "dialect", "sigint_effect", "sighup_effect"),
     "test": ("gpu", "model", "weights", "iterations", "level", "stage", "dialect"),
     "time": ("gpu", "model", "iterations", "phase", "level", "stage", "dialect"),
     "device_query": ("gpu",),
@@ -89,6 +89,7 @@ def train(options: CaffeOptions) -> int:
             sighup_effect=options.sighup_effect,
             level=options.level,
             stages=stages_flag(options.stage),
+            dialect=options.dialect,
             default_seed=False,
             stop_at_nan=False,
             metrics=False,

@@ -34,6 +34,7 @@ from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file, printable
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.proto import caffe_pb2, read_solver
+from caffe_compat.proto.forks import check_dialect
 from caffe_compat.resources import program
 from caffe_compat.segmentation.training import (
     MaskRun,
@@ -85,6 +86,7 @@ class TrainOptions:
     sighup_effect: str = "snapshot"
     level: int | None = None
     stages: tuple[str, ...] = ()
+    dialect: str = ""
     default_seed: bool = True
     stop_at_nan: bool = True
     metrics: bool = True
@@ -195,9 +197,9 @@ def _print_next(commands: Sequence[str]) -> None:
 def _again(options: TrainOptions, state: str) -> str:
     """The command that goes on from a snapshot."""
     words = ["--solver", options.solver, "--snapshot", state]
-    for name in ("gpu", "iters", "imdb", "cfg", "proposals"):
+    for name in ("gpu", "iters", "imdb", "cfg", "proposals", "dialect"):
         value = getattr(options, name)
-        words += [f"--{name}", str(value)] if value is not None else []
+        words += [f"--{name}", str(value)] if value not in (None, "") else []
     words += ["--parity"] if options.parity else []
     words += [] if options.tensorboard else ["--no-tensorboard"]
     words += ["--set", *options.pairs] if options.pairs else []
@@ -294,6 +296,8 @@ def _read_solver(options: TrainOptions) -> caffe_pb2.SolverParameter:
         if options.iters < 0:
             raise UsageError(f"--iters is {options.iters}, expected 0 or more")
         param.max_iter = options.iters
+    if options.dialect:
+        param.dialect = check_dialect(options.dialect)
     return param
 
 

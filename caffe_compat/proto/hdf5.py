@@ -1,7 +1,8 @@
 """Weights (``.caffemodel.h5``) and solver states (``.solverstate.h5``) in Caffe's HDF5 layout.
 
 Weights: ``/data/<layer>/<blob index>``, optionally ``/diff/...``.  A layer that shares a blob with an earlier one has
-no dataset for it.  States: ``iter``, ``learned_net``, ``current_step``, ``history/<index>``.
+no dataset for it.  States: ``iter``, ``learned_net``, ``current_step``, ``history/<index>``;
+of the plateau policy ``minimum_loss``, ``iter_last_event``.
 """
 
 from __future__ import annotations
@@ -168,9 +169,18 @@ def read_state_hdf5(path: PathLike) -> SolverState:
         arrays = _arrays(_layer(file, "history", path))
         if list(arrays) != list(range(len(arrays))):
             raise ModelFileError(f"{os.fspath(path)}: /history holds {list(arrays)}, expected 0 to {len(arrays) - 1}")
-        return SolverState(
-            _integer(file, "iter", path), learned, _integer(file, "current_step", path), tuple(arrays.values())
-        )
+        step = _integer(file, "current_step", path)
+        return SolverState(_integer(file, "iter", path), learned, step, tuple(arrays.values()), _plateau(file, path))
+
+
+def _plateau(file: Any, path: PathLike) -> tuple[float, int] | None:
+    """What the plateau policy of weiliu89/caffe remembers, if it is there."""
+    if "minimum_loss" not in file:
+        return None
+    least = child(file, "minimum_loss", "dataset", path)
+    if least.dtype.kind != "f" or least.size != 1:
+        raise ModelFileError(f"{os.fspath(path)}: /minimum_loss must be one number")
+    return float(np.asarray(least[()]).reshape(-1)[0]), _integer(file, "iter_last_event", path)
 
 
 def _integer(file: Any, name: str, path: PathLike) -> int:
@@ -194,6 +204,9 @@ def write_state_hdf5(path: PathLike, state: SolverState) -> None:
         space = h5py.h5s.create(h5py.h5s.SCALAR)
         h5py.h5d.create(file.id, b"learned_net", kind, space).write(space, space, np.array(learned), kind)
         file.create_dataset("current_step", data=np.array([state.current_step], np.int32))
+        if state.plateau is not None:
+            file.create_dataset("minimum_loss", data=np.array([state.plateau[0]], np.float32))
+            file.create_dataset("iter_last_event", data=np.array([state.plateau[1]], np.int32))
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=np.asarray(array, np.float32))

@@ -43,6 +43,8 @@ UpsampleParameter
 OWN = """
 LayerParameter
   8266801 paired_image_data_param PairedImageDataParameter, 8266802 foreign_net_param ForeignNetParameter
+SolverParameter
+  8266801 dialect string=""
 PairedImageDataParameter
   1 source string, 2 root_folder string="", 3 batch_size uint32=2, 4 new_height uint32, 5 new_width uint32,
   6 crop_height uint32, 7 crop_width uint32, 8 shuffle bool, 9 mirror bool, 10 mean_value float*,
@@ -64,6 +66,8 @@ LayerParameter
 SolverParameter
   8000041 eval_type string="classification", 8000042 ap_version string="Integral",
   8000043 plateau_winsize int32*, 8000044 show_per_class_result bool=false
+SolverState
+  5 minimum_loss float=1e38, 6 iter_last_event int32=0
 TransformationParameter
   8 resize_param ResizeParameter, 9 noise_param NoiseParameter, 10 emit_constraint EmitConstraint,
   11 crop_h uint32=0, 12 crop_w uint32=0, 13 distort_param DistortionParameter, 14 expand_param ExpansionParameter
@@ -170,7 +174,8 @@ NetParameter
   8000017 default_conv_algos_override string="-1,-1,-1", 8000018 reduce_buckets int32=6,
   8000019 default_cudnn_math_override int32=-1, 8000020 eltwise_mem_sharing bool=true
 SolverParameter
-  8000045 solver_data_type NetParameter.Type=FLOAT, 8000046 store_blobs_in_old_format bool=false
+  8000045 solver_data_type NetParameter.Type=FLOAT, 8000046 store_blobs_in_old_format bool=false,
+  8000050 min_lr float=0.0, 8000051 rampup_interval int32=0, 8000052 rampup_lr float=0.0
 LayerParameter
   8000145 forward_type NetParameter.Type=FLOAT, 8000146 backward_type NetParameter.Type=FLOAT,
   8000147 forward_math NetParameter.Type=FLOAT, 8000148 backward_math NetParameter.Type=FLOAT,
@@ -204,7 +209,8 @@ MnParamGradCompressLayerTypeList
 MultinodeParameter
   1 model_parallel MnModelParallelParameter*, 2 compress_layer_type_list MnParamGradCompressLayerTypeList
 SolverParameter
-  8000047 engine string=""
+  8000047 engine string="", 8000053 warmup_iter int32=0, 8000054 warmup_start_lr float=0.0, 8000055 stagelr float*,
+  8000056 stageiter int32*
 MultinodeLayerParameter
   1 num_nodes uint32, 2 model_parts uint32=1
 MnParamGradCompressParameter

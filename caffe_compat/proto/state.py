@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,11 @@ from caffe_compat.files import atomic_write
 from caffe_compat.proto.blob import Blob
 from caffe_compat.proto.blob_scan import scan_blob
 from caffe_compat.proto.weights import blob_chunks, varint
-from caffe_compat.proto.wire import BYTES, MAX_FILE, VARINT, Scanner
+from caffe_compat.proto.wire import BYTES, FIXED32, MAX_FILE, VARINT, Scanner
 
 __all__ = ["SolverState", "read_state", "write_state"]
 
-_WIRES = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT}
+_WIRES = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT, 5: FIXED32, 6: VARINT}
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class SolverState:
         learned_net: path of the weights file that goes with it, as stored.
         current_step: steps done of the ``multistep`` policy.
         history: the solver's own blobs in Caffe's order, float32.
+        plateau: of weiliu89/caffe's ``plateau`` policy ``minimum_loss`` and ``iter_last_event``; None if not told.
     """
 
     iter: int
     learned_net: str = ""
     current_step: int = 0
     history: Sequence[np.ndarray] = ()
+    plateau: tuple[float, int] | None = None
 
 
 def read_state(path: str | os.PathLike[str]) -> SolverState:
@@ -47,6 +50,7 @@ def read_state(path: str | os.PathLike[str]) -> SolverState:
     """
     found: dict[str, Any] = {"iter": 0}
     blobs: list[Blob] = []
+    least, last = None, 0
     with Scanner(path, "solverstate") as scanner:
         if scanner.size == 0:
             raise ModelFileError(f"{scanner.path}: the file is empty")
@@ -65,8 +69,13 @@ def read_state(path: str | os.PathLike[str]) -> SolverState:
                 blobs.append(scan_blob(scanner, value, after, scanner.context))
             elif number == 4:
                 found["current_step"] = _count(scanner, at, "current_step", value)
+            elif number == 5:
+                least = struct.unpack("<f", scanner.content(value, after))[0]
+            elif number == 6:
+                last = _count(scanner, at, "iter_last_event", value)
             at = after
-    return SolverState(**found, history=tuple(blob.read() for blob in blobs))
+    plateau = None if least is None else (least, last)
+    return SolverState(**found, history=tuple(blob.read() for blob in blobs), plateau=plateau)
 
 
 def _count(scanner: Scanner, at: int, name: str, value: int) -> int:
@@ -94,5 +103,8 @@ def write_state(path: str | os.PathLike[str], state: SolverState) -> None:
             for chunk in chunks:
                 stream.write(chunk)
         stream.write(b"\x20" + varint(state.current_step))
+        if state.plateau is not None:
+            least, last = state.plateau
+            stream.write(b"\x2d" + struct.pack("<f", least) + b"\x30" + varint(last))
         if stream.tell() > MAX_FILE:
             raise ModelFileError(f"{name}: more than {MAX_FILE} bytes, which Caffe cannot read")

@@ -36,12 +36,14 @@ class NetSource:
         phase: ``"TRAIN"`` or ``"TEST"``.
         extra: a ``NetState`` that is merged with that of the net, or None.
         told: what Caffe logs about it, with the tag.
+        dialect: of :func:`~caffe_compat.description.describe_net`.
     """
 
     net: Any
     phase: str
     extra: Any
     told: tuple[str, str]
+    dialect: str = ""
 
     def describe(self) -> NetDescription:
         """The net in its state.
@@ -51,12 +53,12 @@ class NetSource:
         """
         log.info(*self.told)
         if isinstance(self.net, str):
-            description = load_description(self.net, _state(self.phase, self.extra))
+            description = load_description(self.net, _state(self.phase, self.extra), self.dialect)
         else:
             inner = upgrade_net(self.net, _INLINE).net  # a copy
             state = _state(self.phase, inner.state, self.extra)
             inner.ClearField("state")
-            description = describe_net(inner, state, source=_INLINE)
+            description = describe_net(inner, state, source=_INLINE, dialect=self.dialect)
         if not description.layers:
             with in_file(description.source):
                 raise NetError(f"net '{description.name}' has no layers in phase {description.state.phase}")
@@ -133,7 +135,7 @@ def _train_net(param: Any) -> NetSource:
     name = given[0]
     net = getattr(param, name)
     what = f"specified in {name}." if name.endswith("_param") else f"from {name} file: {net}"
-    return NetSource(net, "TRAIN", state, (f"Creating training net {what}", _TRAIN_LINES[name]))
+    return NetSource(net, "TRAIN", state, (f"Creating training net {what}", _TRAIN_LINES[name]), param.dialect)
 
 
 def _test_nets(param: Any) -> tuple[NetSource, ...]:
@@ -169,4 +171,4 @@ def _test_net(param: Any, index: int, state: Any) -> NetSource:
     else:
         what, value = "net_param", param.net_param
     line = f"Creating test net (#{index}) specified by {what}" + (f": {value}" if isinstance(value, str) else "")
-    return NetSource(value, "TEST", state, (line, "solver.cpp:172"))
+    return NetSource(value, "TEST", state, (line, "solver.cpp:172"), param.dialect)

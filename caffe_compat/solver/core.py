@@ -21,6 +21,7 @@ from caffe_compat.solver.actions import Action
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.gradients import Clipping
 from caffe_compat.solver.later import SmoothedLoss
+from caffe_compat.solver.policies import Plateau
 from caffe_compat.solver.resting import Resting
 from caffe_compat.solver.scores import Scores
 
@@ -37,6 +38,7 @@ class Core:
 
     Attributes:
         net, test_nets: the nets; a test net uses the train net's parameters from its first test on, until then its own.
+        plateau: what the plateau policy remembers.
         iter, history: updates done; the rule's own blobs, in Caffe's order.
         resume_from: state file of the last snapshot, or "".
         poll: asked after every iteration (and between test batches) whether to stop or to snapshot.
@@ -88,6 +90,7 @@ class Core:
             for learnable in self.learnables
         ]
         self.iter = self.current_step = 0
+        self.plateau = Plateau()
         self.resume_from, self._locked, self.stopped_early, self.stop_at_nan = "", False, False, False
         self._smoothed, self._clipping, self._resting = SmoothedLoss(), Clipping(), Resting(self.folded)
         self.poll: Callable[[], Action] = lambda: Action.NONE

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffe_compat.errors import SolverError
 
-__all__ = ["VERSIONS", "average_precision", "mean_precision"]
+__all__ = ["VERSIONS", "average_precision", "class_precisions", "mean_precision"]
 
 VERSIONS = ("Integral", "11point", "MaxIntegral")
 """The values of ``ap_version``, the default first."""
@@ -18,7 +18,13 @@ _EPS = 1e-6
 
 
 def mean_precision(rows: np.ndarray, version: str) -> float:
-    """Mean over all classes of the average precision.
+    """Mean over all classes of the average precision; see :func:`class_precisions`."""
+    found = class_precisions(rows, version)
+    return sum(value or 0.0 for value in found.values()) / max(len(found), 1)
+
+
+def class_precisions(rows: np.ndarray, version: str) -> dict[int, float | None]:
+    """The average precision of every class that DetectionEvaluate counts; None: no detection of it was judged.
 
     Args:
         rows: float32 [K, 5] of all batches, as DetectionEvaluate makes them.
@@ -32,12 +38,12 @@ def mean_precision(rows: np.ndarray, version: str) -> float:
     counts = rows[:, 0] == -1
     labels = np.unique(rows[counts, 1])
     judged = rows[~counts & (rows[:, 3] + rows[:, 4] > 0)]  # others met a difficult box
-    total = 0.0
+    found: dict[int, float | None] = {}
     for label in labels:
         positives = int(rows[counts & (rows[:, 1] == label), 2].sum())
         own = judged[judged[:, 1] == label]
-        total += average_precision(own[:, 2], own[:, 3], positives, version)
-    return total / max(len(labels), 1)
+        found[int(label)] = average_precision(own[:, 2], own[:, 3], positives, version) if len(own) else None
+    return found
 
 
 def average_precision(scores: np.ndarray, true: np.ndarray, positives: int, version: str) -> float:

@@ -12,6 +12,7 @@ from caffe_compat.solver import snapshots
 from caffe_compat.solver.config import tests_before
 from caffe_compat.solver.core import Core
 from caffe_compat.solver.finite import check_weights
+from caffe_compat.solver.policies import Plateau
 
 __all__ = ["Resumable"]
 
@@ -29,7 +30,9 @@ class Resumable(Core):
         if self.stop_at_nan:
             check_weights(self.engine, self.iter)
         values = tuple(blob.detach().cpu().numpy() for blob in self.history)
-        state = SolverState(self.iter, "", self.current_step, values)
+        remembered = (self.plateau.minimum_loss, self.plateau.last_event)
+        plateau = remembered if self.param.lr_policy == "plateau" else None
+        state = SolverState(self.iter, "", self.current_step, values, plateau)
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
             model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
         return model, self.resume_from
@@ -56,6 +59,7 @@ class Resumable(Core):
             mine.copy_(theirs)
         self._resting.forget()
         self.iter, self.current_step = state.iter, state.current_step
+        self.plateau = Plateau(*state.plateau) if state.plateau else Plateau()
         self.seek_data()
 
     def seek_data(self) -> None:

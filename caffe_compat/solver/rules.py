@@ -17,6 +17,7 @@ from torch import Tensor
 
 from caffe_compat.errors import SolverError, nearest
 from caffe_compat.solver.gradients import alike
+from caffe_compat.solver.policies import momentum
 from caffe_compat.solver.solver import Solver
 
 __all__ = [
@@ -42,7 +43,7 @@ class SGDSolver(Solver):
     ) -> None:
         """Turn the gradients into the steps."""
         (history,) = histories
-        _carry(history, gradients, self.param.momentum, rates)
+        _carry(history, gradients, momentum(self.param, self.iter), rates)
         torch._foreach_copy_(gradients, history)
 
 

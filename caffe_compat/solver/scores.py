@@ -10,7 +10,7 @@ import numpy as np
 from caffe_compat import log
 from caffe_compat.errors import SolverError
 from caffe_compat.net import BlobNet
-from caffe_compat.solver.detection_scores import VERSIONS, mean_precision
+from caffe_compat.solver.detection_scores import VERSIONS, class_precisions, mean_precision
 
 __all__ = ["Scores", "output_lines", "outputs", "precision_asked", "score", "tell_display"]
 
@@ -105,6 +105,12 @@ class Scores:
             return {blob: np.array(mean_precision(found, self.precision)) for blob, found in rows.items()}
         count = max(len(self._losses), 1)
         return {blob: total if blob in self._running else total / count for blob, total in self._sums.items()}
+
+    def class_lines(self) -> Iterator[str]:
+        """Of ``show_per_class_result``: one line for each class of each output that DetectionEvaluate counts."""
+        for found in self._rows.values():
+            for label, value in class_precisions(np.concatenate(found), self.precision).items():
+                yield f"Missing true_pos for label: {label}" if value is None else f"class{label}: {log.number(value)}"
 
     def named(self) -> dict[str, Any]:
         """Mean of every output, by name; scalars as floats."""

@@ -51,7 +51,9 @@ class Solver(Tested):
 
     @property
     def lr(self) -> float:
-        """The rate of the coming update; asking advances a ``multistep`` policy, as in Caffe."""
+        """The rate of the coming update; asking advances a ``multistep`` or ``plateau`` policy, as in Caffe."""
+        if self.param.lr_policy == "plateau":
+            self.current_step = self.plateau.step(self.param, self.iter, self.current_step, self.smoothed_loss)
         rate, self.current_step = learning_rate(self.param, self.iter, self.current_step)
         return rate
 

@@ -38,6 +38,9 @@ class Tested(Resumable):
             return None
         if self.param.test_compute_loss:
             log.info(f"Test loss: {log.number(scores.loss())}", "solver.cpp:384")
+        if self.param.show_per_class_result:
+            for line in scores.class_lines():
+                log.info(line, "solver.cpp:540")
         for number, line in enumerate(output_lines(engine, scores.means())):
             log.info(f"    Test net output #{number}: {line}", "solver.cpp:397")
         self.on_test(index, scores)

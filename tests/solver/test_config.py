@@ -1,6 +1,7 @@
 import pytest
 
-from caffe_compat.errors import NetError
+from caffe_compat.description.net import Dialect
+from caffe_compat.errors import NetError, UsageError
 from caffe_compat.proto import caffe_pb2, parse_text
 from caffe_compat.solver import solver_class
 from caffe_compat.solver.config import solver_nets
@@ -51,3 +52,13 @@ def test_a_net_without_layers_is_refused(text, phase):
     param = parse_text(text + " base_lr: 0.1 lr_policy: 'fixed'", caffe_pb2.SolverParameter)
     with pytest.raises(NetError, match=rf"^<net in the solver>: net '(hollow)?' has no layers in phase {phase}$"):
         solver_class(param)(param)
+
+
+def test_a_dialect_that_the_solver_names_is_that_of_its_nets():
+    text = f'net_param {NET} test_iter: 1 test_interval: 1 dialect: "segnet"'
+    nets = solver_nets(parse_text(text, caffe_pb2.SolverParameter))
+    for net in (nets.train, *nets.tests):
+        assert {layer.dialect for layer in net.describe().layers} == {Dialect("segnet", given=True)}
+    param = parse_text(f'net_param {NET} dialect: "segnot"', caffe_pb2.SolverParameter)
+    with pytest.raises(UsageError, match="dialect is 'segnot', expected one of"):
+        solver_nets(param).train.describe()
