@@ -151,13 +151,15 @@ class Net(nn.Module):
             total = term if total is None else total + term
         return torch.zeros(()) if total is None else total
 
-    def copy_from(self, path: PathLike, strict: bool | None = True) -> list[str]:
+    def copy_from(self, path: PathLike, strict: bool | None = True, mmap: bool = False) -> list[str]:
         """Copy weights by layer name from a ``.caffemodel`` (V0 to V2) or ``.caffemodel.h5``; layers without a source
         keep theirs, which is told in one line.
 
         Args:
             strict: whether a file of which no layer fits is an error; Caffe's own programs go on without it.  None: the
                 caller has looked already (:func:`~caffe_compat.net.fit.check_fit`), and nothing is told.
+            mmap: let parameters be a private mapping of the file, as :func:`~caffe_compat.net.load.load_net` says.
+                They get new memory: other nets that share the old keep that.
 
         Returns:
             Names of the layers of the file that the net does not have.
@@ -168,16 +170,20 @@ class Net(nn.Module):
         """
         if strict is not None and not weight_files.is_nothing(path):
             check_fit(self.plan, self.description.name, [(path, weight_files.blobs_in([path]))], strict)
-        ignored = weight_files.copy_from(self.plan, path)
+        ignored = weight_files.copy_from(self.plan, path, mmap)
         if not weight_files.is_nothing(path):
             self._untrained = None
         if strict is False:
             tell_ignored(ignored)
         return ignored
 
-    def save(self, path: PathLike, diffs: bool = False) -> None:
-        """Write a ``.caffemodel`` that BVLC Caffe reads; with ``diffs`` gradients go along."""
-        weight_files.save(self.plan, path, diffs)
+    def save(self, path: PathLike, diffs: bool = False, aligned: bool = False) -> None:
+        """Write a ``.caffemodel`` that BVLC Caffe reads; with ``diffs`` gradients go along.
+
+        Args:
+            aligned: let all numbers begin at a multiple of 4 bytes, so that ``load_net(..., mmap=True)`` can map them.
+        """
+        weight_files.save(self.plan, path, diffs, aligned)
 
     def save_hdf5(self, path: PathLike, diffs: bool = False) -> None:
         """Write a ``.caffemodel.h5``: what each layer owns, and the gradients of all if asked.

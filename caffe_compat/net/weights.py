@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
+from caffe_compat import log
 from caffe_compat.errors import WeightsError
 from caffe_compat.layers import Layer, Shape
+from caffe_compat.memory import human_size
 from caffe_compat.net.plan import Node, Plan
+from caffe_compat.net.staging import read_staged
 from caffe_compat.proto import caffe_pb2, hdf5
 from caffe_compat.proto import weights as binary
-from caffe_compat.proto.blob import read_all
+from caffe_compat.proto.blob import Blob, read_all
+from caffe_compat.proto.mapping import map_blobs, map_places
 from caffe_compat.proto.schema import PHASES
 
 __all__ = ["blobs_in", "copy_from", "is_nothing", "save", "save_hdf5", "share"]
@@ -46,16 +51,24 @@ def blobs_in(paths: Iterable[PathLike]) -> dict[str, set[int]]:
     return found
 
 
-def copy_from(plan: Plan, path: PathLike) -> list[str]:
+def copy_from(plan: Plan, path: PathLike, mapped: bool = False) -> list[str]:
     """Copy weights by layer name; returns the names of source layers that the net does not have.
+
+    Parameters on a GPU are read through pinned memory (:mod:`caffe_compat.net.staging`), without a copy in between.
+
+    Args:
+        mapped: let parameters be a private mapping of the file instead (:mod:`caffe_compat.proto.mapping`), where its
+            numbers stand so that they can; a warning says how many could not, and were copied.  The parameters are
+            given new memory, so that no other net may share theirs.
 
     Raises:
         WeightsError: number or shape of blobs differ; names file, layer and blob.
+        ModelFileError: the file cannot be read, or not be mapped.
     """
     if is_nothing(path):
         return []
     if binary.is_hdf5(path):
-        return _copy_hdf5(plan, path)
+        return _copy_hdf5(plan, path, mapped)
     targets: dict[str, Node] = {}
     for node in plan.nodes:
         targets.setdefault(node.name, node)
@@ -66,26 +79,57 @@ def copy_from(plan: Plan, path: PathLike) -> list[str]:
             blob.check()
         _check_blobs(path, node, [(blob.shape, blob.legacy) for blob in source.blobs])
     pairs = [pair for source, node in found for pair in zip(source.blobs, node.layer.blobs, strict=True)]
-    last = {parameter.data_ptr(): blob for blob, parameter in pairs}  # of those that share memory the last one counts
     with torch.no_grad():
-        read_all(
-            [
-                (blob, parameter.detach().numpy().reshape(-1))
-                for blob, parameter in pairs
-                if _in_place(parameter) and last[parameter.data_ptr()] is blob
-            ]
-        )
+        _read_blobs(path, pairs, mapped)
         for blob, parameter in pairs:
-            if not _in_place(parameter):
-                parameter.copy_(torch.from_numpy(blob.read()).view(parameter.shape))
             if blob.has_diff:
                 parameter.grad = torch.from_numpy(blob.diff()).view(parameter.shape).to(parameter.device)
     return [source.name for source in model.layers if source.name not in targets]
 
 
-def _in_place(parameter: torch.nn.Parameter) -> bool:
+def _read_blobs(path: PathLike, pairs: Sequence[tuple[Blob, nn.Parameter]], mapped: bool) -> None:
+    last = {parameter.data_ptr(): blob for blob, parameter in pairs}  # of those that share memory the last one counts
+    pairs = [(blob, parameter) for blob, parameter in pairs if last[parameter.data_ptr()] is blob]
+    if mapped:
+        views = map_blobs([blob for blob, _ in pairs])
+        _map(path, [parameter for _, parameter in pairs], views)
+        pairs = [pair for pair, view in zip(pairs, views, strict=True) if view is None]
+    here = [(blob, parameter) for blob, parameter in pairs if _in_place(parameter)]
+    read_all([(blob, parameter.detach().numpy().reshape(-1)) for blob, parameter in here])
+    for device in {parameter.device for _, parameter in pairs if _stages(parameter)}:
+        read_staged([(blob, parameter) for blob, parameter in pairs if parameter.device == device])
+    for blob, parameter in pairs:
+        if not _in_place(parameter) and not _stages(parameter):
+            parameter.copy_(torch.from_numpy(blob.read()).view(parameter.shape))
+
+
+def _map(path: PathLike, parameters: Sequence[nn.Parameter], views: Sequence[np.ndarray | None]) -> None:
+    """Let parameters be what is mapped, and tell what could not be."""
+    copied = [parameter for parameter, view in zip(parameters, views, strict=True) if view is None]
+    for parameter, view in zip(parameters, views, strict=True):
+        if view is not None:
+            parameter.data = torch.from_numpy(view).view(parameter.shape)
+    if size := sum(4 * parameter.numel() for parameter in copied):
+        log.warning(
+            f"{os.fspath(path)}: {len(copied)} of {len(parameters)} blobs, {human_size(size)}, cannot be mapped and "
+            "were copied: their numbers do not begin at a multiple of 4 bytes, or are no float32 in one run; "
+            "net.save(path, aligned=True) writes a file of which all can be",
+            "weights.py:0",
+        )
+
+
+def _in_place(parameter: nn.Parameter) -> bool:
     """Whether a file can be read straight into its memory."""
-    return parameter.device.type == "cpu" and parameter.is_contiguous() and parameter.dtype == torch.float32
+    return parameter.device.type == "cpu" and _plain(parameter)
+
+
+def _stages(parameter: nn.Parameter) -> bool:
+    """Whether a file can be read into it through pinned memory."""
+    return parameter.device.type == "cuda" and _plain(parameter)
+
+
+def _plain(parameter: nn.Parameter) -> bool:
+    return parameter.is_contiguous() and parameter.dtype == torch.float32
 
 
 def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool]]) -> None:
@@ -111,16 +155,24 @@ def _is_vector(layer: Layer, shape: Shape, target: Shape) -> bool:
     return layer.vector_blobs and [n for n in shape if n != 1] == [n for n in target if n != 1]
 
 
-def _copy_hdf5(plan: Plan, path: PathLike) -> list[str]:
+def _copy_hdf5(plan: Plan, path: PathLike, mapped: bool) -> list[str]:
     targets = {node.name: number for number, node in enumerate(plan.nodes)}
     with hdf5.open_weights(path) as layers, torch.no_grad():
         found = [source for source in layers if source.name in targets]
         for source in found:  # everything is checked before anything is written
             _check_datasets(plan, targets[source.name], source)
-        for source in found:
-            for index, parameter in enumerate(plan.nodes[targets[source.name]].layer.blobs):
-                if index in source.indices:
-                    _read_dataset(source, index, parameter)
+        items = [
+            (source, index, parameter)
+            for source in found
+            for index, parameter in enumerate(plan.nodes[targets[source.name]].layer.blobs)
+            if index in source.indices
+        ]
+        if mapped:
+            views = map_places(path, [(source.place(index), source.dataset(index).size) for source, index, _ in items])
+            _map(path, [parameter for *_, parameter in items], views)
+            items = [item for item, view in zip(items, views, strict=True) if view is None]
+        for source, index, parameter in items:
+            _read_dataset(source, index, parameter)
         return [source.name for source in layers if source.name not in targets]
 
 
@@ -143,7 +195,7 @@ def _check_datasets(plan: Plan, number: int, source: hdf5.StoredLayer) -> None:
             )
 
 
-def _read_dataset(source: hdf5.StoredLayer, index: int, parameter: torch.nn.Parameter) -> None:
+def _read_dataset(source: hdf5.StoredLayer, index: int, parameter: nn.Parameter) -> None:
     values = parameter.detach() if _in_place(parameter) else torch.empty(parameter.shape)
     source.read_into(index, values.view(source.dataset(index).shape).numpy())
     if not _in_place(parameter):
@@ -178,10 +230,10 @@ def _message(node: Node) -> Any:
     return message
 
 
-def save(plan: Plan, path: PathLike, diffs: bool = False) -> None:
-    """Write a binary ``.caffemodel``."""
+def save(plan: Plan, path: PathLike, diffs: bool = False, aligned: bool = False) -> None:
+    """Write a binary ``.caffemodel``; see :func:`caffe_compat.proto.weights.write` for ``aligned``."""
     layers = [(_message(node), _arrays(node), _diffs(node) if diffs else None) for node in plan.nodes]
-    binary.write(path, plan.description.name, layers)
+    binary.write(path, plan.description.name, layers, aligned)
 
 
 def save_hdf5(plan: Plan, path: PathLike, diffs: bool = False) -> None:

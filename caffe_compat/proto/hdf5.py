@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -53,6 +54,13 @@ class StoredLayer:
         """The checked dataset of a blob."""
         _tell_class()
         return checked_dataset(self.group, str(index), self.path)
+
+    def place(self, index: int) -> int | None:
+        """Byte of the file at which the numbers of a blob begin, where they stand there as memory holds them."""
+        dataset = self.dataset(index)
+        plain = dataset.chunks is None and dataset.dtype == np.dtype("<f4") and sys.byteorder == "little"
+        offset = dataset.id.get_offset() if plain and dataset.size else None
+        return None if offset is None else int(offset)
 
     def read_into(self, index: int, array: np.ndarray) -> None:
         """Fill a C-contiguous float32 array of as many elements."""

@@ -18,6 +18,7 @@ from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.proto.blob import Blob
 from caffe_compat.proto.blob_scan import scan_blob
 from caffe_compat.proto.caffe_pb2 import V1LayerParameter
+from caffe_compat.proto.mapping import ITEM
 from caffe_compat.proto.upgrade import V1_TYPES
 from caffe_compat.proto.upgrade_v0 import V0_TYPES
 from caffe_compat.proto.wire import BYTES, MAX_AXES, MAX_COUNT, MAX_FILE, VARINT, Scanner
@@ -148,11 +149,15 @@ def read_blob_proto(path: str | os.PathLike[str]) -> np.ndarray:
     return blob.read()
 
 
+_SHAPE = b"\x3a"
+_PADDING = {0: b"", **{size % ITEM: _SHAPE + b"\x80" * (size - 2) + b"\0" for size in (2, 3, 5)}}
+"""A shape without axes, of so many bytes over a multiple of 4: messages of one field are merged, so it adds nothing."""
+
 LayerBlobs = tuple[Any, Sequence[np.ndarray]] | tuple[Any, Sequence[np.ndarray], Sequence[np.ndarray] | None]
 """A ``LayerParameter`` without blobs, its arrays and, if wanted, as many arrays of gradients."""
 
 
-def write(path: str | os.PathLike[str], name: str, layers: Iterable[LayerBlobs]) -> None:
+def write(path: str | os.PathLike[str], name: str, layers: Iterable[LayerBlobs], aligned: bool = False) -> None:
     """Write a binary caffemodel that BVLC Caffe reads: V2, ``shape`` fields, packed floats, no legacy dims.
 
     Layers are taken one by one, so ``layers`` may be a generator.  The file appears whole or not at all.
@@ -161,6 +166,10 @@ def write(path: str | os.PathLike[str], name: str, layers: Iterable[LayerBlobs])
         path: the file.
         name: the net's name.
         layers: see :data:`LayerBlobs`.
+        aligned: let all numbers begin at a multiple of 4 bytes, so that the file can be mapped
+            (:mod:`caffe_compat.proto.mapping`).  Lengths have more bytes than they need for this (at most the 5 that
+            protobuf's own readers allow), and blobs a second, empty shape, which adds nothing; every reader of protobuf
+            takes both.  Without it the file is byte for byte what Caffe writes.
 
     Raises:
         ModelFileError: numbers of arrays or shapes that do not match, or a file beyond Caffe's 2 GiB limit.
@@ -169,16 +178,17 @@ def write(path: str | os.PathLike[str], name: str, layers: Iterable[LayerBlobs])
         raw_name = name.encode()
         stream.write(b"\x0a" + varint(len(raw_name)) + raw_name)
         for message, arrays, *rest in layers:
-            _write_layer(stream, os.fspath(path), message, arrays, rest[0] if rest else None)
+            _write_layer(stream, f"{os.fspath(path)}: layer '{message.name}'", message, (arrays, *rest), aligned)
             if stream.tell() > MAX_FILE:
                 raise ModelFileError(f"{os.fspath(path)}: more than {MAX_FILE} bytes, which Caffe cannot read")
 
 
 def _write_layer(
-    stream: IO[bytes], path: str, message: Any, arrays: Sequence[np.ndarray], diffs: Sequence[np.ndarray] | None
+    stream: IO[bytes], who: str, message: Any, given: Sequence[Sequence[np.ndarray] | None], aligned: bool
 ) -> None:
+    arrays, diffs = given[0] or (), given[1] if len(given) > 1 else None
     if diffs is not None and len(diffs) != len(arrays):
-        raise ModelFileError(f"{path}: layer '{message.name}': {len(arrays)} arrays, but {len(diffs)} diffs")
+        raise ModelFileError(f"{who}: {len(arrays)} arrays, but {len(diffs)} diffs")
     head, tail = type(message)(), type(message)()
     head.CopyFrom(message)
     tail.CopyFrom(message)
@@ -186,32 +196,36 @@ def _write_layer(
         for part in {7: (head, tail)}.get(descriptor.number, (tail,) if descriptor.number < 7 else (head,)):
             part.ClearField(descriptor.name)
     before, after = head.SerializeToString(), tail.SerializeToString()
-    blobs = [
-        blob_chunks(array, diffs[index] if diffs is not None else None, f"{path}: layer '{message.name}' blob {index}")
-        for index, array in enumerate(arrays)
-    ]
-    sizes = [sum(len(chunk) for chunk in chunks) for chunks in blobs]
-    total = len(before) + len(after) + sum(1 + len(varint(size)) + size for size in sizes)
-    stream.write(b"\xa2\x06" + varint(total) + before)
-    for size, chunks in zip(sizes, blobs, strict=True):
-        stream.write(b"\x3a" + varint(size))
-        for chunk in chunks:
-            stream.write(chunk)
-    stream.write(after)
+    least = 5 if aligned else 1  # bytes of a length, known before the length is
+    at = stream.tell() + 2 + least + len(before)
+    blobs = []
+    for index, array in enumerate(arrays):
+        place = at + 1 + least if aligned else None
+        chunks = blob_chunks(array, diffs[index] if diffs is not None else None, f"{who} blob {index}", place)
+        blobs += [b"\x3a" + varint(sum(map(len, chunks)), least), *chunks]
+        at += 1 + least + sum(map(len, chunks))
+    total = len(before) + sum(map(len, blobs)) + len(after)
+    for chunk in (b"\xa2\x06" + varint(total, least), before, *blobs, after):
+        stream.write(chunk)
 
 
-def varint(value: int) -> bytes:
-    """A number as protobuf writes it."""
+def varint(value: int, least: int = 1) -> bytes:
+    """A number as protobuf writes it, in at least so many bytes."""
     out = bytearray()
-    while value > 0x7F:
+    while value > 0x7F or len(out) < least - 1:
         out.append(value & 0x7F | 0x80)
         value >>= 7
     out.append(value)
     return bytes(out)
 
 
-def blob_chunks(array: np.ndarray, diff: np.ndarray | None, label: str) -> list[bytes | memoryview]:
+def blob_chunks(
+    array: np.ndarray, diff: np.ndarray | None, label: str, place: int | None = None
+) -> list[bytes | memoryview]:
     """The bytes of a BlobProto: packed float data, diff, shape.
+
+    Args:
+        place: where in the file it will stand, for numbers that begin at multiples of 4 bytes.
 
     Raises:
         ModelFileError: array and diff differ in shape, or are too large for Caffe.
@@ -224,7 +238,9 @@ def blob_chunks(array: np.ndarray, diff: np.ndarray | None, label: str) -> list[
     for tag, values in ((b"\x2a", array), (b"\x32", diff)):
         if values is not None and values.size:
             raw = np.ascontiguousarray(values, "<f4").reshape(-1).view(np.uint8).data
-            chunks += [tag + varint(len(raw)), raw]
+            length = varint(len(raw))
+            gap = 0 if place is None else -(place + sum(map(len, chunks)) + 1 + len(length)) % ITEM
+            chunks += [_PADDING[gap] + tag + length, raw]
     dims = b"".join(varint(dim) for dim in array.shape)
     shape = b"\x0a" + varint(len(dims)) + dims if dims else b""
-    return [*chunks, b"\x3a" + varint(len(shape)) + shape]
+    return [*chunks, _SHAPE + varint(len(shape)) + shape]

@@ -351,7 +351,7 @@ def test_state(tmp_path):
 
 
 def test_several_threads_read_all_blobs(tmp_path, monkeypatch):
-    monkeypatch.setattr(blob_module, "_PART", 64)
+    monkeypatch.setattr(blob_module, "PART", 64)
     monkeypatch.setattr(blob_module, "cores", lambda: 3)
     threads = set()
     read = blob_module._read_segment
@@ -378,7 +378,7 @@ def test_several_threads_read_all_blobs(tmp_path, monkeypatch):
 
 
 def test_an_error_in_a_thread_is_told_and_ends_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(blob_module, "_PART", 64)
+    monkeypatch.setattr(blob_module, "PART", 64)
     monkeypatch.setattr(blob_module, "cores", lambda: 2)
     path = tmp_path / "m.caffemodel"
     weights.write(path, "n", [(caffe_pb2.LayerParameter(name="a", type="ReLU"), [np.zeros(1000, "f4")])])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,6 +18,7 @@ from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.flow import flow
 from caffe_compat.commands.measurements.hha_peer import port_hha
+from caffe_compat.commands.measurements.loading import weights
 from caffe_compat.commands.measurements.onnx_cpu import onnx
 from caffe_compat.commands.measurements.onnx_gpu import onnx_gpu
 from caffe_compat.commands.measurements.proposals import proposals
@@ -180,82 +178,6 @@ def solver(rounds: int) -> Iterator[Row]:
         net.loss(net(data=data, label=label)).backward()
 
     yield "CaffeNet forward + backward, engine against module", *alternate(ours, theirs, rounds), "<= 1.10"
-
-
-def weights(rounds: int) -> Iterator[Row]:
-    """A 553 MB VGG16 file into a ready module: against protobuf's runtime and numpy, each in a fresh process, and
-    against one thread that only reads the file into new memory, in turn in one process.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        model = Path(folder) / "vgg16.caffemodel"
-        load_net(_prototxt("vgg16", "deploy.prototxt")).save(model)
-        size = model.stat().st_size
-        mine, theirs = [], []
-        for _ in range(max(3, rounds // 2)):
-            mine.append(_child(_OURS, model))
-            theirs.append(_child(_PROTOBUF, model))
-        best = [min(run[0] for run in runs) for runs in (mine, theirs)]
-        peak = min(run[1] for run in mine) / size
-        label = f"VGG16 caffemodel, {size / 1e6:.0f} MB (our peak {peak:.2f} x file)"
-        yield label, best[0], best[1], best[0] / best[1], "<= 0.125, peak <= 1.05"
-        yield "The same, against one thread's read of the file", *_against_one_thread(model, rounds), "<= 0.65"
-
-
-def _against_one_thread(model: Path, rounds: int) -> tuple[float, float, float]:
-    """Best seconds of loading and of reading, and the median of the ratios of runs that follow each other."""
-
-    def load() -> object:
-        return load_net(_prototxt("vgg16", "deploy.prototxt"), model)
-
-    def read() -> object:
-        memory = torch.empty(model.stat().st_size, dtype=torch.uint8)
-        view = memory.numpy().data
-        with open(model, "rb", buffering=0) as stream:
-            while view:
-                view = view[stream.readinto(view) :]
-        return memory
-
-    times = [(timed(load), timed(read)) for _ in range(max(5, rounds) + 1)][1:]
-    ours, theirs = (min(run[side] for run in times) for side in (0, 1))
-    return ours, theirs, float(np.median([mine / other for mine, other in times]))
-
-
-_OURS = """
-from caffe_compat.net import load_net
-baseline = memory("VmRSS")
-start = clock()
-net = load_net(prototxt, model)
-seconds = clock() - start
-"""
-_PROTOBUF = """
-import numpy as np
-from caffe_compat.proto import caffe_pb2
-baseline = memory("VmRSS")
-start = clock()
-message = caffe_pb2.NetParameter()
-with open(model, "rb") as stream:
-    message.ParseFromString(stream.read())
-arrays = [np.array(blob.data, np.float32).reshape(blob.shape.dim) for layer in message.layer for blob in layer.blobs]
-seconds = clock() - start
-"""
-_CHILD = """
-import sys, time
-prototxt, model = sys.argv[1:]
-clock = time.perf_counter
-def memory(key):
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(key))
-{body}
-print(seconds, memory("VmHWM") - baseline)
-"""
-
-
-def _child(body: str, model: Path) -> tuple[float, float]:
-    """Seconds, and bytes that the peak memory rose by."""
-    command = [sys.executable, "-c", _CHILD.format(body=body), str(_prototxt("vgg16", "deploy.prototxt")), str(model)]
-    result = subprocess.run(command, check=True, capture_output=True, text=True)
-    seconds, grown = result.stdout.split()
-    return float(seconds), float(grown)
 
 
 def timed(function: Callable[[], Any]) -> float:
