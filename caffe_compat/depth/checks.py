@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -69,32 +71,49 @@ def check_depth(depth: Any, missing: Any = None) -> tuple[Tensor, Tensor | None]
                 f"{tuple(values.shape)}"
             )
         hidden = hidden.to(values.device)
-    for index, frame in enumerate(values if values.ndim == 3 else [values]):
-        mask = hidden if hidden is None or values.ndim == 2 else hidden[index]
-        _check_frame(frame, mask, f"depth[{index}]" if values.ndim == 3 else "depth")
-    return values, hidden if hidden is not None and bool(hidden.any()) else None
+    rows = slice(None) if values.ndim == 3 else None  # one frame is a batch of one
+    frames, masks = values[rows], None if hidden is None else hidden[rows]
+    found = _facts(frames, masks).tolist()
+    holes = _holes(frames, masks).tolist() if any(low == 0 for low, *_ in found) else [None] * len(found)
+    for index, (fact, hole) in enumerate(zip(found, holes, strict=True)):
+        _check_frame(frames[index], fact, hole, f"depth[{index}]" if values.ndim == 3 else "depth")
+    return values, hidden if any(some for *_, some in found) else None
 
 
-def _check_frame(frame: Tensor, hidden: Tensor | None, what: str) -> None:
-    low, high = (float(value) for value in torch.aminmax(frame))
-    if not np.isfinite(low + high):
+def _facts(frames: Tensor, hidden: Tensor | None) -> Tensor:
+    """Of frames [N, H, W], float64 [N, 5]: smallest, largest and mean value, whether all pixels are hidden, whether
+    some are.  All frames are looked at together: a GPU is waited for once."""
+    flat = frames.flatten(1)
+    low, high = torch.aminmax(flat, dim=1)
+    masks = torch.zeros_like(flat[:, :1], dtype=torch.bool) if hidden is None else hidden.flatten(1)
+    return torch.stack([fact.double() for fact in (low, high, flat.mean(1), masks.all(1), masks.any(1))], dim=1)
+
+
+def _holes(frames: Tensor, hidden: Tensor | None) -> Tensor:
+    """Of frames with zeros, float64 [N, 2]: how many of these are not hidden, and the smallest value of the others."""
+    zero = (frames == 0).flatten(1)
+    bare = zero if hidden is None else zero & ~hidden.flatten(1)
+    smallest = frames.flatten(1).masked_fill(zero, math.inf).amin(1)
+    return torch.stack([bare.sum(1).double(), smallest.double()], dim=1)
+
+
+def _check_frame(frame: Tensor, facts: Sequence[float], holes: Sequence[float] | None, what: str) -> None:
+    low, high, mean, all_hidden, _ = facts
+    if not math.isfinite(low + high):
         bad = int((~frame.isfinite()).sum())
         raise DataError(f"{what}: {bad} of {frame.numel()} values are NaN or infinite; complete() fills unknown pixels")
     if low < 0:
         raise DataError(f"{what}: smallest value is {low:g} m, depth cannot be negative")
-    if high == 0 or (hidden is not None and bool(hidden.all())):
+    if high == 0 or all_hidden:
         raise DataError(f"{what}: all {frame.numel()} pixels are missing")
-    if low == 0:
-        holes = frame == 0
-        count = int((holes if hidden is None else holes & ~hidden).sum())
-        if count:
+    if low == 0 and holes is not None:
+        bare, low = holes
+        if bare:
             raise DataError(
-                f"{what}: {count} of {frame.numel()} pixels have no depth (0); fill them with complete() and pass "
+                f"{what}: {bare:.0f} of {frame.numel()} pixels have no depth (0); fill them with complete() and pass "
                 "them as missing, or pass missing=(depth == 0) for what the Matlab code makes of holes"
             )
-        low = float(frame[~holes].min())
     check_range(low, high, what)
-    mean = float(frame.mean())
     if mean > FARTHEST_METRES:
         warnings.warn(f"{what}: {mean:.1f} m on average: is the unit right?", UserWarning, stacklevel=4)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from caffe_compat.depth.checks import check_depth
 from caffe_compat.depth.scale import DISPARITY_SCALE, MOST_CLIPPED, NEAREST_SHARE, ClipWarning, resolve_scale
 from caffe_compat.errors import DataError
 
-__all__ = ["depth_from_disparity", "disparity", "encode_disparity", "round_to_uint8", "warn_clipped"]
+__all__ = ["clipping", "depth_from_disparity", "disparity", "encode_disparity", "round_to_uint8", "warn_clipped"]
 
 
 def round_to_uint8(values: Tensor) -> Tensor:
@@ -27,21 +29,35 @@ def encode_disparity(centimetres: Tensor, scale: float = DISPARITY_SCALE) -> Ten
     return round_to_uint8(scale / centimetres.clamp_min(scale / NEAREST_SHARE))
 
 
-def warn_clipped(frame: Tensor, hidden: Tensor | None, scale: float) -> None:
-    """Warn if much of a frame [H, W] in metres clips.
+def clipping(frames: Tensor, hidden: Tensor | None, scale: float) -> Tensor:
+    """How much of frames [N, H, W] in metres clips: float64 [N, 3], the measured pixels that are too near, the measured
+    pixels, the nearest depth that was measured.
 
     Args:
-        frame: depth, 0 where it is not known.
-        hidden: bool [H, W], what was not measured; None: nothing.
+        frames: depth, 0 where it is not known.
+        hidden: bool [N, H, W], what was not measured; None: nothing.
         scale: of the disparity channel.
     """
-    near = frame < scale / 25500
-    if not bool(near.any()):
-        return
-    measured = frame > 0 if hidden is None else (frame > 0) & ~hidden
-    share = float((near & measured).sum()) / max(float(measured.sum()), 1.0)
-    if share > MOST_CLIPPED:
-        warnings.warn(ClipWarning(share, float(frame[measured].min()), scale), stacklevel=3)
+    near = frames < scale / 25500
+    if not frames.is_cuda and not bool(near.any()):  # a GPU would be waited for
+        return torch.zeros(len(frames), 3, dtype=torch.float64)
+    measured = frames > 0 if hidden is None else (frames > 0) & ~hidden
+    counts = [each.flatten(1).sum(1).double() for each in (near & measured, measured)]
+    nearest = frames.masked_fill(measured.logical_not(), math.inf).flatten(1).amin(1)
+    return torch.stack([*counts, nearest.double()], dim=1)
+
+
+def warn_clipped(found: Sequence[Sequence[float]], scale: float) -> None:
+    """Warn of every frame of which much clips.
+
+    Args:
+        found: rows of :func:`clipping`.
+        scale: of the disparity channel.
+    """
+    for near, measured, nearest in found:
+        share = near / max(measured, 1.0)
+        if share > MOST_CLIPPED:
+            warnings.warn(ClipWarning(share, nearest, scale), stacklevel=3)
 
 
 def disparity(depth: Any, missing: Any = None, *, scale: float | None = None, near: float | None = None) -> Any:
@@ -67,8 +83,8 @@ def disparity(depth: Any, missing: Any = None, *, scale: float | None = None, ne
     """
     factor = resolve_scale(scale, near)
     values, hidden = check_depth(depth, missing)
-    for index, frame in enumerate(values if values.ndim == 3 else [values]):
-        warn_clipped(frame, hidden if hidden is None or values.ndim == 2 else hidden[index], factor)
+    rows = slice(None) if values.ndim == 3 else None  # one frame is a batch of one
+    warn_clipped(clipping(values[rows], None if hidden is None else hidden[rows], factor).tolist(), factor)
     image = encode_disparity(values.double() * 100, factor)[..., None].repeat_interleave(3, dim=-1)
     return image.numpy() if isinstance(depth, np.ndarray) else image
 

@@ -10,8 +10,6 @@ Axes: X right, Y down, Z forward.  Lengths inside this file are centimetres, as 
 from __future__ import annotations
 
 import dataclasses
-import math
-import warnings
 from typing import Any, Literal, TypeVar, overload
 
 import numpy as np
@@ -21,10 +19,10 @@ from torch.nn.functional import pad
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import check_depth, resolve_camera
-from caffe_compat.depth.disparity_image import encode_disparity, round_to_uint8, warn_clipped
+from caffe_compat.depth.disparity_image import clipping, encode_disparity, round_to_uint8, warn_clipped
+from caffe_compat.depth.gravity import find_gravity, measured_gravity, rotation_to, warn_tilt
 from caffe_compat.depth.scale import resolve_scale
-from caffe_compat.depth.tiles import image_tiles, spans
-from caffe_compat.errors import DataError
+from caffe_compat.depth.tiles import image_tiles
 
 __all__ = ["HHA", "hha"]
 
@@ -34,15 +32,12 @@ ANGLE_RADIUS = 3
 """Window radius of the normals behind the angle channel (7 x 7)."""
 GRAVITY_RADIUS = 10
 """Window radius of the normals from which gravity is found (21 x 21)."""
-GRAVITY_STAGES = ((45.0, 5), (15.0, 5))
-"""(threshold in degrees, iterations) of the gravity search."""
 GROUND_LIMIT_CM = -90.0
 """A lowest point higher than this under the camera is not believed to be the ground ..."""
 GROUND_DEFAULT_CM = -130.0
 """... and this is taken instead."""
 GPU_BATCH = 16
-TILT_LIMIT = 45.0
-"""Degrees between gravity and the image's downward axis beyond which the search is not to be trusted."""
+"""Frames that a GPU works on at once, of about 0.2 GB each; a CPU takes one, which stays in its cache."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,18 +134,20 @@ def hha(
     camera, factor = resolve_camera(camera), resolve_scale(scale, near)
     values, hidden = check_depth(depth, missing)
     camera.check_size(values.shape[-2], values.shape[-1])
-    measured = None if gravity is None else _measured(gravity, values)
+    measured = None if gravity is None else measured_gravity(gravity, values)
     frames, masks = (values, hidden) if values.ndim == 3 else (values[None], None if hidden is None else hidden[None])
-    for index, frame in enumerate(frames):
-        warn_clipped(frame, None if masks is None else masks[index], factor)
-    # On a GPU many frames at once (about 0.2 GB each); on a CPU frame by frame, which stays in the cache.
     step = GPU_BATCH if values.is_cuda else 1
     results = []
     for start in range(0, len(frames), step):
-        mask = None if masks is None else masks[start : start + step]
-        down = None if measured is None else measured[start : start + step]
-        results.append(_encode(frames[start : start + step], camera, mask, down, parts=parts, scale=factor))
+        part = slice(start, start + step)
+        mask, down = (None if every is None else every[part] for every in (masks, measured))
+        results.append(_encode(frames[part], camera, mask, down, parts=parts, scale=factor))
     merged = {name: torch.cat([result[name] for result in results]) for name in results[0]}
+    # one look at all frames, when everything is under way: from check_depth to here a GPU is not waited for
+    found = torch.cat([clipping(frames, masks, factor), merged["gravity"]], dim=1).tolist()
+    warn_clipped([row[:3] for row in found], factor)
+    if measured is None:
+        warn_tilt([row[3:] for row in found])
     if values.ndim == 2:
         merged = {name: value[0] for name, value in merged.items()}
     fields: dict[str, Any] = merged
@@ -165,10 +162,8 @@ def _encode(
     """HHA of a batch [N, H, W] in metres; gravity is searched where it was not measured."""
     x, y = _ray_slopes(camera, depth)
     fine, coarse = _normals(depth, x, y, missing)
-    gravity = _gravity(coarse) if measured is None else measured
-    if measured is None:
-        _warn_tilt(gravity)
-    rotation = _rotation_to(gravity)
+    gravity = find_gravity(coarse) if measured is None else measured
+    rotation = rotation_to(gravity)
     down = rotation[:, :, 1].reshape(-1, 3, 1, 1)  # of the point cloud; differs from gravity below 0.1 degrees
     tiles = image_tiles(depth.shape[1], depth.shape[2], depth.device)
 
@@ -177,7 +172,7 @@ def _encode(
         return slope.mul_(_centimetres(depth[:, rows, columns])).neg_()
 
     ground = torch.stack([height(*tile).amin(dim=(1, 2)) for tile in tiles]).amin(dim=0)
-    ground = torch.where(ground > GROUND_LIMIT_CM, GROUND_DEFAULT_CM, ground).reshape(-1, 1, 1)
+    ground = ground.masked_fill(ground > GROUND_LIMIT_CM, GROUND_DEFAULT_CM).reshape(-1, 1, 1)
     image = torch.empty((*depth.shape, 3), dtype=torch.uint8, device=depth.device)
     for rows, columns in tiles:
         part = image[:, rows, columns]
@@ -185,7 +180,7 @@ def _encode(
         part[..., 1] = round_to_uint8(height(rows, columns).sub_(ground))
         part[..., 2] = round_to_uint8(_angle(gravity, fine[:, :, rows, columns]).add_(128 - 90))
     if not parts:
-        return {"image": image}
+        return {"image": image, "gravity": gravity}
     z, every = depth.double(), (slice(None), slice(None))
     return {
         "image": image,
@@ -197,19 +192,6 @@ def _encode(
         "angle": _angle(gravity, fine),
         "ground": ground.flatten() / 100,
     }
-
-
-def _measured(gravity: Any, depth: Tensor) -> Tensor:
-    """A measured direction as float64 unit vectors [N, 3] on the device of the depth."""
-    found = torch.as_tensor(gravity, dtype=torch.float64, device=depth.device)
-    count = 1 if depth.ndim == 2 else len(depth)
-    if found.shape not in ((3,), (count, 3)):
-        raise DataError(f"gravity has shape {tuple(found.shape)}, expected {(3,)} or {(count, 3)}")
-    lengths = torch.linalg.vector_norm(found, dim=-1, keepdim=True)
-    if not bool(torch.isfinite(lengths).all() and (lengths > 0).all()):
-        raise DataError(f"gravity is {found.tolist()}, expected a direction: three finite numbers, not all 0")
-    unit: Tensor = found / lengths
-    return unit.expand(count, 3)
 
 
 def _centimetres(depth: Tensor) -> Tensor:
@@ -321,58 +303,3 @@ def _unit(vector: list[Tensor], facing: Tensor | None, out: Tensor) -> Tensor:
     for index, part in enumerate(vector):
         torch.mul(part, scale, out=out[:, index])
     return out
-
-
-def _gravity(normals: Tensor) -> Tensor:
-    """The direction down [N, 3] that most normals [N, 3, H, W] (0 where there is none) are parallel or at right angles
-    to.
-
-    Starts from the image's downward axis; each step takes the direction least like the wall-like normals and most like
-    the floor-like ones, first with a loose, then with a tight idea of both.
-    """
-    unit = normals.flatten(2)
-    down = unit.new_tensor([[0.0, 1.0, 0.0]]).expand(len(unit), 3)
-    pieces = spans(unit.shape[2], unit.device)
-    for threshold, iterations in GRAVITY_STAGES:
-        for _ in range(iterations):
-            matrix = torch.stack([_votes(unit[:, :, piece], down, threshold) for piece in pieces]).sum(0)
-            # 3 x 3: LAPACK takes microseconds, a GPU's solver milliseconds
-            found = torch.linalg.eigh(matrix.cpu()).eigenvectors[:, :, 0].to(matrix.device)
-            found = torch.where((found * down).sum(1, keepdim=True) < 0, -found, found)
-            if torch.equal(found, down):
-                break  # a fixed point: every further step of this stage repeats it
-            down = found
-    return down
-
-
-def _votes(unit: Tensor, down: Tensor, threshold: float) -> Tensor:
-    """Sum [N, 3, 3] of n n' over the wall-like normals [N, 3, M] less the same over the floor-like ones."""
-    cosine = torch.bmm(down[:, None, :], unit)[:, 0].abs_()
-    wall, floor = torch.empty_like(cosine), torch.empty_like(cosine)
-    torch.lt(cosine, math.sin(math.radians(threshold)), out=wall)
-    torch.gt(cosine, math.cos(math.radians(threshold)), out=floor)
-    return torch.bmm(unit * wall.sub_(floor)[:, None, :], unit.transpose(1, 2))
-
-
-def _rotation_to(gravity: Tensor) -> Tensor:
-    """Rotations [N, 3, 3] that turn (0, 1, 0) into ``gravity``; the identity up to 0.1 degrees, as in the original."""
-    x, y, z = gravity.unbind(1)
-    sine = torch.hypot(x, z).clamp_min(1e-300)
-    kx, kz = z / sine, -x / sine  # (0, 1, 0) x gravity, normalised
-    c, s, t = y, torch.hypot(x, z), 1 - y
-    rows = [c + kx * kx * t, -kz * s, kx * kz * t, kz * s, c, -kx * s, kx * kz * t, kx * s, c + kz * kz * t]
-    rotation = torch.stack(rows, dim=1).reshape(-1, 3, 3)
-    small = torch.rad2deg(torch.atan2(s, c)) <= 0.1
-    return torch.where(small.reshape(-1, 1, 1), torch.eye(3, dtype=gravity.dtype, device=gravity.device), rotation)
-
-
-def _warn_tilt(gravity: Tensor) -> None:
-    for x, y, z in gravity.tolist():
-        tilt = math.degrees(math.acos(max(-1.0, min(1.0, y))))
-        if tilt > TILT_LIMIT:
-            warnings.warn(
-                f"gravity was found at ({x:.3f}, {y:.3f}, {z:.3f}), {tilt:.0f} degrees off the image's downward axis; "
-                f"the search is made for cameras tilted less, so height and angle may be wrong",
-                UserWarning,
-                stacklevel=4,
-            )

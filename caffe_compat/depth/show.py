@@ -21,7 +21,8 @@ from matplotlib.patheffects import withStroke
 
 from caffe_compat.depth.camera import Camera
 from caffe_compat.depth.checks import resolve_camera
-from caffe_compat.depth.hha_image import GROUND_DEFAULT_CM, HHA, TILT_LIMIT, hha
+from caffe_compat.depth.gravity import TILT_LIMIT
+from caffe_compat.depth.hha_image import GROUND_DEFAULT_CM, HHA, hha
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.files import atomic_write
 

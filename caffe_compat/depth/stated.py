@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from caffe_compat.depth.camera import Camera
-from caffe_compat.depth.hha_image import GRAVITY_STAGES
+from caffe_compat.depth.gravity import GRAVITY_STAGES
 from caffe_compat.depth.modalities import FORMAT_VERSION, DepthEncoder, Kind, Options
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.frames.png import read_parameters
