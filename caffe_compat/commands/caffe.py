@@ -30,6 +30,7 @@ def make_parser() -> FlagParser:
     parser.flag("level", 0, "level of the net's state")
     parser.flag("stage", "", "stages of the net's state, separated by commas")
     parser.flag("dialect", "", f"which forks names of several meanings are of: {', '.join(DIALECTS)}")
+    parser.flag("amp", "", "train: mixed precision: bf16 or fp16; empty means float32")
     parser.flag("sigint_effect", "stop", "train, at Ctrl-C: stop, snapshot or none")
     parser.flag("sighup_effect", "snapshot", "train, at SIGHUP: stop, snapshot or none")
     return parser

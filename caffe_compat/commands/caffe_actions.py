@@ -27,7 +27,18 @@ from caffe_compat.solver.scores import output_lines, outputs, score
 __all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]
 
 USED_FLAGS = {
-    "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "dialect", "sigint_effect", "sighup_effect"),
+    "train": (
+        "gpu",
+        "solver",
+        "weights",
+        "snapshot",
+        "level",
+        "stage",
+        "dialect",
+        "amp",
+        "sigint_effect",
+        "sighup_effect",
+    ),  # fmt: skip
     "test": ("gpu", "model", "weights", "iterations", "level", "stage", "dialect"),
     "time": ("gpu", "model", "iterations", "phase", "level", "stage", "dialect"),
     "device_query": ("gpu",),
@@ -49,6 +60,7 @@ class CaffeOptions:
     level: int = 0
     dialect: str = ""
     stage: str = ""
+    amp: str = ""
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
 
@@ -88,6 +100,7 @@ def train(options: CaffeOptions) -> int:
             sigint_effect=options.sigint_effect,
             sighup_effect=options.sighup_effect,
             level=options.level,
+            amp=options.amp,
             stages=stages_flag(options.stage),
             dialect=options.dialect,
             default_seed=False,

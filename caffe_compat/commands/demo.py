@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from caffe_compat.commands.flags import add_amp
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.resources import checkout
@@ -24,6 +25,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--seeds", type=int, default=1, help="how many seeds to run (default: %(default)s)")
     p.add_argument("--small", action="store_true", help="few pictures and iterations, in a minute: shows that all "
                    "steps run here, not what supervision transfer reaches")  # fmt: skip
+    add_amp(p)
     return p
 
 
@@ -36,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         raise UsageError(f"--seeds is {args.seeds}, expected 1 or more")
     start = time.perf_counter()
     folder = checkout() or Path.cwd()
-    demos = [Demo(folder, FIRST_SEED + index, SMALL if args.small else FULL) for index in range(args.seeds)]
+    demos = [Demo(folder, FIRST_SEED + index, SMALL if args.small else FULL, args.amp) for index in range(args.seeds)]
     results = [demo.run() for demo in demos]
     print(f"\n{table(results)}")
     output = folder / demos[0].output

@@ -87,14 +87,17 @@ class Demo:
 
     Args:
         root: the folder that all paths are relative to.
+        amp: of the trainings, as of ``train_net --amp``.
 
     Steps whose result is there already are skipped, and interrupted training goes on from its snapshot.
     """
 
-    def __init__(self, root: Path, seed: int = FIRST_SEED, scale: Scale = FULL) -> None:
-        self.root, self.seed, self.scale = root, seed, scale
+    def __init__(self, root: Path, seed: int = FIRST_SEED, scale: Scale = FULL, amp: str = "") -> None:
+        self.root, self.seed, self.scale, self.amp = root, seed, scale, amp
         suffix = scale.name + ("" if seed == FIRST_SEED else f"_seed{seed}")
-        self.data, self.output = Path(f"data/demo{suffix}"), Path(f"output/demo{suffix}")
+        self.data = Path(f"data/demo{suffix}")
+        suffix += f"_{amp}" if amp else ""
+        self.output = Path(f"output/demo{suffix}")
         self._in_place = not suffix and (root / "prototxt/demo").is_dir()
         self.prototxt = Path("prototxt/demo") if self._in_place else self.output / "prototxt"
 
@@ -166,6 +169,7 @@ class Demo:
             return
         resume = ["--snapshot", states[max(states)].relative_to(self.root)] if states else []
         write_stamp(stamp, made_of)
+        resume += ["--amp", self.amp] if self.amp else []
         self._tool("train_net", "--solver", self.prototxt / solver, *resume, log=self._path(f"{name}.log"))
 
     def _made_of(self, iterations: int) -> dict[str, object]:

@@ -12,7 +12,16 @@ from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
 from caffe_compat.proto.forks import DIALECTS
 
-__all__ = ["FlagParser", "add_dialect", "add_gpu", "add_tensorboard", "names_flag", "shape_flag", "stages_flag"]
+__all__ = [
+    "FlagParser",
+    "add_amp",
+    "add_dialect",
+    "add_gpu",
+    "add_tensorboard",
+    "names_flag",
+    "shape_flag",
+    "stages_flag",
+]
 
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
@@ -22,6 +31,14 @@ def add_tensorboard(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-tensorboard", dest="tensorboard", action="store_false", help="write no events for TensorBoard, where it "
         "is installed (default: into PREFIX_tensorboard)",
+    )  # fmt: skip
+
+
+def add_amp(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--amp``, of what trains."""
+    parser.add_argument(
+        "--amp", choices=("bf16", "fp16"), default="", help="mixed precision: products of matrices in 16 bits, "
+        "weights, losses and statistics in 32; fp16 with a loss scale (default: all in 32 bits)",
     )  # fmt: skip
 
 

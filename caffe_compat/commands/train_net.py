@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.flags import add_dialect, add_tensorboard
+from caffe_compat.commands.flags import add_amp, add_dialect, add_tensorboard
 from caffe_compat.commands.inputs import OPTIONS, PROPOSALS, SOLVER, STATE, WEIGHTS
 from caffe_compat.commands.parser import Parser
 
@@ -46,6 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--parity", action="store_true", help="of a detector: sample as the released code did, quirks too")
     p.add_argument("--rand", action="store_true", help="do not seed from RNG_SEED")
     add_dialect(p)
+    add_amp(p)
     add_tensorboard(p)
     p.add_argument("--sigint_effect", default="stop", help="stop, snapshot or none")
     p.add_argument("--sighup_effect", default="snapshot", help="stop, snapshot or none")

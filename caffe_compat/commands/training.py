@@ -92,6 +92,7 @@ class TrainOptions:
     metrics: bool = True
     tell_next: bool = True
     tensorboard: bool = True
+    amp: str = ""
 
 
 def train(options: TrainOptions) -> int:
@@ -126,7 +127,7 @@ def train(options: TrainOptions) -> int:
         solver = (_build_detector if masks is None else _build_masks)(options, param, config, imdb)
     if imdb is None:
         describe_snapshots(solver, options.solver)
-    solver.stop_at_nan = options.stop_at_nan
+    solver.stop_at_nan, solver.amp = options.stop_at_nan, options.amp
     if options.stop_at_nan and imdb is None and not options.snapshot:
         given = _weights(options)
         check_start(solver, weight_files(param) if given is None else given)
@@ -137,6 +138,7 @@ def train(options: TrainOptions) -> int:
         solver.restore(options.snapshot)
     if options.metrics:
         about = {"solver": options.solver, "weights": _weights(options) or weight_files(param)}
+        about |= {"amp": options.amp} if options.amp else {}
         record_metrics(solver, about, options.tensorboard)
     log.info("Starting Optimization", "caffe.cpp:248")
     _solve(solver, handler, options)
@@ -201,6 +203,7 @@ def _again(options: TrainOptions, state: str) -> str:
         value = getattr(options, name)
         words += [f"--{name}", str(value)] if value not in (None, "") else []
     words += ["--parity"] if options.parity else []
+    words += ["--amp", options.amp] if options.amp else []
     words += [] if options.tensorboard else ["--no-tensorboard"]
     words += ["--set", *options.pairs] if options.pairs else []
     return f"{program('train_net')} {shlex.join(words)}"

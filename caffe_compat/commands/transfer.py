@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_compat.commands import export_onnx, net_surgery
-from caffe_compat.commands.flags import add_tensorboard
+from caffe_compat.commands.flags import add_amp, add_tensorboard
 from caffe_compat.commands.pairing import PAIR_OPTIONS, add_pairs, split_pairs
 from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.transfer_arguments import add_transfer_arguments
@@ -32,6 +32,8 @@ SAME = (
     "random_seed",
 )  # fmt: skip
 """Options that are what they were where a transfer goes on."""
+TRAINING = ("amp", "tensorboard")
+"""Options of the training alone, of which its files do not tell."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -39,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
     p = Parser(__doc__)
     add_pairs(p)
     add_transfer_arguments(p)
+    add_amp(p)
     add_tensorboard(p)
     return p
 
@@ -65,11 +68,15 @@ def main(argv: list[str] | None = None) -> int:
             arguments.source, arguments.val_source, arguments.root_folder = lists[0][0], lists[1][0], ""
         parser = argparse.ArgumentParser()
         add_transfer_arguments(parser)
-        known = {name: value for name, value in vars(arguments).items() if name not in (*PAIR_OPTIONS, "tensorboard")}
+        known = {name: value for name, value in vars(arguments).items() if name not in (*PAIR_OPTIONS, *TRAINING)}
         written = make_transfer(parser, argparse.Namespace(**known))
         print("\n".join([*(f"wrote {name}" for name in written.files), *written.remarks]))
     options = TrainOptions(
-        solver=str(solver), gpu=arguments.gpu, resume=True, tell_next=False, tensorboard=arguments.tensorboard
+        solver=str(solver),
+        gpu=arguments.gpu,
+        resume=True,
+        tell_next=False,
+        **{name: getattr(arguments, name) for name in TRAINING},
     )
     status = train(options)
     if status:

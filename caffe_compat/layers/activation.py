@@ -55,6 +55,7 @@ class ReLU(NeuronLayer):
     """
 
     homogeneous = True
+    precision = "any"
     caffe_type = "ReLU"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

@@ -233,6 +233,7 @@ class Eltwise(Layer):
     """
 
     caffe_type = "Eltwise"
+    precision = "any"
     pointwise = True
     bottom_count = (2, UNLIMITED)
     in_place = True

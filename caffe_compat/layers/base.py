@@ -7,7 +7,7 @@ decorate it with ``@register`` and give it a case in the layer tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 Shape = tuple[int, ...]
+Precision = Literal["half", "any", "single"]
 UNLIMITED = 1 << 30
 
 
@@ -116,6 +117,7 @@ class Layer(nn.Module):
     per_box: ClassVar[bool] = False  #: its tops have an item for each row of bottom 1, a box of an image of bottom 0
     sized_by_values: ClassVar[bool] = False  #: values decide a size of its tops; of rows there are at most those told
     rows_axis: ClassVar[int] = 0  #: which size of the tops that is
+    precision: Precision = "single"  #: under mixed precision: of 16 bits, of the bottoms' type, or of 32 bits
     on_meta: ClassVar[bool] = True  #: whether ``forward`` gives the shapes on torch's meta device (it reads no files)
 
     forward: Callable[..., Any]  #: (bottoms as separate arguments) -> the top, or a tuple of all tops

@@ -157,6 +157,7 @@ class _Learned(_Windowed):
     """What Convolution and Deconvolution share: weights, bias, groups."""
 
     affine = True
+    precision = "half"
     has_blobs = True
     filler_section = "convolution_param"
 

@@ -28,6 +28,7 @@ class Dropout(NeuronLayer):
     """
 
     homogeneous = True
+    precision = "any"
     caffe_type = "Dropout"
     phase_dependent = True
     keeps_sign = True  # a dropped number is 0, and so is its gradient

@@ -29,6 +29,7 @@ class ForeignNet(Layer):
     """
 
     caffe_type = "ForeignNet"
+    precision = "half"
     top_count = (1, UNLIMITED)
     no_gradient = (0,)
     onnx_reason = "it runs a net of another framework; export the student, or that net with its own framework"

@@ -24,6 +24,7 @@ class InnerProduct(Layer):
     """
 
     affine = True
+    precision = "half"
     caffe_type = "InnerProduct"
     has_blobs = True
     filler_section = "inner_product_param"

@@ -89,6 +89,7 @@ class Pooling(_PoolLayer):
         section = params.section("pooling_param")
         section.ignore("engine")
         self.method = section.enum("pool")
+        self.precision = "any" if self.method != "STOCHASTIC" and len(params.tops) == 1 else "single"
         if self.method != "MAX" and len(params.tops) > 1:
             raise self.error(f"produces at most 1 top blob with {self.method} pooling, the prototxt gives 2")
         self.ceil = section.enum("round_mode") == "CEIL"

@@ -30,6 +30,7 @@ class Crop(Layer):
     """
 
     caffe_type = "Crop"
+    precision = "any"
     bottom_count = (2, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

@@ -27,6 +27,7 @@ class Flatten(Layer):
 
     homogeneous = True
     caffe_type = "Flatten"
+    precision = "any"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -68,6 +69,7 @@ class Reshape(Layer):
 
     homogeneous = True
     caffe_type = "Reshape"
+    precision = "any"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -195,6 +197,7 @@ class Concat(_Along):
 
     homogeneous = True
     caffe_type = "Concat"
+    precision = "any"
     bottom_count = (1, UNLIMITED)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -238,6 +241,7 @@ class Slice(_Along):
     """
 
     caffe_type = "Slice"
+    precision = "any"
     top_count = (1, UNLIMITED)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -308,6 +312,7 @@ class Split(Layer):
 
     homogeneous = True
     caffe_type = "Split"
+    precision = "any"
     pointwise = True
     top_count = (1, UNLIMITED)
 
@@ -334,6 +339,7 @@ class Silence(Layer):
     """Takes bottoms that nobody wants; their gradient is zero."""
 
     caffe_type = "Silence"
+    precision = "any"
     bottom_count = (1, UNLIMITED)
     top_count = (0, 0)
 

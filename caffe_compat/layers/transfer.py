@@ -30,6 +30,7 @@ class AlignMaps(Layer):
     """
 
     caffe_type = "AlignMaps"
+    precision = "any"
     pointwise = True
     bottom_count = (2, 2)
     top_count = (2, 2)

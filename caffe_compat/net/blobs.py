@@ -13,6 +13,7 @@ from caffe_compat.errors import NetError
 from caffe_compat.layers import Layer, Shape, count
 from caffe_compat.memory import SMALL, available_memory, human_size
 from caffe_compat.net.exhausted import asked, in_blob, is_out_of_memory
+from caffe_compat.net.precision import widened
 
 __all__ = ["Blob", "Buffer", "ParamBlob", "accumulate", "gradient_of"]
 
@@ -66,6 +67,7 @@ class Buffer:
             self.values = self.tensor(shape).contiguous() if self.values is None else self.values.contiguous()
             if self.values.numel() < count(shape):
                 self.tensor(shape)
+            self.values = widened(self.values)
             self.view = self.values.detach().view(-1).cpu().numpy()
         return self.view[: count(shape)].reshape(shape)
 
@@ -83,7 +85,7 @@ class Buffer:
         if own.data_ptr() != value.data_ptr():
             own.copy_(value.reshape(-1))
         if value.device.type != "cpu" and self.view is not None:
-            self.view[:size] = value.reshape(-1).cpu().numpy()
+            self.view[:size] = widened(value).reshape(-1).cpu().numpy()
 
     def to(self, device: torch.device) -> None:
         """Keep the values on another device from now on; views that were handed out stay live."""

@@ -15,6 +15,7 @@ from caffe_compat.net.engine import BlobNet
 from caffe_compat.net.net import Net
 from caffe_compat.net.observers import Observer
 from caffe_compat.net.plan import Node
+from caffe_compat.net.precision import widened
 from caffe_compat.proto import caffe_pb2, text
 from caffe_compat.proto.schema import PHASES
 
@@ -24,7 +25,7 @@ __all__ = ["DebugInfo", "log_structure", "memory_required"]
 def _mean_abs(value: Tensor | None) -> str:
     if value is None or not value.numel():
         return log.number(0.0)
-    return log.number(value.detach().abs().sum() / value.numel())
+    return log.number(widened(value.detach()).abs().sum() / value.numel())
 
 
 def _param_name(node: Node, index: int) -> str:

@@ -8,6 +8,7 @@ its own, so that forward and backward can start and end anywhere.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from caffe_compat.net.exhausted import in_backward, in_forward, is_out_of_memory
 from caffe_compat.net.net import Net, run_layer
 from caffe_compat.net.observers import Observer
 from caffe_compat.net.plan import Node, layer_shapes, walk_shapes
+from caffe_compat.net.precision import Precision
 
 __all__ = ["BlobNet"]
 
@@ -40,6 +42,8 @@ class BlobNet:
             Caffe's, so that near ties (which of two values a pooling takes for the maximum) send gradients the same
             way.
         observers: called around every layer.
+        precision: of mixed precision, or None.  Blobs then hold 16-bit numbers where layers computed such; what scripts
+            see of them is float32.
     """
 
     def __init__(self, net: Net, keep_graph: bool = True, reference_arithmetic: bool = False) -> None:
@@ -52,6 +56,7 @@ class BlobNet:
         self.blobs = [Blob(shape, device, name) for shape, name in zip(plan.shapes, plan.names, strict=True)]
         self.ids = {name: i for i, name in enumerate(plan.names)}
         self.observers: list[Observer] = []
+        self.precision: Precision | None = None
         self._checked: list[tuple[Shape, ...] | None] = [None] * len(plan.nodes)
         self._graphs: list[Graph | None] = [None] * len(plan.nodes)
         self._param_blobs: dict[tuple[int, int], ParamBlob] = {}
@@ -92,7 +97,10 @@ class BlobNet:
                 blob.write_back()
 
     def _arithmetic(self, node: Node) -> contextlib.AbstractContextManager[None]:
-        """Convolving as Caffe does, if that was asked for and a backward pass may follow."""
+        """What a layer runs in: mixed precision, or convolving as Caffe does, if that was asked for and a backward pass
+        may follow."""
+        if self.precision is not None:
+            return self.precision.computes(node, self.device)
         return convolve_as_caffe(self.reference_arithmetic and node.needs_backward)
 
     def reshape(self) -> None:
@@ -161,7 +169,7 @@ class BlobNet:
         node = self.net.nodes[number]
         if node.is_input:
             return None
-        bottoms = tuple(self._bottom(node, index) for index in range(len(node.bottom_ids)))
+        bottoms = tuple(self._bottom(node, index, value) for index, value in enumerate(self._taken(node)))
         graph = node.needs_backward and not node.rereads
         with in_file(self._source), torch.set_grad_enabled(graph), self._arithmetic(node):
             tops = run_layer(self._checked, number, node, bottoms)
@@ -175,12 +183,15 @@ class BlobNet:
             loss = term if loss is None else loss + term
         return loss
 
-    def _bottom(self, node: Node, index: int) -> Tensor:
-        blob = self.blobs[node.bottom_ids[index]]
-        value = blob.tensor
+    def _taken(self, node: Node) -> list[Tensor]:
+        """What the buffers of the bottoms hold, in the type that the layer computes in."""
+        values = [self.blobs[blob].tensor for blob in node.bottom_ids]
+        return values if self.precision is None else self.precision.taken(node, values)
+
+    def _bottom(self, node: Node, index: int, value: Tensor) -> Tensor:
         if not node.needs_backward:
             return value
-        if node.overwritten[index] and blob.exposed:
+        if node.overwritten[index] and self.blobs[node.bottom_ids[index]].exposed:
             value = value.clone()  # a result will be copied over it, and the graph of this layer may hold it
         return value.detach().requires_grad_(node.bottom_grads[index] and not node.rereads)
 
@@ -212,12 +223,28 @@ class BlobNet:
 
     def backward(self, start: int | None = None, end: int = 0) -> None:
         """Run the backward pass of layers ``start`` down to ``end`` (inclusive)."""
-        with torch.autograd.set_multithreading_enabled(False):  # a GPU's thread would be waited for at every layer
+        one_thread = torch.autograd.set_multithreading_enabled(False)  # a GPU's would be waited for at every layer
+        with one_thread, self._scaled_losses():
             for number in range(len(self.net.nodes) - 1 if start is None else start, end - 1, -1):
                 self.backward_layer(number)
         if start is None and end == 0:
             for observer in self.observers:
                 observer.after_backward_pass()
+
+    @contextlib.contextmanager
+    def _scaled_losses(self) -> Iterator[None]:
+        """The diffs of losses, which hold their weights, times the loss scale."""
+        scale = None if self.precision is None else self.precision.loss_scale
+        if scale is None:
+            yield
+            return
+        diffs = [self.blobs[blob].gradient for node in self.net.nodes for blob, _ in node.losses]
+        losses = list({diff.data_ptr(): diff for diff in diffs}.values())
+        torch._foreach_mul_(losses, scale)
+        try:
+            yield
+        finally:
+            torch._foreach_div_(losses, scale)  # a power of two: the weights are what they were
 
     def backward_layer(self, number: int) -> None:
         """Gradients of one layer, if it has any: those of parameters accumulate, those of bottoms replace."""
@@ -242,7 +269,11 @@ class BlobNet:
             return
         bottoms, tops = self._graph(number, node)
         seeds = [self._seed(blob) for blob in node.top_ids]
-        outputs = [(top, seed.view(top.shape)) for top, seed in zip(tops, seeds, strict=True) if top.requires_grad]
+        outputs = [
+            (top, seed.view(top.shape).to(top.dtype))
+            for top, seed in zip(tops, seeds, strict=True)
+            if top.requires_grad
+        ]
         wanted = [bottom for bottom in bottoms if bottom.requires_grad]
         parameters: dict[int, nn.Parameter] = {}
         for index, (parameter, flag) in enumerate(zip(node.layer.blobs, node.param_grads, strict=True)):
@@ -297,8 +328,8 @@ class BlobNet:
         if graph is not None and not node.rereads:
             return graph
         now = tuple(
-            self.blobs[blob].tensor.detach().clone().requires_grad_(grad)
-            for blob, grad in zip(node.bottom_ids, node.bottom_grads, strict=True)
+            value.detach().clone().requires_grad_(grad)
+            for value, grad in zip(self._taken(node), node.bottom_grads, strict=True)
         )
         with torch.enable_grad(), self._arithmetic(node), random.repeating():
             if not node.rereads:

@@ -178,7 +178,8 @@ def read_state_hdf5(path: PathLike) -> SolverState:
         if list(arrays) != list(range(len(arrays))):
             raise ModelFileError(f"{os.fspath(path)}: /history holds {list(arrays)}, expected 0 to {len(arrays) - 1}")
         step = _integer(file, "current_step", path)
-        return SolverState(_integer(file, "iter", path), learned, step, tuple(arrays.values()), _plateau(file, path))
+        plateau, scale = _plateau(file, path), _loss_scale(file, path)
+        return SolverState(_integer(file, "iter", path), learned, step, tuple(arrays.values()), plateau, scale)
 
 
 def _plateau(file: Any, path: PathLike) -> tuple[float, int] | None:
@@ -189,6 +190,16 @@ def _plateau(file: Any, path: PathLike) -> tuple[float, int] | None:
     if least.dtype.kind != "f" or least.size != 1:
         raise ModelFileError(f"{os.fspath(path)}: /minimum_loss must be one number")
     return float(np.asarray(least[()]).reshape(-1)[0]), _integer(file, "iter_last_event", path)
+
+
+def _loss_scale(file: Any, path: PathLike) -> tuple[float, int] | None:
+    if "loss_scale" not in file:
+        return None
+    dataset = child(file, "loss_scale", "dataset", path)
+    scale = float(np.asarray(dataset[()]).reshape(-1)[0]) if dataset.dtype.kind == "f" and dataset.size == 1 else 0.0
+    if not 0 < scale < np.inf:
+        raise ModelFileError(f"{os.fspath(path)}: /loss_scale must be one positive number")
+    return scale, _integer(file, "loss_scale_steps", path)
 
 
 def _integer(file: Any, name: str, path: PathLike) -> int:
@@ -215,6 +226,10 @@ def write_state_hdf5(path: PathLike, state: SolverState) -> None:
         if state.plateau is not None:
             file.create_dataset("minimum_loss", data=np.array([state.plateau[0]], np.float32))
             file.create_dataset("iter_last_event", data=np.array([state.plateau[1]], np.int32))
+        if state.loss_scale is not None:
+            scale, steps = state.loss_scale
+            file.create_dataset("loss_scale", data=np.array([scale], np.float32))
+            file.create_dataset("loss_scale_steps", data=np.array([steps], np.int32))
         history = file.create_group("history")
         for index, array in enumerate(state.history):
             history.create_dataset(str(index), data=np.asarray(array, np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from caffe_compat.proto.wire import BYTES, FIXED32, MAX_FILE, VARINT, Scanner
 
 __all__ = ["SolverState", "read_state", "write_state"]
 
-_WIRES = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT, 5: FIXED32, 6: VARINT}
+_WIRES = {1: VARINT, 2: BYTES, 3: BYTES, 4: VARINT, 5: FIXED32, 6: VARINT, 2001: FIXED32, 2002: VARINT}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class SolverState:
         current_step: steps done of the ``multistep`` policy.
         history: the solver's own blobs in Caffe's order, float32.
         plateau: of weiliu89/caffe's ``plateau`` policy ``minimum_loss`` and ``iter_last_event``; None if not told.
+        loss_scale: of training in float16 the scale of losses and the updates since it was changed; None without.  They
+            stand in fields that Caffe passes over (2001 and 2002; HDF5: loss_scale and loss_scale_steps).
     """
 
     iter: int
@@ -39,6 +42,7 @@ class SolverState:
     current_step: int = 0
     history: Sequence[np.ndarray] = ()
     plateau: tuple[float, int] | None = None
+    loss_scale: tuple[float, int] | None = None
 
 
 def read_state(path: str | os.PathLike[str]) -> SolverState:
@@ -50,7 +54,7 @@ def read_state(path: str | os.PathLike[str]) -> SolverState:
     """
     found: dict[str, Any] = {"iter": 0}
     blobs: list[Blob] = []
-    least, last = None, 0
+    floats, counts = dict[int, float](), dict[int, int]()
     with Scanner(path, "solverstate") as scanner:
         if scanner.size == 0:
             raise ModelFileError(f"{scanner.path}: the file is empty")
@@ -69,13 +73,19 @@ def read_state(path: str | os.PathLike[str]) -> SolverState:
                 blobs.append(scan_blob(scanner, value, after, scanner.context))
             elif number == 4:
                 found["current_step"] = _count(scanner, at, "current_step", value)
-            elif number == 5:
-                least = struct.unpack("<f", scanner.content(value, after))[0]
-            elif number == 6:
-                last = _count(scanner, at, "iter_last_event", value)
+            elif number in (5, 2001):
+                floats[number] = struct.unpack("<f", scanner.content(value, after))[0]
+            elif number in (6, 2002):
+                counts[number] = _count(scanner, at, {6: "iter_last_event", 2002: "loss_scale_steps"}[number], value)
             at = after
-    plateau = None if least is None else (least, last)
-    return SolverState(**found, history=tuple(blob.read() for blob in blobs), plateau=plateau)
+        if 2001 in floats and not 0 < floats[2001] < math.inf:
+            raise ModelFileError(f"{scanner.path}: loss_scale is {floats[2001]}, expected a positive number")
+    return SolverState(
+        **found,
+        history=tuple(blob.read() for blob in blobs),
+        plateau=(floats[5], counts.get(6, 0)) if 5 in floats else None,
+        loss_scale=(floats[2001], counts.get(2002, 0)) if 2001 in floats else None,
+    )
 
 
 def _count(scanner: Scanner, at: int, name: str, value: int) -> int:
@@ -106,5 +116,8 @@ def write_state(path: str | os.PathLike[str], state: SolverState) -> None:
         if state.plateau is not None:
             least, last = state.plateau
             stream.write(b"\x2d" + struct.pack("<f", least) + b"\x30" + varint(last))
+        if state.loss_scale is not None:
+            scale, steps = state.loss_scale
+            stream.write(varint(2001 << 3 | FIXED32) + struct.pack("<f", scale) + varint(2002 << 3) + varint(steps))
         if stream.tell() > MAX_FILE:
             raise ModelFileError(f"{name}: more than {MAX_FILE} bytes, which Caffe cannot read")

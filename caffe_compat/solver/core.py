@@ -14,6 +14,7 @@ from caffe_compat.net import BlobNet, Learnable, Net
 from caffe_compat.net import weights as weight_io
 from caffe_compat.net.debug import DebugInfo, log_structure
 from caffe_compat.net.fit import check_fit, tell_ignored
+from caffe_compat.net.precision import Precision
 from caffe_compat.proto import text
 from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import snapshots
@@ -23,6 +24,7 @@ from caffe_compat.solver.gradients import Clipping
 from caffe_compat.solver.later import SmoothedLoss
 from caffe_compat.solver.policies import Plateau
 from caffe_compat.solver.resting import Resting
+from caffe_compat.solver.scaling import LossScale
 from caffe_compat.solver.scores import Scores
 
 __all__ = ["Core"]
@@ -49,6 +51,8 @@ class Core:
         on_display: called at a displayed iteration, before its update, with the rate of that.
         on_test: called after a test with the number of the test net and the scores.
         on_start, on_gradients_ready: pycaffe's callbacks.
+        amp: mixed precision of the training net: "bf16", "fp16" or "" (:mod:`caffe_compat.net.precision`).  Weights and
+            histories stay float32, tests are in float32.
         stop_at_nan: raise an error for a loss or weights that are not finite, or all units dead.  Caffe goes on.
     """
 
@@ -92,6 +96,7 @@ class Core:
         self.iter = self.current_step = 0
         self.plateau = Plateau()
         self.resume_from, self._locked, self.stopped_early, self.stop_at_nan = "", False, False, False
+        self._scale: LossScale | None = None
         self._smoothed, self._clipping, self._resting = SmoothedLoss(), Clipping(), Resting(self.folded)
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_weights: Callable[[str], None] = lambda path: None
@@ -126,7 +131,26 @@ class Core:
         for engine in (self.engine, *self.test_engines):
             engine.to(device)
         self.history = [blob.to(device) for blob in self.history]
+        if self._scale is not None:
+            self._scale.to(device)
         self.device = device
+
+    @property
+    def amp(self) -> str:
+        """The kind of mixed precision, or ""."""
+        return "" if self.engine.precision is None else self.engine.precision.kind
+
+    @amp.setter
+    def amp(self, kind: str) -> None:
+        """Train in mixed precision from now on; float16 with a loss scale that starts anew.
+
+        Raises:
+            UsageError: no such kind.
+        """
+        self.engine.precision = Precision(kind) if kind else None
+        self._scale = LossScale(self.device) if kind == "fp16" else None
+        if self.engine.precision is not None and self._scale is not None:
+            self.engine.precision.loss_scale = self._scale.scale
 
     def check(self) -> None:
         """Refuse settings that the rule cannot use."""

@@ -38,7 +38,7 @@ MOST = 100
 """Numbers of an output that are kept."""
 PHASES = ("start", "train", "test")
 NUMBERS, COUNTS = ("seconds", "loss", "lr"), ("random_seed", "max_iter", "threads", "net")
-WORDS, TABLES = ("solver", "device", "torch"), ("scores", "outputs")
+WORDS, TABLES = ("solver", "device", "torch", "amp"), ("scores", "outputs")
 LAST, LARGEST = 1 << 53, 1e300
 
 

@@ -32,7 +32,11 @@ class Resumable(Core):
         values = tuple(blob.detach().cpu().numpy() for blob in self.history)
         remembered = (self.plateau.minimum_loss, self.plateau.last_event)
         plateau = remembered if self.param.lr_policy == "plateau" else None
-        state = SolverState(self.iter, "", self.current_step, values, plateau)
+        scale = None
+        if self._scale is not None:
+            self._scale.tell(self.iter)
+            scale = self._scale.get()
+        state = SolverState(self.iter, "", self.current_step, values, plateau, scale)
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
             model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
         return model, self.resume_from
@@ -57,6 +61,8 @@ class Resumable(Core):
             log.info("SGDSolver: restoring history", "sgd_solver.cpp:318")
         for mine, theirs in zip(self.history, history, strict=True):
             mine.copy_(theirs)
+        if self._scale is not None and state.loss_scale is not None:
+            self._scale.set(*state.loss_scale)
         self._resting.forget()
         self.iter, self.current_step = state.iter, state.current_step
         self.plateau = Plateau(*state.plateau) if state.plateau else Plateau()

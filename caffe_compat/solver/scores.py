@@ -10,6 +10,7 @@ import numpy as np
 from caffe_compat import log
 from caffe_compat.errors import SolverError
 from caffe_compat.net import BlobNet
+from caffe_compat.net.precision import widened
 from caffe_compat.solver.detection_scores import VERSIONS, class_precisions, mean_precision
 
 __all__ = ["Scores", "output_lines", "outputs", "precision_asked", "score", "tell_display"]
@@ -32,7 +33,7 @@ def precision_asked(param: Any) -> str:
 
 def outputs(engine: BlobNet) -> dict[int, np.ndarray]:
     """The outputs of the last forward pass, by number of the blob."""
-    return {blob: engine.blobs[blob].tensor.detach().cpu().numpy() for blob in engine.net.plan.outputs}
+    return {blob: widened(engine.blobs[blob].tensor.detach()).cpu().numpy() for blob in engine.net.plan.outputs}
 
 
 def output_lines(engine: BlobNet, values: Mapping[int, np.ndarray], weighted: bool = True) -> Iterator[str]:

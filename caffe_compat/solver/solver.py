@@ -170,6 +170,8 @@ class Solver(Tested):
 
     def _display(self, clock: tuple[float, int]) -> tuple[float, int]:
         now = time.perf_counter()
+        if self._scale is not None:
+            self._scale.tell(self.iter)
         since = (self.iter - clock[1], now - clock[0])
         tell_display(self.engine, self.iter, self.smoothed_loss, self.param.display, since)
         return now, self.iter
@@ -186,8 +188,13 @@ class Solver(Tested):
         with torch.no_grad():
             which, moved = self._resting.moving(self.learnables, self.history)
             gradients = [gradient_of(learnable.parameter) for learnable in moved]
+            if self._scale is not None:
+                self._scale.unscale(gradients)
             self._clipping.apply(gradients, self.param.clip_gradients, self.stop_at_nan)
             size = len(self.learnables)
             histories = [self.history[start : start + size] for start in range(0, len(self.history), size or 1)]
-            update(self.compute_updates, part_of(which, moved, gradients, histories, rate), self.param)
+            rule = self.compute_updates if self._scale is None else self._scale.guarded(self.compute_updates)
+            update(rule, part_of(which, moved, gradients, histories, rate), self.param)
+            if self._scale is not None:
+                self._scale.advance()
         self.iter += 1

@@ -185,6 +185,7 @@ def _setting(solver: Any, net: Any, measured: dict[str, Any], starts: Sequence[d
         own.ClearField(field)
     digest.update(format_text(own).encode())
     digest.update(json.dumps([start.get("weights") for start in starts]).encode())
+    digest.update("".join(start.get("amp", "") for start in starts).encode())
     if net is not None:
         digest.update(_net_setting(net, bool(measured)).encode())
     return digest.hexdigest()
