@@ -23,6 +23,7 @@ ROOMS = (
     ("description",),
     ("media",),
     ("config",),
+    ("batches",),
     ("frames",),
     ("depth",),
     ("flow",),

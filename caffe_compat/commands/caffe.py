@@ -11,7 +11,7 @@ write a snapshot and end (--sigint_effect), with status 0 as in Caffe; train_net
 
 from __future__ import annotations
 
-from caffe_compat.commands.flags import FlagParser
+from caffe_compat.commands.flags import WORKERS_HELP, FlagParser
 from caffe_compat.commands.inputs import NET, SOLVER, STATE, WEIGHTS
 from caffe_compat.proto.forks import DIALECTS
 
@@ -31,6 +31,7 @@ def make_parser() -> FlagParser:
     parser.flag("stage", "", "stages of the net's state, separated by commas")
     parser.flag("dialect", "", f"which forks names of several meanings are of: {', '.join(DIALECTS)}")
     parser.flag("amp", "", "train: mixed precision: bf16 or fp16; empty means float32")
+    parser.flag("workers", "", f"{WORKERS_HELP}; empty: $CAFFE_COMPAT_WORKERS")
     parser.flag("sigint_effect", "stop", "train, at Ctrl-C: stop, snapshot or none")
     parser.flag("sighup_effect", "snapshot", "train, at SIGHUP: stop, snapshot or none")
     return parser

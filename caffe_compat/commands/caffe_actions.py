@@ -14,6 +14,7 @@ import torch
 from caffe_compat import log
 from caffe_compat.alias import install
 from caffe_compat.commands.flags import names_flag, stages_flag
+from caffe_compat.commands.loading import set_workers
 from caffe_compat.commands.training import TrainOptions
 from caffe_compat.commands.training import train as run_training
 from caffe_compat.devices import several
@@ -26,21 +27,11 @@ from caffe_compat.solver.scores import output_lines, outputs, score
 
 __all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]
 
+EFFECTS = ("sigint_effect", "sighup_effect")
 USED_FLAGS = {
-    "train": (
-        "gpu",
-        "solver",
-        "weights",
-        "snapshot",
-        "level",
-        "stage",
-        "dialect",
-        "amp",
-        "sigint_effect",
-        "sighup_effect",
-    ),  # fmt: skip
-    "test": ("gpu", "model", "weights", "iterations", "level", "stage", "dialect"),
-    "time": ("gpu", "model", "iterations", "phase", "level", "stage", "dialect"),
+    "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "dialect", "amp", "workers", *EFFECTS),
+    "test": ("gpu", "model", "weights", "iterations", "level", "stage", "dialect", "workers"),
+    "time": ("gpu", "model", "iterations", "phase", "level", "stage", "dialect", "workers"),
     "device_query": ("gpu",),
 }
 """Commands, and the flags each reads."""
@@ -61,6 +52,7 @@ class CaffeOptions:
     dialect: str = ""
     stage: str = ""
     amp: str = ""
+    workers: str = ""
     sigint_effect: str = "stop"
     sighup_effect: str = "snapshot"
 
@@ -107,6 +99,7 @@ def train(options: CaffeOptions) -> int:
             stop_at_nan=False,
             metrics=False,
             tell_next=False,
+            workers=options.workers or None,
         )
     )
     return 0
@@ -235,6 +228,7 @@ def _engine(options: CaffeOptions, phase: str, weights: Sequence[str]) -> BlobNe
     stages = stages_flag(options.stage)
     net: Net = load_net(options.model, weights, phase, options.level, stages, strict=False, dialect=options.dialect)
     net = net.to(device)
+    set_workers([net], options.workers)
     log_structure(net)
     engine = BlobNet(net, keep_graph=False)
     DebugInfo(engine, net.description.debug_info)

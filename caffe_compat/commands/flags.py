@@ -14,15 +14,18 @@ from caffe_compat.proto.forks import DIALECTS
 
 __all__ = [
     "FlagParser",
+    "WORKERS_HELP",
     "add_amp",
     "add_dialect",
     "add_gpu",
     "add_tensorboard",
+    "add_workers",
     "names_flag",
     "shape_flag",
     "stages_flag",
 ]
 
+WORKERS_HELP = "processes that read the data: a number, auto for one less than there are cores, or 0 for threads"
 _TRUE, _FALSE = ("true", "t", "1", "yes", "y"), ("false", "f", "0", "no", "n")
 
 
@@ -40,6 +43,11 @@ def add_amp(parser: argparse.ArgumentParser) -> None:
         "--amp", choices=("bf16", "fp16"), default="", help="mixed precision: products of matrices in 16 bits, "
         "weights, losses and statistics in 32; fp16 with a loss scale (default: all in 32 bits)",
     )  # fmt: skip
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--workers``, of what reads batches; text, or None, in the namespace."""
+    parser.add_argument("--workers", metavar="N", help=f"{WORKERS_HELP} (default: $CAFFE_COMPAT_WORKERS, or 0)")
 
 
 class FlagParser(Parser):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.flags import add_amp, add_dialect, add_tensorboard
+from caffe_compat.commands.flags import add_amp, add_dialect, add_tensorboard, add_workers
 from caffe_compat.commands.inputs import OPTIONS, PROPOSALS, SOLVER, STATE, WEIGHTS
 from caffe_compat.commands.parser import Parser
 
@@ -48,6 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_dialect(p)
     add_amp(p)
     add_tensorboard(p)
+    add_workers(p)
     p.add_argument("--sigint_effect", default="stop", help="stop, snapshot or none")
     p.add_argument("--sighup_effect", default="snapshot", help="stop, snapshot or none")
     return p

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from caffe_compat import log
 from caffe_compat.commands.describing import describe_snapshots
+from caffe_compat.commands.loading import Waiting, data_layers, set_workers
 from caffe_compat.commands.training_checks import check_start, shorten_tests
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
@@ -32,7 +33,6 @@ from caffe_compat.detection.training import (
 )
 from caffe_compat.devices import choose
 from caffe_compat.errors import SolverError, UsageError, in_file, printable
-from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.proto.forks import check_dialect
 from caffe_compat.resources import program
@@ -93,6 +93,7 @@ class TrainOptions:
     tell_next: bool = True
     tensorboard: bool = True
     amp: str = ""
+    workers: str | None = None
 
 
 def train(options: TrainOptions) -> int:
@@ -125,6 +126,7 @@ def train(options: TrainOptions) -> int:
         solver = _build(options, param, config)
     else:
         solver = (_build_detector if masks is None else _build_masks)(options, param, config, imdb)
+    set_workers([solver.net, *solver.test_nets], options.workers)
     if imdb is None:
         describe_snapshots(solver, options.solver)
     solver.stop_at_nan, solver.amp = options.stop_at_nan, options.amp
@@ -140,6 +142,7 @@ def train(options: TrainOptions) -> int:
         about = {"solver": options.solver, "weights": _weights(options) or weight_files(param)}
         about |= {"amp": options.amp} if options.amp else {}
         record_metrics(solver, about, options.tensorboard)
+        Waiting(solver)
     log.info("Starting Optimization", "caffe.cpp:248")
     _solve(solver, handler, options)
     if solver.stopped_early:
@@ -199,7 +202,7 @@ def _print_next(commands: Sequence[str]) -> None:
 def _again(options: TrainOptions, state: str) -> str:
     """The command that goes on from a snapshot."""
     words = ["--solver", options.solver, "--snapshot", state]
-    for name in ("gpu", "iters", "imdb", "cfg", "proposals", "dialect"):
+    for name in ("gpu", "iters", "imdb", "cfg", "proposals", "dialect", "workers"):
         value = getattr(options, name)
         words += [f"--{name}", str(value)] if value not in (None, "") else []
     words += ["--parity"] if options.parity else []
@@ -338,7 +341,7 @@ def _device(gpu: int | None, param: caffe_pb2.SolverParameter) -> torch.device:
 
 def _tell_waiting(solver: Solver, seconds: float) -> None:
     """How long training waited for what its data layers read."""
-    for layer in (node.layer for node in solver.net.nodes if isinstance(node.layer, DataLayer)):
+    for layer in data_layers([solver.net]):
         part = 100 * layer.waited / seconds if seconds > 0 else 0.0
         log.info(
             f"Waited {layer.waited:.2f} s of {seconds:.1f} s ({part:.1f} %) for minibatches of layer '{layer.name}'",

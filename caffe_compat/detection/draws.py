@@ -10,7 +10,7 @@ import numpy as np
 __all__ = ["Draws"]
 
 T = TypeVar("T")
-_KEPT = 64
+_KEPT = 256
 """Batches that stay known after they were drawn: threads that read ahead ask for them out of order."""
 
 

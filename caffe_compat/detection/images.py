@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from caffe_compat.batches.reader import New, new_array
 from caffe_compat.config import Config
 from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
@@ -122,10 +123,14 @@ def _mirror_values(modality: str, config: Config) -> np.ndarray:
     return values
 
 
-def join_blobs(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Images [H, W, 3] as a blob [N, 3, H, W] of the largest height and width, zeros at the bottom and on the right."""
+def join_blobs(images: Sequence[np.ndarray], new: New = new_array) -> np.ndarray:
+    """Images [H, W, 3] as a blob [N, 3, H, W] of the largest height and width, zeros at the bottom and on the right.
+
+    Args:
+        new: gives the memory of the blob.
+    """
     height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
-    blob = np.empty((len(images), 3, height, width), np.float32)
+    blob = new((len(images), 3, height, width))
     for place, image in zip(blob, images, strict=True):
         if image.shape[:2] == (height, width):
             cv2.split(image, list(place))

@@ -9,16 +9,17 @@ and ``n``: it is drawn by drawing all batches before, which needs no pictures.
 from __future__ import annotations
 
 import dataclasses
+import os
 
 import numpy as np
 
+from caffe_compat.batches.reader import new_array
 from caffe_compat.config import Config, TrainConfig
 from caffe_compat.detection.draws import Draws
-from caffe_compat.detection.images import join_blobs, read_modalities, scaled_image
+from caffe_compat.detection.picture_reader import PictureReader, RegionImage
 from caffe_compat.detection.roidb import Roidb, RoiImage
 from caffe_compat.detection.targets import TargetStatistics, normalised, raw_targets
-from caffe_compat.errors import DataError, in_file
-from caffe_compat.media import short_side_factor
+from caffe_compat.errors import DataError
 
 __all__ = ["Minibatches", "Pick", "Sampler", "has_background", "has_foreground"]
 
@@ -139,6 +140,7 @@ class Minibatches:
         self.roidb, self.modalities, self.config, self.statistics = roidb, modalities, config, statistics
         config.check_means(len(modalities))
         self.sampler = Sampler(roidb, config)
+        self._reader = self.reader("")
 
     @property
     def num_classes(self) -> int:
@@ -166,27 +168,29 @@ class Minibatches:
         Raises:
             DataError, MissingFileError: a picture cannot be used; names it.
         """
-        picks = self.sampler.batch(number)
-        pictures: list[list[np.ndarray]] = [[] for _ in self.modalities]
-        regions = []
-        for place, pick in enumerate(picks):
-            image = self.roidb[pick.image]
-            scaled, factor = self._pictures(image, pick.scale)
-            for found, picture in zip(pictures, scaled, strict=True):
-                found.append(picture)
-            regions.append(self._regions(image, pick, place, factor))
-        return (*map(join_blobs, pictures), *(np.concatenate(parts) for parts in zip(*regions, strict=True)))
+        return self.finish(number, self._reader.read(self.job(number), new_array))
 
-    def _pictures(self, image: RoiImage, scale: int) -> tuple[list[np.ndarray], float]:
+    def reader(self, who: str) -> PictureReader:
+        """What decodes and scales the pictures; ``who`` names the layer in errors."""
+        return PictureReader(who, self.modalities, self.config)
+
+    def job(self, number: int) -> list[RegionImage]:
+        """What the reader is asked for minibatch ``number``."""
+        return [self._image(self.roidb[pick.image], pick.scale) for pick in self.sampler.batch(number)]
+
+    def _image(self, image: RoiImage, scale: int) -> RegionImage:
         record = image.record
-        with in_file(f"image {record.name}"):
-            images = read_modalities([record.paths[name] for name in self.modalities], record.size)
-        factor = short_side_factor(images[0].shape[0], images[0].shape[1], scale, self.config.train.max_size)
-        scaled = [
-            scaled_image(picture, self.config, factor, image.flipped, name, place=place)
-            for place, (name, picture) in enumerate(zip(self.modalities, images, strict=True))
+        paths = [os.fspath(record.paths[name]) for name in self.modalities]
+        return RegionImage(record.name, paths, record.size, image.flipped, scale)
+
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Minibatch ``number``, out of what the reader made: its regions beside the pictures."""
+        *pictures, factors = arrays
+        regions = [
+            self._regions(self.roidb[pick.image], pick, place, float(factor))
+            for place, (pick, factor) in enumerate(zip(self.sampler.batch(number), factors, strict=True))
         ]
-        return scaled, factor
+        return (*pictures, *(np.concatenate(parts) for parts in zip(*regions, strict=True)))
 
     def _regions(self, image: RoiImage, pick: Pick, place: int, factor: float) -> tuple[np.ndarray, ...]:
         """Rois, labels, and where they are wanted targets and weights, of one image."""

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from caffe_compat import devices
+from caffe_compat.batches.kept import Kept
 from caffe_compat.layers.data import prefetch
-from caffe_compat.layers.data.kept import Kept
 
 
 def test_what_fits_is_made_once_and_cannot_be_written() -> None:

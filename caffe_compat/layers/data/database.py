@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffe_compat.batches.records import Record, RecordJob, RecordReader
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
@@ -13,7 +14,7 @@ from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.media import Preprocessing, datum_channels, open_database
+from caffe_compat.media import Preprocessing, open_database
 
 __all__ = ["Data"]
 
@@ -47,45 +48,28 @@ class Data(DataLayer):
         except DataError as error:
             raise self.data_error(str(error)) from error
         self.order = Order(len(self.database), bool(section.shuffle), self.seed)
-        _, shape, _ = self._load(self.order[0])
+        self.reader = self._reader = RecordReader(self.who, self.transformer.plain())
+        _, shape, _ = self._reader.load(self._record(self.order[0]))
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: records and labels."""
-        random = self.random(number)
-        data: np.ndarray | None = None
-        labels = np.empty(self.size, np.float32)
-        for item, index in enumerate(self.records(number, self.size)):
-            record = self.order[index]
-            channels, shape, label = self._load(record)
-            if data is None:
-                data = np.empty((self.size, *shape), np.float32)
-            if data.shape[1:] != shape:
-                raise self.data_error(
-                    f"{self.database.name(record)} has the shape {list(shape)}, the first record of the batch "
-                    f"{list(data.shape[1:])}; use batch_size 1 or crop_size"
-                )
-            self.transformer(channels, data[item], random)
-            labels[item] = label
-        assert data is not None
-        return (data, labels)[: len(self.params.tops)]
+    def job(self, number: int) -> RecordJob:
+        """As :meth:`DataLayer.job`; records are read here, since a LevelDB database is open in one process only."""
+        records = [self._record(self.order[index]) for index in self.records(number, self.size)]
+        return RecordJob(self.random_seed(number), records)
+
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """As :meth:`DataLayer.finish`."""
+        return arrays[: len(self.params.tops)]
 
     def wants(self) -> dict[str, Preprocessing]:
         """As :meth:`DataLayer.wants`; pictures have the size of the records, if the last has that of the first."""
-        first, last = (self._load(record)[0] for record in (0, len(self.database) - 1))
+        first, last = (self._reader.load(self._record(number))[0] for number in (0, len(self.database) - 1))
         size = (first[0].shape[0], first[0].shape[1])
         found = self.transformer.wants(len(first), size if size == tuple(last[0].shape) else None)
         return {} if found is None else {self.params.tops[0]: found}
 
-    def _load(self, record: int) -> tuple[Sequence[np.ndarray] | np.ndarray, Shape, int]:
-        transformer, name = self.transformer, self.database.name(record)
+    def _record(self, number: int) -> Record:
         try:
-            channels, label = datum_channels(
-                self.database[record], name, transformer.force_color, transformer.force_gray
-            )
+            return Record(self.database.name(number), self.database[number])
         except CaffeCompatError as error:
             raise self.data_error(str(error)) from error
-        try:
-            return channels, transformer.shape(len(channels), *channels[0].shape), label
-        except CaffeCompatError as error:
-            raise self.data_error(f"{name}: {error}") from error

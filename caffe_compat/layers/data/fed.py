@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
+from caffe_compat.batches.reader import Reader
 from caffe_compat.layers.base import Shape
-from caffe_compat.layers.data.prefetch import Prefetcher
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.params import Params
 
-__all__ = ["BatchSource", "FedData"]
+__all__ = ["BatchSource", "FedData", "JobSource"]
 
 
 class BatchSource(Protocol):
@@ -20,6 +20,23 @@ class BatchSource(Protocol):
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
         """Batch ``number``, a pure function: an array for each top, all float32."""
+        ...
+
+
+@runtime_checkable
+class JobSource(Protocol):
+    """A source that worker processes can read: ``read(n)`` is ``finish(n, reader(who).read(job(n), new_array))``."""
+
+    def reader(self, who: str) -> Reader[Any]:
+        """What makes the large arrays; ``who`` names the layer, or is empty."""
+        ...
+
+    def job(self, number: int) -> Any:
+        """What the reader is asked for batch ``number``."""
+        ...
+
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """The batch, out of what the reader made."""
         ...
 
 
@@ -64,15 +81,36 @@ class FedData(DataLayer, Generic[S]):
             LayerError: the source does not fit, see :meth:`check_source`.
         """
         self.check_source(source)
-        self.close()
-        self._source, self._prefetcher = source, Prefetcher(self._read_sent, ahead)
+        self.read_ahead(ahead)
+        self._source = source
+        if isinstance(source, JobSource):
+            self.reader = source.reader(self.who)
+        else:
+            self.reader = None
+
+    def job(self, number: int) -> Any:
+        """As :meth:`DataLayer.job`."""
+        return self._jobs().job(number)
+
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """As :meth:`DataLayer.finish`."""
+        return self.formed(self._jobs().finish(number, arrays))
+
+    def _jobs(self) -> JobSource:
+        if not isinstance(self._source, JobSource):
+            raise self.error("is fed by something that worker processes cannot read")
+        return self._source
+
+    def formed(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """What the source gives, in the shapes of the tops."""
+        return arrays
 
     def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``.
+        """Batch ``number``, read in this process.
 
         Raises:
             LayerError: no source was given.
         """
         if self._source is None:
             raise self.error(f"has no images: it is fed by {self.feeders}")
-        return self._source.read(number)
+        return self.formed(self._source.read(number))

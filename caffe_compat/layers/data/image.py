@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_compat.errors import CaffeCompatError
+from caffe_compat.batches.images import ImageJob, ImageReader
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
-from caffe_compat.media import Preprocessing, planes, read_image_list, read_picture, resize_caffe
+from caffe_compat.media import Preprocessing, read_image_list
 
 __all__ = ["ImageData", "ignore_transform_fields"]
 
@@ -59,8 +59,9 @@ class ImageData(DataLayer):
         self.images = read_image_list(self.source, section.root_folder)
         self.rand_skip = int(section.rand_skip)
         self._shuffle()
-        first = self._load(self.order[self.skip])
-        self.shapes = [(self.size, *self._shape(first, self.order[self.skip])), (self.size,)]
+        self.reader = ImageReader(self.who, self.source, self.new_size, self.color, self.transformer.plain())
+        first = self.images[self.order[self.skip]]
+        self.shapes = [(self.size, *self.reader.shape(self.reader.load(first), first)), (self.size,)]
 
     def _shuffle(self) -> None:
         """Decide the order, and what to skip at the start."""
@@ -70,46 +71,12 @@ class ImageData(DataLayer):
             raise self.error(f"rand_skip {self.rand_skip} is too much for a list of {len(self.images)} images")
         self.skip = skip
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: images and labels."""
-        random = self.random(number)
-        data: np.ndarray | None = None
-        labels = np.empty(self.size, np.float32)
-        for item, index in enumerate(self.records(number, self.size)):
-            record = self.order[index + self.skip]
-            channels = self._load(record)
-            shape = self._shape(channels, record)
-            if data is None:
-                data = np.empty((self.size, *shape), np.float32)
-            if data.shape[1:] != shape:
-                image = self.images[record]
-                raise self.data_error(
-                    f"{self.source}, line {image.line}: {image.path} is {shape[2]}x{shape[1]}, the first image of the "
-                    f"batch {data.shape[3]}x{data.shape[2]}; use batch_size 1, new_height and new_width, or crop_size"
-                )
-            self.transformer(channels, data[item], random)
-            labels[item] = self.images[record].label
-        assert data is not None
-        return (data, labels)
+    def job(self, number: int) -> ImageJob:
+        """As :meth:`DataLayer.job`."""
+        records = [self.order[index + self.skip] for index in self.records(number, self.size)]
+        return ImageJob(self.random_seed(number), [self.images[record] for record in records])
 
     def wants(self) -> dict[str, Preprocessing]:
         """As :meth:`DataLayer.wants`."""
         found = self.transformer.wants(3 if self.color else 1, self.new_size if self.new_size[0] else None)
         return {} if found is None else {self.params.tops[0]: found}
-
-    def _load(self, record: int) -> list[np.ndarray]:
-        image = self.images[record]
-        try:
-            pixels = read_picture(image.path, "color" if self.color else "gray")
-        except CaffeCompatError as error:
-            raise self.data_error(f"{self.source}, line {image.line}: {error}") from error
-        if self.new_size[0]:
-            pixels = resize_caffe(pixels, *self.new_size)
-        return planes(pixels)
-
-    def _shape(self, channels: Sequence[np.ndarray], record: int) -> Shape:
-        try:
-            return self.transformer.shape(len(channels), *channels[0].shape)
-        except CaffeCompatError as error:
-            image = self.images[record]
-            raise self.data_error(f"{self.source}, line {image.line}: {image.path}: {error}") from error

@@ -2,47 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NoReturn
 
 import numpy as np
 
+from caffe_compat.batches.pairs import Draw, PairItem, PairJob, PairReader
 from caffe_compat.depth.stated import stated_encoding
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Shape
-from caffe_compat.layers.data.boxes import PairBoxes, View
-from caffe_compat.layers.data.kept import Kept
+from caffe_compat.layers.data.boxes import PairBoxes
 from caffe_compat.layers.data.prefetch import usual_depth
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import plain
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
-from caffe_compat.media import (
-    Pair,
-    Preprocessing,
-    check_pairs,
-    different_sizes,
-    fill_blob,
-    negate_planes,
-    planes,
-    read_pair_list,
-    read_picture,
-    resize_caffe,
-    resize_short_side,
-    short_side_factor,
-)
+from caffe_compat.media import Preprocessing, check_pairs, read_pair_list
 
 __all__ = ["PairedImageData"]
-
-
-@dataclass(frozen=True)
-class _Draw:
-    """What is random for one pair; the fractions are in [0, 1)."""
-
-    mirror: bool
-    y: float
-    x: float
 
 
 @register
@@ -91,13 +68,30 @@ class PairedImageData(DataLayer):
             raise self.error(f"negate_x_channel is {self.negate_x_channel}, expected 0, 1, 2 or -1 for none")
         if not 0 <= self.negate_about <= 255:
             raise self.error(f"negate_about is {self.negate_about:g}, expected 0 to 255")
-        self._kept = Kept()
-        self._check_heads()
+        reader = self._make_reader()
+        self._check_heads(reader)
         self.boxes = self._read_boxes(section)
-        first, second, _ = self._load(self.pairs[self.order[0]], _Draw(False, 0.0, 0.0))
+        self.reader = reader if self.boxes is None else dataclasses.replace(reader, count=self.boxes.count)
+        first, second, _ = reader.load(self.pairs[self.order[0]], Draw(False, 0.0, 0.0))
         self.shapes = [(self.size, 3, *image.shape[:2]) for image in (first, second)]
         if self.boxes is not None:
             self.shapes.append((self.size * self.boxes.count, 5))
+
+    def _make_reader(self) -> PairReader:
+        return PairReader(
+            self.who,
+            self.source,
+            self.train_phase,
+            self.mirror,
+            self.means,
+            self.scale,
+            self.negate_x_channel,
+            self.negate_about,
+            self.resize_to,
+            self.short_side,
+            self.crop,
+            self.multiple,
+        )
 
     def _read_boxes(self, section: Section) -> PairBoxes | None:
         path, count, top_k = str(section.proposals), int(section.rois_per_image), int(section.top_k)
@@ -116,30 +110,26 @@ class PairedImageData(DataLayer):
         except DataError as error:
             raise self.data_error(f"proposals: {error}") from error
 
-    def _check_heads(self) -> None:
+    def _check_heads(self, reader: PairReader) -> None:
         """Refuse all pairs at once whose images are missing, unlike in size, or too small for a crop."""
 
         def further(size: tuple[int, int]) -> None:
-            self._window(*self._resized(size), _Draw(False, 0.0, 0.0))
+            reader.window(*reader.resized(size), Draw(False, 0.0, 0.0))
 
         try:
             check_pairs(self.source, self.pairs, further)
         except DataError as error:
             raise self.data_error(str(error)) from error
 
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Height and width that an image of this size gets before it is cut."""
-        if self.resize_to or not self.short_side:
-            return self.resize_to or size
-        factor = short_side_factor(*size, self.short_side)
-        return round(size[0] * factor), round(size[1] * factor)
-
-    def _read_means(self, section: Section) -> list[np.ndarray]:
+    def _read_means(self, section: Section) -> tuple[np.ndarray, np.ndarray]:
         first, second = list(section.mean_value), list(section.mean_value_1)
         for name, values in (("mean_value", first), ("mean_value_1", second)):
             if len(values) not in (0, 1, 3):
                 raise self.error(f"{name} has {len(values)} entries, expected 1 or 3 (blue, green, red)")
-        return [np.broadcast_to(np.array(mean or [0], np.float32), 3) for mean in (first, second or first)]
+        one, other = (
+            np.array(mean * 3 if len(mean) == 1 else mean or [0] * 3, np.float32) for mean in (first, second or first)
+        )
+        return one, other
 
     def _read_geometry(self, section: Section) -> tuple[tuple[int, int] | None, int, tuple[int, int] | None, int]:
         resize = (int(section.new_height), int(section.new_width))
@@ -172,97 +162,14 @@ class PairedImageData(DataLayer):
             for top, kind, mean in zip(self.params.tops, kinds, self.means, strict=False)
         }
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: the first images and the second images, (batch, 3, height, width) each; rois [R, 5]."""
-        random = self.random(number)
-        batch: tuple[np.ndarray, np.ndarray] | None = None
-        start: Pair | None = None
-        rois: list[np.ndarray] = []
-        for item, record in enumerate(self.records(number, self.size)):
-            pair = self.pairs[self.order[record]]
-            mirror, y, x = random.random(3)
-            draw = _Draw(self.mirror and mirror < 0.5, y, x)
-            *images, view = self._load(pair, draw)
-            size = view.size
-            if batch is None or start is None:
-                start, shape = pair, (self.size, 3, *size)
-                batch = (np.empty(shape, np.float32), np.empty(shape, np.float32))
-            if size != batch[0].shape[2:]:
-                self._refuse_sizes(start, pair, batch[0].shape[2:], size)
-            for which in (0, 1):
-                self._finish(images[which], which, draw, batch[which][item])
-            if self.boxes is not None:
-                rois.append(self._rois(self.boxes, item, record, view))
-        assert batch is not None
-        return (*batch, np.concatenate(rois)) if rois else batch
+    def job(self, number: int) -> PairJob:
+        """As :meth:`DataLayer.job`."""
+        items = [self._item(record) for record in self.records(number, self.size)]
+        return PairJob(self.random_seed(number), items)
 
-    def _rois(self, boxes: PairBoxes, item: int, record: int, view: View) -> np.ndarray:
-        """Boxes [n, 5] of item ``item``, by a stream of their own: pictures are the same with boxes or without."""
-        random = np.random.default_rng((self.seed, 2, record if self.train_phase else record % len(self.pairs)))
-        found = boxes.draw(self.order[record], view, random)
-        return np.insert(found, 0, np.float32(item), axis=1)
-
-    def _refuse_sizes(self, start: Pair, pair: Pair, want: Sequence[int], have: Sequence[int]) -> NoReturn:
-        raise self.data_error(
-            f"{self.source}, lines {start.line} and {pair.line}: images of one batch have different sizes after "
-            f"resizing and cropping, {want[1]}x{want[0]} ({start.first}) and {have[1]}x{have[0]} ({pair.first}); use "
-            "batch_size 1, new_height and new_width, or crop_height and crop_width"
-        )
-
-    def _load(self, pair: Pair, draw: _Draw) -> tuple[np.ndarray, np.ndarray, View]:
-        """Both images of a pair, resized and cropped: uint8 (height, width, 3); and how."""
-        first, second, size = self._kept.get(pair, lambda: self._decode(pair))
-        try:
-            cut = self._window(first.shape[0], first.shape[1], draw)
-        except DataError as error:
-            raise self.data_error(f"{self.source}, line {pair.line}: {pair.first}: {error}") from error
-        return first[cut], second[cut], View(self._factors(*map(int, size)), *cut, draw.mirror)
-
-    def _decode(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Both images of a pair, resized, and the height and the width that they have in the files."""
-        where = f"{self.source}, line {pair.line}"
-        try:
-            first, second = read_picture(pair.first), read_picture(pair.second)
-        except CaffeCompatError as error:
-            raise self.data_error(f"{where}: {error}") from error
-        if first.shape != second.shape:
-            raise self.data_error(f"{where}: {different_sizes(pair, first.shape, second.shape)}")
-        try:
-            return self._resize(first), self._resize(second), np.array(first.shape[:2])
-        except DataError as error:
-            raise self.data_error(f"{where}: {pair.first}: {error}") from error
-
-    def _resize(self, image: np.ndarray) -> np.ndarray:
-        if self.resize_to:
-            return resize_caffe(image, *self.resize_to)
-        return resize_short_side(image, self.short_side) if self.short_side else image
-
-    def _factors(self, height: int, width: int) -> tuple[float, float]:
-        """By which the width and the height of an image of this size are multiplied."""
-        if self.resize_to:
-            return self.resize_to[1] / width, self.resize_to[0] / height
-        factor = short_side_factor(height, width, self.short_side) if self.short_side else 1.0
-        return factor, factor
-
-    def _window(self, height: int, width: int, draw: _Draw) -> tuple[slice, slice]:
-        """Rows and columns that are kept of the resized images."""
-        height, width = height // self.multiple * self.multiple, width // self.multiple * self.multiple
-        wanted = self.crop or (height, width)
-        if height < max(wanted[0], 1) or width < max(wanted[1], 1):
-            raise DataError(
-                f"is {width}x{height} after resizing to multiples of {self.multiple}, too small for a crop of "
-                f"{wanted[1]}x{wanted[0]}"
-            )
-        free = (height - wanted[0], width - wanted[1])
-        if self.train_phase:
-            top, left = int(draw.y * (free[0] + 1)), int(draw.x * (free[1] + 1))
-        else:
-            top, left = free[0] // 2, free[1] // 2
-        return slice(top, top + wanted[0]), slice(left, left + wanted[1])
-
-    def _finish(self, image: np.ndarray, which: int, draw: _Draw, out: np.ndarray) -> None:
-        """Mirror, subtract the mean, scale, into ``out`` (3, height, width)."""
-        channels = planes(image)
-        if draw.mirror and which == 1:
-            channels = negate_planes(channels, (self.negate_x_channel,), self.negate_about)
-        fill_blob(channels, out, self.means[which], self.scale, draw.mirror)
+    def _item(self, record: int) -> PairItem:
+        place = self.order[record]
+        if self.boxes is None:
+            return PairItem(self.pairs[place])
+        seed = (self.seed, 2, record if self.train_phase else record % len(self.pairs))
+        return PairItem(self.pairs[place], self.boxes.boxes[place], seed)

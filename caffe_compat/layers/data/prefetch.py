@@ -30,15 +30,17 @@ class Prefetcher(Generic[T]):
     Args:
         read: makes batch ``n``; called from several threads.  A method of the owner of the prefetcher, which does not
             keep the owner alive.
-        depth: how many batches to read ahead, and at most how many threads do it (no more than there are cores); 0
-            reads each when it is asked for.
 
     Attributes:
+        depth: how many batches to read ahead; 0 reads each when it is asked for.
+        threads: at most so many do it; counts when they start, with the first :meth:`take` or that after a
+            :meth:`close`.
         waited: seconds that callers of :meth:`take` have waited.
     """
 
-    def __init__(self, read: Callable[[int], T], depth: int) -> None:
-        self._method, self._depth = weakref.WeakMethod(read), depth
+    def __init__(self, read: Callable[[int], T]) -> None:
+        self._method = weakref.WeakMethod(read)
+        self.depth, self.threads = 0, 1
         self._pending: dict[int, Future[T]] = {}
         self._pool: ThreadPoolExecutor | None = None
         self._finalizer: weakref.finalize[..., Prefetcher[T]] | None = None
@@ -55,12 +57,12 @@ class Prefetcher(Generic[T]):
     def _take(self, number: int) -> T:
         read = self._method()
         assert read is not None  # the owner is calling
-        if self._depth == 0:
+        if self.depth == 0:
             return read(number)
         if self._pool is None:
-            self._pool = ThreadPoolExecutor(min(self._depth, cores()), thread_name_prefix="caffe_compat")
+            self._pool = ThreadPoolExecutor(max(1, min(self.depth, self.threads)), thread_name_prefix="caffe_compat")
             self._finalizer = weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
-        wanted = range(number, number + self._depth + 1)
+        wanted = range(number, number + self.depth + 1)
         for other in [key for key in self._pending if key not in wanted]:
             self._pending.pop(other).cancel()
         for ahead in wanted:

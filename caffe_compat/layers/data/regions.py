@@ -144,9 +144,9 @@ class RoIDataLayer(RegionData):
     def _parse(self, text: str) -> Mapping[str, object]:
         return read_yaml(self, text, "'num_classes': 21")
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``."""
-        found = super().read(number)
+    def formed(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """As :meth:`FedData.formed`."""
+        found = arrays
         more = ((found[-1] > 0).astype(np.float32),) if len(found) < len(self.shapes) else ()
         rest = (blob.reshape(four_axes(self.params, blob.shape)) for blob in (*found[self.num_data :], *more))
         return (*found[: self.num_data], *rest)
@@ -183,9 +183,9 @@ class ObjectData(FedData[ObjectSource]):
         self.num_classes = classes
         self.shapes = [(1, 3, _SIDE, _SIDE), (1, 3), four_axes(params, (1, 5))]
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``."""
-        picture, info, objects = super().read(number)
+    def formed(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """As :meth:`FedData.formed`."""
+        picture, info, objects = arrays
         return picture, info, objects.reshape(four_axes(self.params, objects.shape))
 
     def check_source(self, source: ObjectSource) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from caffe_compat import random
+from caffe_compat.batches.crew import Client, WorkerEnded, crew_of, usual_workers
+from caffe_compat.batches.reader import Reader, new_array
+from caffe_compat.devices import cores
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
@@ -25,9 +28,10 @@ __all__ = ["DataLayer", "Order"]
 class DataLayer(Layer):
     """A layer without bottoms whose tops are the next batch.
 
-    A subclass implements :meth:`read`, a pure function of the number of the batch (called from several threads), and
-    sets ``self.shapes``, the shapes of the tops before the first batch.  All that is random in batch ``n`` must come
-    from :meth:`random` or an :class:`Order`; so a net that resumes at batch ``n`` sees what the uninterrupted run saw.
+    A subclass sets ``self.shapes``, the shapes of the tops before the first batch, and says what batch ``n`` is, a pure
+    function of ``n`` (called from several threads): with a ``reader`` and :meth:`job`, so that worker processes can
+    make it, or in :meth:`read`.  All that is random in batch ``n`` must come from :meth:`random` or an :class:`Order`;
+    so a net that resumes at batch ``n`` sees what the uninterrupted run saw, and any number of workers make the same.
 
     The batches come as float32 on the device (and in the type) that the net was moved to; to a GPU they are copied
     ahead, while it computes.
@@ -37,6 +41,7 @@ class DataLayer(Layer):
             a solver, else ``torch.manual_seed``), the layer's name and its phase, so that it does not depend on what
             else was drawn.
         shapes: of the tops, as of the last batch.
+        reader: makes the arrays of a batch; None: only :meth:`read` does.
     """
 
     bottom_count = (0, 0)
@@ -50,9 +55,12 @@ class DataLayer(Layer):
         super().__init__(params, bottoms)
         self.seed = default_seed(params) if seed is None else seed
         self.shapes: list[Shape] = []
+        self.reader: Reader[Any] | None = None
+        self._workers, self._ahead = usual_workers(), prefetch
+        self._client: Client | None = None
         self._position = 0
         self._rank, self._count = 0, 1
-        self._prefetcher = Prefetcher(self._read_sent, prefetch)
+        self._prefetcher = Prefetcher(self._read_sent)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
     # -- the position -----------------------------------------------------------------------------------------
@@ -66,6 +74,42 @@ class DataLayer(Layer):
     def waited(self) -> float:
         """Seconds for which training has waited for batches."""
         return self._prefetcher.waited
+
+    @property
+    def workers(self) -> int:
+        """Processes that read batches; 0: threads of this one.
+
+        At first what ``CAFFE_COMPAT_WORKERS`` says.  Batches are the same with any number.  A layer without a reader,
+        or one that reads nothing ahead (``prefetch: 0``), uses none; layers with the same number share them.
+
+        Raises:
+            LayerError: a negative number is set.
+        """
+        return self._workers if self.can_use_workers else 0
+
+    @workers.setter
+    def workers(self, count: int) -> None:
+        if count < 0:
+            raise self.error(f"workers is {count}, expected 0 or more")
+        if count != self._workers:
+            self.close()
+            self._workers = count
+
+    @property
+    def can_use_workers(self) -> bool:
+        """Whether worker processes can read this layer's batches ahead."""
+        return self.reader is not None and self._ahead > 0
+
+    def read_ahead(self, depth: int) -> None:
+        """Read so many batches ahead from now on; 0: none."""
+        self.close()
+        self._ahead = depth
+
+    def _depth(self) -> tuple[int, int]:
+        """Batches to read ahead, and threads that do it or wait for workers."""
+        if self.workers:
+            return max(self._ahead, self.workers + max(2, self.workers // 2)), self.workers
+        return self._ahead, cores()
 
     def seek(self, batches: int) -> None:
         """Go on as if ``batches`` batches had been consumed.
@@ -95,16 +139,44 @@ class DataLayer(Layer):
 
     def random(self, number: int) -> np.random.Generator:
         """The generator for what is random within batch ``number``."""
-        return np.random.default_rng((self.seed, 1, number))
+        return np.random.default_rng(self.random_seed(number))
+
+    def random_seed(self, number: int) -> tuple[int, int, int]:
+        """Its seed."""
+        return self.seed, 1, number
 
     # -- reading ----------------------------------------------------------------------------------------------
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: one float32 array per top."""
+    def job(self, number: int) -> Any:
+        """What the ``reader`` is asked for batch ``number``: small, and quick to say."""
         raise NotImplementedError
 
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """The tops of batch ``number`` out of what the ``reader`` made."""
+        return arrays
+
+    def read(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``, read in this process: one float32 array per top."""
+        if self.reader is None:
+            raise NotImplementedError
+        return self.finish(number, self.reader.read(self.job(number), new_array))
+
+    def _read_arrays(self, number: int) -> tuple[np.ndarray, ...]:
+        """Batch ``number``, read by a worker if there are any."""
+        client = self._client
+        if client is None:
+            return self.read(number)
+        job = self.job(number)
+        try:
+            return self.finish(number, client.read(job))
+        except WorkerEnded as error:
+            files = client.reader.about(job)
+            raise self.data_error(
+                f"{error} while it read batch {number}{f' ({files})' if files else ''}; fewer workers take less memory"
+            ) from error
+
     def _read_tensors(self, number: int) -> tuple[Tensor, ...]:
-        return tuple(torch.from_numpy(array) for array in self.read(number))
+        return tuple(torch.from_numpy(array) for array in self._read_arrays(number))
 
     def _read_sent(self, number: int) -> Sent:
         """Batch ``number``, on its way to a GPU if that is where it is wanted."""
@@ -116,8 +188,9 @@ class DataLayer(Layer):
         return {}
 
     def close(self) -> None:
-        """Stop reading ahead and end the threads; the next forward pass starts them again."""
+        """Stop reading ahead and end threads and workers; the next forward pass starts them again."""
         self._prefetcher.close()
+        self._client = None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the last batch; before the first, those that the data source announces."""
@@ -129,6 +202,9 @@ class DataLayer(Layer):
         Raises:
             DataError: what went wrong while the batch was read.
         """
+        if self.reader is not None and self.workers and self._client is None:
+            self._client = crew_of(self.workers).client(self.reader)
+        self._prefetcher.depth, self._prefetcher.threads = self._depth()
         batch = self._prefetcher.take(self._position).arrived()
         self._position += 1
         self.shapes = [tuple(top.shape) for top in batch]
@@ -136,9 +212,14 @@ class DataLayer(Layer):
 
     # -- helpers for subclasses -------------------------------------------------------------------------------
 
+    @property
+    def who(self) -> str:
+        """Names this layer in errors."""
+        return f"layer '{self.name}' ({self.params.type})"
+
     def data_error(self, reason: str) -> DataError:
         """An error about the data, which names this layer."""
-        return DataError(f"layer '{self.name}' ({self.params.type}): {reason}")
+        return DataError(f"{self.who}: {reason}")
 
     def batch_size(self, section: Section) -> int:
         """The field ``batch_size``, which must be positive."""

@@ -1,0 +1,70 @@
+"""What makes the arrays of a batch: a reader, and what it is asked for, a job."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from caffe_compat.errors import DataError
+
+__all__ = ["Job", "New", "Reader", "new_array", "shown"]
+
+Job = TypeVar("Job")
+_SHOWN = 3
+
+
+class New(Protocol):
+    """Gives memory for an array, whose values are not set."""
+
+    def __call__(self, shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> np.ndarray: ...
+
+
+def new_array(shape: Sequence[int], dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """An array in memory of this process."""
+    return np.empty(shape, dtype)
+
+
+class Reader(Generic[Job]):
+    """Makes batches.  It is pickled, and so are jobs, if worker processes read.
+
+    A batch is a function of the job and nothing else: what is random in it comes from seeds in the job.  So it is the
+    same in every process, and resumes at any batch.
+
+    Attributes:
+        who: names the layer in errors.
+    """
+
+    who: str
+
+    def read(self, job: Job, new: New) -> tuple[np.ndarray, ...]:
+        """The arrays of a batch; called from several threads.
+
+        Args:
+            new: where the large ones are to lie: workers write them into memory that they share with the parent.
+
+        Raises:
+            CaffeCompatError: a file cannot be used; names it and the layer.
+        """
+        raise NotImplementedError
+
+    def about(self, job: Job) -> str:
+        """The files of a job, for the error if reading it ends a process."""
+        return ""
+
+    def one_of(self, count: int) -> Reader[Any]:
+        """The same for one of ``count`` worker processes, which share what memory there is."""
+        return self
+
+    def error(self, reason: str) -> DataError:
+        """An error about the data, which names the layer."""
+        return DataError(f"{self.who}: {reason}")
+
+
+def shown(names: Iterable[str]) -> str:
+    """Some of the names."""
+    found = list(names)
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more

@@ -1,0 +1,75 @@
+"""Batches of the records of a database."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from caffe_compat.batches.images import Seed
+from caffe_compat.batches.reader import New, Reader, shown
+from caffe_compat.batches.transform import Transform
+from caffe_compat.errors import CaffeCompatError
+from caffe_compat.media import datum_channels
+
+__all__ = ["Record", "RecordJob", "RecordReader"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Record:
+    """A record as it is in the database, and what to call it."""
+
+    name: str
+    value: bytes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordJob:
+    """The records of a batch, and the seed of what is random in it."""
+
+    seed: Seed
+    records: Sequence[Record]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordReader(Reader[RecordJob]):
+    """Pictures (batch, channels, height, width) and labels (batch) out of serialized ``Datum`` messages."""
+
+    who: str
+    transform: Transform
+
+    def read(self, job: RecordJob, new: New) -> tuple[np.ndarray, ...]:
+        """As :meth:`Reader.read`: pictures and labels."""
+        random = np.random.default_rng(job.seed)
+        data: np.ndarray | None = None
+        labels = new((len(job.records),))
+        for item, record in enumerate(job.records):
+            channels, shape, label = self.load(record)
+            if data is None:
+                data = new((len(job.records), *shape))
+            if data.shape[1:] != shape:
+                raise self.error(
+                    f"{record.name} has the shape {list(shape)}, the first record of the batch "
+                    f"{list(data.shape[1:])}; use batch_size 1 or crop_size"
+                )
+            self.transform(channels, data[item], random)
+            labels[item] = label
+        assert data is not None
+        return data, labels
+
+    def about(self, job: RecordJob) -> str:
+        """As :meth:`Reader.about`."""
+        return shown(record.name for record in job.records)
+
+    def load(self, record: Record) -> tuple[Sequence[np.ndarray] | np.ndarray, tuple[int, ...], int]:
+        """The planes of a record, the shape of what becomes of them, and its label."""
+        own = self.transform
+        try:
+            channels, label = datum_channels(record.value, record.name, own.force_color, own.force_gray)
+        except CaffeCompatError as error:
+            raise self.error(str(error)) from error
+        try:
+            return channels, own.shape(len(channels), *channels[0].shape), label
+        except CaffeCompatError as error:
+            raise self.error(f"{record.name}: {error}") from error

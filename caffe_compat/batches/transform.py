@@ -1,0 +1,118 @@
+"""Caffe's DataTransformer: crop, mirror, subtract the mean, scale.
+
+Source: BVLC Caffe 1.0, ``data_transformer.cpp``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from caffe_compat.errors import DataError
+from caffe_compat.media import fill_blob, negate_planes, planes
+
+__all__ = ["Transform"]
+
+
+@dataclasses.dataclass(eq=False)
+class Transform:
+    """``(pixel - mean) * scale`` for one image, of which a square may be cropped and which may be mirrored.
+
+    Mirroring happens in both phases (as in Caffe, also in TEST); the crop is random in TRAIN and centred in TEST.
+    The mean of a ``mean_file`` is the one at the place of the pixel before cropping and mirroring.
+
+    ``negate_x`` is this package's, for pictures of optical flow: the channel (2 of 0, 1, 2 as OpenCV reads them) that
+    holds flow to the right, whose values v become 256 - v, 255 at most, in a mirror.  ActionTubes, the source of this
+    rule, has it in a data layer of its own.
+
+    Args:
+        mean_values: of all channels, or of each; none where there is a ``mean`` for each pixel, that of ``mean_file``.
+    """
+
+    train_phase: bool
+    scale: np.float32
+    mirror: bool
+    crop: int
+    force_color: bool
+    force_gray: bool
+    mean_file: str
+    mean_values: np.ndarray
+    negate_x: int
+    mean: np.ndarray | None = None
+
+    def shape(self, channels: int, height: int, width: int) -> tuple[int, ...]:
+        """Shape of what becomes of an image of that size.
+
+        Raises:
+            DataError: the mean or the crop does not fit the image.
+        """
+        if self.mean is not None and self.mean.shape != (channels, height, width):
+            raise DataError(
+                f"mean file {self.mean_file} is for images of {_size(*self.mean.shape)}, this one has "
+                f"{_size(channels, height, width)}"
+            )
+        if self.mean_values.size not in (0, 1, channels):
+            raise DataError(
+                f"has {channels} channel(s), but there are {self.mean_values.size} mean_value entries, expected 1 or "
+                "one per channel"
+            )
+        if self.negate_x >= channels:
+            raise DataError(f"has {channels} channel(s), but negate_x_channel is {self.negate_x}")
+        if self.crop > min(height, width):
+            raise DataError(f"is {width}x{height}, smaller than crop_size {self.crop}")
+        return (channels, self.crop or height, self.crop or width)
+
+    def __call__(
+        self, channels: Sequence[np.ndarray] | np.ndarray, out: np.ndarray, random: np.random.Generator
+    ) -> None:
+        """Transform an image.
+
+        Args:
+            channels: its planes (height, width), of any type.
+            out: float32 array of the :meth:`shape` that follows; written.
+            random: where mirroring and, in TRAIN, the place of the crop are drawn from, in this order.
+        """
+        mirrored, window = self._drawn(channels[0].shape, out, random)
+        cut = [plane[window] for plane in channels]
+        fill_blob(self.turned(cut) if mirrored else cut, out, self._mean_at(window), self.scale, mirrored)
+
+    def picture(self, pixels: np.ndarray, out: np.ndarray, random: np.random.Generator) -> None:
+        """The same for a picture, uint8 (height, width) or (height, width, channels): cut before it is taken apart."""
+        mirrored, window = self._drawn(pixels.shape[:2], out, random)
+        mean = self._mean_at(window)
+        cut = pixels[window]
+        if mirrored:  # turning bytes around is faster than turning numbers
+            cut, mean = cv2.flip(cut, 1), mean[..., ::-1] if mean.ndim == 3 else mean
+        channels = planes(cut)
+        fill_blob(self.turned(channels) if mirrored else channels, out, mean, self.scale)
+
+    def _drawn(
+        self, size: Sequence[int], out: np.ndarray, random: np.random.Generator
+    ) -> tuple[bool, tuple[slice, slice]]:
+        """Whether to mirror, and rows and columns of the crop."""
+        mirrored = self.mirror and bool(random.integers(2))
+        height, width = size
+        top = left = 0
+        if self.crop and self.train_phase:
+            top, left = int(random.integers(height - self.crop + 1)), int(random.integers(width - self.crop + 1))
+        elif self.crop:
+            top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        return mirrored, (slice(top, top + out.shape[1]), slice(left, left + out.shape[2]))
+
+    def _mean_at(self, window: tuple[slice, slice]) -> np.ndarray:
+        return self.mean_values if self.mean is None else self.mean[:, *window]
+
+    def turned(self, channels: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """The channels of what is seen in a mirror, before their columns are put in reverse order."""
+        return channels if self.negate_x < 0 else negate_planes(channels, (self.negate_x,))
+
+    def plain(self) -> Transform:
+        """The same, of this class: what worker processes can load without torch."""
+        return Transform(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Transform)})
+
+
+def _size(channels: int, height: int, width: int) -> str:
+    return f"{channels} channel(s), height {height} and width {width}"
