@@ -36,8 +36,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THR
 
 
 def parse_workers(text: str, who: str = "--workers") -> int:
-    """The number of worker processes that a user asks for; ``auto`` leaves one core to
-    each process that trains here.
+    """The number of worker processes that a user asks for; ``auto`` leaves a core to each process that trains here.
 
     Raises:
         UsageError: it is no such number, or this system cannot do it.

@@ -13,6 +13,7 @@ from caffe_compat.errors import UsageError
 from caffe_compat.proto.forks import DIALECTS
 
 __all__ = [
+    "WORKERS_HELP",
     "FlagParser",
     "WORKERS_HELP",
     "add_amp",
