@@ -5,24 +5,19 @@ from __future__ import annotations
 import gc
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import torch
-from data_files import datum, image, write_images, write_lmdb
+from data_files import datum, write_boxes, write_images, write_lmdb
 from one_layer import one_layer
+from processes import gone, wait_until
 from torch import Tensor
-from waiting import LIMIT
 
-from caffe_compat.batches.crew import Crew, crew_of, parse_workers
+from caffe_compat.batches.crew import WORKERS, Crew, crew_of
 from caffe_compat.batches.slots import can_share
-from caffe_compat.errors import DataError, LayerError, MissingFileError, UsageError
+from caffe_compat.errors import CaffeCompatError, DataError, LayerError, UsageError
 from caffe_compat.layers.data import DataLayer
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="only Linux has what workers need")
@@ -44,8 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures")
     write_images(path, 5, 9, 12)
     write_lmdb(path / "lmdb", [datum(number) for number in range(5)])
-    boxes = np.array([[0, 0, 11, 8], [1, 1, 9, 7], [2, 0, 8, 8]], np.float32)
-    np.save(path / "boxes.npy", boxes)
+    write_boxes(path, 5, 20, (9, 12))
     return path
 
 
@@ -55,12 +49,12 @@ def layer(kind: str, folder: Path, text: str = "", crop: str = "crop_size: 4") -
     transform = f"transform_param {{ mirror: true {crop} mean_value: 3.5 scale: 0.3 }}"
     bodies = {
         "ImageData": f"image_data_param {{ {list_} shuffle: true {text} }} {transform}",
-        "Data": f'data_param {{ source: "{folder}/lmdb" backend: LMDB batch_size: 3 shuffle: true {text} }} {transform}',
+        "Data": f'data_param {{ source: "{folder}/lmdb" backend: LMDB batch_size: 3 shuffle: true }} {transform}',
         "PairedImageData": f"paired_image_data_param {{ {pairs} shuffle: true mirror: true crop_height: 4 "
         f"crop_width: 5 mean_value: 3 scale: 0.5 negate_x_channel: 2 seed: 4 {text} }}",
     }
     torch.manual_seed(7)
-    made = one_layer(kind, bodies[kind], tops=("a", "b"), phase="TRAIN")
+    made = one_layer(kind, bodies[kind], tops=("a", "b", "rois")[: 3 if "proposals" in text else 2], phase="TRAIN")
     assert isinstance(made, DataLayer)
     return made
 
@@ -86,3 +80,84 @@ def test_batches_are_those_of_one_process(crews: list[Crew], folder: Path, kind:
     assert same(batches(data, 3), expected[4:7])
     data.close()
     assert same(batches(data, 2), expected[7:])
+
+
+def test_rois_follow_their_pictures(crews: list[Crew], folder: Path) -> None:
+    text = f'proposals: "{folder}/boxes.npz" rois_per_image: 2'
+    expected, data = (layer("PairedImageData", folder, text) for _ in range(2))
+    data.workers = 3
+    wanted = batches(expected, 5)
+    assert len(wanted[0]) == 3 and wanted[0][2].shape[1] == 5
+    assert same(batches(data, 5), wanted)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_error_is_the_same(crews: list[Crew], tmp_path: Path, workers: int) -> None:
+    write_images(tmp_path, 3)
+    data = layer("ImageData", tmp_path, "", crop="")
+    data.workers = workers
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        data()
+    line = next(n for n in range(3) if f"line {n + 1}:" in str(caught.value)) + 1
+    reason = f"{tmp_path}/{line - 1}.png: is no image that OpenCV can decode (10 bytes)"
+    assert str(caught.value) == f"layer 'under_test' (ImageData): {tmp_path}/list.txt, line {line}: {reason}"
+    for number in range(3):
+        (tmp_path / f"{number}.png").unlink()
+    data.seek(50)
+    with pytest.raises(CaffeCompatError, match=r"layer 'under_test' .*list.txt, line \d: Could not open file .*png"):
+        data()
+    write_images(tmp_path, 3)
+    data.seek(0)
+    assert same([tuple(top.clone() for top in data())], batches(layer("ImageData", tmp_path, "", crop=""), 1))
+
+
+def test_a_worker_that_dies_is_an_error_and_is_replaced(crews: list[Crew], folder: Path) -> None:
+    expected, data = batches(layer("ImageData", folder), 1), layer("ImageData", folder)
+    data.workers = 1
+    data()
+    data.close()  # now nothing is being read ahead
+    (pid,) = crew_of(1).pids
+    os.kill(pid, signal.SIGKILL)
+    data.seek(1000)
+    with pytest.raises(DataError) as caught:
+        data()
+    message = str(caught.value)
+    assert message.startswith("layer 'under_test' (ImageData): a worker process ended (signal SIGKILL")
+    assert "while it read batch 1000" in message and f"{folder}/list.txt: {folder}/" in message
+    assert gone(pid)
+    data.seek(0)
+    assert same(batches(data, 1), expected) and crew_of(1).pids not in ([], [pid])
+
+
+def test_workers_end_with_the_last_layer_and_batches_outlive_them(folder: Path) -> None:
+    data, other = layer("ImageData", folder), layer("Data", folder)
+    data.workers = other.workers = 2
+    first, second = data(), other()
+    copies = [top.clone() for top in (*first, *second)]
+    pids = crew_of(2).pids
+    assert pids
+    del data
+    gc.collect()
+    other()
+    del other
+    gc.collect()
+    wait_until(lambda: all(map(gone, pids)))
+    assert all(torch.equal(top, copy) for top, copy in zip((*first, *second), copies, strict=True))
+    first[0].add_(1)
+    assert torch.equal(first[0], copies[0] + 1)
+
+
+def test_the_environment_decides_and_what_is_wrong_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKERS, "2")
+    data = layer("ImageData", folder)
+    assert data.workers == 2 and layer("PairedImageData", folder, "prefetch: 0").workers == 0
+    with pytest.raises(LayerError, match="workers is -1, expected 0 or more"):
+        data.workers = -1
+    for text in ("two", "-1", "1.5", "99999"):
+        monkeypatch.setenv(WORKERS, text)
+        with pytest.raises(UsageError, match=f"{WORKERS} is '{text}', expected 0"):
+            layer("ImageData", folder)
+    monkeypatch.setenv(WORKERS, "auto")
+    assert layer("ImageData", folder).workers >= 1
