@@ -99,6 +99,11 @@ class PoolWindow:
         return products
 
 
+def may_look(values: Tensor) -> bool:
+    """Whether to look at numbers costs nothing but the looking: on the CPU."""
+    return values.device.type == "cpu" and not torch.compiler.is_compiling() and bool(values.numel())
+
+
 def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor | None]:
     """The first maximum of each window, and where it is (row * width + column, -1 for nowhere) if ``mask``.
 
@@ -108,12 +113,7 @@ def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor 
     image, outs = tuple(x.shape[2:]), window.sizes(x.shape[2:])
     if window.as_torch(image, outs) and not mask:
         top = F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
-        if (
-            x.device.type != "cpu"
-            or torch.compiler.is_compiling()
-            or not top.numel()
-            or bool(top.detach().amin() > -FLT_MAX)
-        ):
+        if not may_look(top) or bool(top.detach().amin() > -FLT_MAX):
             return top, None
     lowest = torch.full((), -FLT_MAX, dtype=x.dtype, device=x.device)
     infinite = torch.full_like(lowest, -torch.inf)

@@ -21,11 +21,12 @@ from caffe_compat.solver import snapshots
 from caffe_compat.solver.actions import Action
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.gradients import Clipping
-from caffe_compat.solver.later import SmoothedLoss
+from caffe_compat.solver.later import SmoothedLoss, runs_ahead
 from caffe_compat.solver.policies import Plateau
 from caffe_compat.solver.resting import Resting
 from caffe_compat.solver.scaling import LossScale
 from caffe_compat.solver.scores import Scores
+from caffe_compat.solver.watch import Watch
 
 __all__ = ["Core"]
 
@@ -47,7 +48,8 @@ class Core:
         on_weights: called with the path of weights that a snapshot has written, before its state is.
         around_snapshot: called with the path of a snapshot less its endings; its block holds the writing of it.
         on_restore: called with the path of a state once its weights are in the net.
-        on_iteration: called after every update with (iteration, smoothed loss).
+        on_iteration: called after every update with (iteration, smoothed loss); on a GPU the loss is that of the
+            iterations whose losses have arrived, NaN before the first: ``smoothed_loss`` waits for the last.
         on_display: called at a displayed iteration, before its update, with the rate of that.
         on_test: called after a test with the number of the test net and the scores.
         on_start, on_gradients_ready: pycaffe's callbacks.
@@ -98,6 +100,9 @@ class Core:
         self.resume_from, self._locked, self.stopped_early, self.stop_at_nan = "", False, False, False
         self._scale: LossScale | None = None
         self._smoothed, self._clipping, self._resting = SmoothedLoss(), Clipping(), Resting(self.folded)
+        if runs_ahead(self.device):
+            self._resting.know([torch.zeros(1)] * len(self.history))
+        self._watch = Watch(self.engine)
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_weights: Callable[[str], None] = lambda path: None
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
@@ -133,6 +138,7 @@ class Core:
         self.history = [blob.to(device) for blob in self.history]
         if self._scale is not None:
             self._scale.to(device)
+        self._watch.forget()
         self.device = device
 
     @property
@@ -151,6 +157,18 @@ class Core:
         self._scale = LossScale(self.device) if kind == "fp16" else None
         if self.engine.precision is not None and self._scale is not None:
             self.engine.precision.loss_scale = self._scale.scale
+
+    def _settle(self) -> None:
+        """Wait for what a GPU still computes of the iterations so far, and tell what is to be told of it.
+
+        Raises:
+            SolverError: with ``stop_at_nan``, a loss that was not finite, or float16's gradients never are.
+        """
+        self._clipping.tell(wait=True)
+        if self.stop_at_nan:
+            self._watch.tell(wait=True)
+        if self._scale is not None:
+            self._scale.tell(self.iter)
 
     def check(self) -> None:
         """Refuse settings that the rule cannot use."""

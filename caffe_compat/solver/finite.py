@@ -3,42 +3,68 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from caffe_compat.errors import SolverError
-from caffe_compat.net import BlobNet, Learnable
+from caffe_compat.net import BlobNet
 from caffe_compat.net.plan import Node
 
-__all__ = ["by_norms", "check_hope", "check_loss", "check_weights"]
+__all__ = ["Found", "by_gradients", "check_hope", "check_loss", "check_weights", "refuse"]
 
 
-def check_loss(engine: BlobNet, loss: float, iteration: int, backward: Callable[[], str] | None = None) -> None:
+@dataclass(frozen=True)
+class Found:
+    """What was not finite after a forward pass.
+
+    Attributes:
+        blobs: their numbers.
+        parameters: the ``id`` of each.
+        who: which layer's backward pass first gave such a gradient, for the message; "" if that is not known.
+    """
+
+    blobs: Set[int]
+    parameters: Set[int]
+    who: str = ""
+
+
+def check_loss(engine: BlobNet, loss: float, iteration: int) -> None:
     """Refuse a loss that is not finite.
 
     Args:
-        engine: after the forward pass that gave the loss.
+        engine: after the forward pass that gave the loss, before the next backward pass.
         loss: of that pass.
         iteration: counted from 0.
-        backward: says which layer's backward pass first gave a gradient that is not finite, as :func:`by_norms` does;
-            by default the blobs are asked, which know until the next backward pass.
+
+    Raises:
+        SolverError: as :func:`refuse`.
+    """
+    if math.isfinite(loss):
+        return
+    nodes = engine.net.nodes
+    blobs = {blob for node in nodes for blob in node.top_ids if not _finite(engine.blobs[blob].tensor)}
+    parameters = {id(one) for node in nodes for one in node.layer.blobs if not _finite(one)}
+    refuse(engine, iteration, loss, Found(blobs, parameters, _backward(engine)))
+
+
+def refuse(engine: BlobNet, iteration: int, loss: float, found: Found) -> NoReturn:
+    """Say why a loss was not finite.
 
     Raises:
         SolverError: naming the first layer whose output is not finite; where its weights are not, the layer that the
             backward pass before had last in hand when its gradients were.
     """
-    if math.isfinite(loss):
-        return
     start = f"iteration {iteration}: the loss is {loss}"
     for node in engine.net.nodes:
-        names = [index for index, blob in enumerate(node.layer.blobs) if not _finite(blob)]
+        names = [index for index, blob in enumerate(node.layer.blobs) if id(blob) in found.parameters]
         if names:
-            who = _backward(engine) if backward is None else backward()
-            raise SolverError(f"{start}: {_weights(node, names[0])} since the update before{who}; {_ADVICE}")
+            raise SolverError(f"{start}: {_weights(node, names[0])} since the update before{found.who}; {_ADVICE}")
         for blob in node.top_ids:
-            if not _finite(engine.blobs[blob].tensor):
+            if blob in found.blobs:
                 raise SolverError(
                     f"{start}: layer '{node.name}' ({node.type}) made the first number that is not finite, in its top "
                     f"'{engine.names[blob]}'; {_ADVICE}"
@@ -87,10 +113,8 @@ def _backward(engine: BlobNet) -> str:
     return ""
 
 
-def by_norms(engine: BlobNet, learnables: Sequence[Learnable], norms: Tensor | None) -> str:
-    """The same, of the norms [N] that the gradients of the parameters had at the last update."""
-    finite = [] if norms is None else torch.isfinite(norms).tolist()
-    bad = {id(one.parameter) for one, good in zip(learnables, finite, strict=False) if not good}
+def by_gradients(engine: BlobNet, bad: Set[int]) -> str:
+    """The same, given the ``id`` of the parameters whose gradients were not finite at the last update."""
     for node in reversed(engine.net.nodes):
         if any(id(parameter) in bad for parameter in node.layer.blobs):
             return _gave(node)

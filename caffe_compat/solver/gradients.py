@@ -5,6 +5,7 @@ Source: BVLC Caffe 1.0, ``SGDSolver::ClipGradients`` and ``Regularize``.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat import log
-from caffe_compat.solver.later import Later
+from caffe_compat.solver.later import Later, runs_ahead
 
 __all__ = ["Clipping", "alike", "clip", "normalize", "regularize"]
 
@@ -55,8 +56,7 @@ class Clipping:
 
     def __init__(self) -> None:
         self.norms: Tensor | None = None
-        self._limit = -1.0
-        self._common: Later | None = None
+        self._told: deque[tuple[Later, float]] = deque()
 
     def apply(self, gradients: list[Tensor], limit: float, keep: bool) -> None:
         """Clip as :func:`clip` does.
@@ -64,23 +64,23 @@ class Clipping:
         Args:
             keep: whether ``norms`` are wanted where nothing is clipped, too.
         """
-        if not gradients or not gradients[0].is_cuda:
+        if not gradients or not runs_ahead(gradients[0].device):
             clip(gradients, limit)
             return
         if limit < 0 and not keep:
             return
         self.norms = torch.stack(torch._foreach_norm(gradients))
         if limit >= 0:
-            common, self._limit = self.norms.norm(), limit
+            common = self.norms.norm()
             factor = limit / common.clamp(min=max(limit, _LEAST))
             torch._foreach_mul_(gradients, factor.nan_to_num(nan=1.0))  # as a comparison with NaN decides in clip()
-            self._common = Later(common)
+            self._told.append((Later(common), limit))
 
-    def tell(self) -> None:
-        """Log, if the last update was clipped and this was not told yet."""
-        if self._common is not None:
-            _tell(self._common.get(), self._limit)
-            self._common = None
+    def tell(self, wait: bool) -> None:
+        """Log updates that were clipped and were not told yet: those whose norms have arrived, or with ``wait`` all."""
+        while self._told and (wait or self._told[0][0].arrived):
+            later, limit = self._told.popleft()
+            _tell(later.get()[0], limit)
 
 
 def normalize(gradients: list[Tensor], size: int) -> None:

@@ -41,6 +41,6 @@ class Resting:
         self.moved = [learnables[index] for index in found]
         return found, self.moved
 
-    def forget(self) -> None:
-        """Look at velocities anew: others were restored."""
-        self._still.clear()
+    def know(self, history: Sequence[Tensor]) -> None:
+        """Look at velocities that were made or restored, while they are on the CPU: a GPU would be waited for."""
+        self._still = {index: not bool(velocity.any()) for index, velocity in enumerate(history)}

@@ -27,6 +27,7 @@ class Resumable(Core):
             SolverError: with ``stop_at_nan``, a weight that is not finite; nothing is written.
         """
         self.engine.write_back()
+        self._settle()
         if self.stop_at_nan:
             check_weights(self.engine, self.iter)
         values = tuple(blob.detach().cpu().numpy() for blob in self.history)
@@ -34,7 +35,6 @@ class Resumable(Core):
         plateau = remembered if self.param.lr_policy == "plateau" else None
         scale = None
         if self._scale is not None:
-            self._scale.tell(self.iter)
             scale = self._scale.get()
         state = SolverState(self.iter, "", self.current_step, values, plateau, scale)
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
@@ -63,7 +63,8 @@ class Resumable(Core):
             mine.copy_(theirs)
         if self._scale is not None and state.loss_scale is not None:
             self._scale.set(*state.loss_scale)
-        self._resting.forget()
+        self._resting.know(history)
+        self._watch.forget()
         self.iter, self.current_step = state.iter, state.current_step
         self.plateau = Plateau(*state.plateau) if state.plateau else Plateau()
         self.seek_data()

@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from caffe_compat import log
 from caffe_compat.net.blobs import gradient_of
 from caffe_compat.solver import lock
 from caffe_compat.solver.actions import Action
-from caffe_compat.solver.finite import by_norms, check_loss
 from caffe_compat.solver.later import Later, SmoothedLoss
 from caffe_compat.solver.policies import learning_rate
 from caffe_compat.solver.scores import tell_display
@@ -131,10 +129,10 @@ class Solver(Tested):
             for function in self.on_gradients_ready:
                 function()
             self.apply_update(display)
-            self.on_iteration(self.iter, self.smoothed_loss)
+            self.on_iteration(self.iter, self._smoothed.known)
             if not self._after_update():
                 break
-        self._clipping.tell()
+        self._settle()
 
     def _after_update(self) -> bool:
         """Snapshots and signals; False to stop."""
@@ -147,31 +145,22 @@ class Solver(Tested):
             return False
         return True
 
-    def _forward_backward(self) -> float:
+    def _forward_backward(self) -> Later:
+        """The loss of each pass of an iteration."""
         self._random.turn_to(self.iter)  # so that a resumed run draws what an uninterrupted one would
-        total = 0.0
+        losses = []
         with self._random.use():
             for _ in range(self.param.iter_size):
-                loss = Later(self.engine.forward_loss())
-                if not loss.underway and self.stop_at_nan:
-                    check_loss(self.engine, loss.get(), self.iter)
+                losses.append(self.engine.forward_loss())
+                if self.stop_at_nan:
+                    self._watch.look(losses[-1], self.iter, self._resting.moved, self._clipping.norms)
                 self.engine.backward()
-                if loss.underway:  # a GPU has the backward pass to do meanwhile
-                    self._look(loss.get())
-                total += loss.get()
-        return total / int(self.param.iter_size)
-
-    def _look(self, loss: float) -> None:
-        """Look at what a GPU has computed: the loss of this iteration, and the norm of the gradients before it."""
-        self._clipping.tell()
-        if self.stop_at_nan:
-            who = partial(by_norms, self.engine, self._resting.moved, self._clipping.norms)
-            check_loss(self.engine, loss, self.iter, who)
+        self._clipping.tell(wait=False)
+        return Later(*losses)
 
     def _display(self, clock: tuple[float, int]) -> tuple[float, int]:
+        self._settle()
         now = time.perf_counter()
-        if self._scale is not None:
-            self._scale.tell(self.iter)
         since = (self.iter - clock[1], now - clock[0])
         tell_display(self.engine, self.iter, self.smoothed_loss, self.param.display, since)
         return now, self.iter

@@ -28,6 +28,7 @@ class Tested(Resumable):
         return results
 
     def _test(self, index: int, engine: BlobNet) -> dict[str, Any] | None:
+        self._settle()
         log.info(f"Iteration {self.iter}, Testing net (#{index})", "solver.cpp:330")
         engine.net.share_with(self.net)
         self._random.turn_to(("test", index, self.iter))

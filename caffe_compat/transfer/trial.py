@@ -137,7 +137,7 @@ class Trial:
             run.gradients.append(float(torch.stack(norms).norm()))
 
         def done(iteration: int, loss: float) -> None:
-            run.losses.append(loss)
+            run.losses.append(solver.smoothed_loss)
 
         def poll() -> Action:
             lost = bool(run.losses) and not run.losses[-1] <= 1e6 * (1 + run.losses[0])

@@ -164,7 +164,7 @@ def test_an_overflow_changes_nothing_but_the_scale(tmp_path: Path, rule: str) ->
     assert solver.iter == 4
     for index, (mine, theirs) in enumerate(zip(_weights(solver), before, strict=True)):
         assert index in still or torch.equal(mine, theirs), index
-    assert solver._scale.get() == (2.0**59, 0) and float(solver._scale.skipped) == 1
+    assert solver._scale.get() == (2.0**59, 0)
     solver._scale.set(2.0**10, 0)
     solver.step(1)
     assert not all(torch.equal(a, b) for a, b in zip(_weights(solver), before, strict=True))

@@ -84,7 +84,7 @@ def test_twenty_iterations_end_where_they_do_on_the_cpu(folder: Path, rule: str,
     solvers = {}
     for device in (CPU, DEVICE):
         solver = solvers[device.type] = _solver(folder, rule, device, device.type, more)
-        solver.on_iteration = lambda _, loss, kept=losses[device.type]: kept.append(float(loss))
+        solver.on_iteration = lambda *_, of=solver, kept=losses[device.type]: kept.append(of.smoothed_loss)
         solver.step(20)
     assert all(value.device == DEVICE for value in _state(solvers["cuda"]))
     same("losses", losses["cuda"], losses["cpu"], 1e-3)
@@ -130,16 +130,52 @@ def test_a_solver_moves_to_the_gpu_and_back(folder: Path) -> None:
         same(f"parameter or history {index}", got, wanted, 1e-3)
 
 
-def test_no_iteration_waits_for_all_that_the_gpu_has_to_do(folder: Path) -> None:
-    solver = _solver(folder, "SGD", DEVICE, more="clip_gradients: 0.02 iter_size: 2")
-    solver.stop_at_nan = True
-    solver.step(2)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        solver.step(4)
-    finally:
+@pytest.mark.parametrize("amp", ["", "bf16", "fp16"])
+@pytest.mark.parametrize("rule", sorted(SOLVERS))
+def test_no_iteration_waits_for_the_gpu(folder: Path, rule: str, amp: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    solver = _solver(folder, rule, DEVICE, more="clip_gradients: 0.02 iter_size: 2")
+    solver.stop_at_nan, solver.amp = True, amp
+    waits: list[str] = []
+
+    def begin() -> None:
+        torch.cuda.set_sync_debug_mode("error")
+        for owner, name in ((torch.cuda.Event, "synchronize"), (torch.cuda, "synchronize")):
+            monkeypatch.setattr(owner, name, lambda *_, name=name: waits.append(name))
+
+    def end(*_: object) -> None:
         torch.cuda.set_sync_debug_mode("default")
-    assert solver.iter == 6
+        monkeypatch.undo()
+
+    solver.on_start.append(begin)
+    solver.on_iteration = end
+    try:
+        solver.step(6)
+    finally:
+        end()
+    assert solver.iter == 6 and not waits
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision_trains_as_it_does_on_the_cpu(folder: Path, amp: str) -> None:
+    losses = {}
+    for device in (CPU, DEVICE):
+        solver = _solver(folder, "SGD", device, device.type)
+        solver.amp = amp
+        solver.step(10)
+        losses[device.type] = solver.smoothed_loss
+        assert all(value.dtype == torch.float32 for value in _state(solver))
+    assert losses["cuda"] == pytest.approx(losses["cpu"], rel=0.03)
+
+
+def test_an_overflow_of_float16_changes_nothing(folder: Path) -> None:
+    solver = _solver(folder, "Adam", DEVICE)
+    solver.amp = "fp16"
+    solver.step(2)
+    solver._scale.set(2.0**60, 0)
+    before = [value.detach().clone() for value in _state(solver)]
+    solver.step(1)
+    assert all(torch.equal(a, b) for a, b in zip(_state(solver), before, strict=True))
+    assert solver._scale.get()[0] == 2.0**59
 
 
 @pytest.mark.parametrize(("limit", "wanted"), [(0.0, [0, 0]), (5.0, [3, 4]), (2.5, [1.5, 2]), (-1.0, [3, 4])])
