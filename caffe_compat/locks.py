@@ -14,7 +14,7 @@ try:
 except ImportError:  # Windows has no such locks: there two runs are not told apart
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["hold"]
+__all__ = ["hold", "is_held"]
 
 _TRIES = 1000
 
@@ -40,6 +40,29 @@ def hold(path: Path, doing: str, instead: str, error: Callable[[str], CaffeCompa
         yield
     finally:
         path.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool | None:
+    """Whether a process of this machine holds a file (:func:`hold`); None: there are no locks here to tell.
+
+    To look takes the lock for a moment.
+    """
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # this file system has no locks
+        return None
+    else:
+        return False
+    finally:
         os.close(descriptor)
 
 

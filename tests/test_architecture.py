@@ -18,7 +18,7 @@ ROOMS = (
     ("log", "memory", "ranks", "resources", "temporary"),
     ("files",),
     ("random", "devices", "alias", "documents", "guarded", "locks", "python_policy"),
-    ("stamps", "record_file"),
+    ("gathering", "stamps", "record_file"),
     ("proto",),
     ("description",),
     ("media",),

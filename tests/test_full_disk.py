@@ -21,6 +21,7 @@ WRITING = {
 ELSEWHERE = {
     "files.py": "the writer itself",
     "compare/references.py": "a folder of its own that nobody sees",
+    "gathering.py": "a folder of its own that is gone at the end",
 }
 DIRECT = {
     "imwrite", "savez", "savez_compressed", "savefig", "save_model", "imsave", "write_text", "write_bytes", "tofile",

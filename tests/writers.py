@@ -353,6 +353,7 @@ WRITERS = {
         lambda path, _: weights.write(path, "n", [(caffe_pb2.LayerParameter(name="a", type="ReLU"), ARRAYS, ARRAYS)]),
         ("proto/weights.py",),
     ),
+    "aligned caffemodel": Writer(lambda path, net: net.save(path, aligned=True), ("proto/weights.py",), prepare=a_net),
     "caffemodel.h5": Writer(
         lambda path, net: net_weights.save_hdf5(net.plan, path), ("proto/hdf5.py", "proto/hdf5_file.py"), prepare=a_net
     ),

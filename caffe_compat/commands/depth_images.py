@@ -9,6 +9,7 @@ from pathlib import Path
 
 from caffe_compat.commands.depth_arguments import FILE_ARGUMENTS
 from caffe_compat.commands.depth_checks import check_common
+from caffe_compat.commands.shares import joined_report
 from caffe_compat.datasets.coco_file import depth_files, image_files
 from caffe_compat.datasets.index import index_records
 from caffe_compat.datasets.labelled import labelled_numbers, labelled_records
@@ -35,14 +36,15 @@ from caffe_compat.depth.sources import FileSource
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.frames import Frame, Report, run_frames
+from caffe_compat.gathering import Gathering
 from caffe_compat.media import write_pairs
+from caffe_compat.ranks import here
 from caffe_compat.resources import program
 
 __all__ = [
     "depth_images",
     "file_camera",
     "file_form",
-    "next_after_pairs",
     "parse_numbers",
 ]
 
@@ -59,8 +61,12 @@ ACCEPTED = {
 """What each source takes, of the arguments that some source does not."""
 
 
-def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
-    """Do what the command line says.
+def depth_images(arguments: argparse.Namespace, kind: Kind) -> int:
+    """Do what the command line says, or of several processes (:mod:`caffe_compat.ranks`) this one's part, and print
+    what became of it.
+
+    Returns:
+        1 if a frame could not be used; of several processes rank 0 says so for all.
 
     Raises:
         UsageError: arguments that are missing or contradict each other.
@@ -84,7 +90,9 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
     data_set, frames = _frames(arguments, options, found)
     check_common(frames, arguments)
     lists = _lists(arguments, frames) if data_set else {}  # wrong arguments are noticed before the work
-    report = run_frames(frames, overwrite=arguments.overwrite, workers=arguments.workers, progress=not arguments.quiet)
+    report = _run(arguments, frames)
+    if report is None:
+        return 0
     if len(frames) == 1 and report.failed and not data_set:
         raise DataError(report.failed[0][1])
     if len(report.failed) == len(frames):
@@ -94,10 +102,27 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> Report:
         write_pairs(Path(arguments.output) / f"{name}.txt", pairs)
     report.failed += found.failed
     report.warned += found.warned
-    return report
+    print("\n".join([*report.lines(), *_next_after_pairs(arguments.output or "")]))
+    return 1 if report.failed else 0
 
 
-def next_after_pairs(output: str) -> list[str]:
+def _run(arguments: argparse.Namespace, frames: list[Frame]) -> Report | None:
+    """Encode the frames, or this process's share of them.
+
+    Returns:
+        What became of all of them; None: rank 0 tells that.
+    """
+    ranks = here()
+    names = [f"{frame.source.name} -> {frame.output}" for frame in frames]
+    with Gathering(arguments.output or arguments.stereo_motorcycle, ranks, names, "frames") as others:
+        progress = ranks.is_first and not arguments.quiet
+        report = run_frames(
+            ranks.share(frames), overwrite=arguments.overwrite, workers=arguments.workers, progress=progress
+        )
+        return joined_report(others, report, [frame.source.name for frame in frames])
+
+
+def _next_after_pairs(output: str) -> list[str]:
     """The command that comes next where there are lists of pairs to learn from, as a line; else none."""
     source, val_source = (os.path.join(output, f"{name}_pairs.txt") for name in ("train", "val"))
     if not (output and os.path.exists(source) and os.path.exists(val_source)):

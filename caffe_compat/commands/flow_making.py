@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import math
 import os
 import warnings
 from collections.abc import Sequence
 
 from caffe_compat.commands.flow_inputs import OneFrame, find_work
+from caffe_compat.commands.shares import joined_report
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, MissingFileError, UsageError, nearest
 from caffe_compat.flow.accuracy import FlowError, mean_error
 from caffe_compat.flow.clips import FlowClip, Outputs, VideoClip, stem_of
 from caffe_compat.flow.methods import METHODS, Method, opencv_method
-from caffe_compat.flow.run import Work, measure_error, run_clips
-from caffe_compat.frames import Frame
+from caffe_compat.flow.run import Work, by_clip, expected_frames, measure_error, run_clips, told_once
+from caffe_compat.frames import Frame, Report
+from caffe_compat.gathering import Gathering
+from caffe_compat.ranks import here
 
 __all__ = ["make_flow"]
 
@@ -25,10 +29,10 @@ SHOWN = 10
 
 
 def make_flow(args: argparse.Namespace) -> tuple[list[str], bool]:
-    """Make flow pictures.
+    """Make flow pictures, or of several processes (:mod:`caffe_compat.ranks`) this one's share of them.
 
     Returns:
-        What is to be said, and whether something could not be used.
+        What is to be said, and whether something could not be used; of several processes rank 0 says so for all.
 
     Raises:
         UsageError: arguments that contradict each other.
@@ -37,18 +41,42 @@ def make_flow(args: argparse.Namespace) -> tuple[list[str], bool]:
     _check(args)
     method = _method(args)
     work = find_work(args, method)
-    truths = _truths(work, args)
-    report = run_clips(
-        work,
-        count=args.per_clip,
-        overwrite=args.overwrite,
-        workers=args.workers,
-        progress=not args.quiet,
-    )
+    truths, ranks = _truths(work, args), here()
+    names = [f"{clip.name} -> {outputs.flow}" for clip, outputs in work]
+    shares = len(names) if by_clip(work, ranks) else expected_frames(work, args.per_clip)
+    with Gathering(args.output, ranks, names, "frames", shares) as others:
+        progress = ranks.is_first and not args.quiet
+        report = run_clips(
+            work, count=args.per_clip, overwrite=args.overwrite, workers=args.workers, progress=progress, ranks=ranks
+        )
+        joined = joined_report(others, report)
+        errors = _errors(others, truths, args.workers, progress)
+    if joined is None:
+        return [], False
+    return _told(args, work, told_once(joined), errors)
+
+
+def _errors(
+    others: Gathering, truths: Sequence[tuple[Frame, str]], workers: int, progress: bool
+) -> list[tuple[str, FlowError | str]]:
+    """The errors of the flow of all frames whose true flow is known, in order; of several processes on rank 0."""
+    if not truths:
+        return []
+    own = measure_error(others.ranks.share(truths), workers=workers, progress=progress)
+    parts = others.gather([[name, e if isinstance(e, str) else dataclasses.asdict(e)] for name, e in own])
+    found: dict[int, tuple[str, FlowError | str]] = {}
+    for rank, part in enumerate(parts or ()):
+        for place, (name, error) in zip(range(rank, len(truths), others.ranks.world), part, strict=True):
+            found[place] = name, error if isinstance(error, str) else FlowError(**error)
+    return [found[place] for place in sorted(found)]
+
+
+def _told(
+    args: argparse.Namespace, work: Sequence[Work], report: Report, errors: Sequence[tuple[str, FlowError | str]]
+) -> tuple[list[str], bool]:
     done = len(report.written) + len(report.skipped)
     if len(work) == 1 and not done and len(report.failed) == 1:
         raise DataError(report.failed[0][1])
-    errors = measure_error(truths, workers=args.workers, progress=not args.quiet) if truths else []
     report.failed += [(name, error) for name, error in errors if isinstance(error, str)]
     return [*_error_lines(errors), *report.lines()], bool(report.failed)
 

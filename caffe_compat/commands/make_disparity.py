@@ -31,8 +31,6 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Encode what the arguments say; 1 if a frame could not be used."""
     args = make_parser().parse_args(argv)
-    from caffe_compat.commands.depth_images import depth_images, next_after_pairs
+    from caffe_compat.commands.depth_images import depth_images
 
-    report = depth_images(args, "disparity")
-    print("\n".join([*report.lines(), *next_after_pairs(args.output or "")]))
-    return 1 if report.failed else 0
+    return depth_images(args, "disparity")

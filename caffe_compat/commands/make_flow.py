@@ -74,5 +74,6 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.commands.flow_making import make_flow
 
     lines, failed = make_flow(args)
-    print("\n".join(lines))
+    if lines:
+        print("\n".join(lines))
     return 1 if failed else 0

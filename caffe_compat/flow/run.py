@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -17,9 +18,10 @@ from caffe_compat.flow.sources import FlowEncoder, own_names
 from caffe_compat.flow.stored import read_flo
 from caffe_compat.frames import Frame, Report, map_jobs, read_parameters, run_frames
 from caffe_compat.frames.report import reason_of
+from caffe_compat.ranks import Ranks
 from caffe_compat.stamps import stamp_difference
 
-__all__ = ["Work", "measure_error", "run_clips"]
+__all__ = ["Work", "by_clip", "expected_frames", "measure_error", "run_clips", "told_once"]
 
 Work = tuple[FlowClip, Outputs]
 _COUNTED = 2000
@@ -33,6 +35,7 @@ def run_clips(
     overwrite: bool = False,
     workers: int = 0,
     progress: bool = True,
+    ranks: Ranks | None = None,
 ) -> Report:
     """Make the flow pictures of clips.
 
@@ -42,6 +45,8 @@ def run_clips(
         overwrite: redo what was made with other settings, instead of refusing.
         workers: processes to use; 0 works in this one.
         progress: show a bar (on a terminal).
+        ranks: of several processes this one, which does its share of the clips, or where there are fewer than
+            processes, of the frames of each.
 
     Raises:
         DataError: a folder of one of the clips holds flow that was made with other settings; nothing was done.
@@ -49,18 +54,30 @@ def run_clips(
     """
     if not overwrite:
         _refuse_mixtures(work)
-    found = Report()
+    found, ranks = Report(), ranks or Ranks()
+    clips = ranks.share(work) if by_clip(work, ranks) else work
+    turns = Ranks() if by_clip(work, ranks) else ranks
     report = run_frames(
-        _frames(work, count, found),
+        _frames(clips, count, found, turns),
         overwrite=overwrite,
         workers=workers,
         progress=progress,
-        total=_expected(work, count),
+        total=_share_of(expected_frames(clips, count), turns),
     )
-    told = {reason: (name, reason) for name, reason in sorted(found.failed + report.failed)}
-    report.failed = list(told.values())  # a bad frame spoils the flow to it and from it, and is told once
-    report.warned += found.warned
+    report.failed += found.failed
+    report.warned += found.warned if turns.is_first else []
+    return told_once(report)
+
+
+def told_once(report: Report) -> Report:
+    """The same report in which what failed is sorted and told once: a bad frame spoils the flow to it and from it."""
+    report.failed = list({reason: (name, reason) for name, reason in sorted(report.failed)}.values())
     return report
+
+
+def by_clip(work: Sequence[Work], ranks: Ranks) -> bool:
+    """Whether processes share clips (so that each is read once), not the frames of every clip."""
+    return len(work) >= ranks.world
 
 
 def measure_error(
@@ -96,11 +113,11 @@ def _lost(pair: tuple[Frame, str]) -> str:
     return f"{pair[0].source.name}: its worker process died (out of memory?); fewer --workers may help"
 
 
-def _frames(work: Sequence[Work], count: int | None, found: Report) -> Iterator[Frame]:
-    """The frames of all clips; a clip that cannot be used is noted in ``found``."""
+def _frames(work: Sequence[Work], count: int | None, found: Report, turns: Ranks) -> Iterator[Frame]:
+    """The frames of all clips that are this process's; a clip that cannot be used is noted in ``found``."""
     for clip, outputs in work:
         frames = clip.frames(outputs, count)
-        while True:
+        for number in itertools.count():
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 try:
@@ -111,10 +128,16 @@ def _frames(work: Sequence[Work], count: int | None, found: Report) -> Iterator[
             found.warned += [(clip.name, str(warning.message)) for warning in caught]
             if frame is None:
                 break
-            yield frame
+            if number % turns.world == turns.rank:
+                yield frame
 
 
-def _expected(work: Sequence[Work], count: int | None) -> int | None:
+def _share_of(count: int | None, turns: Ranks) -> int | None:
+    return None if count is None else len(turns.share(count))
+
+
+def expected_frames(work: Sequence[Work], count: int | None) -> int | None:
+    """How many frames of clips have flow, about; None: there are so many clips that nobody looks."""
     if len(work) > _COUNTED:
         return None
     total = 0

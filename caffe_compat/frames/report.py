@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
-from typing import Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from caffe_compat.errors import CaffeCompatError, one_line
 
@@ -46,6 +46,29 @@ class Report:
     failed: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     warned: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     summed: list[tuple[str, SummedWarning]] = dataclasses.field(default_factory=list)
+
+    def part(self) -> dict[str, Any]:
+        """All of it as JSON holds it; :meth:`joined` reads that."""
+        summed = [[name, type(warning).__name__, list(warning.args)] for name, warning in self.summed]
+        return {**vars(self), "summed": summed}
+
+    @classmethod
+    def joined(cls, parts: Sequence[Mapping[str, Any]], order: Sequence[str] = ()) -> Self:
+        """The report on frames of which several processes had a part each.
+
+        Args:
+            parts: of each, from :meth:`part`.
+            order: names of sources, in which order they are told; others stand behind, part after part.
+        """
+        kinds = {kind.__name__: kind for kind in SummedWarning.__subclasses__()}
+        place = {name: number for number, name in enumerate(order)}
+        every = {name: [item for part in parts for item in part[name]] for name in vars(cls())}
+        told = {
+            name: sorted(map(tuple, every[name]), key=lambda item: place.get(item[0], len(place)))
+            for name in ("failed", "warned", "summed")
+        }
+        summed = [(name, kinds[kind](*given)) for name, kind, given in told["summed"]]
+        return cls(every["written"], every["skipped"], told["failed"], told["warned"], summed)
 
     def lines(self) -> list[str]:
         """The report as text: warnings, failures, and last one line for the sums.

@@ -1,0 +1,117 @@
+"""Commands as several processes: the same results as one, each part done once, what failed told once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flow.clips import moved, write_frames
+from PIL import Image
+from program import ROOT, call
+from ranked import ranked
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+CAMERA = ["--camera", "30,30,12,9", "--units-per-metre", "1000", "--quiet"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All files below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def depth(seed: int, nearest: int = 1500) -> np.ndarray:
+    """uint16 millimetres [18, 24] of a sloping floor with a hole."""
+    rows = np.linspace(4000, nearest, 18)[:, None] + np.random.default_rng(seed).normal(0, 5, (18, 24))
+    rows[3:5, 4:6] = 0
+    return rows.astype(np.uint16)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    for seed in range(7):
+        Image.fromarray(depth(seed, 300 if seed == 4 else 1500)).save(tmp_path / "in" / f"{seed}.png")
+    Image.fromarray(np.zeros((18, 24), np.uint16)).save(tmp_path / "in" / "bad.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("command", "world"), [("make_hha", 3), ("make_disparity", 2)])
+def test_depth_images(folder: Path, command: str, world: int) -> None:
+    settings = CAMERA if command == "make_hha" else CAMERA[2:]
+    alone = call(command, folder / "in", "-o", folder / "alone", *settings)
+    done = ranked(world, command, folder / "in", "-o", folder / "out", *settings, folder=folder)
+    assert done[0].stdout == alone.stdout.replace("/alone/", "/out/"), done
+    assert "7 written, 0 already there, 1 failed" in done[0].stdout and "clip" in done[0].stdout
+    assert [one.status for one in done] == [alone.status, *[0] * (world - 1)] == [1, *[0] * (world - 1)]
+    counts = [one.stdout.splitlines()[-1] for one in done[1:]]
+    assert counts == [f"rank {rank} of {world}: {text}" for rank, text in enumerate(_counts(world), 1)]
+    assert contents(folder / "out") == contents(folder / "alone")
+    assert sorted(os.listdir(folder)) == ["alone", "in", "out"]
+
+
+def _counts(world: int) -> list[str]:
+    """Of 8 frames the last is bad."""
+    shares = [len(range(rank, 8, world)) for rank in range(world)]
+    bad = 7 % world
+    return [f"{n - (r == bad)} written, 0 already there, {int(r == bad)} failed" for r, n in enumerate(shares)][1:]
+
+
+def test_depth_images_go_on_with_workers_too(folder: Path) -> None:
+    (folder / "in" / "bad.png").unlink()
+    call("make_hha", folder / "in" / "0.png", folder / "in" / "3.png", "-o", folder / "out", *CAMERA)
+    done = ranked(2, "make_hha", folder / "in", "-o", folder / "out", *CAMERA, folder=folder)
+    assert done[0].stdout.endswith("5 written, 2 already there, 0 failed\n"), done
+    assert sorted(contents(folder / "out")) == [f"{number}.png" for number in range(7)]
+
+
+def test_more_processes_than_frames(folder: Path) -> None:
+    done = ranked(3, "make_hha", *(folder / "in" / f"{n}.png" for n in (0, 1)), "-o", folder / "o", *CAMERA,
+                  folder=folder)  # fmt: skip
+    assert [one.status for one in done] == [2, 0, 0]
+    assert done[0].stderr == "error: there are more processes (3) than frames (2)\n"
+    assert not done[1].stderr + done[2].stderr and not (folder / "o").exists()
+
+
+STEPS = [(3, -2), (-4, 1), (0, 0), (2, 2)]
+
+
+@pytest.mark.parametrize("clips", [1, 5])
+def test_flow(tmp_path: Path, clips: int) -> None:
+    for clip in range(clips):
+        write_frames(tmp_path / "in" / f"v_{clip}" if clips > 1 else tmp_path / "in", moved(STEPS[: 4 - clip % 2]))
+    bad = tmp_path / "in" / ("v_3" if clips > 1 else ".") / "00003.png"
+    bad.write_bytes(bad.read_bytes()[:200])
+    words = [tmp_path / "in", "--preset", "ultrafast", "--quiet"]
+    alone = call("make_flow", *words, "-o", tmp_path / "alone", "--flo", tmp_path / "flo")
+    truth = ["--truth", tmp_path / "flo"] if clips == 1 else []
+    told = call("make_flow", *words, "-o", tmp_path / "alone", *truth)
+    done = ranked(3, "make_flow", *words, "-o", tmp_path / "out", *truth, folder=tmp_path)
+    assert [one.status for one in done] == [1, 0, 0], done
+    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    mine = done[0].stdout.replace("written", "already there").replace(", 0 already there", "")
+    assert mine.splitlines()[:-1] == told.stdout.splitlines()[:-1]
+    assert done[0].stdout.splitlines()[-1] == alone.stdout.splitlines()[-1]
+    assert (f"mean of {len(STEPS) - 2} frames" in done[0].stdout) == (clips == 1)
+    assert all(one.stdout.startswith("rank ") and " written, " in one.stdout for one in done[1:])
+
+
+@pytest.mark.slow
+def test_torchrun(folder: Path) -> None:
+    words = [ROOT / "tools" / "make_hha.py", folder / "in", "-o", folder / "out", *CAMERA]
+    call("make_hha", folder / "in", "-o", folder / "alone", *CAMERA)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    (folder / "in" / "bad.png").unlink()
+    done = subprocess.run(
+        [*torchrun, *map(str, words)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "\n7 written, 0 already there, 0 failed\n" in f"\n{done.stdout}"
+    assert contents(folder / "out") == contents(folder / "alone")
