@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, Shape, count
+from caffe_compat.layers.looking import judge
 from caffe_compat.layers.params import Params
 
 __all__ = [
@@ -37,10 +38,14 @@ def read_indices(layer: Layer, blob: Tensor, end: int, what: str) -> Tensor:
     """
     indices = blob.detach().long()
     if can_look(indices):
-        low, high = (int(bound) for bound in torch.stack(torch.aminmax(indices)).tolist())
-        if low < 0 or high >= end:
-            raise layer.error(f"{what} is {low if low < 0 else high}, expected 0 to {end - 1}")
+        _judge_range(layer, torch.stack(torch.aminmax(indices)).tolist(), end, what)
     return indices
+
+
+def _judge_range(layer: Layer, bounds: Sequence[float], end: int, what: str) -> None:
+    low, high = map(int, bounds)
+    if low < 0 or high >= end:
+        raise layer.error(f"{what} is {low if low < 0 else high}, expected 0 to {end - 1}")
 
 
 def check_regions(layer: Layer, rois: Tensor, bottom: int = 1) -> None:
@@ -62,14 +67,18 @@ def read_labels(layer: Layer, label: Tensor, classes: int, ignore: int | None) -
     """Labels as class numbers, and where they are not ``ignore`` (``None``: nowhere); ignored ones become 0.
 
     Raises:
-        LayerError: a label has no class.
+        LayerError: a label has no class; on a GPU, in training, some iterations later.
     """
     what = f"a label in bottom '{layer.params.bottoms[1]}'"
-    if ignore is None:
-        return read_indices(layer, label, classes, what), None
-    whole = label.detach().long()
-    valid = whole != ignore
-    return read_indices(layer, whole * valid, classes, what), valid
+    whole, valid = label.detach().long(), None
+    if ignore is not None:
+        valid = whole != ignore
+        whole = whole * valid
+    if can_look(whole):
+        bounds = torch.stack(torch.aminmax(whole))
+        if not judge(bounds, lambda values: _judge_range(layer, values, classes, what)):
+            whole = whole.clamp(0, max(classes - 1, 0))
+    return whole, valid
 
 
 class Normalizer:

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffe_compat.layers.looking import may_look
 from caffe_compat.layers.params import ConvWindow
 from caffe_compat.layers.sliding import patches
 from caffe_compat.random import Draw
@@ -97,11 +98,6 @@ class PoolWindow:
         rows, columns = self.lengths(image, outs)
         products: np.ndarray = rows[:, None] * columns
         return products
-
-
-def may_look(values: Tensor) -> bool:
-    """Whether to look at numbers costs nothing but the looking: on the CPU."""
-    return values.device.type == "cpu" and not torch.compiler.is_compiling() and bool(values.numel())
 
 
 def max_pool(x: Tensor, window: PoolWindow, mask: bool) -> tuple[Tensor, Tensor | None]:

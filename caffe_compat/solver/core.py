@@ -21,7 +21,7 @@ from caffe_compat.solver import snapshots
 from caffe_compat.solver.actions import Action
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.gradients import Clipping
-from caffe_compat.solver.later import SmoothedLoss, runs_ahead
+from caffe_compat.solver.later import SmoothedLoss, Verdicts, runs_ahead
 from caffe_compat.solver.policies import Plateau
 from caffe_compat.solver.resting import Resting
 from caffe_compat.solver.scaling import LossScale
@@ -102,7 +102,7 @@ class Core:
         self._smoothed, self._clipping, self._resting = SmoothedLoss(), Clipping(), Resting(self.folded)
         if runs_ahead(self.device):
             self._resting.know([torch.zeros(1)] * len(self.history))
-        self._watch = Watch(self.engine)
+        self._watch, self._verdicts = Watch(self.engine), Verdicts()
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_weights: Callable[[str], None] = lambda path: None
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
@@ -163,7 +163,9 @@ class Core:
 
         Raises:
             SolverError: with ``stop_at_nan``, a loss that was not finite, or float16's gradients never are.
+            LayerError: a label that has no class.
         """
+        self._verdicts.tell(wait=True)
         self._clipping.tell(wait=True)
         if self.stop_at_nan:
             self._watch.tell(wait=True)

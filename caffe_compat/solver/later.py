@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Later", "SmoothedLoss", "runs_ahead"]
+from caffe_compat.layers.looking import Doubt, putting_off
+
+__all__ = ["Later", "SmoothedLoss", "Verdicts", "runs_ahead"]
 
 
 def runs_ahead(device: torch.device) -> bool:
@@ -54,6 +57,31 @@ class Later:
             self._event.synchronize()
             self._event = None
         return [float(value) for value in self._values]
+
+
+class Verdicts:
+    """What layers want to judge of numbers that a GPU still computes: of labels, whether there are such classes."""
+
+    def __init__(self) -> None:
+        self._coming: deque[tuple[Later, Callable[[list[float]], None]]] = deque()
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Let layers that run in the block put their judgements off."""
+        doubts: list[Doubt] = []
+        with putting_off(doubts):
+            yield
+        self._coming.extend((Later(*doubt.values.unbind()), doubt.verdict) for doubt in doubts)
+
+    def tell(self, wait: bool) -> None:
+        """Pass the judgements whose numbers have arrived, or with ``wait`` all.
+
+        Raises:
+            CaffeCompatError: what the layers say.
+        """
+        while self._coming and (wait or self._coming[0][0].arrived):
+            later, verdict = self._coming.popleft()
+            verdict(later.get())
 
 
 class SmoothedLoss:

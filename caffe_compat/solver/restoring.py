@@ -12,6 +12,7 @@ from caffe_compat.solver import snapshots
 from caffe_compat.solver.config import tests_before
 from caffe_compat.solver.core import Core
 from caffe_compat.solver.finite import check_weights
+from caffe_compat.solver.later import Verdicts
 from caffe_compat.solver.policies import Plateau
 
 __all__ = ["Resumable"]
@@ -65,6 +66,7 @@ class Resumable(Core):
             self._scale.set(*state.loss_scale)
         self._resting.know(history)
         self._watch.forget()
+        self._verdicts = Verdicts()
         self.iter, self.current_step = state.iter, state.current_step
         self.plateau = Plateau(*state.plateau) if state.plateau else Plateau()
         self.seek_data()

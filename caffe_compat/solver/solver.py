@@ -149,12 +149,13 @@ class Solver(Tested):
         """The loss of each pass of an iteration."""
         self._random.turn_to(self.iter)  # so that a resumed run draws what an uninterrupted one would
         losses = []
-        with self._random.use():
+        with self._random.use(), self._verdicts.collecting():
             for _ in range(self.param.iter_size):
                 losses.append(self.engine.forward_loss())
                 if self.stop_at_nan:
                     self._watch.look(losses[-1], self.iter, self._resting.moved, self._clipping.norms)
                 self.engine.backward()
+        self._verdicts.tell(wait=False)
         self._clipping.tell(wait=False)
         return Later(*losses)
 

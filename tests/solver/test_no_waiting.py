@@ -16,8 +16,8 @@ from solver.diverging_net import DIVERGES
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from caffe_compat.errors import SolverError
-from caffe_compat.layers import windows
+from caffe_compat.errors import LayerError, SolverError
+from caffe_compat.layers import looking, windows
 from caffe_compat.proto import caffe_pb2, read_net
 from caffe_compat.solver import SOLVERS, gradients, later, solver_class, watch
 from caffe_compat.solver.later import Later, SmoothedLoss
@@ -99,7 +99,8 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (later, gradients, watch):
         monkeypatch.setattr(module, "runs_ahead", lambda device: True)
     monkeypatch.setattr("caffe_compat.solver.core.runs_ahead", lambda device: True)
-    monkeypatch.setattr(windows, "may_look", lambda values: False)
+    for module in (windows, looking):
+        monkeypatch.setattr(module, "may_look", lambda values: False)
 
 
 def _narrow(text: str, prefix: str) -> str:
@@ -319,3 +320,42 @@ def test_a_restored_solver_forgets_what_it_saw(tmp_path: Path, ahead: None) -> N
     solver.restore(state)
     solver.step(3)
     assert solver.iter == 5
+
+
+LABELLED = """
+layer {{ name: "in" type: "DummyData" top: "data" top: "label" dummy_data_param {{
+  shape {{ dim: 4 dim: 3 }} shape {{ dim: 4 }} data_filler {{ type: "gaussian" std: 1 }}
+  data_filler {{ type: "constant" value: {label} }} }} }}
+layer {{ name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param {{ num_output: 3
+  weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" {more} }}
+"""
+
+
+@pytest.mark.parametrize("more", ["", "loss_param { ignore_label: 2 }"])
+def test_labels_are_judged_without_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: None, more: str
+) -> None:
+    (tmp_path / "net.prototxt").write_text(LABELLED.format(label=1, more=more))
+    solver = _solver(tmp_path / "net.prototxt", tmp_path)
+    with _counted(monkeypatch) as found:
+        for _ in range(5):
+            solver._forward_backward()
+            solver.apply_update()
+    assert not found, found
+    solver.step(1)
+    assert np.isfinite(solver.smoothed_loss)
+
+
+@pytest.mark.parametrize("late", [0, 5])
+@pytest.mark.parametrize(("label", "more"), [(3, ""), (-1, ""), (7, "loss_param { ignore_label: 2 }")])
+def test_a_label_without_a_class_ends_it_before_a_snapshot(
+    tmp_path: Path, ahead: None, monkeypatch: pytest.MonkeyPatch, label: int, more: str, late: int
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Later, "arrived", property(lambda self: asked.append(1) or len(asked) > late))
+    (tmp_path / "net.prototxt").write_text(LABELLED.format(label=label, more=more))
+    solver = _solver(tmp_path / "net.prototxt", tmp_path, snapshot=4)
+    with pytest.raises(LayerError, match=f"layer 'loss' .*a label in bottom 'label' is {label}, expected 0 to 2"):
+        solver.step(8)
+    assert (late == 0) == (solver.iter == 0) and not list(tmp_path.glob("*.caffemodel"))
