@@ -20,10 +20,11 @@ from caffe_compat.layers.sharing import Reread, gradients
 from caffe_compat.layers.unfolding import convolve_as_caffe
 from caffe_compat.net.blobs import Blob, Buffer, ParamBlob, accumulate
 from caffe_compat.net.exhausted import in_backward, in_forward, is_out_of_memory
-from caffe_compat.net.net import Net, run_layer
+from caffe_compat.net.net import Net
 from caffe_compat.net.observers import Observer
 from caffe_compat.net.plan import Node, layer_shapes, walk_shapes
 from caffe_compat.net.precision import Precision
+from caffe_compat.net.running import run_layer
 
 __all__ = ["BlobNet"]
 

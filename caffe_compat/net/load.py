@@ -11,6 +11,7 @@ import torch
 from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.devices import choose
 from caffe_compat.errors import UsageError
+from caffe_compat.net import fast
 from caffe_compat.net import weights as weight_files
 from caffe_compat.net.fit import check_fit, tell_ignored
 from caffe_compat.net.net import Net
@@ -32,10 +33,12 @@ class LoadOptions(TypedDict, total=False):
             copied, and a warning says how many; ``net.save(path, aligned=True)`` writes files of which all can be.
         device: where the net is to be: ``"cuda"``, ``"cuda:1"``, ``1``, or the CPU.  Files are read straight into
             pinned memory and travel from there while the next part is read.
+        optimize: let it compute faster and without gradients (:func:`caffe_compat.net.fast.optimize`); phase TEST only.
     """
 
     mmap: bool
     device: str | int | torch.device | None
+    optimize: bool
 
 
 def load_description(prototxt: PathLike, state: State | None = None, dialect: str = "") -> NetDescription:
@@ -71,6 +74,7 @@ def load_net(
         **options: how it is loaded, see :class:`LoadOptions`.
 
     Raises:
+        NetError: ``optimize`` for phase TRAIN.
         WeightsError: a weights file of which no layer fits, or one with a layer of another shape.
         UsageError: no such dialect or device, or options that contradict each other.
         CaffeCompatError: naming the file, line, layer, blob or field that is wrong.
@@ -101,7 +105,7 @@ def net_of(
         ignored = net.copy_from(file, strict=None, mmap=mapped)
         if not strict:
             tell_ignored(ignored)
-    return net
+    return fast.optimize(net) if options.get("optimize", False) else net
 
 
 def _check_options(options: LoadOptions) -> tuple[bool, torch.device]:

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from caffe_compat import random
 from caffe_compat.description import NetDescription
 from caffe_compat.description.names import UniqueNames
 from caffe_compat.errors import NetError, in_file, nearest
 from caffe_compat.layers import Layer, Shape
-from caffe_compat.layers.sharing import Reread, gradients, with_gradient
 from caffe_compat.net import weights as weight_files
 from caffe_compat.net.build import build
-from caffe_compat.net.exhausted import in_forward, in_weights, is_out_of_memory
+from caffe_compat.net.exhausted import in_weights, is_out_of_memory
 from caffe_compat.net.fit import check_fit, tell_ignored
-from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes
+from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan
+from caffe_compat.net.running import Buffers, run_layer
 from caffe_compat.net.show import show
 from caffe_compat.net.untrained import Untrained
 
-__all__ = ["Net", "run_layer"]
+__all__ = ["Net", "Runner"]
 
 PathLike = str | os.PathLike[str]
 
 _TAKEN = frozenset({torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int32, torch.int64})
 """What inputs may be; integers are labels and indices."""
+
+
+class Runner(Protocol):
+    """Computes what a net returns in a way of its own (:mod:`caffe_compat.net.fast`)."""
+
+    def __call__(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> dict[str, Tensor] | None:
+        """What the net returns; None: the net is to compute it."""
+        ...
+
+    def forget(self) -> None:
+        """Weights have changed."""
 
 
 class Net(nn.Module):
@@ -43,6 +53,7 @@ class Net(nn.Module):
         description: what it was built from.
         nodes: the layers in order, Split layers included.
         learnables: the parameters that a solver updates, in Caffe's order.
+        result_keys: by number of the blob, its name in what is returned.
     """
 
     def __init__(
@@ -57,7 +68,8 @@ class Net(nn.Module):
             layer.train(layer.layer_phase == "TRAIN")
         self.training = description.state.phase == "TRAIN"
         self._untrained = None if self.training or not fill else Untrained(self.plan)
-        self._keys = _result_keys(self.plan)
+        self.result_keys = _result_keys(self.plan)
+        self._runner: Runner | None = None
         self._checked: list[tuple[Shape, ...] | None] = [None] * len(self.plan.nodes)
 
     def __repr__(self) -> str:
@@ -122,9 +134,13 @@ class Net(nn.Module):
             raise NetError(f"net '{self.description.name}' takes its inputs by name: net({given})")
         self._check_names(inputs, blobs)
         self.tell_untrained()
+        if self._runner is not None and not self.training:
+            found = self._runner(inputs, blobs)
+            if found is not None:
+                return found
         kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in blobs)}
         values: list[Tensor | None] = [None] * len(names)
-        buffers = None if plan.plain else _Buffers(plan)
+        buffers = None if plan.plain else Buffers(plan)
         for number, node in enumerate(plan.nodes):
             if node.is_input:
                 tops = tuple(inputs[names[blob]] for blob in node.top_ids)
@@ -141,13 +157,13 @@ class Net(nn.Module):
                     values[blob] = None
         if buffers is not None:
             values = [buffers.current(blob, value) for blob, value in enumerate(values)]
-        return {self._keys[blob]: value for blob in sorted(kept) if (value := values[blob]) is not None}
+        return {self.result_keys[blob]: value for blob in sorted(kept) if (value := values[blob]) is not None}
 
     def loss(self, blobs: Mapping[str, Tensor]) -> Tensor:
         """The weighted sum of the losses among ``blobs`` (what :meth:`forward` returned), a scalar."""
         total: Tensor | None = None
         for blob, weight in self.plan.losses.items():
-            term = blobs[self._keys[blob]].sum() * weight
+            term = blobs[self.result_keys[blob]].sum() * weight
             total = term if total is None else total + term
         return torch.zeros(()) if total is None else total
 
@@ -171,6 +187,7 @@ class Net(nn.Module):
         if strict is not None and not weight_files.is_nothing(path):
             check_fit(self.plan, self.description.name, [(path, weight_files.blobs_in([path]))], strict)
         ignored = weight_files.copy_from(self.plan, path, mmap)
+        self.weights_changed()
         if not weight_files.is_nothing(path):
             self._untrained = None
         if strict is False:
@@ -218,6 +235,15 @@ class Net(nn.Module):
         super()._apply(fn, recurse=False)  # type: ignore[no-untyped-call]
         return self
 
+    def run_by(self, runner: Runner | None) -> None:
+        """Let somebody else compute what :meth:`forward` returns, in phase TEST."""
+        self._runner = runner
+
+    def weights_changed(self) -> None:
+        """Say that parameters were written to in a way that torch does not see: through ``.data`` or numpy views."""
+        if self._runner is not None:
+            self._runner.forget()
+
     def tell_untrained(self) -> None:
         """Warn, once, if this is a net of phase TEST that never got weights (see :mod:`caffe_compat.net.untrained`)."""
         if torch.compiler.is_compiling() or self._untrained is None or self.training:
@@ -247,141 +273,6 @@ class Net(nn.Module):
         for name in blobs:
             if name not in self.plan.names:
                 raise NetError(f"net '{self.description.name}' has no blob '{name}'{nearest(name, self.plan.names)}")
-
-
-def run_layer(
-    checked: list[tuple[Shape, ...] | None], number: int, node: Node, bottoms: Sequence[Any]
-) -> tuple[Tensor, ...]:
-    """Run one layer, checking the shapes of its bottoms if they are not those of the last time.
-
-    Args:
-        checked: per layer, the bottom shapes that were last accepted; updated.
-        number: index of the layer in that list.
-        bottoms: tensors.
-    """
-    if node.blocked:
-        bottoms = [b if flag else b.detach() for b, flag in zip(bottoms, node.bottom_grads, strict=True)]
-    if torch.compiler.is_compiling():  # shapes were checked when the graph was asked for, or torch does
-        result = node.layer(*bottoms)
-        return result if isinstance(result, tuple) else (result,)
-    shapes = tuple([tuple(bottom.shape) for bottom in bottoms])
-    if checked[number] != shapes:
-        tops = layer_shapes(node.layer, shapes)
-        if not (node.description.in_place or node.shares) and all(b.device.type == "cpu" for b in bottoms):
-            node.layer.require_memory("tops", tops)
-        checked[number] = shapes
-    try:
-        result = node.layer(*bottoms)
-    except (MemoryError, RuntimeError) as error:
-        if differs := _differs(node, bottoms):
-            raise node.description.error(differs) from error
-        if not is_out_of_memory(error):
-            raise
-        raise in_forward(node, shapes, layer_shapes(node.layer, shapes), error) from error
-    return result if isinstance(result, tuple) else (result,)
-
-
-class _Cell:
-    """What a buffer holds now."""
-
-    __slots__ = ("value",)
-
-    def __init__(self) -> None:
-        self.value: Tensor | None = None
-
-
-class _Buffers:
-    """The buffers of one call of a net in which some are overwritten through other blobs, or read after that."""
-
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.cells = {buffer: _Cell() for buffer in plan.buffers}
-
-    def write(self, node: Node, tops: Sequence[Tensor]) -> None:
-        """Put what a layer has made into its buffers; the buffer of a bottom is left alone."""
-        shared = {share.top for share in node.shares if share.bottom is not None}
-        for index, (blob, top) in enumerate(zip(node.top_ids, tops, strict=True)):
-            if index not in shared:
-                self.cells[self.plan.buffers[blob]].value = top.detach()
-
-    def current(self, blob: int, value: Tensor | None) -> Tensor | None:
-        """A blob as its buffer is now; the gradient goes where the blob was made."""
-        if value is None or blob not in self.plan.outdated:
-            return value
-        return self._shown(blob, value)
-
-    def _shown(self, blob: int, value: Tensor) -> Tensor:
-        held = self.cells[self.plan.buffers[blob]].value
-        assert held is not None
-        return with_gradient(held.reshape(value.shape), value, lambda seed: seed)
-
-    def run(
-        self, checked: list[tuple[Shape, ...] | None], number: int, node: Node, values: Sequence[Tensor | None]
-    ) -> tuple[Tensor, ...]:
-        """Run one layer on what the buffers of its bottoms hold."""
-        bottoms: list[Any] = [values[blob] for blob in node.bottom_ids]
-        for index in node.outdated:
-            bottoms[index] = self._shown(node.bottom_ids[index], bottoms[index])
-        if node.rereads and torch.is_grad_enabled():
-            tops = _Rereading.apply(_Call(self, checked, number, node), *bottoms, *node.layer.blobs)
-        else:
-            tops = run_layer(checked, number, node, bottoms)
-        return tuple(
-            with_gradient(top, top, torch.zeros_like) if index in node.cut else top for index, top in enumerate(tops)
-        )
-
-
-class _Call:
-    """One layer in one call of a net."""
-
-    def __init__(self, buffers: _Buffers, checked: list[tuple[Shape, ...] | None], number: int, node: Node) -> None:
-        self.checked, self.number, self.node = checked, number, node
-        self.bottoms = [buffers.cells[buffers.plan.buffers[blob]] for blob in node.bottom_ids]
-        self.tops = [buffers.cells[buffers.plan.buffers[blob]] for blob in node.top_ids]
-
-
-class _Rereading(torch.autograd.Function):
-    """A layer whose backward pass reads buffers that later layers overwrite: as they are by then."""
-
-    @staticmethod
-    def forward(ctx: Any, call: _Call, *inputs: Tensor) -> tuple[Tensor, ...]:
-        number = len(call.node.bottom_ids)
-        ctx.call = call
-        ctx.save_for_backward(*inputs[:number])
-        tops = run_layer(call.checked, call.number, call.node, inputs[:number])
-        ctx.shapes = [top.shape for top in tops]
-        return tops
-
-    @staticmethod
-    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor | None, ...]:
-        call, then = ctx.call, tuple(value.detach() for value in ctx.saved_tensors)
-        layer, needed = call.node.layer, ctx.needs_input_grad[1:]
-        now = tuple(
-            cell.value.reshape(value.shape).detach().requires_grad_(need)
-            for cell, value, need in zip(call.bottoms, then, needed, strict=False)
-        )
-        tops = tuple(cell.value.reshape(shape) for cell, shape in zip(call.tops, ctx.shapes, strict=True))
-        with torch.enable_grad(), random.repeating():
-            form = layer.backward_form(Reread(then, now, tops))
-        forms = form if isinstance(form, tuple) else (form,)
-        pairs = [(top, seed) for top, seed in zip(forms, seeds, strict=True) if top.requires_grad]
-        sources = [(i, source) for i, source in enumerate((*now, *layer.blobs)) if needed[i]]
-        found = gradients([top for top, _ in pairs], [seed for _, seed in pairs], [s for _, s in sources])
-        result: list[Tensor | None] = [None] * len(needed)
-        for (index, _), gradient in zip(sources, found, strict=True):
-            result[index] = gradient
-        return (None, *result)
-
-
-def _differs(node: Node, bottoms: Sequence[Tensor]) -> str:
-    """In what a bottom differs from the layer's weights, so that torch refuses both together; empty if in nothing."""
-    for weights in node.layer.blobs:
-        for name, bottom in zip(node.description.bottoms, bottoms, strict=True):
-            if bottom.dtype.is_floating_point and bottom.dtype != weights.dtype:
-                return f"bottom '{name}' is {bottom.dtype}, expected {weights.dtype} as its weights"
-            if bottom.device != weights.device:
-                return f"bottom '{name}' is on {bottom.device}, its weights are on {weights.device}"
-    return ""
 
 
 def _module_names(nodes: Sequence[Node]) -> list[str]:
