@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from caffe_compat.batches.reader import New, Reader, shown
+from caffe_compat.batches.reader import Bytes, New, Reader, shown
 from caffe_compat.batches.transform import Transform
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.media import LabelledImage, read_picture, resize_caffe
@@ -33,6 +34,7 @@ class ImageReader(Reader[ImageJob]):
     Args:
         source: the list, for errors.
         new_size: height and width; (0, 0): as they are.
+        dtype: of images.
     """
 
     who: str
@@ -40,6 +42,12 @@ class ImageReader(Reader[ImageJob]):
     new_size: tuple[int, int]
     color: bool
     transform: Transform
+    dtype: npt.DTypeLike = np.float32
+
+    def as_bytes(self) -> Bytes | None:
+        """As :meth:`Reader.as_bytes`."""
+        levels = self.transform.levels
+        return None if levels is None else Bytes(dataclasses.replace(self, dtype=np.uint8), (levels,))
 
     def read(self, job: ImageJob, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`: images and labels."""
@@ -50,7 +58,7 @@ class ImageReader(Reader[ImageJob]):
             pixels = self.load(image)
             shape = self.shape(pixels, image)
             if data is None:
-                data = new((len(job.images), *shape))
+                data = new((len(job.images), *shape), self.dtype)
             if data.shape[1:] != shape:
                 raise self.error(
                     f"{self.source}, line {image.line}: {image.path} is {shape[2]}x{shape[1]}, the first image of the "

@@ -8,11 +8,12 @@ from typing import NoReturn
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from caffe_compat.batches.boxes import View, draw_boxes
 from caffe_compat.batches.images import Seed
 from caffe_compat.batches.kept import Kept
-from caffe_compat.batches.reader import New, Reader, shown
+from caffe_compat.batches.reader import Bytes, Levels, New, Reader, shown
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.media import (
     Pair,
@@ -24,6 +25,7 @@ from caffe_compat.media import (
     resize_caffe,
     resize_short_side,
     short_side_factor,
+    split_into,
 )
 
 __all__ = ["Draw", "PairItem", "PairJob", "PairReader"]
@@ -73,6 +75,8 @@ class PairReader(Reader[PairJob]):
         resize_to: height and width; None: ``short_side`` pixels of the shorter side, 0: as they are.
         crop: height and width; None: all that is left after cutting to a ``multiple``.
         count: boxes of a pair at most.
+        kept: decoded and resized pictures.
+        dtype: of images.
     """
 
     who: str
@@ -89,6 +93,14 @@ class PairReader(Reader[PairJob]):
     multiple: int
     count: int = 0
     kept: Kept = dataclasses.field(default_factory=Kept)
+    dtype: npt.DTypeLike = np.float32
+
+    def as_bytes(self) -> Bytes | None:
+        """As :meth:`Reader.as_bytes`."""
+        if self.negate_x >= 0 and not float(2 * self.negate_about).is_integer():
+            return None
+        levels = (Levels(self.means[0], self.scale), Levels(self.means[1], self.scale))
+        return Bytes(dataclasses.replace(self, dtype=np.uint8), levels)
 
     def one_of(self, count: int) -> PairReader:
         """As :meth:`Reader.one_of`."""
@@ -109,7 +121,7 @@ class PairReader(Reader[PairJob]):
             *images, view = self.load(item.pair, draw)
             if batch is None:
                 shape = (len(job.items), 3, *view.size)
-                batch = (new(shape), new(shape))
+                batch = (new(shape, self.dtype), new(shape, self.dtype))
             if view.size != batch[0].shape[2:]:
                 self._refuse_sizes(job.items[0].pair, item.pair, batch[0].shape[2:], view.size)
             for which in (0, 1):
@@ -187,7 +199,15 @@ class PairReader(Reader[PairJob]):
 
     def _finish(self, image: np.ndarray, which: int, draw: Draw, out: np.ndarray) -> None:
         """Mirror, subtract the mean, scale, into ``out`` (3, height, width)."""
-        channels: Sequence[np.ndarray] = planes(cv2.flip(image, 1) if draw.mirror else image)
-        if draw.mirror and which == 1:
+        image = cv2.flip(image, 1) if draw.mirror else image
+        turned = draw.mirror and which == 1 and self.negate_x >= 0
+        if self.dtype == np.uint8 and not turned:
+            split_into(image, out)
+            return
+        channels: Sequence[np.ndarray] = planes(image)
+        if turned:
             channels = negate_planes(channels, (self.negate_x,), self.negate_about)
-        fill_blob(channels, out, self.means[which], self.scale)
+        if self.dtype == np.uint8:
+            out[...] = channels
+        else:
+            fill_blob(channels, out, self.means[which], self.scale)

@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from caffe_compat.errors import DataError
 
-__all__ = ["Job", "New", "Reader", "new_array", "shown"]
+__all__ = ["Bytes", "Job", "Levels", "New", "Reader", "new_array", "shown"]
 
 Job = TypeVar("Job")
 _SHOWN = 3
+
+
+class Levels(NamedTuple):
+    """What is still to be done with pictures that come as uint8: ``(pixel - mean) * scale`` in float32.
+
+    Args:
+        mean: float32, of each channel, of all (1), or nothing (0).
+    """
+
+    mean: np.ndarray
+    scale: np.float32
+
+
+class Bytes(NamedTuple):
+    """A reader of pictures as uint8, and what is still to be done with each of its first arrays."""
+
+    reader: Reader[Any]
+    levels: tuple[Levels, ...]
 
 
 class New(Protocol):
@@ -49,6 +67,13 @@ class Reader(Generic[Job]):
             CaffeCompatError: a file cannot be used; names it and the layer.
         """
         raise NotImplementedError
+
+    def as_bytes(self) -> Bytes | None:
+        """The same that leaves the last step to who gets the arrays, which is less to move; None: it cannot.
+
+        Pictures of it may be uint8: they lack ``(pixel - mean) * scale``, of the levels beside it.
+        """
+        return None
 
     def about(self, job: Job) -> str:
         """The files of a job, for the error if reading it ends a process."""

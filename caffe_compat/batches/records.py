@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from caffe_compat.batches.images import Seed
-from caffe_compat.batches.reader import New, Reader, shown
+from caffe_compat.batches.reader import Bytes, New, Reader, shown
 from caffe_compat.batches.transform import Transform
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.media import datum_channels
@@ -38,6 +39,12 @@ class RecordReader(Reader[RecordJob]):
 
     who: str
     transform: Transform
+    dtype: npt.DTypeLike = np.float32
+
+    def as_bytes(self) -> Bytes | None:
+        """As :meth:`Reader.as_bytes`; batches with records of floats come as float32, finished."""
+        levels = self.transform.levels
+        return None if levels is None else Bytes(dataclasses.replace(self, dtype=np.uint8), (levels,))
 
     def read(self, job: RecordJob, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`: pictures and labels."""
@@ -46,8 +53,10 @@ class RecordReader(Reader[RecordJob]):
         labels = new((len(job.records),))
         for item, record in enumerate(job.records):
             channels, shape, label = self.load(record)
+            if self.dtype != np.float32 and channels[0].dtype != np.uint8:
+                return dataclasses.replace(self, dtype=np.float32).read(job, new)
             if data is None:
-                data = new((len(job.records), *shape))
+                data = new((len(job.records), *shape), self.dtype)
             if data.shape[1:] != shape:
                 raise self.error(
                     f"{record.name} has the shape {list(shape)}, the first record of the batch "

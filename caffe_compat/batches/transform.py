@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from caffe_compat.batches.reader import Levels
 from caffe_compat.errors import DataError
-from caffe_compat.media import fill_blob, negate_planes, planes
+from caffe_compat.media import fill_blob, negate_planes, planes, split_into
 
 __all__ = ["Transform"]
 
@@ -72,11 +73,15 @@ class Transform:
 
         Args:
             channels: its planes (height, width), of any type.
-            out: float32 array of the :meth:`shape` that follows; written.
+            out: float32 array of the :meth:`shape` that follows; written.  One of uint8 gets the pixels as they are.
             random: where mirroring and, in TRAIN, the place of the crop are drawn from, in this order.
         """
         mirrored, window = self._drawn(channels[0].shape, out, random)
         cut = [plane[window] for plane in channels]
+        if out.dtype == np.uint8:
+            for plane, place in zip(self.turned(cut) if mirrored else cut, out, strict=True):
+                place[...] = plane[:, ::-1] if mirrored else plane
+            return
         fill_blob(self.turned(cut) if mirrored else cut, out, self._mean_at(window), self.scale, mirrored)
 
     def picture(self, pixels: np.ndarray, out: np.ndarray, random: np.random.Generator) -> None:
@@ -86,7 +91,13 @@ class Transform:
         cut = pixels[window]
         if mirrored:  # turning bytes around is faster than turning numbers
             cut, mean = cv2.flip(cut, 1), mean[..., ::-1] if mean.ndim == 3 else mean
+        if out.dtype == np.uint8 and not (mirrored and self.negate_x >= 0):
+            split_into(cut, out)
+            return
         channels = planes(cut)
+        if out.dtype == np.uint8:
+            out[...] = self.turned(channels)
+            return
         fill_blob(self.turned(channels) if mirrored else channels, out, mean, self.scale)
 
     def _drawn(
@@ -104,6 +115,11 @@ class Transform:
 
     def _mean_at(self, window: tuple[slice, slice]) -> np.ndarray:
         return self.mean_values if self.mean is None else self.mean[:, *window]
+
+    @property
+    def levels(self) -> Levels | None:
+        """What follows where only bytes are cut out; None: the mean is another for every pixel."""
+        return None if self.mean is not None else Levels(self.mean_values, self.scale)
 
     def turned(self, channels: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The channels of what is seen in a mirror, before their columns are put in reverse order."""

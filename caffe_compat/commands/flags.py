@@ -15,7 +15,6 @@ from caffe_compat.proto.forks import DIALECTS
 __all__ = [
     "WORKERS_HELP",
     "FlagParser",
-    "WORKERS_HELP",
     "add_amp",
     "add_dialect",
     "add_gpu",

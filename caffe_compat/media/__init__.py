@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from caffe_compat.media.means import read_mean, write_mean
     from caffe_compat.media.modalities import FORK_MEAN, IMAGENET_MEAN, MODALITIES, Modality, find_modality
-    from caffe_compat.media.pictures import Channels, can_encode, decode, encode, planes, read_picture
+    from caffe_compat.media.pictures import Channels, can_encode, decode, encode, planes, read_picture, split_into
     from caffe_compat.media.preparation import (
         PREPROCESSING,
         Preparation,
@@ -118,6 +118,7 @@ __all__ = [
     "resize_short_side",
     "resize_skimage",
     "short_side_factor",
+    "split_into",
     "stated_size",
     "write_image_list",
     "write_mean",
@@ -181,6 +182,7 @@ _HOMES = {
     "resize_short_side": "geometry",
     "resize_skimage": "geometry",
     "short_side_factor": "geometry",
+    "split_into": "pictures",
     "stated_size": "sizes",
     "write_image_list": "lists",
     "write_mean": "means",

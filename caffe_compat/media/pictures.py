@@ -12,7 +12,7 @@ from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 from caffe_compat.media.sizes import check_size, stated_size
 
-__all__ = ["Channels", "can_encode", "decode", "encode", "planes", "read_picture"]
+__all__ = ["Channels", "can_encode", "decode", "encode", "planes", "read_picture", "split_into"]
 
 Channels = Literal["color", "gray", "unchanged"]
 _FLAGS: dict[str, int] = {
@@ -94,6 +94,14 @@ def encode(image: np.ndarray, kind: str, name: str) -> bytes:
     if not done:
         raise DataError(f"{name}: OpenCV cannot encode it as {kind}")
     return buffer.tobytes()
+
+
+def split_into(image: np.ndarray, out: np.ndarray) -> None:
+    """The channels of a picture, uint8, written into ``out`` (channels, height, width)."""
+    if image.ndim == 2:
+        out[0] = image
+    else:
+        cv2.split(image, list(out))
 
 
 def planes(image: np.ndarray) -> list[np.ndarray]:

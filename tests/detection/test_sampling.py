@@ -6,7 +6,9 @@ import threading
 import cv2
 import numpy as np
 import pytest
+from one_layer import one_net
 
+from caffe_compat.batches.slots import can_share
 from caffe_compat.config import Config, load_config
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.detection.roidb import Roidb, RoiImage
@@ -247,3 +249,27 @@ def test_an_unusable_picture_is_named(pictures, what):
             cv2.imwrite(str(path), np.zeros((40, 51, 3), np.uint8))
     with pytest.raises(CaffeCompatError, match=r"image \w+: .*_hha.png"):
         minibatches(pictures, options()).read(0)
+
+
+@pytest.mark.skipif(not can_share(), reason="only Linux has what workers need")
+def test_worker_processes_make_the_same_minibatches(pictures):
+    """They decode and scale; the regions come from the parent."""
+    source = minibatches(pictures, options("TRAIN.IMS_PER_BATCH", "2"))
+    names = ("data", "data_1", "rois", "labels", "bbox_targets", "bbox_loss_weights")
+    text = "param_str: '--num_classes 4 --num_data 2'"
+    body = f"python_param {{ module: 'roi_data_layer.layer_pi' layer: 'RoIDataLayerPi' {text} }}"
+    layer = one_net("Python", body, [], names, "TRAIN").layer("under_test")
+    layer.feed(source, ahead=2)
+    layer.workers = 2
+    for number in (0, 1, 2, 3, 7):
+        layer.seek(number)
+        for top, expected in zip(layer(), source.read(number), strict=True):
+            assert np.array_equal(top.numpy(), expected)
+    (pictures / "both_hha.png").write_bytes(b"")
+    with pytest.raises(CaffeCompatError) as here:
+        for number in range(20):
+            source.read(number)
+    with pytest.raises(CaffeCompatError) as there:
+        for _ in range(20):
+            layer()
+    assert str(there.value) == str(here.value) and "image both: " in str(here.value)

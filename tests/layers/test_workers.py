@@ -11,14 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 from data_files import datum, write_boxes, write_images, write_lmdb
+from gpu import cases, needs_gpu
 from one_layer import one_layer
 from processes import gone, wait_until
 from torch import Tensor
 
 from caffe_compat.batches.crew import WORKERS, Crew, crew_of
+from caffe_compat.batches.reader import new_array
 from caffe_compat.batches.slots import can_share
 from caffe_compat.errors import CaffeCompatError, DataError, LayerError, UsageError
 from caffe_compat.layers.data import DataLayer
+from caffe_compat.layers.data.sending import developed
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="only Linux has what workers need")
 
@@ -80,6 +83,35 @@ def test_batches_are_those_of_one_process(crews: list[Crew], folder: Path, kind:
     assert same(batches(data, 3), expected[4:7])
     data.close()
     assert same(batches(data, 2), expected[7:])
+
+
+@pytest.mark.parametrize("kind", ["ImageData", "Data", "PairedImageData"])
+def test_bytes_for_a_gpu_become_the_same_numbers(folder: Path, kind: str) -> None:
+    """Where pictures go to a GPU as uint8, mean and scale are taken there."""
+    for text in ("", "negate_about: 127.5") if kind == "PairedImageData" else ("",):
+        data = layer(kind, folder, text)
+        assert data.reader is not None
+        made = data.reader.as_bytes()
+        assert made is not None
+        for number in range(4):
+            found = tuple(map(torch.from_numpy, made.reader.read(data.job(number), new_array)))
+            expected = tuple(map(torch.from_numpy, data.read(number)))
+            pictures = 2 if kind == "PairedImageData" else 1
+            assert [top.dtype for top in found[:pictures]] == [torch.uint8] * pictures
+            assert same([developed(found, made.levels)], [expected])
+    odd = layer("PairedImageData", folder, "negate_about: 127.3")
+    assert odd.reader is not None and odd.reader.as_bytes() is None, "what a mirror makes are no bytes"
+
+
+@needs_gpu
+@pytest.mark.parametrize("workers", cases([0, 3]))
+def test_batches_on_a_gpu(crews: list[Crew], folder: Path, workers: int) -> None:
+    for kind in ("ImageData", "Data", "PairedImageData"):
+        expected, data = batches(layer(kind, folder), 4), layer(kind, folder).cuda()
+        data.workers = workers
+        found = batches(data, 4)
+        assert all(top.is_cuda and top.dtype == torch.float32 for batch in found for top in batch)
+        assert same([tuple(top.cpu() for top in batch) for batch in found], expected)
 
 
 def test_rois_follow_their_pictures(crews: list[Crew], folder: Path) -> None:

@@ -25,6 +25,7 @@ BENCHMARKS = (
     "hha",
     "flow",
     "evaluation",
+    "loader",
     "detector",
     "testing",
     "proposals",

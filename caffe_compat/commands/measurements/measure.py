@@ -18,6 +18,7 @@ from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.flow import flow
 from caffe_compat.commands.measurements.hha_peer import port_hha
+from caffe_compat.commands.measurements.loader import loader
 from caffe_compat.commands.measurements.loading import weights
 from caffe_compat.commands.measurements.onnx_cpu import onnx
 from caffe_compat.commands.measurements.onnx_gpu import onnx_gpu
@@ -45,6 +46,7 @@ __all__ = [
     "flow",
     "forward",
     "hha",
+    "loader",
     "onnx",
     "onnx_gpu",
     "proposals",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Sent", "send"]
+from caffe_compat.batches.reader import Levels
+
+__all__ = ["Sent", "developed", "send"]
 
 _local = threading.local()
 
@@ -30,16 +33,37 @@ class Sent:
         return self.tensors
 
 
-def send(tensors: tuple[Tensor, ...], device: torch.device | None) -> Sent:
-    """Copy to a GPU beside what it computes; None: leave them where they are."""
+def send(tensors: tuple[Tensor, ...], device: torch.device | None, levels: Sequence[Levels] = ()) -> Sent:
+    """Copy to a GPU beside what it computes; None: leave them where they are.
+
+    Args:
+        levels: what is then to be done with the first of them if they are uint8.
+    """
     if device is None:
-        return Sent(tensors)
+        return Sent(developed(tensors, levels))
     stream = _stream(device)
     with torch.cuda.stream(stream):
         found = tuple(tensor.pin_memory().to(device, non_blocking=True) for tensor in tensors)
+        found = developed(found, levels)
         there = torch.cuda.Event()
         there.record(stream)
     return Sent(found, there)
+
+
+def developed(tensors: tuple[Tensor, ...], levels: Sequence[Levels]) -> tuple[Tensor, ...]:
+    """The tensors with ``(pixel - mean) * scale`` done for those that are uint8, in the order of :func:`fill_blob`.
+
+    Every step rounds to float32 by itself, so that the numbers are the same, on a GPU too.
+    """
+    found = list(tensors)
+    for place, (mean, scale) in enumerate(levels):
+        if found[place].dtype != torch.uint8:
+            continue
+        floats = found[place].to(torch.float32)
+        if len(mean):
+            floats -= torch.from_numpy(mean).to(floats.device).view(1, -1, 1, 1)
+        found[place] = floats if scale == 1 else floats.mul_(float(scale))
+    return tuple(found)
 
 
 def _stream(device: torch.device) -> torch.cuda.Stream:

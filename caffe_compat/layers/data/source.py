@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from caffe_compat import random
 from caffe_compat.batches.crew import Client, WorkerEnded, crew_of, usual_workers
-from caffe_compat.batches.reader import Reader, new_array
+from caffe_compat.batches.reader import Levels, Reader, new_array
 from caffe_compat.devices import cores
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Layer, Shape
@@ -58,6 +59,8 @@ class DataLayer(Layer):
         self.reader: Reader[Any] | None = None
         self._workers, self._ahead = usual_workers(), prefetch
         self._client: Client | None = None
+        self._reading: Callable[[Any], tuple[np.ndarray, ...]] | None = None
+        self._levels: Sequence[Levels] = ()
         self._position = 0
         self._rank, self._count = 0, 1
         self._prefetcher = Prefetcher(self._read_sent)
@@ -99,6 +102,11 @@ class DataLayer(Layer):
     def can_use_workers(self) -> bool:
         """Whether worker processes can read this layer's batches ahead."""
         return self.reader is not None and self._ahead > 0
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The worker processes that run."""
+        return [] if self._client is None else self._client.crew.pids
 
     def read_ahead(self, depth: int) -> None:
         """Read so many batches ahead from now on; 0: none."""
@@ -161,16 +169,30 @@ class DataLayer(Layer):
             raise NotImplementedError
         return self.finish(number, self.reader.read(self.job(number), new_array))
 
+    def _get_ready(self) -> None:
+        """Choose who reads, before the first batch and after a :meth:`close`."""
+        self._prefetcher.depth, self._prefetcher.threads = self._depth()
+        if self._reading is not None or self.reader is None:
+            return
+        reader, self._levels = self.reader, ()
+        if self._like.device.type == "cuda" and (made := reader.as_bytes()) is not None:
+            reader, self._levels = made  # a quarter to move, and a GPU has time for the rest
+        if self.workers:
+            self._client = crew_of(self.workers).client(reader)
+            self._reading = self._client.read
+        elif reader is not self.reader:
+            self._reading = partial(reader.read, new=new_array)
+
     def _read_arrays(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``, read by a worker if there are any."""
-        client = self._client
-        if client is None:
+        """Batch ``number`` by who was chosen; some pictures may be uint8, see :class:`Levels`."""
+        reading = self._reading
+        if reading is None:
             return self.read(number)
         job = self.job(number)
         try:
-            return self.finish(number, client.read(job))
+            return self.finish(number, reading(job))
         except WorkerEnded as error:
-            files = client.reader.about(job)
+            files = "" if self.reader is None else self.reader.about(job)
             raise self.data_error(
                 f"{error} while it read batch {number}{f' ({files})' if files else ''}; fewer workers take less memory"
             ) from error
@@ -181,7 +203,7 @@ class DataLayer(Layer):
     def _read_sent(self, number: int) -> Sent:
         """Batch ``number``, on its way to a GPU if that is where it is wanted."""
         device = self._like.device
-        return send(self._read_tensors(number), device if device.type == "cuda" else None)
+        return send(self._read_tensors(number), device if device.type == "cuda" else None, self._levels)
 
     def wants(self) -> dict[str, Preprocessing]:
         """What a net that this layer feeds wants of pictures, by top; what is no picture is left out."""
@@ -190,7 +212,7 @@ class DataLayer(Layer):
     def close(self) -> None:
         """Stop reading ahead and end threads and workers; the next forward pass starts them again."""
         self._prefetcher.close()
-        self._client = None
+        self._client = self._reading = None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the last batch; before the first, those that the data source announces."""
@@ -202,9 +224,7 @@ class DataLayer(Layer):
         Raises:
             DataError: what went wrong while the batch was read.
         """
-        if self.reader is not None and self.workers and self._client is None:
-            self._client = crew_of(self.workers).client(self.reader)
-        self._prefetcher.depth, self._prefetcher.threads = self._depth()
+        self._get_ready()
         batch = self._prefetcher.take(self._position).arrived()
         self._position += 1
         self.shapes = [tuple(top.shape) for top in batch]
