@@ -8,20 +8,22 @@ that image.  So batch ``n`` is a function of the seed and ``n``; to draw it need
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from caffe_compat.batches.reader import new_array
 from caffe_compat.config import Config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
 from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.detection.draws import Draws
-from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.roidb import roi_image
 from caffe_compat.errors import CaffeCompatError, DataError, in_file
 from caffe_compat.evaluation.overlaps import box_overlaps
 from caffe_compat.layers.data import HypercolumnSettings
-from caffe_compat.segmentation.blobs import box_blobs, box_weights, grid_labels, image_blob
+from caffe_compat.segmentation.blobs import box_blobs, box_weights, grid_labels
+from caffe_compat.segmentation.picture_reader import MaskPicture, MaskPictureReader
 from caffe_compat.segmentation.truth import object_masks
 
 __all__ = ["BoxBatches", "BoxDraw", "BoxPool", "BoxSampler", "box_batches", "pool_boxes"]
@@ -149,17 +151,27 @@ class BoxBatches:
         Raises:
             DataError, MissingFileError: a picture or masks cannot be used; names the image.
         """
+        return self.finish(number, self.reader("").read(self.job(number), new_array))
+
+    def reader(self, who: str) -> MaskPictureReader:
+        """What decodes and scales the pictures; ``who`` names the layer in errors."""
+        return MaskPictureReader(who, self.config, self.settings.max_size)
+
+    def job(self, number: int) -> MaskPicture:
+        """What the reader is asked for batch ``number``."""
+        record = self.imdb.records[self.sampler.batch(number).image]
+        return MaskPicture(record.name, [os.fspath(record.paths[name]) for name in self.imdb.modalities], record.size)
+
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """Batch ``number``, out of what the reader made: its boxes and masks beside the pictures."""
+        *pictures, sides = arrays
+        size = (int(sides[0]), int(sides[1]))
         draw = self.sampler.batch(number)
         record = self.imdb.records[draw.image]
         with in_file(f"image {record.name}"):
-            images = read_modalities([record.paths[name] for name in self.imdb.modalities], record.size)
             masks = object_masks(record, hidden=self.config.parity)
-            size = images[0].shape[:2]
             if masks.shape[1:] != size:
                 raise DataError(f"masks of shape {masks.shape}, the picture has {size[1]} x {size[0]} pixels")
-            self.config.check_means(len(images))
-            longest = self.settings.max_size
-            pictures = [image_blob(image, self.config, longest, place=place) for place, image in enumerate(images)]
             categories = np.full(len(draw.boxes), draw.category)
             blobs = box_blobs(draw.boxes, categories, size, pictures[0].shape[2:], self.config)
             labels = grid_labels(masks, draw.objects, draw.boxes, self.config.sds.mask_size)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from one_layer import one_net
 
+from caffe_compat.batches.slots import can_share
 from caffe_compat.config import Config, SdsConfig
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
@@ -111,3 +113,18 @@ def test_the_mean_comes_off_after_scaling_and_the_long_side_wins():
     assert blob.shape == (1, 3, 50, 100)
     np.testing.assert_allclose(blob[0, :, 10, 10], 200 - np.array(CONFIG.pixel_means), rtol=1e-6)
     assert image_blob(image, CONFIG).shape == (1, 3, 50, 100) and Config().sds.target_size == 688
+
+
+@pytest.mark.skipif(not can_share(), reason="only Linux has what workers need")
+def test_worker_processes_make_the_same_batches(tmp_path):
+    """They decode and scale the pictures; boxes and masks come from the parent."""
+    source = box_batches(database(tmp_path), SETTINGS, CONFIG, proposals)
+    tops = ("image", "normalizedboxes", "sppboxes", "categids", "labels", "instance_wts")
+    flags = "param_str: '--num_classes 3 --train_samples_per_img 5 --max_size 60'"
+    body = f"python_param {{ module: 'lib.sds.hypercolumn_data_layer' layer: 'HypercolumnDataLayer' {flags} }}"
+    layer = one_net("Python", body, [], tops, "TRAIN").layer("under_test")
+    layer.feed(source, ahead=1)
+    layer.workers = 1
+    for number in range(3):
+        assert all(np.array_equal(top, other) for top, other in zip(layer(), source.read(number), strict=True))
+    assert layer.worker_pids
