@@ -12,9 +12,9 @@ import pytest
 from data_files import annotated, image, write_lmdb
 from one_layer import one_layer
 
+from caffe_compat.batches import augmenting
 from caffe_compat.errors import CaffeCompatError, LayerError
 from caffe_compat.layers import Layer
-from caffe_compat.layers.data import augmenting
 from caffe_compat.media import annotations as boxes_of
 from caffe_compat.proto import caffe_pb2, parse_text
 

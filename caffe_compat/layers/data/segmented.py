@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
-from caffe_compat.errors import CaffeCompatError
+from caffe_compat.batches.segmented import SegJob, SegReader
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
 from caffe_compat.layers.data.source import DataLayer, Order
 from caffe_compat.layers.data.transformer import plain
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
-from caffe_compat.media import Preprocessing, fill_blob, planes, read_picture, resize_caffe
+from caffe_compat.media import Preprocessing
 from caffe_compat.media.lists import read_words
 
 __all__ = ["ImageSegData"]
@@ -58,10 +57,11 @@ class ImageSegData(DataLayer):
         self.skip = int(np.random.default_rng((self.seed, 2)).integers(rand_skip)) if rand_skip else 0
         if self.skip >= len(self.lines):
             raise self.error(f"rand_skip {rand_skip} is too much for a list of {len(self.lines)} pictures")
-        picture, _ = self._load(self.order[self.skip])
+        self.reader = reader = self._make_reader()
+        picture, _ = reader.load(self.lines[self.order[self.skip]])
         high, wide = self.crop if self.crop[0] else picture.shape[:2]
         tops: list[Shape] = [
-            (self.size, len(planes(picture)), high, wide),
+            (self.size, 1 if picture.ndim == 2 else picture.shape[2], high, wide),
             (self.size, 1, high, wide),
             (self.size, 1, 1, 2),
         ]
@@ -103,92 +103,28 @@ class ImageSegData(DataLayer):
         )
         return {self.params.tops[0]: found}
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: pictures, labels, sizes."""
-        random = self.random(number)
-        data: np.ndarray | None = None
-        labels, sizes = np.empty(0, np.float32), np.empty((self.size, 1, 1, 2), np.float32)
-        for item, index in enumerate(self.records(number, self.size)):
-            record = self.order[index + self.skip]
-            picture, marks = self._load(record)
-            size = self.crop if self.crop[0] else picture.shape[:2]
-            if data is None:
-                data = np.empty((self.size, len(planes(picture)), *size), np.float32)
-                labels = np.empty((self.size, 1, *size), np.float32)
-            if data.shape[2:] != tuple(size):
-                raise self._about(record, f"is {picture.shape[:2]}, the first picture of the batch {data.shape[2:]}")
-            sizes[item] = np.minimum(size, picture.shape[:2])
-            mirrored = self.mirror and bool(random.integers(2))
-            cut, marks = self._cropped(*self._padded(*self._scaled(picture, marks, random), record), random)
-            fill_blob(planes(cut), data[item], self.mean, self.scale, mirrored)
-            labels[item, 0] = marks[:, ::-1] if mirrored else marks
-        if data is None:
-            raise self.error("has no pictures in a batch, expected some")
-        return (data, labels, sizes)[: len(self.params.tops)]
+    def job(self, number: int) -> SegJob:
+        """As :meth:`DataLayer.job`."""
+        records = [self.order[index + self.skip] for index in self.records(number, self.size)]
+        return SegJob(self.random_seed(number), [self.lines[record] for record in records])
 
-    def _scaled(
-        self, picture: np.ndarray, marks: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        factor = self.factors[random.integers(len(self.factors))] if len(self.factors) else np.float32(1)
-        if factor == 1:
-            return picture, marks
-        high, wide = (int(np.float32(side) * factor) for side in picture.shape[:2])
-        if not (high and wide):
-            raise self.data_error(f"{self.source}: a picture of {picture.shape[:2]} times {factor:g} has no pixels")
-        nearest = cv2.resize(marks, (wide, high), interpolation=cv2.INTER_NEAREST)
-        return resize_caffe(picture, high, wide), np.asarray(nearest)
+    def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
+        """As :meth:`DataLayer.finish`."""
+        return arrays[: len(self.params.tops)]
 
-    def _padded(self, picture: np.ndarray, marks: np.ndarray, record: int) -> tuple[np.ndarray, np.ndarray]:
-        """At least as large as the crop; a padded picture is float32."""
-        below, right = (max(crop - side, 0) for crop, side in zip(self.crop, marks.shape, strict=True))
-        if not (below or right):
-            return picture, marks
-        if not len(self.mean):
-            raise self._about(record, f"is smaller than the crop {list(self.crop)}, expected mean_value to pad it with")
-        high, wide = marks.shape
-        padded = np.empty((high + below, wide + right, *picture.shape[2:]), np.float32)
-        padded[...] = self.mean
-        padded[:high, :wide] = picture
-        return padded, np.pad(marks, ((0, below), (0, right)), constant_values=self.ignored)
-
-    def _cropped(
-        self, picture: np.ndarray, marks: np.ndarray, random: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if not self.crop[0]:
-            return picture, marks
-        room = [side - crop for side, crop in zip(marks.shape, self.crop, strict=True)]
-        top, left = (int(random.integers(free + 1)) if self.train_phase else free // 2 for free in room)
-        window = slice(top, top + self.crop[0]), slice(left, left + self.crop[1])
-        return picture[window], marks[window]
-
-    def _about(self, record: int, reason: str) -> CaffeCompatError:
-        line, words = self.lines[record]
-        return self.data_error(f"{self.source}, line {line}: {self.root}{words[0]} {reason}")
-
-    def _load(self, record: int) -> tuple[np.ndarray, np.ndarray]:
-        """The picture and its labels, of one size."""
-        line, words = self.lines[record]
-        if self.kind != "NONE" and len(words) < 2:
-            raise self._about(record, f"stands alone, expected 'picture labels' with label_type {self.kind}")
-        try:
-            picture = self._resized(read_picture(self.root + words[0], "color" if self.color else "gray"))
-            if self.kind == "PIXEL":
-                marks = self._resized(read_picture(self.root + words[1], "gray"))
-            else:
-                marks = np.full(picture.shape[:2], self._label(record), np.uint8)
-        except CaffeCompatError as error:
-            raise self.data_error(f"{self.source}, line {line}: {error}") from error
-        if picture.shape[:2] != marks.shape:
-            raise self._about(record, f"is {picture.shape[:2]}, its labels {marks.shape}, expected one size")
-        return picture, marks
-
-    def _resized(self, picture: np.ndarray) -> np.ndarray:
-        return resize_caffe(picture, *self.new_size) if self.new_size[0] else picture
-
-    def _label(self, record: int) -> int:
-        if self.kind == "NONE":
-            return self.ignored
-        text = self.lines[record][1][1]
-        if not text.isdecimal() or int(text) > 255:
-            raise self._about(record, f"has the label {text!r}, expected 0 to 255")
-        return int(text)
+    def _make_reader(self) -> SegReader:
+        return SegReader(
+            self.who,
+            self.source,
+            self.root,
+            self.color,
+            self.kind,
+            self.ignored,
+            self.new_size,
+            self.train_phase,
+            self.scale,
+            self.mirror,
+            self.mean,
+            self.crop,
+            self.factors,
+        )

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.batches.windows import Placement, Window, WindowItem, WindowReader, place_window
+from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
@@ -19,37 +19,9 @@ from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer, plain
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.media import MeanPicture, Preprocessing, decode, fill_blob, planes, read_picture, resize_caffe
+from caffe_compat.media import MeanPicture, Preprocessing
 
 __all__ = ["Placement", "Window", "WindowData", "place_window", "read_windows"]
-
-Box = tuple[int, int, int, int]
-
-
-@dataclass(frozen=True)
-class Window:
-    """A window of an image; the box is x1, y1, x2, y2 in pixels from 0, corners included."""
-
-    image: int
-    label: int
-    overlap: float
-    box: Box
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Which part of an image goes where in the square.
-
-    Attributes:
-        box: the part of the image, corners included.
-        size: height and width that it is resized to.
-        top, left: where its corner comes to lie; the rest of the square stays 0.
-    """
-
-    box: Box
-    size: tuple[int, int]
-    top: int
-    left: int
 
 
 def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[Window]]:
@@ -106,41 +78,6 @@ def _whole(word: str) -> int:
     return int(word)
 
 
-def place_window(box: Box, image: tuple[int, int], crop: int, pad: int, square: bool, mirrored: bool) -> Placement:
-    """Where a window goes in a square of ``crop`` pixels with ``pad`` pixels of context on every side.
-
-    Args:
-        image: height and width of the image.
-        square: widen the shorter side of the window first.
-        mirrored: swap the margins at the left and at the right.
-    """
-    if pad == 0 and not square:
-        return Placement(box, (crop, crop), 0, 0)
-    context = np.float32(crop) / np.float32(crop - 2 * pad)
-    lows, highs, margins, sizes = [], [], [], []
-    halves = [np.float32(box[2 + axis] - box[axis] + 1) / np.float32(2) for axis in (0, 1)]
-    centres = [np.float32(box[axis]) + halves[axis] for axis in (0, 1)]
-    if square:
-        halves = [max(halves)] * 2
-    for axis in (0, 1):
-        low = _round(centres[axis] - halves[axis] * context)
-        high = _round(centres[axis] + halves[axis] * context)
-        before, after = max(0, -low), max(0, high - image[1 - axis] + 1)
-        scale = np.float32(crop) / np.float32(high - low + 1)
-        lows.append(low + before)
-        highs.append(high - after)
-        sizes.append(_round(np.float32(highs[axis] - lows[axis] + 1) * scale))
-        margins.append((_round(np.float32(before) * scale), _round(np.float32(after) * scale)))
-    left, top = margins[0][1 if mirrored else 0], margins[1][0]
-    size = (min(sizes[1], crop - top), min(sizes[0], crop - left))
-    return Placement((lows[0], lows[1], highs[0], highs[1]), size, top, left)
-
-
-def _round(value: np.float32) -> int:
-    """C's ``round``: half away from zero."""
-    return int(math.copysign(math.floor(abs(float(value)) + 0.5), value))
-
-
 @register
 class WindowData(DataLayer):
     """Batches of warped windows, background first, drawn with replacement.
@@ -180,6 +117,16 @@ class WindowData(DataLayer):
         self.means = self._read_means(channels[-1])
         self._cache: dict[int, bytes] | None = self._read_files() if section.cache_images else None
         self.shapes = [(self.size, channels[-1], self.crop, self.crop), (self.size,)]
+        self.reader = WindowReader(
+            self.who,
+            self.source,
+            self.shapes[0],
+            self.pad,
+            self.square,
+            np.ascontiguousarray(self.means),
+            self.scale,
+            self.transformer.plain(),
+        )
 
     def _sort(self, windows: Sequence[Window], fg_threshold: float, bg_threshold: float) -> None:
         """Foreground and background lists."""
@@ -239,42 +186,14 @@ class WindowData(DataLayer):
                 result[index] = stream.read()
         return result
 
-    def read(self, number: int) -> tuple[np.ndarray, ...]:
-        """Batch ``number``: warped windows and labels."""
+    def job(self, number: int) -> list[WindowItem]:
+        """As :meth:`DataLayer.job`: background first."""
         random = self.random(number)
-        data = np.zeros(self.shapes[0], np.float32)
-        labels = np.empty(self.size, np.float32)
+        items = []
         for item in range(self.size):
             windows = self.background if item < self.size - self.foreground_count else self.foreground
             window = windows[int(random.integers(len(windows)))]
             mirrored = self.transformer.mirror and bool(random.integers(2))
-            self._warp(window, mirrored, data[item])
-            labels[item] = window.label
-        return data, labels
-
-    def _warp(self, window: Window, mirrored: bool, out: np.ndarray) -> None:
-        image = self._image(window.image)
-        height, width = image.shape[:2]
-        place = place_window(window.box, (height, width), self.crop, self.pad, self.square, mirrored)
-        x1, y1, x2, y2 = place.box
-        if not (0 <= x1 <= x2 < width and 0 <= y1 <= y2 < height):
-            raise self.data_error(
-                f"{self.source}: the window {list(window.box)} of {self.images[window.image]} does not lie in the "
-                f"image of {width}x{height}"
-            )
-        if min(place.size) < 1:
-            return
-        channels = planes(resize_caffe(image[y1 : y2 + 1, x1 : x2 + 1], *place.size))
-        rows, columns = slice(place.top, place.top + place.size[0]), slice(place.left, place.left + place.size[1])
-        mean = self.means if self.means.shape[1] == 1 else self.means[:, rows, columns]
-        if mirrored:
-            turned = self.transformer.turned(channels)
-            channels = [plane[:, ::-1] for plane in turned]  # the mean stays that of the place in the square
-        fill_blob(channels, out[:, rows, columns], mean, self.scale)
-
-    def _image(self, index: int) -> np.ndarray:
-        path = self.images[index]
-        try:
-            return decode(self._cache[index], path) if self._cache is not None else read_picture(path)
-        except CaffeCompatError as error:
-            raise self.data_error(f"{self.source}: {error}") from error
+            content = None if self._cache is None else self._cache[window.image]
+            items.append(WindowItem(window, mirrored, self.images[window.image], content))
+        return items
