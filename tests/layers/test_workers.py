@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from data_files import datum, write_boxes, write_images, write_lmdb
+from data_files import annotated, datum, write_boxes, write_images, write_lmdb, write_windows
 from gpu import cases, needs_gpu
 from one_layer import one_layer
 from processes import gone, wait_until
@@ -26,6 +26,10 @@ from caffe_compat.layers.data.sending import developed
 pytestmark = pytest.mark.skipif(not can_share(), reason="only Linux has what workers need")
 
 Batch = tuple[Tensor, ...]
+SSD = (
+    "resize_param { height: 12 width: 9 } noise_param { prob: 0.5 jpeg: 50 } "
+    "expand_param { prob: 0.5 max_expand_ratio: 2 } distort_param { brightness_prob: 0.5 brightness_delta: 30 }"
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +47,32 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(path, 5, 9, 12)
     write_lmdb(path / "lmdb", [datum(number) for number in range(5)])
     write_boxes(path, 5, 20, (9, 12))
+    write_windows(path)
+    boxes = [(1, 0.1, 0.2, 0.6, 0.9), (3, 0.5, 0.5, 1.0, 0.8)]
+    write_lmdb(path / "boxes", [annotated(number, boxes[: number % 3]) for number in range(5)])
+    (path / "maps.txt").write_text("".join(f"{n}.png {(n + 1) % 5}.png\n" for n in range(5)))
     return path
 
 
 def layer(kind: str, folder: Path, text: str = "", crop: str = "crop_size: 4") -> DataLayer:
     """A layer that shuffles, mirrors and crops, its seed given."""
     list_, pairs = f'source: "{folder}/list.txt" batch_size: 3', f'source: "{folder}/pairs.txt" batch_size: 3'
+    windows = f'source: "{folder}/windows.txt"'
+    maps = f'source: "{folder}/maps.txt" root_folder: "{folder}/" batch_size: 3'
     transform = f"transform_param {{ mirror: true {crop} mean_value: 3.5 scale: 0.3 }}"
     bodies = {
         "ImageData": f"image_data_param {{ {list_} shuffle: true {text} }} {transform}",
         "Data": f'data_param {{ source: "{folder}/lmdb" backend: LMDB batch_size: 3 shuffle: true }} {transform}',
         "PairedImageData": f"paired_image_data_param {{ {pairs} shuffle: true mirror: true crop_height: 4 "
         f"crop_width: 5 mean_value: 3 scale: 0.5 negate_x_channel: 2 seed: 4 {text} }}",
+        "AnnotatedData": f'data_param {{ source: "{folder}/boxes" backend: LMDB batch_size: 3 shuffle: true }} '
+        f"transform_param {{ mirror: true mean_value: 3 {SSD} }} annotated_data_param {{ batch_sampler {{ "
+        "max_sample: 1 max_trials: 5 sampler { min_scale: 0.3 } } }",
+        "DenseImageData": f"dense_image_data_param {{ {maps} mirror: true crop_height: 5 crop_width: 4 }}",
+        "ImageLabelmapData": f"image_data_param {{ {maps} shuffle: true }} {transform}",
+        "ImageSegData": f"image_data_param {{ {maps} shuffle: true label_type: PIXEL }} "
+        f"{transform.replace('}', 'scale_factors: 0.7 scale_factors: 1.5 }')}",
+        "WindowData": f"window_data_param {{ {windows} batch_size: 3 fg_fraction: 0.5 }} {transform}",
     }
     torch.manual_seed(7)
     made = one_layer(kind, bodies[kind], tops=("a", "b", "rois")[: 3 if "proposals" in text else 2], phase="TRAIN")
@@ -83,6 +101,17 @@ def test_batches_are_those_of_one_process(crews: list[Crew], folder: Path, kind:
     assert same(batches(data, 3), expected[4:7])
     data.close()
     assert same(batches(data, 2), expected[7:])
+
+
+OTHERS = ("AnnotatedData", "DenseImageData", "ImageLabelmapData", "ImageSegData", "WindowData")
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_other_layers_that_decode(crews: list[Crew], folder: Path, kind: str) -> None:
+    expected, data = batches(layer(kind, folder), 4), layer(kind, folder)
+    data.workers = 1
+    assert data.can_use_workers and same(batches(data, 4), expected)
+    assert not same(expected[:2], expected[2:])
 
 
 @pytest.mark.parametrize("kind", ["ImageData", "Data", "PairedImageData"])
