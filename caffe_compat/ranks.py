@@ -6,18 +6,66 @@ third of eight parts.  Without them there is one process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
-from caffe_compat.errors import UsageError
+from caffe_compat.errors import CaffeCompatError, UsageError
 
-__all__ = ["LOCAL_RANK", "RANK", "WORLD_SIZE", "Ranks", "here"]
+__all__ = ["LOCAL_RANK", "RANK", "WORLD_SIZE", "Ranks", "ToldElsewhere", "Turns", "here", "told_by_first"]
 
 RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
 
 T = TypeVar("T")
+
+
+class ToldElsewhere(SystemExit):
+    """Ends this process with status 2 and no message: another process of the group tells what was wrong."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+
+@contextlib.contextmanager
+def told_by_first() -> Iterator[None]:
+    """Let rank 0 alone tell of errors of the block, which are those of all, such as a wrong word of a command line.
+
+    Raises:
+        ToldElsewhere: in the other ranks.
+    """
+    try:
+        yield
+    except CaffeCompatError as error:
+        if here().is_first:
+            raise
+        raise ToldElsewhere from error
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Which batches of a list are a process's, where several take turns: every ``world``-th, from ``rank`` on.
+
+    Args:
+        rank, world: as of :class:`Ranks`.
+        session: batches after which rank 0 begins again, as in a test of so many; 0: it never does.
+    """
+
+    rank: int = 0
+    world: int = 1
+    session: int = 0
+
+    def own(self) -> int:
+        """How many batches of a session are this process's."""
+        return len(range(self.rank, self.session, self.world))
+
+    def batch(self, place: int) -> int:
+        """The number, among all batches, of the one that is this process's number ``place``, both counted from 0."""
+        if not self.session:
+            return place * self.world + self.rank
+        session, within = divmod(place, max(self.own(), 1))
+        return session * self.session + within * self.world + self.rank
 
 
 @dataclass(frozen=True)
@@ -64,6 +112,10 @@ class Ranks:
     def of(self, items: Sequence[T]) -> Iterator[tuple[int, T]]:
         """The same items with their numbers in the whole sequence."""
         return ((number, items[number]) for number in self.share(len(items)))
+
+    def turns(self, session: int = 0) -> Turns:
+        """This process's part of batches that all take turns at."""
+        return Turns(self.rank, self.world, session)
 
     def __str__(self) -> str:
         return f"rank {self.rank} of {self.world}"

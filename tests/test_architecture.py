@@ -18,7 +18,7 @@ ROOMS = (
     ("log", "memory", "ranks", "resources", "temporary"),
     ("files",),
     ("random", "devices", "alias", "documents", "guarded", "locks", "python_policy"),
-    ("gathering", "stamps", "record_file"),
+    ("distributed", "gathering", "stamps", "record_file"),
     ("proto",),
     ("description",),
     ("media",),

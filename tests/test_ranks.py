@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from caffe_compat.errors import UsageError
-from caffe_compat.ranks import Ranks, here
+from caffe_compat.ranks import Ranks, Turns, here
 
 
 def test_one_process_where_nobody_says_otherwise() -> None:
@@ -65,6 +65,18 @@ def test_shares_are_disjoint_and_cover_everything(count: int, world: int) -> Non
         assert [items[number] for number in ranks.share(count)] == shares[rank]
         assert all(number % world == rank for number in ranks.share(count))
         assert list(ranks.of(items)) == list(zip(ranks.share(count), shares[rank], strict=True))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_turns_cover_all_batches_once(world: int) -> None:
+    taken = [[Turns(rank, world).batch(place) for place in range(4)] for rank in range(world)]
+    assert sorted(sum(taken, [])) == list(range(4 * world))
+    for session in (1, 2, 5):
+        parts = [Turns(rank, world, session) for rank in range(world)]
+        assert sum(part.own() for part in parts) == session
+        taken = [[part.batch(place) for place in range(3 * part.own())] for part in parts]
+        assert sorted(sum(taken, [])) == list(range(3 * session))
+        assert all(number % session % world == rank for rank, part in enumerate(taken) for number in part)
 
 
 def test_it_needs_no_torch() -> None:

@@ -11,16 +11,20 @@ write a snapshot and end (--sigint_effect), with status 0 as in Caffe; train_net
 
 from __future__ import annotations
 
+import sys
+
 from caffe_compat.commands.flags import WORKERS_HELP, FlagParser
 from caffe_compat.commands.inputs import NET, SOLVER, STATE, WEIGHTS
 from caffe_compat.proto.forks import DIALECTS
+from caffe_compat.ranks import here, told_by_first
 
 
 def make_parser() -> FlagParser:
     """Caffe's flags; they may stand before or after the command, with one dash or two."""
     parser = FlagParser(__doc__)
     parser.add_argument("command", nargs="?", help="train, test, time or device_query")
-    parser.flag("gpu", "", "CUDA devices: 0, or all (default: the CPU; train: what the solver says)")
+    parser.flag("gpu", "", "CUDA devices: 0, or 0,1, or all (default: the CPU; train: what the solver says)")
+    parser.flag("processes", 0, "train: processes on this machine (default: one for each GPU that --gpu names)")
     parser.flag("solver", "", "train: the solver prototxt", SOLVER)
     parser.flag("model", "", "test, time: the net prototxt", NET)
     parser.flag("weights", "", "train, test: weights to start from, separated by commas", WEIGHTS.later())
@@ -40,11 +44,19 @@ def make_parser() -> FlagParser:
 def main(argv: list[str] | None = None) -> int:
     """Run a command; without one print the help, as Caffe does."""
     parser = make_parser()
-    options = vars(parser.parse(argv))
+    words = sys.argv[1:] if argv is None else argv
+    with told_by_first():
+        options = vars(parser.parse(argv if here().is_first else words))
     command = options.pop("command")
     if command is None:
         parser.print_help()
         return 0
+    from caffe_compat.commands.processes import launched
+
+    processes = options["processes"] or None
+    status = launched("caffe", words, options["gpu"], processes) if command == "train" else None
+    if status is not None:
+        return status
     from caffe_compat.commands.caffe_actions import CaffeOptions, caffe
 
     return caffe(command, CaffeOptions(**options))

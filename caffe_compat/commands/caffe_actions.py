@@ -29,7 +29,10 @@ __all__ = ["USED_FLAGS", "CaffeOptions", "caffe"]
 
 EFFECTS = ("sigint_effect", "sighup_effect")
 USED_FLAGS = {
-    "train": ("gpu", "solver", "weights", "snapshot", "level", "stage", "dialect", "amp", "workers", *EFFECTS),
+    "train": (
+        *("gpu", "processes", "solver", "weights", "snapshot", "level", "stage", "dialect", "amp", "workers"),
+        *EFFECTS,
+    ),
     "test": ("gpu", "model", "weights", "iterations", "level", "stage", "dialect", "workers"),
     "time": ("gpu", "model", "iterations", "phase", "level", "stage", "dialect", "workers"),
     "device_query": ("gpu",),
@@ -42,6 +45,7 @@ class CaffeOptions:
     """The flags of ``caffe``, with its defaults."""
 
     gpu: str = ""
+    processes: int = 0
     solver: str = ""
     model: str = ""
     weights: str = ""
@@ -86,7 +90,7 @@ def train(options: CaffeOptions) -> int:
     run_training(
         TrainOptions(
             solver=options.solver,
-            gpu=_one_gpu(options.gpu) if options.gpu else None,
+            gpu=options.gpu or None,
             weights=options.weights or None,
             snapshot=options.snapshot or None,
             sigint_effect=options.sigint_effect,
@@ -206,13 +210,6 @@ def device_query(options: CaffeOptions) -> int:
         ):
             log.info(f"{name + ':':<31}{value}", "common.cpp:178")
     return 0
-
-
-def _one_gpu(flag: str) -> int:
-    devices = several(flag)
-    if len(devices) > 1:
-        raise UsageError(f"--gpu {flag}: training on several devices is not possible here, name one")
-    return devices[0].index
 
 
 def _engine(options: CaffeOptions, phase: str, weights: Sequence[str]) -> BlobNet:

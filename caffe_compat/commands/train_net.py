@@ -5,6 +5,8 @@
     tools/train_net.py --solver S --snapshot output/x_iter_100.solverstate
     tools/train_net.py --solver S --weights W --imdb nyud2_hha_2015_trainval --cfg config.prototxt.hha --iters 40000
     tools/train_net.py --solver S --weights teacher.caffemodel --resume
+    tools/train_net.py --solver S --gpu 0,1
+    torchrun --nproc-per-node 2 tools/train_net.py --solver S
 
 A detector (--imdb) is written to output/EXP_DIR/IMDB/: fast_rcnn_iter_N.caffemodel, which gives boxes directly, beside
 it what a run goes on from, and the options used.  Log lines on standard error have Caffe's form.  Ctrl-C or SIGTERM
@@ -14,10 +16,12 @@ finish the running iteration, write a snapshot and end with status 130 or 143.
 from __future__ import annotations
 
 import argparse
+import sys
 
 from caffe_compat.commands.flags import add_amp, add_dialect, add_tensorboard, add_workers
 from caffe_compat.commands.inputs import OPTIONS, PROPOSALS, SOLVER, STATE, WEIGHTS
 from caffe_compat.commands.parser import Parser
+from caffe_compat.ranks import here, told_by_first
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -25,8 +29,12 @@ def make_parser() -> argparse.ArgumentParser:
     p = Parser(__doc__)
     p.add_argument("--solver", type=SOLVER, required=True, help="solver prototxt")
     p.add_argument(
-        "--gpu", type=int, metavar="N", help="train on this CUDA device, counted from 0; -1: on the CPU (default: what "
-        "solver_mode asks for, if present)",
+        "--gpu", metavar="N", help="train on this CUDA device, counted from 0, on several (0,1) or on all; -1: on the "
+        "CPU (default: what solver_mode asks for, if present)",
+    )  # fmt: skip
+    p.add_argument(
+        "--processes", type=int, metavar="N", help="train with N processes on this machine, each with batches of its "
+        "own (default: one for each GPU that --gpu names)",
     )  # fmt: skip
     p.add_argument("--iters", type=int, help="stop after this many iterations instead of max_iter")
     p.add_argument(
@@ -56,7 +64,14 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Train; 0 when done, 128 and the signal's number when stopped (130 by Ctrl-C, 143 by SIGTERM)."""
-    args = make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    with told_by_first():
+        options = vars(make_parser().parse_args(argv if here().is_first else words))
+    from caffe_compat.commands.processes import launched
+
+    status = launched("train_net", words, options["gpu"] or "", options.pop("processes"))
+    if status is not None:
+        return status
     from caffe_compat.commands.training import TrainOptions, train
 
-    return train(TrainOptions(**vars(args)))
+    return train(TrainOptions(**options))

@@ -10,8 +10,9 @@ import numpy as np
 __all__ = ["Draws"]
 
 T = TypeVar("T")
-_KEPT = 256
-"""Batches that stay known after they were drawn: threads that read ahead ask for them out of order."""
+_KEPT = 2048
+"""Batches that stay known after they were drawn: threads that read ahead ask for them out of order, where processes
+take turns one in so many."""
 
 
 class Draws(Generic[T]):

@@ -119,6 +119,7 @@ def detector_solver(param: Any, run: DetectorRun, device: torch.device | str | N
     minibatches = _minibatches(run)
     for layer in region_layers(solver.net):
         layer.feed(minibatches, usual_depth() if run.config.train.use_prefetch else 0)
+        layer.samples = int(minibatches.sampler.valid.sum())
     RegressionSnapshots(solver, names, minibatches.statistics, training_settings(run, param.random_seed))
     _write_config_once(solver, run)
     wanted = describe_detector(run.imdb, run.config)
@@ -172,7 +173,7 @@ def _write_config_once(solver: Solver, run: DetectorRun) -> None:
     written: list[Path] = []
 
     def write() -> None:
-        if not written:
+        if not written and solver.group.ranks.is_first:
             write_config(path, config)
             written.append(path)
 

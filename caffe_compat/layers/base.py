@@ -7,7 +7,7 @@ decorate it with ``@register`` and give it a case in the layer tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from caffe_compat.errors import ExportError, LayerError, ShapeError
 from caffe_compat.layers.fillers import CONSTANT_ZERO, Filler
+from caffe_compat.layers.onnx_graph import OnnxGraph
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.sharing import Reads, Reread, Share, kept
 from caffe_compat.memory import SMALL, available_memory, human_size
+from caffe_compat.ranks import Turns
 
 __all__ = [
     "Layer",
@@ -33,42 +35,6 @@ __all__ = [
 Shape = tuple[int, ...]
 Precision = Literal["half", "any", "single"]
 UNLIMITED = 1 << 30
-
-
-class OnnxGraph(Protocol):
-    """What a layer may ask of the ONNX graph that it writes itself into.
-
-    Blobs are named by strings: the names passed to :meth:`Layer.to_onnx` and those returned here.
-
-    Attributes:
-        roi: ``"cpu"`` or ``"gpu"``: where regions are to be pooled.
-    """
-
-    opset: int
-    roi: str
-
-    def node(self, op: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> None:
-        """Append a node that writes the blobs ``outputs``; an attribute that is ``None`` is left out."""
-
-    def add(self, op: str, inputs: Sequence[str], **attributes: Any) -> str:
-        """Append a node with one output and return the fresh name of that output."""
-        ...
-
-    def constant(self, value: np.ndarray | float | int | Sequence[int], dtype: Any = None) -> str:
-        """A constant (Python ints become int64, floats float32); equal constants share one initializer."""
-        ...
-
-    def parameter(self, layer: Layer, index: int) -> str:
-        """The initializer that holds blob ``index`` of the layer (shared parameters are stored once)."""
-        ...
-
-    def shape(self, blob: str) -> tuple[int | None, ...]:
-        """Shape of a bottom; ``None`` for an axis whose size is only known at run time."""
-        ...
-
-    def static_shape(self, blob: str, why: str) -> Shape:
-        """The same, or an ExportError that names ``why`` if an axis is dynamic."""
-        ...
 
 
 class Layer(nn.Module):
@@ -110,6 +76,7 @@ class Layer(nn.Module):
     drawn: bool = False  #: it was filled with what weights are to replace: at random, or zeros for want of a filler
     instance: Any = None  #: the user's own object, of a layer written in Python
     running_metric: bool = False  #: its top covers all batches since :meth:`start_over`
+    carries: bool = False  #: what it gives depends on earlier passes, and so on who made them
     batches: float | None = None  #: how many batches it reads before its list starts again, if it reads one
     hopeless: str = ""  #: after a test: why training cannot go on, if a metric shows that
     affine: ClassVar[bool] = False  #: its blobs times a number give the top times it; only the first meets the bottom
@@ -280,6 +247,13 @@ class Layer(nn.Module):
             LayerError: a negative number.
         """
 
+    def take_turns(self, turns: Turns) -> None:
+        """Make of all forward passes only those that are this process's; only what reads data need do so.
+
+        Raises:
+            LayerError: it cannot.
+        """
+
     def forget(self) -> None:
         """Drop what the last forward pass left for the next one (the state of recurrent layers)."""
 
@@ -288,6 +262,22 @@ class Layer(nn.Module):
 
     def start_over(self) -> None:
         """Begin a new test: a layer with ``running_metric`` drops what it has gathered."""
+
+    def unite(self, total: Callable[[Tensor], Tensor]) -> Tensor | None:
+        """The top of a layer with ``running_metric`` over the batches of all processes that tested together.
+
+        Args:
+            total: adds up a float64 tensor over the processes.
+
+        Returns:
+            None if it cannot say: then one process makes the whole test.
+        """
+        return None
+
+    @property
+    def unites(self) -> bool:
+        """Whether :meth:`unite` gives something."""
+        return type(self).unite is not Layer.unite
 
     # -- errors -----------------------------------------------------------------------------------------------
 

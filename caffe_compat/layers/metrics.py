@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -91,6 +91,7 @@ class SegAccuracy(Layer):
         section.ignore("metric")
         self.ignored = [int(label) for label in section.ignore_label]
         self.running_metric = not section.reset
+        self._classes = bottoms[0][1] if len(bottoms[0]) > 1 else 1
         self._seen: Tensor | None = None
 
     def start_over(self) -> None:
@@ -126,9 +127,20 @@ class SegAccuracy(Layer):
         if self.running_metric and self._seen is not None:
             seen = seen + self._seen
         self._seen = seen if self.running_metric else None
-        both, rows, columns = seen.diagonal().double(), seen.sum(1).double(), seen.sum(0).double()
-        accuracy = both.sum() / rows.sum().clamp(min=1)
-        recall = (both / rows.clamp(min=1)).sum() / (rows > 0).sum().clamp(min=1)
-        union = rows + columns - both
-        jaccard = torch.where(both == union, 1.0, both / union.clamp(min=1)).mean()
-        return torch.stack([accuracy, recall, jaccard]).to(scores).reshape(1, 1, 1, 3)
+        return _said(seen).to(scores)
+
+    def unite(self, total: Callable[[Tensor], Tensor]) -> Tensor:
+        """As :meth:`Layer.unite`."""
+        own = torch.zeros(self._classes, self._classes) if self._seen is None else self._seen.cpu()
+        self._seen = total(own.double()).long()
+        return _said(self._seen).float()
+
+
+def _said(seen: Tensor) -> Tensor:
+    """Accuracy, mean recall and mean Jaccard index [1, 1, 1, 3] of a matrix of labels and predictions."""
+    both, rows, columns = seen.diagonal().double(), seen.sum(1).double(), seen.sum(0).double()
+    accuracy = both.sum() / rows.sum().clamp(min=1)
+    recall = (both / rows.clamp(min=1)).sum() / (rows > 0).sum().clamp(min=1)
+    union = rows + columns - both
+    jaccard = torch.where(both == union, 1.0, both / union.clamp(min=1)).mean()
+    return torch.stack([accuracy, recall, jaccard]).reshape(1, 1, 1, 3)

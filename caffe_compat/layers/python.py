@@ -21,6 +21,7 @@ from caffe_compat.layers.python_blobs import LayerBlob, LayerBlobs, ParamBlob, R
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread
 from caffe_compat.python_policy import allow_python_layers, python_layers_allowed
+from caffe_compat.ranks import Turns
 
 __all__ = ["Python", "PythonLayer", "allow_python_layers"]
 
@@ -73,7 +74,15 @@ class PythonLayer:
     def seek(self, batches: int) -> None:
         """Go on as if ``batches`` forward passes had been made: called when a solver resumes.
 
-        A layer that reads data must come to the batch that an uninterrupted run would read next.
+        A layer that reads data must come to the batch that an uninterrupted run would read next.  Where several
+        processes train one net, it is called before every pass of a layer without bottoms, unless that has a
+        :meth:`take_turns` of its own.
+        """
+
+    def take_turns(self, turns: Turns) -> None:
+        """Make only the passes that are this process's, of several: ``turns.batch(n)`` is what its pass n stands for.
+
+        ``caffe.solver_rank()`` and ``caffe.solver_count()`` say the same in Caffe's words.
         """
 
     def forget(self) -> None:
@@ -117,6 +126,8 @@ class Python(Layer):
         self._tops = RawBlobVec(self._bottoms[index] if same else LayerBlob() for index, same in enumerate(shared))
         self._in_place = shared
         self.register_buffer("_like", torch.empty(0), persistent=False)
+        self._turns: Turns | None = None  # of a layer that is moved before every pass
+        self._place = 0
         self.instance.setup(self._bottoms, self._tops)
         made = list(self.instance.blobs)
         for blob in made:
@@ -145,7 +156,31 @@ class Python(Layer):
 
     def seek(self, batches: int) -> None:
         """What the user's layer does."""
-        self.instance.seek(batches)
+        self._place = batches
+        if self._turns is None:
+            self.instance.seek(batches)
+
+    def take_turns(self, turns: Turns) -> None:
+        """What the user's layer does; for one that reads data and can only be moved, move it before every pass.
+
+        Raises:
+            LayerError: a layer without bottoms that knows neither, so that all processes would read the same.
+        """
+        kind = type(self.instance)
+        if kind.take_turns is not PythonLayer.take_turns:
+            self.instance.take_turns(turns)
+        elif turns != Turns() and not self.params.bottoms:
+            if kind.seek is PythonLayer.seek:
+                raise self.error(
+                    f"{kind.__name__} has no bottoms, and neither seek(batches) nor take_turns(turns): every process "
+                    "would read the same data"
+                )
+            self._turns = turns
+
+    @property
+    def carries(self) -> bool:  # type: ignore[override]
+        """Whether the user's layer keeps something from pass to pass that it can forget."""
+        return type(self.instance).forget is not PythonLayer.forget
 
     def forget(self) -> None:
         """What the user's layer does."""
@@ -192,6 +227,9 @@ class Python(Layer):
         for blob, same in zip(self._tops, self._in_place, strict=True):
             if not same and blob.data.dtype != dtype:
                 blob.set_data(blob.data.astype(dtype))
+        if self._turns is not None:
+            self.instance.seek(self._turns.batch(self._place))
+            self._place += 1
         self.instance.reshape(self._bottoms, self._tops)
         self.instance.forward(self._bottoms, self._tops)
         self._write_back()

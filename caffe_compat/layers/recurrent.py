@@ -212,6 +212,11 @@ class _Recurrent(Layer):
             )
         return [(*x[:2], self.num_output), *[hidden] * self.states]
 
+    @property
+    def carries(self) -> bool:  # type: ignore[override]
+        """Yes, unless the states are bottoms and tops."""
+        return not self.expose_hidden
+
     def forget(self) -> None:
         """Start the next forward pass from zeros."""
         self.state = None

@@ -5,7 +5,7 @@ Gupta, Hoffman, Malik: Cross Modal Distillation for Supervision Transfer, CVPR 2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -88,6 +88,7 @@ class ExplainedVariance(Layer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
+        self._channels = bottoms[1][1] if len(bottoms[1]) > 1 else 1
         self.start_over()
 
     def start_over(self) -> None:
@@ -118,9 +119,21 @@ class ExplainedVariance(Layer):
         self._sum = sums if self._sum is None else self._sum + sums
         self._square += float(wide.square().sum())
         self._count += channels.shape[1]
-        spread = self._square - float(self._sum.square().sum()) / self._count
-        value = 1 - self._residual / spread if spread > 0 else float("nan")
-        return torch.full((), value, dtype=target.dtype, device=target.device)
+        return torch.full((), self._value(), dtype=target.dtype, device=target.device)
+
+    def _value(self) -> float:
+        if self._sum is None:
+            return float("nan")
+        spread = self._square - float(self._sum.square().sum()) / max(self._count, 1)
+        return 1 - self._residual / spread if spread > 0 else float("nan")
+
+    def unite(self, total: Callable[[Tensor], Tensor]) -> Tensor:
+        """As :meth:`Layer.unite`."""
+        own = torch.zeros(self._channels, dtype=torch.float64) if self._sum is None else self._sum.cpu()
+        numbers = torch.tensor([self._residual, self._square, self._count], dtype=torch.float64)
+        self._residual, self._square, count_ = total(numbers).tolist()
+        self._count, self._sum = int(count_), total(own)
+        return torch.tensor(self._value())
 
 
 @register
@@ -139,6 +152,7 @@ class DeadUnits(Layer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
+        self._units = bottoms[0][1] if len(bottoms[0]) > 1 else 1
         self.start_over()
 
     def start_over(self) -> None:
@@ -169,3 +183,9 @@ class DeadUnits(Layer):
         alive = (feature.transpose(0, 1).flatten(1) > 0).any(1)
         self._alive = alive if self._alive is None else self._alive | alive
         return (~self._alive).to(feature).mean()
+
+    def unite(self, total: Callable[[Tensor], Tensor]) -> Tensor:
+        """As :meth:`Layer.unite`."""
+        own = torch.zeros(self._units, dtype=torch.bool) if self._alive is None else self._alive.cpu()
+        self._alive = total(own.double()) > 0
+        return (~self._alive).float().mean()

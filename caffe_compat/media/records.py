@@ -47,6 +47,11 @@ class Database:
         """
         return self._get(index)
 
+    def identity(self) -> str:
+        """What tells it from another database of the same name: how many records, and the first and the last key."""
+        ends = [repr(self.keys[index].decode(errors="replace")) for index in (0, -1)]
+        return f"{len(self)} records, {' to '.join(ends)}"
+
     def name(self, index: int) -> str:
         """Names a record in messages."""
         return f"{self.path}, record {self.keys[index].decode(errors='replace')!r}"

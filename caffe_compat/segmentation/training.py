@@ -130,6 +130,7 @@ def mask_solver(param: Any, run: MaskRun, device: torch.device | str | None = No
         if absent:
             log.info(f"no box shows an object of {', '.join(absent)}, which learn nothing", "train.py:0")
         layer.feed(batches, usual_depth() if config.train.use_prefetch else 0)
+        layer.samples = sum(map(len, pools))
     _Settings(solver, _settings(run, [layer.settings for layer in layers], param.random_seed))
     _write_config_once(solver, config)
     wanted = _described(layers, run)
@@ -176,7 +177,7 @@ def _write_config_once(solver: Solver, config: Config) -> None:
     written: list[Path] = []
 
     def write() -> None:
-        if not written:
+        if not written and solver.group.ranks.is_first:
             write_config(path, config)
             written.append(path)
 

@@ -10,6 +10,7 @@ import torch
 
 from caffe_compat import log
 from caffe_compat.description import NetDescription
+from caffe_compat.distributed.group import Group
 from caffe_compat.net import BlobNet, Learnable, Net
 from caffe_compat.net import weights as weight_io
 from caffe_compat.net.debug import DebugInfo, log_structure
@@ -19,6 +20,7 @@ from caffe_compat.proto import text
 from caffe_compat.random import Stream, seed_thread
 from caffe_compat.solver import snapshots
 from caffe_compat.solver.actions import Action
+from caffe_compat.solver.averaging import Averaging
 from caffe_compat.solver.config import check_solver, solver_nets, weight_files
 from caffe_compat.solver.gradients import Clipping
 from caffe_compat.solver.later import SmoothedLoss, Verdicts, runs_ahead
@@ -55,6 +57,9 @@ class Core:
         on_start, on_gradients_ready: pycaffe's callbacks.
         amp: mixed precision of the training net: "bf16", "fp16" or "" (:mod:`caffe_compat.net.precision`).  Weights and
             histories stay float32, tests are in float32.
+        group: the processes that train together; this one alone unless :func:`~caffe_compat.solver.joining.join` was
+            called.
+        shown_loss: the smoothed loss of the last displayed iteration, its mean over the group.
         stop_at_nan: raise an error for a loss or weights that are not finite, or all units dead.  Caffe goes on.
     """
 
@@ -103,6 +108,9 @@ class Core:
         if runs_ahead(self.device):
             self._resting.know([torch.zeros(1)] * len(self.history))
         self._watch, self._verdicts = Watch(self.engine), Verdicts()
+        self.group = Group()
+        self.averaging: Averaging | None = None
+        self.shown_loss = 0.0
         self.poll: Callable[[], Action] = lambda: Action.NONE
         self.on_weights: Callable[[str], None] = lambda path: None
         self.around_snapshot: Callable[[str], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
@@ -122,6 +130,16 @@ class Core:
     def _stream(self) -> Stream:
         """Random numbers of this solver alone: a function of ``random_seed``, or else of the stream of the caller."""
         return Stream(self.param.random_seed if self.param.random_seed >= 0 else None)
+
+    def _turn_to(self, number: int, *chapter: object) -> None:
+        """Begin the random numbers of a pass: those that a resumed run draws, or one process that makes all passes.
+
+        Args:
+            number: of the pass within the iteration, or of the batch within the test, counted over all processes.
+            chapter: which iteration, or test.
+        """
+        words = (*chapter, number) if number else chapter
+        self._random.turn_to(words[0] if len(words) == 1 else words)
 
     def load_weights(self, file: str) -> None:
         """Start from a weights file, in the train net and the test nets."""

@@ -109,7 +109,7 @@ def record_metrics(solver: Solver, about: Mapping[str, Any], tensorboard: bool =
     def display(rate: float) -> None:
         engine = solver.engine
         named = {engine.names[blob]: values for blob, values in outputs(engine).items()}
-        record = {"phase": "train", "iteration": solver.iter, "loss": solver.smoothed_loss, "lr": rate}
+        record = {"phase": "train", "iteration": solver.iter, "loss": solver.shown_loss, "lr": rate}
         append({**record, "outputs": _small(named)})
 
     def test(index: int, scores: Scores) -> None:
@@ -199,6 +199,7 @@ def _machine(solver: Solver) -> dict[str, Any]:
         "max_iter": solver.param.max_iter,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
+        "processes": solver.group.ranks.world,
         "torch": torch.__version__,
     }
 

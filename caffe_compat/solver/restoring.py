@@ -14,6 +14,7 @@ from caffe_compat.solver.core import Core
 from caffe_compat.solver.finite import check_weights
 from caffe_compat.solver.later import Verdicts
 from caffe_compat.solver.policies import Plateau
+from caffe_compat.solver.test_shares import TestShare
 
 __all__ = ["Resumable"]
 
@@ -24,11 +25,23 @@ class Resumable(Core):
     def snapshot(self) -> tuple[str, str]:
         """Write weights and solver state; returns both paths.
 
+        Of several processes rank 0 writes, once all have its statistics (of BatchNorm), and the others wait.
+
         Raises:
             SolverError: with ``stop_at_nan``, a weight that is not finite; nothing is written.
         """
         self.engine.write_back()
         self._settle()
+        self.share_statistics()
+        written = self._write() if self.group.ranks.is_first else ("", "")
+        model, self.resume_from = self.group.same([*written])
+        return model, self.resume_from
+
+    def share_statistics(self) -> None:
+        """Let all processes have the statistics that rank 0 has gathered: those are tested and written, as in Caffe."""
+        self.group.share_out([blob for blob in self.net.parameters() if not blob.requires_grad])
+
+    def _write(self) -> tuple[str, str]:
         if self.stop_at_nan:
             check_weights(self.engine, self.iter)
         values = tuple(blob.detach().cpu().numpy() for blob in self.history)
@@ -39,8 +52,7 @@ class Resumable(Core):
             scale = self._scale.get()
         state = SolverState(self.iter, "", self.current_step, values, plateau, scale)
         with self.around_snapshot(snapshots.stem(self.param, self.iter)):
-            model, self.resume_from = snapshots.write(self.param, self.net, state, self.on_weights)
-        return model, self.resume_from
+            return snapshots.write(self.param, self.net, state, self.on_weights)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from a ``.solverstate`` (binary or HDF5) and the weights it names.
@@ -72,10 +84,15 @@ class Resumable(Core):
         self.seek_data()
 
     def seek_data(self) -> None:
-        """Move the data layers to where they would be after ``iter`` iterations."""
+        """Move the data layers to where they would be after ``iter`` iterations of as many processes as there are."""
         for node in self.net.nodes:
             node.layer.seek(self.iter * self.param.iter_size)
         tests = tests_before(self.param, self.iter)
-        for net, per_test in zip(self.test_nets, self.param.test_iter, strict=True):
+        for net, share in zip(self.test_nets, self.test_shares(), strict=True):
             for node in net.nodes:
-                node.layer.seek(tests * per_test)
+                node.layer.seek(tests * share.own)
+
+    def test_shares(self) -> list[TestShare]:
+        """Of each test net the batches that this process tests with."""
+        counts = zip(self.test_nets, self.param.test_iter, strict=True)
+        return [TestShare.of(net.nodes, int(count), self.group.ranks) for net, count in counts]

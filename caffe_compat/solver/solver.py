@@ -51,7 +51,8 @@ class Solver(Tested):
     def lr(self) -> float:
         """The rate of the coming update; asking advances a ``multistep`` or ``plateau`` policy, as in Caffe."""
         if self.param.lr_policy == "plateau":
-            self.current_step = self.plateau.step(self.param, self.iter, self.current_step, self.smoothed_loss)
+            loss = self.group.mean(self.smoothed_loss)
+            self.current_step = self.plateau.step(self.param, self.iter, self.current_step, loss)
         rate, self.current_step = learning_rate(self.param, self.iter, self.current_step)
         return rate
 
@@ -76,11 +77,12 @@ class Solver(Tested):
             log.info("Optimization stopped early.", "solver.cpp:294")
             return
         if param.display and self.iter % param.display == 0:
-            self._random.turn_to(self.iter)
+            self._turn_to(self.group.ranks.rank, self.iter)
             with self._random.use():
                 loss = self.engine.forward()
             self._smoothed.add(loss, self.iter - start, self.param.average_loss)
-            log.info(f"Iteration {self.iter}, loss = {log.number(self.smoothed_loss)}", "solver.cpp:310")
+            self.shown_loss = self.group.mean(self.smoothed_loss)
+            log.info(f"Iteration {self.iter}, loss = {log.number(self.shown_loss)}", "solver.cpp:310")
         if param.test_interval and self.iter % param.test_interval == 0:
             self.test_all()
         log.info("Optimization Done.", "solver.cpp:315")
@@ -96,8 +98,8 @@ class Solver(Tested):
 
     @contextlib.contextmanager
     def _alone(self, due: int) -> Iterator[None]:
-        """Hold the lock on the snapshots' prefix, if snapshots are due."""
-        if not due or not self.param.snapshot_prefix or self._locked:
+        """Hold the lock on the snapshots' prefix, if snapshots are due and this process writes them."""
+        if not due or not self.param.snapshot_prefix or self._locked or not self.group.ranks.is_first:
             yield
             return
         with lock.hold(self.param.snapshot_prefix):
@@ -126,6 +128,8 @@ class Solver(Tested):
             self._smoothed.add(self._forward_backward(), self.iter - start, self.param.average_loss)
             if display:
                 clock = self._display(clock)
+            if self.averaging is not None:
+                self.averaging.finish()
             for function in self.on_gradients_ready:
                 function()
             self.apply_update(display)
@@ -136,7 +140,7 @@ class Solver(Tested):
 
     def _after_update(self) -> bool:
         """Snapshots and signals; False to stop."""
-        action = self.poll()
+        action = self._asked()
         due = self.param.snapshot and self.iter % self.param.snapshot == 0
         if due or action is Action.SNAPSHOT:
             self.snapshot()
@@ -147,13 +151,16 @@ class Solver(Tested):
 
     def _forward_backward(self) -> Later:
         """The loss of each pass of an iteration."""
-        self._random.turn_to(self.iter)  # so that a resumed run draws what an uninterrupted one would
         losses = []
+        turns, passes = self.group.ranks.turns(), int(self.param.iter_size)
         with self._random.use(), self._verdicts.collecting():
-            for _ in range(self.param.iter_size):
+            for number in range(passes):
+                self._turn_to(turns.batch(number), self.iter)
                 losses.append(self.engine.forward_loss())
                 if self.stop_at_nan:
                     self._watch.look(losses[-1], self.iter, self._resting.moved, self._clipping.norms)
+                if self.averaging is not None and number == passes - 1:
+                    self.averaging.arm()
                 self.engine.backward()
         self._verdicts.tell(wait=False)
         self._clipping.tell(wait=False)
@@ -163,7 +170,9 @@ class Solver(Tested):
         self._settle()
         now = time.perf_counter()
         since = (self.iter - clock[1], now - clock[0])
-        tell_display(self.engine, self.iter, self.smoothed_loss, self.param.display, since)
+        self.shown_loss = self.group.mean(self.smoothed_loss)
+        if self.group.ranks.is_first:  # whose outputs are told, as in Caffe
+            tell_display(self.engine, self.iter, self.shown_loss, self.param.display, since)
         return now, self.iter
 
     # -- the update -------------------------------------------------------------------------------------------

@@ -279,15 +279,15 @@ def test_files_of_two_snapshots_are_refused(whole: Path, tmp_path: Path) -> None
 
 
 def test_no_objects_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from caffe_compat.commands import training
+    from caffe_compat.commands import training_builds
 
     def without(name: str, root: str):
         imdb = find(name, root)
         empty = [dataclasses.replace(record, boxes=np.zeros((0, 4), np.float32), classes=()) for record in imdb.records]
         return dataclasses.replace(imdb, records=empty if name.endswith("trainval") else [])
 
-    find = training.find_imdb
-    monkeypatch.setattr(training, "find_imdb", without)
+    find = training_builds.find_imdb
+    monkeypatch.setattr(training_builds, "find_imdb", without)
     words = write_run(tmp_path)
     done = call("train_net", *words, folder=tmp_path)
     assert done.status == 2 and "nyud2_hha_2015_trainval: no region of its 8 images overlaps an object" in done.stderr

@@ -15,6 +15,7 @@ from one_layer import one_layer
 from caffe_compat.errors import CaffeCompatError, DataError, LayerError, MissingFileError, ModelFileError
 from caffe_compat.media import datum_channels, read_image_list, read_mean
 from caffe_compat.proto import caffe_pb2
+from caffe_compat.ranks import Turns
 
 TWO = ("data", "label")
 FAULTS = Path(__file__).parents[1] / "data" / "faults"
@@ -202,18 +203,22 @@ def test_records_shuffled(folder):
     assert data()[1].tolist() == epochs[2]
 
 
-def test_split_between_solvers(folder):
-    labels = []
-    for rank in range(2):
-        data = records(folder, "batch_size: 2", phase="TRAIN")
-        data.split(rank, 2)
-        labels.append([int(label) for _ in range(3) for label in data()[1]])
-    assert labels == [[10, 12, 14, 11, 13, 10], [11, 13, 10, 12, 14, 11]]
-    data = records(folder, "batch_size: 2", phase="TEST")
-    data.split(1, 2)
-    assert data()[1].tolist() == [10, 11]
-    with pytest.raises(LayerError, match="part 2 of 2"):
-        data.split(2, 2)
+def test_processes_take_turns(folder):
+    whole = records(folder, "batch_size: 2 prefetch: 3 shuffle: true", phase="TRAIN")
+    batches = [whole()[1].tolist() for _ in range(9)]
+    for rank in range(3):
+        data = records(folder, "batch_size: 2 prefetch: 3 shuffle: true", phase="TRAIN")
+        data()  # what was read ahead is of no use any more
+        data.seek(0)
+        data.take_turns(Turns(rank, 3))
+        assert [data()[1].tolist() for _ in range(3)] == batches[rank::3]
+        data.seek(1)
+        assert data()[1].tolist() == batches[3 + rank]
+    test = records(folder, "batch_size: 1", phase="TEST")
+    test.take_turns(Turns(1, 2, 5))  # of every test of five batches the second and the fourth
+    assert [int(test()[1]) for _ in range(5)] == [11, 13, 11, 13, 11]
+    assert test.samples == 5
+    assert test.identity() == records(folder, "batch_size: 2", phase="TRAIN").identity() != ""
 
 
 def test_datum_kinds():

@@ -10,6 +10,7 @@ from one_layer import one_layer, seq
 
 from caffe_compat.errors import CaffeCompatError, DataError, LayerError, MissingFileError
 from caffe_compat.layers.data.window import place_window
+from caffe_compat.ranks import Turns
 
 # -- HDF5 ---------------------------------------------------------------------------------------------------------
 
@@ -49,11 +50,12 @@ def test_shuffled_rows(tmp_path):
     assert again()[1].tolist() == labels[35:40]
 
 
-def test_rows_split_between_solvers(tmp_path):
+def test_processes_take_turns(tmp_path):
     write_hdf5(tmp_path, [3, 2])
     data = rows(tmp_path, "batch_size: 3")
-    data.split(1, 2)
-    assert [data()[1].tolist() for _ in range(2)] == [[1, 3, 0], [2, 4, 1]]
+    data.take_turns(Turns(1, 2))
+    assert [data()[1].tolist() for _ in range(2)] == [[3, 4, 0], [4, 0, 1]]
+    assert data.samples == 5
 
 
 def test_hdf5_refusals(tmp_path):

@@ -11,6 +11,7 @@ from one_layer import one_layer
 
 from caffe_compat.datasets.proposal_file import ProposalFile, write_proposal_file
 from caffe_compat.errors import DataError, LayerError, MissingFileError
+from caffe_compat.ranks import Turns
 
 
 def layer(folder, text="", phase="TRAIN", source="pairs.txt"):
@@ -144,11 +145,11 @@ def test_short_side_and_multiple(tmp_path):
     assert np.array_equal(first[0].permute(1, 2, 0), cv2.resize(image(0, 20, 31), (9, 10)))
 
 
-def test_split_between_solvers(folder):
+def test_processes_take_turns(folder):
     whole = batches(layer(folder, "batch_size: 1"), 10)
     parts = [layer(folder, "batch_size: 1") for _ in range(2)]
     for rank, part in enumerate(parts):
-        part.split(rank, 2)
+        part.take_turns(Turns(rank, 2))
         assert same(batches(part, 5), whole[rank::2])
 
 

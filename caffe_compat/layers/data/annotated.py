@@ -74,7 +74,6 @@ class AnnotatedData(DataLayer):
     """
 
     caffe_type = "AnnotatedData"
-    splits = True
     top_count = (1, 2)
     sized_by_values = True
     rows_axis = 2
@@ -97,7 +96,8 @@ class AnnotatedData(DataLayer):
             self.database = open_database(section.source, section.enum("backend"))
         except DataError as error:
             raise self.data_error(str(error)) from error
-        self.order = Order(len(self.database), bool(section.shuffle), self.seed)
+        self.samples = len(self.database)
+        self.order = Order(self.samples, bool(section.shuffle), self.seed)
         reader = AnnotatedReader(self.who, self.transform, samplers, boxed=False)
         first = self._record(self.order[0])
         self.boxed = reader.message(first).HasField("type") or annotated.has("anno_type")
@@ -114,6 +114,10 @@ class AnnotatedData(DataLayer):
     def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """As :meth:`DataLayer.finish`."""
         return arrays[: len(self.params.tops)]
+
+    def identity(self) -> str:
+        """How many records there are, and the keys of the first and the last."""
+        return self.database.identity()
 
     def _record(self, number: int) -> Record:
         return Record(self.database.name(number), self.database[number])

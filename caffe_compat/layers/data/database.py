@@ -32,7 +32,6 @@ class Data(DataLayer):
 
     caffe_type = "Data"
     labelled = True
-    splits = True
     top_count = (1, 2)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -47,7 +46,8 @@ class Data(DataLayer):
             self.database = open_database(section.source, section.enum("backend"))
         except DataError as error:
             raise self.data_error(str(error)) from error
-        self.order = Order(len(self.database), bool(section.shuffle), self.seed)
+        self.samples = len(self.database)
+        self.order = Order(self.samples, bool(section.shuffle), self.seed)
         self.reader = self._reader = RecordReader(self.who, self.transformer.plain())
         _, shape, _ = self._reader.load(self._record(self.order[0]))
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
@@ -60,6 +60,10 @@ class Data(DataLayer):
     def finish(self, number: int, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """As :meth:`DataLayer.finish`."""
         return arrays[: len(self.params.tops)]
+
+    def identity(self) -> str:
+        """How many records there are, and the keys of the first and the last."""
+        return self.database.identity()
 
     def wants(self) -> dict[str, Preprocessing]:
         """As :meth:`DataLayer.wants`; pictures have the size of the records, if the last has that of the first."""

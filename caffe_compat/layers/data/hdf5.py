@@ -36,7 +36,6 @@ class HDF5Data(DataLayer):
     """
 
     caffe_type = "HDF5Data"
-    splits = True
     top_count = (1, 1 << 30)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -57,7 +56,7 @@ class HDF5Data(DataLayer):
                 raise self.data_error(
                     f"{name}: rows have the shapes {shapes}, those of {self.files[0]} have {self.row_shapes}"
                 )
-        self.total = sum(self.rows)
+        self.total = self.samples = sum(self.rows)
         self.shapes = [(self.size, *shape) for shape in self.row_shapes]
         self._shuffle()
 
@@ -164,6 +163,7 @@ class HDF5Output(Layer):
     bottom_count = (2, 2)
     top_count = (0, 0)
     onnx_reason = "it writes a file"
+    carries = True  # one file of all passes
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

@@ -57,6 +57,7 @@ class ImageData(DataLayer):
         self.color, self.shuffle = bool(section.is_color), bool(section.shuffle)
         self.transformer = Transformer(params)
         self.images = read_image_list(self.source, section.root_folder)
+        self.samples = len(self.images)
         self.rand_skip = int(section.rand_skip)
         self._shuffle()
         self.reader = ImageReader(self.who, self.source, self.new_size, self.color, self.transformer.plain())

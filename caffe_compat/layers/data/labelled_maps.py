@@ -41,7 +41,8 @@ class _LabelledMaps(DataLayer):
         self.transformer = Transformer(params)
         self._read_more(section)
         self.pairs = read_path_pairs(self.source, str(section.root_folder))
-        self.order = Order(len(self.pairs), bool(section.shuffle), self.seed)
+        self.samples = len(self.pairs)
+        self.order = Order(self.samples, bool(section.shuffle), self.seed)
         self.skip = int(np.random.default_rng((self.seed, 2)).integers(rand_skip)) if rand_skip else 0
         if self.skip >= len(self.pairs):
             raise self.error(f"rand_skip {rand_skip} is too much for a list of {len(self.pairs)} pictures")

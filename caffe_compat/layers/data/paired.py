@@ -44,7 +44,6 @@ class PairedImageData(DataLayer):
     """
 
     caffe_type = "PairedImageData"
-    splits = True
     top_count = (2, 3)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -59,7 +58,8 @@ class PairedImageData(DataLayer):
         self.shuffle = bool(section.shuffle) and self.train_phase
         self.mirror = bool(section.mirror) and self.train_phase
         self.order = Order(len(self.pairs), self.shuffle, self.seed)
-        self.batches = len(self.pairs) / self.size
+        self.samples = len(self.pairs)
+        self.batches = self.samples / self.size
         self.scale = np.float32(section.scale)
         self.means = self._read_means(section)
         self.negate_x_channel, self.negate_about = int(section.negate_x_channel), float(section.negate_about)

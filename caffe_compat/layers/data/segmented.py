@@ -53,7 +53,8 @@ class ImageSegData(DataLayer):
             self.require_memory("a batch of pictures", [(self.size, 3, *size)])
         self.lines = read_words(self.source)
         rand_skip = int(section.rand_skip)
-        self.order = Order(len(self.lines), bool(section.shuffle), self.seed)
+        self.samples = len(self.lines)
+        self.order = Order(self.samples, bool(section.shuffle), self.seed)
         self.skip = int(np.random.default_rng((self.seed, 2)).integers(rand_skip)) if rand_skip else 0
         if self.skip >= len(self.lines):
             raise self.error(f"rand_skip {rand_skip} is too much for a list of {len(self.lines)} pictures")

@@ -16,12 +16,14 @@ from caffe_compat import random
 from caffe_compat.batches.crew import Client, WorkerEnded, crew_of, usual_workers
 from caffe_compat.batches.reader import Levels, Reader, new_array
 from caffe_compat.devices import cores
+from caffe_compat.distributed.same import digest
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
 from caffe_compat.layers.data.sending import Sent, send
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.media import Preprocessing
+from caffe_compat.ranks import Turns
 
 __all__ = ["DataLayer", "Order"]
 
@@ -43,12 +45,13 @@ class DataLayer(Layer):
             else was drawn.
         shapes: of the tops, as of the last batch.
         reader: makes the arrays of a batch; None: only :meth:`read` does.
+        samples: how many there are before the list, or database, starts again; None: nobody knows.
+        turns: which batches of the list are this process's.
     """
 
     bottom_count = (0, 0)
     on_meta = False
     _like: Tensor  #: tells the device and the type of the tops
-    splits: ClassVar[bool] = False  #: whether several solvers share the records in TRAIN
     labelled: ClassVar[bool] = False  #: the first top holds pictures, the others what is known of them
     onnx_reason = "it reads training data; export the deploy net instead"
 
@@ -62,7 +65,8 @@ class DataLayer(Layer):
         self._reading: Callable[[Any], tuple[np.ndarray, ...]] | None = None
         self._levels: Sequence[Levels] = ()
         self._position = 0
-        self._rank, self._count = 0, 1
+        self.samples: int | None = None
+        self.turns = Turns()
         self._prefetcher = Prefetcher(self._read_sent)
         self.register_buffer("_like", torch.empty(0), persistent=False)
 
@@ -70,7 +74,7 @@ class DataLayer(Layer):
 
     @property
     def position(self) -> int:
-        """Number of batches consumed so far."""
+        """Number of batches that this process has consumed so far."""
         return self._position
 
     @property
@@ -120,7 +124,7 @@ class DataLayer(Layer):
         return self._ahead, cores()
 
     def seek(self, batches: int) -> None:
-        """Go on as if ``batches`` batches had been consumed.
+        """Go on as if this process had consumed ``batches`` batches.
 
         Raises:
             LayerError: a negative number.
@@ -129,21 +133,19 @@ class DataLayer(Layer):
             raise self.error(f"cannot seek to batch {batches}, expected 0 or more")
         self._position = batches
 
-    def split(self, rank: int, count: int) -> None:
-        """Be one of several solvers: take only every ``count``-th record, from record ``rank`` on.
+    def take_turns(self, turns: Turns) -> None:
+        """Read only the batches that are this process's, of several that train or test together.
 
-        Does nothing in TEST, nor for layers that Caffe does not split (ImageData, WindowData).
+        Together they read what one process reads that makes as many passes in an iteration (``iter_size``).  Caffe
+        deals out records instead, so that in one iteration the same records come in other batches, and only those of
+        Data and HDF5Data.
         """
-        if not 0 <= rank < count:
-            raise self.error(f"cannot be part {rank} of {count}")
-        if self.splits and self.layer_phase == "TRAIN":
-            self.close()
-            self._rank, self._count = rank, count
+        self.close()
+        self.turns = turns
 
     def records(self, number: int, batch_size: int) -> range:
         """Running numbers of the records of batch ``number``."""
-        first = number * batch_size * self._count + self._rank
-        return range(first, first + batch_size * self._count, self._count)
+        return range(number * batch_size, (number + 1) * batch_size)
 
     def random(self, number: int) -> np.random.Generator:
         """The generator for what is random within batch ``number``."""
@@ -200,10 +202,16 @@ class DataLayer(Layer):
     def _read_tensors(self, number: int) -> tuple[Tensor, ...]:
         return tuple(torch.from_numpy(array) for array in self._read_arrays(number))
 
-    def _read_sent(self, number: int) -> Sent:
-        """Batch ``number``, on its way to a GPU if that is where it is wanted."""
+    def _read_sent(self, place: int) -> Sent:
+        """This process's batch number ``place``, on its way to a GPU if that is where it is wanted."""
         device = self._like.device
-        return send(self._read_tensors(number), device if device.type == "cuda" else None, self._levels)
+        tensors = self._read_tensors(self.turns.batch(place))
+        return send(tensors, device if device.type == "cuda" else None, self._levels)
+
+    def identity(self) -> str:
+        """What tells this layer's list or database from another of the same name: its size, and a hash of its file."""
+        source = getattr(self, "source", "")
+        return digest(source) if isinstance(source, str) and source else ""
 
     def wants(self) -> dict[str, Preprocessing]:
         """What a net that this layer feeds wants of pictures, by top; what is no picture is left out."""

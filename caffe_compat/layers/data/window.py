@@ -114,6 +114,7 @@ class WindowData(DataLayer):
                 "channels, expected 3: pictures are read in colour"
             )
         self._sort(windows, section.fg_threshold, section.bg_threshold)
+        self.samples = len(self.foreground) + len(self.background)
         self.means = self._read_means(channels[-1])
         self._cache: dict[int, bytes] | None = self._read_files() if section.cache_images else None
         self.shapes = [(self.size, channels[-1], self.crop, self.crop), (self.size,)]

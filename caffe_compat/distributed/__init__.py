@@ -1,0 +1,1 @@
+"""Several processes that train one net: how they find each other, agree, and end together."""
