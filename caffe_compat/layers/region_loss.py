@@ -6,7 +6,6 @@ Source: ``region_loss_layer.cpp`` of eric612/MobileNet-YOLO.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,38 +14,13 @@ from torch import Tensor
 from caffe_compat.layers.base import LossLayer, Shape, count
 from caffe_compat.layers.labels import check_regions
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.region_truth import OBJECTS, SquaredDiff, check_objects, first_zero, overlap
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 
 __all__ = ["RegionLoss"]
 
-OBJECTS = 300  #: rows of ground truth of an image
 _LEAST = 10  #: of fewer biases the fork makes zeros
-
-
-class _Squared(torch.autograd.Function):
-    """The sum of squares of a diff over the batch; the gradient is the diff over the batch."""
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, diff: Tensor) -> Tensor:
-        ctx.number = max(1, len(scores))
-        ctx.save_for_backward(diff)
-        loss: Tensor = diff.square().sum() / ctx.number
-        return loss
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, seed: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        (diff,) = ctx.saved_tensors
-        return diff * (seed / ctx.number), None
-
-
-def _overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes [..., 4] (centre, width and height)."""
-    low = torch.maximum(a[..., :2] - a[..., 2:] / 2, b[..., :2] - b[..., 2:] / 2)
-    high = torch.minimum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)
-    both = (high - low).clamp(min=0).prod(-1)
-    return both / (a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - both)
 
 
 @register(dialect="yolo")
@@ -120,7 +94,7 @@ class RegionLoss(LossLayer):
             diff = torch.zeros_like(boxes)
             for item, (box, objects) in enumerate(zip(boxes, truth, strict=True)):
                 self._fill(box, objects, diff[item])
-        loss: Tensor = _Squared.apply(scores, diff.reshape(scores.shape))
+        loss: Tensor = SquaredDiff.apply(scores, diff.reshape(scores.shape), diff.reshape(scores.shape))
         return loss
 
     def _fill(self, box: Tensor, objects: Tensor, diff: Tensor) -> None:
@@ -131,20 +105,20 @@ class RegionLoss(LossLayer):
         centre = (box[:, :2].sigmoid() + torch.stack(torch.meshgrid(cells, cells, indexing="xy"))) / max(side, 1)
         predicted = torch.cat([centre, box[:, 2:4].exp() * biases[:, :, None, None]], 1).movedim(1, -1)
         sure = box[:, 4].sigmoid()
-        seen = objects[: self._first_zero(objects[:, 1]), 1:]
+        seen = objects[: first_zero(objects[:, 1]), 1:]
         best = sure.new_zeros(sure.shape)
         if len(seen):
-            best = _overlap(predicted[..., None, :], seen).amax(-1)
+            best = overlap(predicted[..., None, :], seen).amax(-1)
         diff[:, 4] = torch.where(best > self.thresh, 0.0, self.noobject_scale * sure * sure * (1 - sure))
-        objects = objects[: self._first_zero(objects[:, 3])]
+        objects = objects[: first_zero(objects[:, 3])]
         if not len(objects):
             return
-        self._check(objects)
+        check_objects(self, objects, self.classes)
         truth = objects[:, 1:]
         column, row = (truth[:, :2] * side).long().unbind(1)
         sizes = biases.expand(len(truth), -1, 2) if self.bias_match else predicted[:, row, column, 2:].movedim(0, 1)
         wanted = truth[:, None, 2:]
-        which = _overlap(*(torch.cat([torch.zeros_like(size), size], -1) for size in (sizes, wanted))).argmax(1)
+        which = overlap(*(torch.cat([torch.zeros_like(size), size], -1) for size in (sizes, wanted))).argmax(1)
         last = {place: at for at, place in enumerate(zip(which.tolist(), row.tolist(), column.tolist(), strict=True))}
         kept = torch.tensor(list(last.values()), device=box.device)
         at, truth, labels = (which[kept], row[kept], column[kept]), truth[kept], objects[kept, 0]
@@ -162,23 +136,7 @@ class RegionLoss(LossLayer):
         wanted = truth[:, :2] * side - torch.stack([i, j], 1)
         diff[n, :2, j, i] = scale * (place - wanted) * place * (1 - place)
         diff[n, 2:4, j, i] = scale * (box[n, 2:4, j, i] - (truth[:, 2:] * side / self.biases.to(box)[n]).log())
-        goal = _overlap(predicted[n, j, i], truth) if self.rescore else torch.ones_like(sure)
+        goal = overlap(predicted[n, j, i], truth) if self.rescore else torch.ones_like(sure)
         diff[n, 4, j, i] = self.object_scale * (sure - goal) * sure * (1 - sure)
         right = F.one_hot(labels.long(), self.classes).to(box)
         diff[n, 5:, j, i] = self.class_scale * (box[n, 5:, j, i].softmax(1) - right)
-
-    @staticmethod
-    def _first_zero(column: Tensor) -> int:
-        zeros = (column == 0).nonzero()
-        return int(zeros[0]) if len(zeros) else len(column)
-
-    def _check(self, objects: Tensor) -> None:
-        """Classes, centres and sizes that the fork would take to other boxes, or past the end of the blob."""
-        classes, centres, sizes = objects[:, 0], objects[:, 1:3], objects[:, 3:]
-        wrong = (classes < 0) | (classes >= self.classes) | (centres < 0).any(1) | (centres >= 1).any(1)
-        wrong |= (sizes <= 0).any(1)
-        if bool(wrong.any()):
-            raise self.error(
-                f"an object in bottom '{self.params.bottoms[1]}' is {objects[wrong][0].tolist()}, expected a class "
-                f"below {self.classes}, a centre from 0 to below 1, and a positive size"
-            )

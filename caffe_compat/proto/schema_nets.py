@@ -66,7 +66,7 @@ YOLO = """
 LayerParameter
   149 reorg_param ReorgParameter, 600 region_loss_param RegionLossParameter,
   601 yolo_detection_output_param YoloDetectionOutputParameter,
-  602 yolov3_detection_output_param Yolov3DetectionOutputParameter
+  602 yolov3_detection_output_param Yolov3DetectionOutputParameter, 603 yolov3_param Yolov3Parameter
 ReorgParameter
   1 stride uint32, 2 reverse bool=false
 RegionLossParameter
@@ -80,6 +80,13 @@ YoloDetectionOutputParameter
 Yolov3DetectionOutputParameter
   1 num_classes uint32=20, 2 num_box uint32=3, 3 confidence_threshold float=0.01, 4 nms_threshold float=0.45,
   5 biases float*, 6 anchors_scale uint32*, 7 mask_group_num uint32=2, 8 mask uint32*, 9 gaussian_box bool=false
+Yolov3Parameter
+  enum IOU_LOSS: IOU=0 GIOU=1 MSE=2 DIOU=3 CIOU=4
+  1 side uint32=13, 2 num_class uint32=20, 3 num uint32=5, 4 object_scale float=1.0, 5 class_scale float=1.0,
+  6 noobject_scale float=0.5, 7 coord_scale float=5.0, 8 thresh float=0.2, 10 anchors_scale uint32=32,
+  11 biases float*, 12 mask uint32*, 13 use_logic_gradient bool=false, 14 use_focal_loss bool=false,
+  15 iou_loss IOU_LOSS=MSE, 16 iou_normalizer float=0.25, 17 iou_thresh float=0.5, 18 max_delta float=10.0,
+  19 accumulate bool=true, 20 label_smooth_eps float=0.1
 """
 
 # intel/caffe's BatchNormParameter has 5 use_weight_bias, 6 bias_term, 7 filler, 8 bias_filler; NVIDIA/caffe's 5
