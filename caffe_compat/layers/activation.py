@@ -62,7 +62,7 @@ class ReLU(NeuronLayer):
         super().__init__(params, bottoms)
         relu = params.section("relu_param")
         self.negative_slope = float(relu.negative_slope)
-        relu.ignore("engine")
+        relu.ignore("engine", "relu6")  # CappedReLU is of another meaning
         self.keeps_sign = self.negative_slope >= 0
         self.survives_in_place = self.keeps_sign
 

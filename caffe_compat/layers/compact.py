@@ -49,12 +49,13 @@ class ReLU6(NeuronLayer):
     """
 
     caffe_type = "ReLU6"
+    own_section = "relu6_param"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        section = params.section("relu6_param")
+        section = params.section(self.own_section)
         self.negative_slope = float(section.negative_slope)
-        section.ignore("engine")
+        section.ignore("engine", "relu6")
         self.keeps_sign = self.survives_in_place = self.negative_slope >= 0
 
     def backward_reads(self) -> Reads:

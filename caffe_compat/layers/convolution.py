@@ -20,7 +20,10 @@ from caffe_compat.layers.sharing import Reads
 from caffe_compat.layers.sliding import correlate, correlate_adjoint, first, patches
 from caffe_compat.layers.unfolding import convolve, unfolds
 
-__all__ = ["Convolution", "Deconvolution", "Im2col"]
+__all__ = ["SIDES", "Convolution", "Deconvolution", "Im2col"]
+
+SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
+"""Paddings by side, of synopsys-caffe; a convolution of another meaning reads them where they are not 0."""
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
@@ -52,7 +55,8 @@ class _Windowed(Layer):
             self.section.ignore("stride", "pad", "dilation")
         else:
             self.window = self.section.window(self.spatial)
-        self.section.ignore("engine", "force_nd_im2col")
+        zeros = (name for name in SIDES if not getattr(self.section.message, name))
+        self.section.ignore("engine", "force_nd_im2col", *zeros)
 
     def check_bottoms(self, bottoms: Sequence[Shape]) -> None:
         """Caffe's checks at Reshape: number of axes and channels stay, all bottoms have one shape."""

@@ -35,16 +35,15 @@ class _PoolLayer(Layer):
 
     def check_window(self, window: PoolWindow) -> None:
         """Caffe's checks of kernel and padding."""
-        kernel, pad, stride = window.kernel, window.pad, window.stride
+        kernel, stride, pad = window.kernel, window.stride, window.pad
+        if window.any_pad and self.method == "STOCHASTIC":
+            raise self.error(
+                f"pad {[*pad, *window.after]}, expected none with STOCHASTIC pooling (implemented for MAX and AVE)"
+            )
         if min(kernel) < 1 or min(stride) < 1:
             raise self.error(f"kernel {list(kernel)} and stride {list(stride)} of pooling, expected positive numbers")
-        if any(pad):
-            if self.method == "STOCHASTIC":
-                raise self.error(
-                    f"pad {list(pad)}, expected none with STOCHASTIC pooling (implemented for MAX and AVE)"
-                )
-            if any(p >= k for p, k in zip(pad, kernel, strict=True)):
-                raise self.error(f"pad {list(pad)}, expected less than the kernel {list(kernel)}")
+        if any(p >= k > 0 for ends in (pad, window.after) for p, k in zip(ends, kernel, strict=True) if p):
+            raise self.error(f"pad {[*pad, *window.after]}, expected less than the kernel {list(kernel)}")
 
     def pooled(self, bottom: Shape, window: PoolWindow) -> Shape:
         """Shape of the top."""
@@ -53,7 +52,7 @@ class _PoolLayer(Layer):
             min(outs) >= 0, f"kernel {list(window.kernel)} is larger than the padded image of size {list(bottom[2:])}"
         )
         self.require(
-            not (any(window.pad) and window.beyond(bottom[2:], outs)),
+            not (window.any_pad and window.beyond(bottom[2:], outs)),
             f"pad {list(window.pad)} leaves a window outside the image of size {list(bottom[2:])}",
         )
         self.require_memory("the image with all windows", [(*bottom[:2], *window.reads(outs))])
@@ -77,7 +76,8 @@ class Pooling(_PoolLayer):
     """MAX, AVE or STOCHASTIC pooling over height and width; MAX may have the mask as second top.
 
     STOCHASTIC runs on every device here; Caffe has it on GPUs only.  Its gradient is that of what was computed (in
-    TEST, Caffe would send it to the positions drawn in some earlier TRAIN pass).
+    TEST, Caffe would send it to the positions drawn in some earlier TRAIN pass).  Padding that differs from side to
+    side (``pad_t``, ...) and means over the image's part of a window alone (AVE_EXC_PAD) are synopsys-caffe's.
     """
 
     homogeneous = True
@@ -89,16 +89,18 @@ class Pooling(_PoolLayer):
         section = params.section("pooling_param")
         section.ignore("engine")
         self.method = section.enum("pool")
+        self.inside = self.method == "AVE_EXC_PAD"
+        self.method = "AVE" if self.inside else self.method
         self.precision = "any" if self.method != "STOCHASTIC" and len(params.tops) == 1 else "single"
         if self.method != "MAX" and len(params.tops) > 1:
             raise self.error(f"produces at most 1 top blob with {self.method} pooling, the prototxt gives 2")
         self.ceil = section.enum("round_mode") == "CEIL"
-        stride, pad = self._pair(section, "stride"), self._pair(section, "pad")
+        stride, (pad, tail) = self._pair(section, "stride"), self._pads(section)
         self.window: PoolWindow | None = None
         if section.global_pooling:
             if any(section.has(name) for name in ("kernel_size", "kernel_h", "kernel_w")):
                 raise self.error("pooling_param has global_pooling and a kernel size, expected one of them")
-            if pad != (0, 0) or stride != (1, 1):
+            if pad != (0, 0) or stride != (1, 1) or tail is not None:
                 raise self.error(f"global_pooling with pad {list(pad)} and stride {list(stride)}, expected 0 and 1")
             return
         sides = section.has("kernel_h"), section.has("kernel_w")
@@ -106,7 +108,7 @@ class Pooling(_PoolLayer):
             raise self.error("pooling_param has no or two kernel sizes, expected kernel_size OR kernel_h and kernel_w")
         size = section.kernel_size
         kernel = (size, size) if section.has("kernel_size") else (section.kernel_h, section.kernel_w)
-        self.window = PoolWindow(kernel, stride, pad, self.ceil)
+        self.window = PoolWindow(kernel, stride, pad, self.ceil, tail, self.inside)
         self.check_window(self.window)
 
     def backward_reads(self) -> Reads:
@@ -133,6 +135,16 @@ class Pooling(_PoolLayer):
         if section.has(name) or None in sides:
             raise self.error(f"pooling_param: expected {name} OR both {name}_h and {name}_w")
         return sides[0], sides[1]
+
+    def _pads(self, section: Section) -> tuple[Size, Size | None]:
+        """Padding at the starts of the axes, and at their ends where that may be another."""
+        pad = self._pair(section, "pad")
+        top, bottom, left, right = (int(section.value(f"pad_{side}")) for side in "tblr")
+        if not any((top, bottom, left, right)):
+            return pad, None
+        if any(section.has(name) for name in ("pad", "pad_h", "pad_w")):
+            raise self.error("pooling_param: expected pad OR pad_t, pad_b, pad_l and pad_r")
+        return (top, left), (bottom, right)
 
     def window_for(self, image: Sequence[int]) -> PoolWindow:
         """The window for an image of this size; with global_pooling it is the whole image."""

@@ -174,13 +174,22 @@ def _average(graph: OnnxGraph, bottom: str, top: str, window: PoolWindow) -> Non
             factors = (math.prod(window.kernel) / window.areas(known, window.sizes(known))).astype(np.float32)
         if (factors != 1).any():
             corrections = [graph.constant(factors)]
-    elif window.ends_of_any() != window.pad:
+    elif window.inside:
+        op, corrections = "Div", [_shares_inside(graph, bottom, window)]
+    elif window.ends_of_any() != window.after:
         op, corrections = "Div", _open_shares(graph, bottom, window)
     value = write_average(graph, bottom, bottom, window, None if corrections else top)
     for correction in corrections[:-1]:
         value = graph.add(op, [value, correction])
     if corrections:
         graph.node(op, [value, corrections[-1]], [top])
+
+
+def _shares_inside(graph: OnnxGraph, bottom: str, window: PoolWindow) -> str:
+    """The shares of windows that lie in an image of any size: means of ones in its place."""
+    sizes = graph.add("Concat", [graph.constant([1, 1]), graph.add("Shape", [bottom], start=2, end=4)], axis=0)
+    ones = graph.add("Expand", [graph.constant(1.0), sizes])
+    return write_average(graph, ones, bottom, window)
 
 
 def _open_shares(graph: OnnxGraph, bottom: str, window: PoolWindow) -> list[str]:
@@ -190,9 +199,10 @@ def _open_shares(graph: OnnxGraph, bottom: str, window: PoolWindow) -> list[str]
     area is, and is not where that is negative.  Ones again in both axes would hide a 0 in one.
     """
     sizes = graph.add("Shape", [bottom])
-    if any(window.pad):
-        sizes = graph.add("Add", [sizes, graph.constant([0, 0, *(2 * pad for pad in window.pad)])])
-    ends = np.subtract(window.ends_of_any(), window.pad)
+    if window.any_pad:
+        around = np.add(window.pad, window.after).tolist()
+        sizes = graph.add("Add", [sizes, graph.constant([0, 0, *around])])
+    ends = np.subtract(window.ends_of_any(), window.after)
     zeros = np.minimum(ends, window.kernel)
     shares = []
     for used in np.array([[1, 1]]) if (ends == zeros).all() else np.eye(2, dtype=np.int64):

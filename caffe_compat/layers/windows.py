@@ -34,21 +34,36 @@ class PoolWindow:
     """A window that slides over height and width.
 
     Attributes:
+        pad: of both ends of each axis.
         ceil: whether a partial last window counts (Caffe's default) or not.
+        tail: padding at the ends of the axes, where it is not that at their starts.
+        inside: whether AVE divides by what of a window lies in the image; else padding counts.
     """
 
     kernel: Size
     stride: Size
     pad: Size
     ceil: bool = True
+    tail: Size | None = None
+    inside: bool = False
+
+    @property
+    def after(self) -> Size:
+        """Padding at the ends of the axes."""
+        return self.pad if self.tail is None else self.tail
+
+    @property
+    def any_pad(self) -> bool:
+        """Whether there is padding."""
+        return any(self.pad) or any(self.after)
 
     def sizes(self, image: Sequence[int]) -> Size:
         """Number of positions per axis; a padded image keeps no window that starts beyond image and pad."""
         result = []
-        for size, kernel, stride, pad in zip(image, self.kernel, self.stride, self.pad, strict=True):
-            rest = size + 2 * pad - kernel
+        for size, kernel, stride, pad, after in zip(image, self.kernel, self.stride, self.pad, self.after, strict=True):
+            rest = size + pad + after - kernel
             out = (-(-rest // stride) if self.ceil else rest // stride) + 1
-            if any(self.pad) and (out - 1) * stride >= size + pad:
+            if self.any_pad and (out - 1) * stride >= size + pad:
                 out -= 1
             result.append(out)
         return result[0], result[1]
@@ -65,7 +80,8 @@ class PoolWindow:
 
     def as_torch(self, image: Sequence[int], outs: Size) -> bool:
         """Whether torch's own pooling has the same windows."""
-        return all(2 * p <= k for p, k in zip(self.pad, self.kernel, strict=True)) and not self.beyond(image, outs)
+        even = self.pad == self.after and all(2 * p <= k for p, k in zip(self.pad, self.kernel, strict=True))
+        return even and not self.beyond(image, outs)
 
     def ends(self, image: Sequence[int], outs: Size) -> Size:
         """What the positions cover past the image; negative if they leave some of it out."""
@@ -80,21 +96,24 @@ class PoolWindow:
     def ends_of_any(self) -> Size:
         """Padding at the ends of an image of any size with which the whole windows in it are exactly the positions."""
         ends = []
-        for kernel, stride, pad in zip(self.kernel, self.stride, self.pad, strict=True):
+        for kernel, stride, pad in zip(self.kernel, self.stride, self.after, strict=True):
             end = pad + (stride - 1 if self.ceil else 0)
-            ends.append(min(end, kernel - 1) if any(self.pad) else end)
+            ends.append(min(end, kernel - 1) if self.any_pad else end)
         return ends[0], ends[1]
 
     def lengths(self, image: Sequence[int], outs: Size) -> list[np.ndarray]:
-        """Length of each window within image and padding, per axis, float64; 0 or less beyond them."""
+        """Length of each window within image and padding (``inside``: within the image), per axis, float64; 0 or less
+        beyond them."""
         result = []
-        for size, out, kernel, stride, pad in zip(image, outs, self.kernel, self.stride, self.pad, strict=True):
+        sides = zip(image, outs, self.kernel, self.stride, self.pad, self.after, strict=True)
+        for size, out, kernel, stride, pad, after in sides:
             start = np.arange(out, dtype=np.float64) * stride
-            result.append(np.minimum(start + kernel, size + 2 * pad) - start)
+            first, last = (pad, size + pad) if self.inside else (0, size + pad + after)
+            result.append(np.minimum(start + kernel, last) - np.maximum(start, first))
         return result
 
     def areas(self, image: Sequence[int], outs: Size) -> np.ndarray:
-        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts, the overhang beyond it does not."""
+        """Caffe's divisors of AVE, float64 [out_h, out_w]: padding counts unless ``inside``, what is beyond never."""
         rows, columns = self.lengths(image, outs)
         products: np.ndarray = rows[:, None] * columns
         return products
@@ -130,7 +149,9 @@ def average_pool(x: Tensor, window: PoolWindow) -> Tensor:
     if window.kernel == image and outs == (1, 1) and window.pad == (0, 0):
         return x.mean((2, 3), keepdim=True)
     if window.as_torch(image, outs):
-        return F.avg_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil)
+        return F.avg_pool2d(
+            x, window.kernel, window.stride, window.pad, ceil_mode=window.ceil, count_include_pad=not window.inside
+        )
     sums = F.avg_pool2d(window.padded(x, outs, 0.0), window.kernel, window.stride, divisor_override=1)
     return sums / torch.as_tensor(window.areas(image, outs), dtype=x.dtype, device=x.device)
 

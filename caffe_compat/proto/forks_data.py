@@ -219,6 +219,13 @@ lmb-freiburg/flownet2
   DataParameter disk_reader_threads huge_video_dataset limit_samples preselection_file preselection_label
     range_start range_end rand_permute rand_permute_order rand_permute_seed slice_point encoding verbose subtract
     permute_every_iter block_size
+foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
+  type HardSwish Mul Squeeze
+  LayerParameter squeeze_param mul_param
+  ConvolutionParameter pad_l pad_r pad_t pad_b
+  PoolingParameter pad_l pad_r pad_t pad_b
+  PoolingParameter.PoolMethod AVE_EXC_PAD
+  ReLUParameter relu6
 BVLC/caffe#3057
   PoolingParameter ceil_mode
 lim0606/caffe-googlenet-bn

@@ -259,6 +259,7 @@ FORKS = (
         schema_nets.FACE,
         schema_nets.DENSE,
         schema_nets.NORMS,
+        schema_nets.SYNOPSYS,
     ),
     *(SMALL, NVIDIA, INTEL),
 )

@@ -1,6 +1,6 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "RFCN", "SEGMENTATION", "YOLO"]
+__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "RFCN", "SEGMENTATION", "SYNOPSYS", "YOLO"]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -113,4 +113,21 @@ DenseImageDataParameter
   1 source string, 2 batch_size uint32, 3 rand_skip uint32=0, 4 shuffle bool=false, 5 new_height uint32=0,
   6 new_width uint32=0, 7 is_color bool=true, 8 mean_file string, 9 root_folder string="", 10 mirror bool=false,
   11 crop_width uint32=0, 12 crop_height uint32=0, 13 label_divide_factor uint32=1
+"""
+
+# foss-for-synopsys-dwc-arc-processors/synopsys-caffe; its AVE_TF, an older name, stands for AVE_EXC_PAD no more
+SYNOPSYS = """
+LayerParameter
+  8002001 squeeze_param SqueezeParameter, 8002002 mul_param MulParameter
+SqueezeParameter
+  1 axis int32*
+MulParameter
+  1 mul_shape uint32*
+ConvolutionParameter
+  8000026 pad_l int32=0, 8000027 pad_r int32=0, 8000028 pad_t int32=0, 8000029 pad_b int32=0
+PoolingParameter
+  enum PoolMethod: AVE_EXC_PAD=1004
+  8000016 pad_l uint32=0, 8000017 pad_r uint32=0, 8000018 pad_t uint32=0, 8000019 pad_b uint32=0
+ReLUParameter
+  8000003 relu6 bool=false
 """

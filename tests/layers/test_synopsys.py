@@ -1,0 +1,128 @@
+"""Paddings by side, Squeeze, HardSwish, Mul and relu6, against loops written down from synopsys-caffe's source."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from one_layer import one_layer
+
+from caffe_compat.errors import LayerError, ShapeError
+from caffe_compat.layers.synopsys import CappedReLU, SidedConvolution
+
+
+def _slow_pool(x: np.ndarray, kernel: int, stride: int, pads: tuple[int, int, int, int], method: str) -> np.ndarray:
+    """Forward_cpu of pooling_layer.cpp, of one map; pads top, bottom, left, right; sizes rounded up."""
+    top, bottom, left, right = pads
+    height, width = x.shape
+    outs = []
+    for size, before, after in ((height, top, bottom), (width, left, right)):
+        out = -(-(size + before + after - kernel) // stride) + 1
+        outs.append(out - 1 if (out - 1) * stride >= size + before else out)
+    result = np.zeros(outs)
+    for i, j in np.ndindex(*outs):
+        h, w = i * stride - top, j * stride - left
+        h1, w1 = min(h + kernel, height + bottom), min(w + kernel, width + right)
+        if method == "AVE":
+            area = (h1 - h) * (w1 - w)
+        h, w, h1, w1 = max(h, 0), max(w, 0), min(h1, height), min(w1, width)
+        if method == "AVE_EXC_PAD":
+            area = (h1 - h) * (w1 - w)
+        part = x[h:h1, w:w1]
+        result[i, j] = part.max() if method == "MAX" else part.sum() / area
+    return result
+
+
+@pytest.mark.parametrize("method", ["MAX", "AVE", "AVE_EXC_PAD"])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (3, 1)])
+@pytest.mark.parametrize("pads", [(0, 1, 0, 1), (1, 0, 0, 0), (1, 1, 0, 1), (0, 0, 1, 0)])
+def test_pooling_by_side(method: str, kernel: int, stride: int, pads: tuple[int, int, int, int]) -> None:
+    x = np.random.default_rng(kernel).normal(size=(5, 6))
+    sides = " ".join(f"pad_{side}: {pad}" for side, pad in zip("tblr", pads, strict=True))
+    layer = one_layer(
+        "Pooling", f"pooling_param {{ pool: {method} kernel_size: {kernel} stride: {stride} {sides} }}", (1, 1, 5, 6)
+    )
+    top = layer(torch.from_numpy(x)[None, None])[0, 0]
+    np.testing.assert_allclose(top.numpy(), _slow_pool(x, kernel, stride, pads, method), rtol=1e-12)
+
+
+def test_means_without_padding_where_pads_are_even() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 6))
+    layer = one_layer("Pooling", "pooling_param { pool: AVE_EXC_PAD kernel_size: 3 stride: 2 pad: 1 }", (1, 1, 6, 6))
+    want = _slow_pool(x, 3, 2, (1, 1, 1, 1), "AVE_EXC_PAD")
+    np.testing.assert_allclose(layer(torch.from_numpy(x)[None, None])[0, 0].numpy(), want, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("pads", "stride"), [((0, 1, 0, 1), 2), ((1, 2, 3, 0), 1), ((2, 0, 0, 0), 3)])
+def test_convolution_by_side(pads: tuple[int, int, int, int], stride: int) -> None:
+    top, bottom, left, right = pads
+    sides = " ".join(f"pad_{side}: {pad}" for side, pad in zip("tblr", pads, strict=True))
+    filler = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
+    body = f"convolution_param {{ num_output: 2 kernel_size: 3 stride: {stride} {sides} {filler} }}"
+    layer = one_layer("Convolution", body, (1, 3, 5, 6)).double()
+    assert type(layer) is SidedConvolution
+    x = np.random.default_rng(1).normal(size=(3, 5, 6))
+    wide = np.pad(x, ((0, 0), (top, bottom), (left, right)))
+    weight, bias = layer.blob(0).detach().numpy(), layer.blob(1).detach().numpy()
+    outs = (5 + top + bottom - 3) // stride + 1, (6 + left + right - 3) // stride + 1
+    want = np.zeros((2, *outs))
+    for o, i, j in np.ndindex(2, *outs):
+        part = wide[:, i * stride : i * stride + 3, j * stride : j * stride + 3]
+        want[o, i, j] = (part * weight[o]).sum() + bias[o]
+    got = layer(torch.from_numpy(x)[None])[0].detach().numpy()
+    np.testing.assert_allclose(got, want, rtol=1e-10)
+
+
+def test_paddings_of_zero_are_none() -> None:
+    body = "convolution_param { num_output: 2 kernel_size: 3 pad: 1 pad_l: 0 pad_r: 0 pad_t: 0 pad_b: 0 }"
+    assert one_layer("Convolution", body, (1, 3, 5, 6)).top_shapes([(1, 3, 5, 6)]) == [(1, 2, 5, 6)]
+
+
+def test_hard_swish() -> None:
+    x = torch.tensor([-4.0, -3, -1.5, 0, 1, 3, 5])
+    want = torch.tensor([0, 0, -1.5 * 1.5 / 6, 0, 4 / 6, 3, 5])
+    torch.testing.assert_close(one_layer("HardSwish", "", (7,))(x), want)
+
+
+def test_relu_to_6() -> None:
+    layer = one_layer("ReLU", "relu_param { relu6: true negative_slope: 0.5 }", (4,))
+    assert type(layer) is CappedReLU
+    x = torch.tensor([-2.0, 0.5, 6, 9], requires_grad=True)
+    top = layer(x)
+    top.sum().backward()
+    assert top.tolist() == [-1, 0.5, 6, 6] and x.grad is not None and x.grad.tolist() == [0.5, 1, 0, 0]
+
+
+def test_mul_repeats_axes_of_one() -> None:
+    a, b = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 1, 1)
+    torch.testing.assert_close(one_layer("Mul", "", a.shape, b.shape)(a, b), a * b)
+    a, b = torch.randn(4, 5), torch.randn(2, 1, 5)
+    torch.testing.assert_close(one_layer("Mul", "", a.shape, b.shape)(a, b), a * b)
+    layer = one_layer("Mul", "mul_param { mul_shape: 3 mul_shape: 1 }", (2, 3, 4))
+    with torch.no_grad():
+        layer.blob(0).copy_(torch.tensor([[1.0], [2], [3]]))
+    x = torch.randn(2, 3, 4)
+    torch.testing.assert_close(layer(x), x * torch.tensor([[1.0], [2], [3]]))
+
+
+_CONV = "convolution_param { num_output: 1 kernel_size: 3 %s }"
+_POOL = "pooling_param { %s }"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "shapes", "error", "what"),
+    [
+        ("Convolution", _CONV % "pad: 1 pad_l: 1", [(1, 1, 4, 4)], LayerError, "one form"),
+        ("Convolution", _CONV % "pad_l: -1", [(1, 1, 4, 4)], LayerError, "is negative"),
+        ("Convolution", _CONV % "pad_l: 1", [(1, 1, 4)], LayerError, "2 spatial axes"),
+        ("Deconvolution", _CONV % "pad_l: 1", [(1, 1, 4, 4)], LayerError, "pad_l means nothing"),
+        ("Pooling", _POOL % "kernel_size: 3 pad: 1 pad_l: 1", [(1, 1, 4, 4)], LayerError, "pad OR pad_t"),
+        ("Pooling", _POOL % "kernel_size: 3 pad_r: 3", [(1, 1, 4, 4)], LayerError, "less than the kernel"),
+        ("Pooling", _POOL % "global_pooling: true pad_r: 1", [(1, 1, 4, 4)], LayerError, "global_pooling with pad"),
+        ("Squeeze", "squeeze_param { axis: 1 }", [(1, 2, 1)], ShapeError, "axis 1 of the bottom's"),
+        ("Mul", "", [(2, 3), (3, 2)], ShapeError, "expected equal sizes or 1"),
+    ],
+)
+def test_refusals(kind: str, body: str, shapes: list[tuple[int, ...]], error: type[Exception], what: str) -> None:
+    with pytest.raises(error, match=f"under_test.*{what}"):
+        one_layer(kind, body, *shapes)
