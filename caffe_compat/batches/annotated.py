@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from caffe_compat.batches.augmenting import as_jpeg, distorted, expanded, make_noise, resize_picture, sampled
+from caffe_compat import log
+from caffe_compat.batches.augmenting import as_jpeg, distorted, expanded, jittered, make_noise, resize_picture, sampled
+from caffe_compat.batches.images import Seed
 from caffe_compat.batches.reader import New, Reader, shown
 from caffe_compat.batches.records import Record, RecordJob
 from caffe_compat.errors import CaffeCompatError, DataError
@@ -17,7 +19,15 @@ from caffe_compat.media import datum_channels, fill_blob
 from caffe_compat.media.annotations import Annotations, Frame, extrapolated, mirrored, projected, resized
 from caffe_compat.proto import caffe_pb2
 
-__all__ = ["AnnotatedReader", "AnnotatedTransform"]
+__all__ = ["YOLO_ROWS", "AnnotatedJob", "AnnotatedReader", "AnnotatedTransform", "resize_mode"]
+
+YOLO_ROWS = 300  #: boxes of a picture, with ``yolo_data_type: 1``
+
+
+def resize_mode(resize: Any) -> str:
+    """The name of a ``ResizeParameter``'s mode."""
+    name: str = resize.Resize_mode.Name(resize.resize_mode)
+    return name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -26,7 +36,8 @@ class AnnotatedTransform:
 
     Args:
         crop: height and width; (0, 0): none.
-        resize, noise, emit, distort, expand: the messages, or None.
+        resizes: the ``resize_param`` messages, of which one is drawn for a batch.
+        noise, emit, distort, expand: the messages, or None.
         mean: of each channel or all (1), of each pixel (channels, height, width) where ``mean_file`` names one.
     """
 
@@ -36,7 +47,7 @@ class AnnotatedTransform:
     force_color: bool
     force_gray: bool
     crop: tuple[int, int]
-    resize: Any
+    resizes: Sequence[Any]
     noise: Any
     emit: Any
     distort: Any
@@ -49,7 +60,20 @@ class AnnotatedTransform:
         """Whether pictures of all sizes become one."""
         if self.crop[0]:
             return True
-        return self.resize is not None and self.resize.Resize_mode.Name(self.resize.resize_mode) != "FIT_SMALL_SIZE"
+        return bool(self.resizes) and all(resize_mode(one) != "FIT_SMALL_SIZE" for one in self.resizes)
+
+    @property
+    def resize(self) -> Any:
+        """The first of the sizes, or None."""
+        return self.resizes[0] if self.resizes else None
+
+    def with_size(self, seed: Seed) -> AnnotatedTransform:
+        """The same with one of several sizes, drawn by their ``prob``."""
+        if len(self.resizes) < 2:
+            return self
+        chances = np.cumsum([one.prob for one in self.resizes])
+        drawn = int(np.searchsorted(chances, np.random.default_rng(seed).uniform(0, chances[-1])))
+        return dataclasses.replace(self, resizes=[self.resizes[min(drawn, len(self.resizes) - 1)]])
 
     def __call__(
         self, pixels: np.ndarray, found: Annotations, random: np.random.Generator
@@ -91,26 +115,39 @@ class AnnotatedTransform:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class AnnotatedReader(Reader[RecordJob]):
+class AnnotatedJob(RecordJob):
+    """The records of a batch; ``sized``: the seed of the drawing of a size, where there are several."""
+
+    sized: Seed
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AnnotatedReader(Reader[AnnotatedJob]):
     """Pictures (batch, channels, height, width), and boxes 1 x 1 x G x 8 or labels (batch) out of ``AnnotatedDatum``.
 
     Args:
         samplers: the ``batch_sampler`` messages.
         boxed: whether there are boxes; else labels.
+        yolo: whether boxes are those of ``yolo_data_type: 1``, batch x 1 x 300 x 5.
+        difficult: whether difficult boxes are among those.
+        jitter: how small a side of a part of a picture may be, 1 less this; 0: no parts but of samplers.
     """
 
     who: str
     transform: AnnotatedTransform
     samplers: Sequence[Any]
     boxed: bool
+    yolo: bool = False
+    difficult: bool = True
+    jitter: float = 0.0
 
-    def read(self, job: RecordJob, new: New) -> tuple[np.ndarray, ...]:
+    def read(self, job: AnnotatedJob, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`: pictures, and boxes or labels."""
-        random = np.random.default_rng(job.seed)
+        random, own = np.random.default_rng(job.seed), self.transform.with_size(job.sized)
         pictures: np.ndarray | None = None
         rows, labels = [], np.empty(len(job.records), np.float32)
         for place, record in enumerate(job.records):
-            data, found = self.item(record, random)
+            data, found = self.item(record, random, own)
             if pictures is None:
                 pictures = new((len(job.records), *data.shape))
             if pictures.shape[1:] != data.shape:
@@ -119,12 +156,26 @@ class AnnotatedReader(Reader[RecordJob]):
                     f"{list(pictures.shape[1:])}; use batch_size 1 or resize_param"
                 )
             pictures[place] = data
-            rows.append(found.rows(place))
+            rows.append(self._yolo_rows(found, record) if self.yolo else found.rows(place))
             labels[place] = self.message(record).datum.label if not self.boxed else 0
         assert pictures is not None
+        if self.yolo and self.boxed:
+            return pictures, np.stack(rows)[:, None]
         boxes = np.concatenate(rows)
         boxes = boxes if len(boxes) else np.full((1, 8), -1, np.float32)
         return pictures, boxes[None, None] if self.boxed else labels
+
+    def _yolo_rows(self, found: Annotations, record: Record) -> np.ndarray:
+        """Rows label - 1, centre x and y, width and height of one picture (float32 [300, 5]), then of 0."""
+        kept = slice(None) if self.difficult else found.marks[:, 2] == 0
+        boxes, labels = found.boxes[kept], found.marks[kept, :1]
+        if len(boxes) > YOLO_ROWS:
+            told = f"{self.who}: {record.name} has {len(boxes)} boxes, the first {YOLO_ROWS} of them count"
+            log.warning(told, "annotated_data_layer.cpp:570")
+        low, high = boxes[:YOLO_ROWS, :2], boxes[:YOLO_ROWS, 2:]
+        rows = np.zeros((YOLO_ROWS, 5), np.float32)
+        rows[: len(low)] = np.concatenate([labels[:YOLO_ROWS] - 1, (low + high) / 2, high - low], 1)
+        return rows
 
     def about(self, job: RecordJob) -> str:
         """As :meth:`Reader.about`."""
@@ -140,10 +191,10 @@ class AnnotatedReader(Reader[RecordJob]):
         return message
 
     def item(
-        self, record: Record, random: np.random.Generator, augmented: bool = True
+        self, record: Record, random: np.random.Generator, own: AnnotatedTransform, augmented: bool = True
     ) -> tuple[np.ndarray, Annotations]:
         """One picture and its boxes, after all that is done to them; or after what decides the shape."""
-        own, name, message = self.transform, record.name, self.message(record)
+        name, message = record.name, self.message(record)
         try:
             raw = message.datum.SerializeToString()
             channels, _ = datum_channels(raw, name, own.force_color, own.force_gray)
@@ -155,20 +206,22 @@ class AnnotatedReader(Reader[RecordJob]):
         try:
             found = Annotations.of(message)
             if augmented:
-                pixels, found = self._augmented(pixels, found, random)
+                pixels, found = self._augmented(pixels, found, random, own)
             return own(pixels, found, random)
         except CaffeCompatError as error:
             raise self.error(f"{name}: {error}") from error
 
     def _augmented(
-        self, pixels: np.ndarray, found: Annotations, random: np.random.Generator
+        self, pixels: np.ndarray, found: Annotations, random: np.random.Generator, own: AnnotatedTransform
     ) -> tuple[np.ndarray, Annotations]:
         """Distorted, expanded, and a part of that."""
-        own = self.transform
         if own.distort is not None:
             if pixels.shape[2] != 3:
                 raise DataError(f"has {pixels.shape[2]} channel(s), expected 3 for distort_param")
             pixels = as_jpeg(distorted(pixels, own.distort, random))
         if own.expand is not None:
             pixels, found = expanded(pixels, found, own.expand, own.emit, own.mean, random)
+        if self.jitter:
+            square = own.resize is not None and resize_mode(own.resize) == "FIT_LARGE_SIZE_AND_PAD"
+            return jittered(pixels, found, self.jitter, (own.emit, square), random)
         return sampled(pixels, found, self.samplers, own.emit, random) if self.samplers else (pixels, found)

@@ -18,7 +18,16 @@ from caffe_compat.errors import DataError
 from caffe_compat.media.annotations import Annotations, Frame, coverage, jaccard, projected
 from caffe_compat.memory import SMALL, available_memory, human_size
 
-__all__ = ["as_jpeg", "check_samplers", "distorted", "expanded", "make_noise", "resize_picture", "sampled"]
+__all__ = [
+    "as_jpeg",
+    "check_samplers",
+    "distorted",
+    "expanded",
+    "jittered",
+    "make_noise",
+    "resize_picture",
+    "sampled",
+]
 
 _INTERPOLATION = {
     "LINEAR": cv2.INTER_LINEAR,
@@ -145,13 +154,43 @@ def sampled(
     parts = [part for one in samplers if one.use_original_image for part in _parts(one, found.boxes, random)]
     if not parts:
         return pixels, found
-    part = parts[int(random.integers(len(parts)))].clip(0, 1).astype(np.float32)
+    return _cut(pixels, found, parts[int(random.integers(len(parts)))], emit, "batch_sampler.min_scale is too small")
+
+
+def jittered(
+    pixels: np.ndarray, found: Annotations, jitter: float, options: tuple[Any, bool], random: np.random.Generator
+) -> tuple[np.ndarray, Annotations]:
+    """MobileNet-YOLO's part of a picture: the whole one in a fifth of the cases, in a fifth one whose sides are 1 -
+    jitter / 2 to 1, else 1 - jitter to 1.
+
+    Source: eric612/MobileNet-YOLO, sampler.cpp (GenerateJitterSamples).
+
+    Args:
+        options: the ``EmitConstraint`` or None, and whether both sides are one.
+    """
+    emit, square = options
+    part = np.array([0, 0, 1, 1], np.float32)
+    change = int(np.searchsorted([0.2, 0.4], random.random()))
+    if change:
+        least = 1 - (jitter / 2 if change == 1 else jitter)
+        wide = random.uniform(least, 1)
+        high = wide if square else random.uniform(least, 1)
+        left, top = random.uniform(0, 1 - wide), random.uniform(0, 1 - high)
+        part = np.array([left, top, left + wide, top + high], np.float32)
+    return _cut(pixels, found, part, emit, "yolo_data_jitter is too large")
+
+
+def _cut(
+    pixels: np.ndarray, found: Annotations, part: np.ndarray, emit: Any, wrong: str
+) -> tuple[np.ndarray, Annotations]:
+    """A part of a picture; ``wrong``: why it may be empty."""
+    part = part.clip(0, 1).astype(np.float32)
     height, width = pixels.shape[:2]
     scaled = part * np.array([width, height] * 2, np.float32)
     left, top = int(scaled[0]), int(scaled[1])
     wide, high = int(scaled[2] - scaled[0]), int(scaled[3] - scaled[1])
     if not (wide and high):
-        raise DataError(f"a sample of a picture of {width}x{height} has no pixel; batch_sampler.min_scale is too small")
+        raise DataError(f"a sample of a picture of {width}x{height} has no pixel; {wrong}")
     return as_jpeg(pixels[top : top + high, left : left + wide]), projected(found, Frame(part, emit))
 
 

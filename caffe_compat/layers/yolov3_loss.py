@@ -206,8 +206,8 @@ class Yolov3(LossLayer):
             row[label] = self.class_scale * (value[label] - high)
             return row
         one = np.arange(self.classes) == label
+        away: np.ndarray = value - (one if self.focal else np.where(one, high, low))
         if self.focal:
             p = value[label] + 1e-15
-            slope = -(1 - p) * (2 * p * np.log(p) + p - 1)
-            return self.class_scale * (value - one) * _FOCAL * slope
-        return self.class_scale * (value - np.where(one, high, low))
+            away *= _FOCAL * -(1 - p) * (2 * p * np.log(p) + p - 1)
+        return self.class_scale * away

@@ -28,12 +28,20 @@ class Fork:
 
 
 def origin(layer_type: str, dialect: str = "") -> str:
-    """Where a layer type comes from: of a dialect's forks the first that has it, else the first of all."""
+    """Where a layer type comes from: of a dialect's forks the first that has it, else the first of all.
+
+    A meaning that a fork gave to an older name is the fork's: ``dialect`` may be one of whose forks none lists the type
+    (``"synopsys"``), or what stands for a repository in :data:`forks_data.PYTHON`, up to a colon.
+    """
+    branch = dialect.partition(":")[0]
+    if branch in _PYTHON:
+        return _PYTHON[branch]
     forks = [fork for fork in _FORKS if ("type", layer_type) in fork.names]
     named = [fork.repository for fork in forks if dialect and fork.dialect == dialect]
     others = [fork.repository for fork in (*_ORIGINS, *forks) if ("type", layer_type) in fork.names]
     named += [fork.repository for fork in _ORIGINS if fork.repository == dialect]
-    found = named or others
+    given = [fork.repository for fork in _FORKS if dialect and fork.dialect == dialect]
+    found = named or given or others
     return found[0] if found else ""
 
 
@@ -52,6 +60,7 @@ def _read(table: str) -> list[Fork]:
 _FORKS = _read(forks_data.FORKS)
 _ACCEPTED = {name: fork.repository for fork in _read(forks_data.ACCEPTED) for name in fork.names}
 _ORIGINS = [Fork(f"{fork.repository} {fork.dialect}".strip(), "", fork.names) for fork in _read(forks_data.ORIGINS)]
+_PYTHON = dict(line.split() for line in forks_data.PYTHON.strip().splitlines())
 _MOST = 3  # owners that a message names
 
 DIALECTS = tuple(dict.fromkeys(fork.dialect for fork in _FORKS if fork.dialect))

@@ -5,7 +5,7 @@ it belongs to one, its dialect; below stand its layer types, and by message (or 
 name's first owner here is where it comes from: forks were made of forks.
 """
 
-__all__ = ["ACCEPTED", "AMBIGUOUS", "FORKS", "ORIGINS"]
+__all__ = ["ACCEPTED", "AMBIGUOUS", "FORKS", "ORIGINS", "PYTHON"]
 
 FORKS = """
 rbgirshick/caffe-fast-rcnn
@@ -157,6 +157,8 @@ eric612/MobileNet-YOLO yolo
     enable_classf_aug min_scaling_factor max_scaling_factor max_rotation_angle contrast_brightness_adjustment
     smooth_filtering min_contrast max_contrast max_brightness_shift max_smooth max_color_shift min_side_min
     min_side_max min_side apply_probability debug_params cvt_bgr2rgb
+  AnnotatedDataParameter yolo_data_type yolo_data_jitter train_diffcult single_class seg_scales seg_resize_width
+    seg_resize_height difficult_label_warmup
 ydwen/caffe-face
   type CenterLoss
   LayerParameter center_loss_param
@@ -287,4 +289,11 @@ caffe-sds
     SuperpixelProjection Upsample
 this package
   type AlignMaps DeadUnits ExplainedVariance ForeignNet PairedImageData
+"""
+
+# Where layers that nets name as written in Python come from, by what stands before the colon of their meaning.
+PYTHON = """
+enet TimoSaemann/ENet
+fast-rcnn s-gupta/fast-rcnn
+faster-rcnn rbgirshick/py-faster-rcnn
 """

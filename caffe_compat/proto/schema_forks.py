@@ -69,7 +69,7 @@ SolverParameter
 SolverState
   5 minimum_loss float=1e38, 6 iter_last_event int32=0
 TransformationParameter
-  8 resize_param ResizeParameter, 9 noise_param NoiseParameter, 10 emit_constraint EmitConstraint,
+  8 resize_param ResizeParameter*, 9 noise_param NoiseParameter, 10 emit_constraint EmitConstraint,
   11 crop_h uint32=0, 12 crop_w uint32=0, 13 distort_param DistortionParameter, 14 expand_param ExpansionParameter
 LabelMapItem
   1 name string, 2 label int32, 3 display_name string
@@ -116,7 +116,8 @@ DistortionParameter
 ExpansionParameter
   1 prob float=1.0, 2 max_expand_ratio float=1.0
 AnnotatedDataParameter
-  1 batch_sampler BatchSampler*, 2 label_map_file string, 3 anno_type AnnotatedDatum.AnnotationType
+  1 batch_sampler BatchSampler*, 2 label_map_file string, 3 anno_type AnnotatedDatum.AnnotationType,
+  4 yolo_data_type int32=0, 5 yolo_data_jitter float=0.3, 6 train_diffcult bool=true
 DetectionEvaluateParameter
   1 num_classes uint32, 2 background_label_id uint32=0, 3 overlap_threshold float=0.5,
   4 evaluate_difficult_gt bool=true, 5 name_size_file string, 6 resize_param ResizeParameter

@@ -258,6 +258,13 @@ def test_the_same_batch_again(folder: Path) -> None:
         ("", "batch_sampler { sampler { min_scale: 0 } }", "batch_sampler 0 has scales 0 to 1"),
         ("", "batch_sampler { sampler { max_aspect_ratio: 0.5 } }", "aspect ratios 1 to 0.5"),
         ("mean_value: 1 mean_value: 2", "", "3 channel.s., but there are 2 mean_value"),
+        ("", "yolo_data_type: 2", "yolo_data_type is 2, expected 0 or 1"),
+        ("", "yolo_data_type: 1 yolo_data_jitter: 1", "yolo_data_jitter is 1, expected 0 to below 1"),
+        (
+            "resize_param { height: 3 width: 3 } resize_param { height: 4 width: 4 }",
+            "",
+            "has prob .1.0, 1.0., expected",
+        ),
     ],
 )
 def test_refusals(folder: Path, transform: str, more: str, message: str) -> None:
@@ -272,3 +279,61 @@ def test_nan_boxes_and_other_records(tmp_path: Path) -> None:
     write_lmdb(tmp_path / "bad", [b"\\xff\\xff"])
     with pytest.raises(CaffeCompatError, match="is no AnnotatedDatum"):
         _layer(tmp_path, name="bad", batch=1)
+
+
+def test_yolo_rows(folder: Path) -> None:
+    """Label - 1, centre, width, height; difficult boxes only if asked for."""
+    more = "yolo_data_type: 1 yolo_data_jitter: 0"
+    layer = _layer(folder, "resize_param { height: 9 width: 9 }", more)
+    assert layer.top_shapes([])[1] == (3, 1, 300, 5)
+    _, label = layer()
+    assert label.shape == (3, 1, 300, 5)
+    want = np.zeros((3, 300, 5), np.float32)
+    want[0, :2] = [[0, 0.35, 0.55, 0.5, 0.7], [2, 0.75, 0.65, 0.5, 0.3]]
+    want[1, 0] = [1, 0.125, 0.125, 0.25, 0.25]
+    np.testing.assert_allclose(label[:, 0].numpy(), want, atol=1e-6)
+    _, label = _layer(folder, "resize_param { height: 9 width: 9 }", f"{more} train_diffcult: false")()
+    want[0, 1] = 0
+    np.testing.assert_allclose(label[:, 0].numpy(), want, atol=1e-6)
+
+
+def test_more_boxes_than_rows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    boxes = [(1 + number, 0.1, 0.1, 0.5, 0.5) for number in range(302)]
+    write_lmdb(tmp_path / "db", [annotated(0, boxes)])
+    _, label = _layer(tmp_path, "", "yolo_data_type: 1 yolo_data_jitter: 0", batch=1)()
+    assert label[0, 0, :, 0].tolist() == list(range(300))
+    assert "has 302 boxes, the first 300 of them count" in caplog.text
+
+
+def test_several_sizes_change_every_ten_batches(folder: Path) -> None:
+    sizes = "".join(
+        f"resize_param {{ prob: {prob} height: {side} width: {side + 1} }} "
+        for side, prob in ((4, 0.5), (6, 0.5), (8, 0))
+    )
+    layer = _layer(folder, sizes, batch=1)
+    sides = [tuple(layer()[0].shape[2:]) for _ in range(200)]
+    assert {len(set(sides[start : start + 10])) for start in range(0, 200, 10)} == {1}
+    assert set(sides) == {(4, 5), (6, 7)}
+    layer.seek(37)
+    assert tuple(layer()[0].shape[2:]) == sides[37]
+
+
+def test_jitter_has_its_shares_and_sides() -> None:
+    """A fifth whole, a fifth from 1 - jitter / 2, the rest from 1 - jitter."""
+    pixels = np.zeros((1000, 1000, 3), np.uint8)
+    box = boxes_of.Annotations(np.array([[0, 0, 1, 1]], np.float32), np.array([[1, 0, 0]]))
+    random, seen = np.random.default_rng(0), []
+    for _ in range(300):
+        part, found = augmenting.jittered(pixels[:10], box, 0.6, (None, True), random)
+        seen.append(part.shape[1] / 1000)
+        assert len(found.boxes) == 1 and np.allclose(found.boxes, [[0, 0, 1, 1]])
+    sides = np.array(seen)
+    assert 0.12 < (sides == 1).mean() < 0.28 and sides.min() >= 0.399
+    assert 0.22 < (sides < 0.7).mean() < 0.38  # half of three fifths, and nothing of the rest
+    part, _ = augmenting.jittered(pixels, box, 0.6, (None, False), np.random.default_rng(4))
+    assert part.shape[0] != part.shape[1]
+
+
+def test_yolo_cuts_a_part_without_being_asked(folder: Path) -> None:
+    layer = _layer(folder, "", "yolo_data_type: 1", batch=1)
+    assert len({tuple(layer()[0].shape) for _ in range(12)}) > 4

@@ -168,3 +168,6 @@ def test_origins() -> None:
         "eric612/MobileNet-YOLO",
     ]
     assert origin("Scale", "caffe-sds") == "caffe-sds" and origin("NoSuchLayer") == ""
+    assert origin("BatchNorm", "intel") == "intel/caffe" and origin("BatchNorm", "nvidia") == "NVIDIA/caffe"
+    assert origin("Convolution", "synopsys").endswith("/synopsys-caffe")
+    assert origin("Python", "faster-rcnn: ProposalLayer") == "rbgirshick/py-faster-rcnn"
