@@ -83,6 +83,7 @@ class Squeeze(Layer):
     """The bottom without some axes of size 1: those that ``axis`` names, else all."""
 
     caffe_type = "Squeeze"
+    precision = "any"
     homogeneous = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -129,6 +130,7 @@ class HardSwish(NeuronLayer):
     """x min(max(x + 3, 0), 6) / 6."""
 
     caffe_type = "HardSwish"
+    precision = "any"
     survives_in_place = False
 
     def backward_reads(self) -> Reads:
