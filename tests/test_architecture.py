@@ -199,6 +199,7 @@ def test_contributing_shows_code_that_is_there() -> None:
 ASKS_BY_TYPE = {
     "commands/measurements/measure.py": "rewrites nets that this package wrote, for measurements",
     "description/net.py": "names the two types that Caffe's net itself knows: inputs, and the splits that it inserts",
+    "onnx/fold.py": "operators of ONNX, of which Mul is called like a layer",
     "proto/upgrade.py": "old formats of messages",
     "pycaffe/coord_map.py": "BVLC's own module, translated",
     "pycaffe/draw.py": "BVLC's own module, translated",
