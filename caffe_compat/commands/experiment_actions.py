@@ -174,7 +174,7 @@ def write_table(folder: Path, experiment: Experiment, setting: Setting, results:
 
 def _latest(stage: Stage) -> str:
     """What a stage said last, without what a log puts before it; of a command that says nothing its name."""
-    line = last_line(f"{stage.folder}/stage.log")
+    line = last_line(f"{stage.folder}/stage.log", details=False)
     return f"{line[2:].split()[0]} runs" if line.startswith("$ ") else line.rpartition("] ")[2]
 
 

@@ -280,16 +280,20 @@ def seconds_of(stage: Stage) -> float:
     return float(sum(done.get("seconds", [])))
 
 
-def last_line(log: str | os.PathLike[str]) -> str:
-    """The last line of a log that says something; empty if there is none."""
+def last_line(log: str | os.PathLike[str], details: bool = True) -> str:
+    """The last line of a log that says something; empty if there is none.
+
+    Args:
+        details: whether indented messages count, as the outputs of a net that follow its loss.
+    """
     try:
         with open(log, "rb") as stream:
             stream.seek(max(0, os.path.getsize(log) - 4096))
             text = stream.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
-    return next((line for line in reversed(lines) if line), "")
+    lines = [line for line in text.replace("\r", "\n").split("\n") if details or "]     " not in line]
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 class _Group:

@@ -181,6 +181,9 @@ def test_the_last_line_of_a_log(tmp_path: Path) -> None:
     assert last_line(path) == ""
     path.write_bytes(b"first\n 10%|#\r 20%|##\r\n\n")
     assert last_line(path) == "20%|##"
+    path.write_text("I a.cpp:1] Iteration 20, lr = 0.1\nI a.cpp:2]     Waited 0.2 % of the time for data\n\n")
+    assert last_line(path).endswith("Waited 0.2 % of the time for data")
+    assert last_line(path, details=False) == "I a.cpp:1] Iteration 20, lr = 0.1"
 
 
 def test_order_holds_every_stage_once() -> None:
