@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 from pathlib import Path
@@ -18,6 +19,7 @@ from caffe_compat.errors import ExportError
 from caffe_compat.layers import Layer, registered
 from caffe_compat.net import Net
 from caffe_compat.net.plan import layer_shapes
+from caffe_compat.net.precision import Precision
 from caffe_compat.onnx import export_onnx
 
 Case = tuple[str, str, list[tuple[int, ...]], dict[str, Any]]
@@ -163,6 +165,50 @@ def test_gradient(case: Case) -> None:
     if not inputs or not function():
         pytest.skip("nothing to differentiate")
     assert torch.autograd.gradcheck(function, inputs, eps=1e-6, atol=1e-5, rtol=1e-4, nondet_tol=1e-12)
+
+
+def _in(case: Case, amp: str) -> tuple[Layer, list[Tensor], list[Tensor]]:
+    """The layer after a pass over bottoms that were rounded to 16 bits, with its tops and the gradients below."""
+    _, _, shapes, options = case
+    net = _net(case)
+    node = next(node for node in net.nodes if node.name == "under_test")
+    exact = {*options.get("labels", {}), *options.get("values", {}), *options.get("constant", ())}
+    rounded = [b if i in exact else b.to(torch.bfloat16) for i, b in enumerate(_bottoms(case))]
+    with torch.no_grad():
+        for index, parameter in enumerate(node.layer.blobs):
+            parameter.uniform_(0.2, 0.9, generator=torch.Generator().manual_seed(index))
+    precision = Precision("bf16")
+    taken = precision.taken(node, rounded) if amp else [bottom.float() for bottom in rounded]
+    fixed = exact | set(node.layer.no_gradient or ())
+    bottoms = [bottom.requires_grad_(i not in fixed) for i, bottom in enumerate(taken)]
+    with precision.computes(node, bottoms[0].device) if amp else contextlib.nullcontext():
+        tops = _tuple(node.layer(*bottoms))
+    sources = [one for one in (*bottoms, *node.layer.blobs) if one.requires_grad]
+    wanted = [top for top in tops if top.requires_grad]
+    if not wanted or not sources:
+        return node.layer, [top.detach() for top in tops], []
+    seeds = [torch.linspace(-1, 1, top.numel()).reshape(top.shape).to(top.dtype) for top in wanted]
+    found = torch.autograd.grad(wanted, sources, seeds, allow_unused=True)
+    return node.layer, [top.detach() for top in tops], [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_16_bits_only_where_the_layer_says_so_and_they_do_no_harm(case: Case) -> None:
+    if not case[2] or case[3].get("forward") is False or case[0] == "ForeignNet":
+        pytest.skip("nothing to compute, or a net of its own")
+    layer, tops, gradients = _in(case, "bf16")
+    _, wanted, theirs = _in(case, "")
+    for mine, exact in zip([*tops, *gradients], [*wanted, *theirs], strict=True):
+        assert mine.shape == exact.shape
+        if layer.precision == "single":
+            assert mine.dtype == exact.dtype
+            torch.testing.assert_close(mine, exact, rtol=0, atol=0, equal_nan=True)
+            continue
+        finite = exact.isfinite()
+        largest = float(exact[finite].abs().max()) if finite.any() else 0.0
+        torch.testing.assert_close(mine.float()[finite], exact[finite], rtol=0, atol=0.02 * largest)
+    if layer.precision != "single" and not case[3].keys() & {"labels", "values", "constant"}:
+        assert all(top.dtype == torch.bfloat16 for top in tops)
 
 
 @pytest.mark.parametrize("case", CASES)

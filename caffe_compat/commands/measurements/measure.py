@@ -28,6 +28,7 @@ from caffe_compat.commands.measurements.sds import sds
 from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.commands.measurements.transfer_gpu import transfer_gpu
+from caffe_compat.commands.measurements.updating import against_autocast, half_precision, updates
 from caffe_compat.compare import difference
 from caffe_compat.datasets.motorcycle import MOTORCYCLE_CAMERA, MotorcycleSource
 from caffe_compat.depth import complete
@@ -105,6 +106,8 @@ def transfer(rounds: int) -> Iterator[Row]:
     theirs = _hand_written_transfer(net, shape)
     times = alternate(lambda: ours.step(1), theirs, rounds)
     yield "AlexNet -> AlexNet pool5 transfer step, 2 x 480 x 640", *times, "<= 1.10"
+    yield "  with --amp bf16, CPU time (peer: float32)", *half_precision(ours, rounds), "<= 0.80"
+    yield "  with --amp bf16, CPU time (peer: autocast)", *against_autocast(ours, theirs, rounds), "<= 1.00"
 
 
 def _transfer_solver(path: Path, shape: tuple[int, ...]) -> tuple[SGDSolver, Net]:
@@ -180,6 +183,7 @@ def solver(rounds: int) -> Iterator[Row]:
         net.loss(net(data=data, label=label)).backward()
 
     yield "CaffeNet forward + backward, engine against module", *alternate(ours, theirs, rounds), "<= 1.10"
+    yield from updates(rounds)
 
 
 def timed(function: Callable[[], Any]) -> float:
