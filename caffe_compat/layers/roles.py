@@ -18,20 +18,29 @@ from caffe_compat.layers import (
     bn,
     convolution,
     depthwise,
+    detection,
     dropout,
     linear,
     lrn,
+    multibox,
     normalization,
     pooling,
+    priors,
+    region_loss,
+    rpn,
     scaled_norm,
     scaling,
+    selection,
     shaping,
     softmax,
+    transfer,
 )
 from caffe_compat.layers.base import Layer, Shape
+from caffe_compat.layers.data import hdf5
 
 __all__ = [
-    "Add", "Affine", "Convolve", "Pool", "Nearby", "Plain", "Product", "Rectify", "Role", "Same", "role",
+    "Add", "Affine", "Convolve", "Pool", "Nearby", "Plain", "Product", "Rectify", "Role", "Same",
+    "looks_at_numbers", "role",
 ]  # fmt: skip
 
 
@@ -129,6 +138,12 @@ def role(layer: Layer, bottoms: Sequence[Shape]) -> Role | None:
     """What a layer does with bottoms of these shapes; None: only its ``forward`` knows."""
     found = _ROLES.get(type(layer))
     return None if found is None or layer.layer_phase != "TEST" else found(layer, bottoms)
+
+
+def looks_at_numbers(layer: Layer) -> bool:
+    """Whether its ``forward`` asks for numbers, or for something outside the net, so that no graph can hold it."""
+    outside = not layer.params.bottoms or layer.instance is not None or not layer.on_meta
+    return outside or layer.sized_by_values or isinstance(layer, _LOOKING)
 
 
 def _convolution(layer: convolution.Convolution, bottoms: Sequence[Shape]) -> Role | None:
@@ -259,3 +274,19 @@ _ROLES: dict[type[Layer], Callable[..., Role | None]] = {
     softmax.Softmax: lambda layer, bottoms: Plain(torch.inf),
 }
 """By the very type: what inherits from one of these may compute something else."""
+
+_LOOKING: tuple[type[Layer], ...] = (
+    detection.CFMPooling,
+    detection.ROIPooling,
+    hdf5.HDF5Output,
+    linear.Embed,
+    multibox.MultiBoxLoss,
+    priors.PriorBox,
+    region_loss.RegionLoss,
+    rpn.RpnLayer,
+    selection.BatchReindex,
+    selection.PickItems,
+    selection.PickSlice,
+    transfer.ExplainedVariance,
+)
+"""Layers that choose by the numbers, check them, or call what torch.compile does not know."""

@@ -34,11 +34,13 @@ class LoadOptions(TypedDict, total=False):
         device: where the net is to be: ``"cuda"``, ``"cuda:1"``, ``1``, or the CPU.  Files are read straight into
             pinned memory and travel from there while the next part is read.
         optimize: let it compute faster and without gradients (:func:`caffe_compat.net.fast.optimize`); phase TEST only.
+        compile: let torch.compile make graphs of it, with gradients (:func:`caffe_compat.net.fast.compile_net`).
     """
 
     mmap: bool
     device: str | int | torch.device | None
     optimize: bool
+    compile: bool
 
 
 def load_description(prototxt: PathLike, state: State | None = None, dialect: str = "") -> NetDescription:
@@ -105,7 +107,9 @@ def net_of(
         ignored = net.copy_from(file, strict=None, mmap=mapped)
         if not strict:
             tell_ignored(ignored)
-    return fast.optimize(net) if options.get("optimize", False) else net
+    if options.get("optimize", False):
+        return fast.optimize(net)
+    return fast.compile_net(net) if options.get("compile", False) else net
 
 
 def _check_options(options: LoadOptions) -> tuple[bool, torch.device]:
@@ -114,6 +118,8 @@ def _check_options(options: LoadOptions) -> tuple[bool, torch.device]:
     mapped, device = options.get("mmap", False), choose(_text(options.get("device")), "device")
     if mapped and device.type != "cpu":
         raise UsageError(f"mmap=True maps files into the memory of the CPU, and device is '{device}': leave one out")
+    if options.get("optimize", False) and options.get("compile", False):
+        raise UsageError("optimize=True and compile=True are two ways to run a net: leave one out")
     return mapped, device
 
 

@@ -134,7 +134,7 @@ class Net(nn.Module):
             raise NetError(f"net '{self.description.name}' takes its inputs by name: net({given})")
         self._check_names(inputs, blobs)
         self.tell_untrained()
-        if self._runner is not None and not self.training:
+        if self._runner is not None and not torch.compiler.is_compiling():
             found = self._runner(inputs, blobs)
             if found is not None:
                 return found
@@ -236,7 +236,7 @@ class Net(nn.Module):
         return self
 
     def run_by(self, runner: Runner | None) -> None:
-        """Let somebody else compute what :meth:`forward` returns, in phase TEST."""
+        """Let somebody else compute what :meth:`forward` returns."""
         self._runner = runner
 
     def weights_changed(self) -> None:

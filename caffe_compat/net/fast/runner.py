@@ -68,6 +68,8 @@ class Optimized:
             NetError: a gradient is wanted.
             LayerError: a layer cannot take the shape of its bottom.
         """
+        if self.net.training:
+            return None
         if torch.is_grad_enabled() and any(value.requires_grad for value in inputs.values()):
             wanted = next(name for name, value in inputs.items() if value.requires_grad)
             raise NetError(
