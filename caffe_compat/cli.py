@@ -55,7 +55,7 @@ def run(main: Callable[[list[str] | None], int | None]) -> int:
         return 2
     except KeyboardInterrupt as error:
         print(str(error) or "interrupted", file=sys.stderr)
-        return 130
+        return int(getattr(error, "status", 130))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -8,7 +8,7 @@ The files lie in a folder beside the result, ``RESULT.ranks``, so that processes
 the disk that the result is on.  Each process holds a lock on ``K.lock`` while it lives, and writes ``K.here`` (which
 run it belongs to, and where it runs) and ``K.part0`` (what it found, or why it failed).  A process of this machine that
 ends without its part is noticed at once, by its lock; one of another machine after a minute, by its file, which it
-touches every few seconds.  What a killed run has left is told apart by a word that rank 0 draws anew.
+touches every second.  What a killed run has left is told apart by a word that rank 0 draws anew.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ PATIENCE = 600.0
 """Seconds that a process waits for another one to start."""
 SILENCE = 60.0
 """Seconds without a sign from a process of another machine, after which it counts as dead."""
-BEAT = 5.0
-"""Seconds between signs."""
+BEAT = 1.0
+"""Seconds between signs, and between looks of rank 0 after the others while it is at work."""
 LOOK = 0.05
 """Seconds between looks for files."""
+_AGAIN = "nothing was put together; the same command goes on from what is done"
 _BLOCK = 256  #: names that a checksum stands for
 
 
 class Stopped(KeyboardInterrupt):
-    """Rank 0 was told to stop (SIGTERM), as torchrun does when another process has ended.
+    """Rank 0 is to stop: another process has failed or died, or torchrun says so (SIGTERM).
 
     No error that something on the way may take for its own: it ends the run as Ctrl-C does.
+
+    Attributes:
+        status: that the process ends with.
     """
+
+    status = 2
 
 
 class ToldElsewhere(SystemExit):
-    """Ends this process without a word: rank 0 meets the same error and tells it.
-
-    The status is 0, or torchrun might end rank 0 before it has.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(0)
+    """Ends this process without a word: rank 0 tells what is wrong."""
 
 
 class Gathering:
@@ -74,9 +74,11 @@ class Gathering:
         what: they are, for messages: ``frames``.
         count: how many shares they can be divided into, where that is not one for each name.
 
+    An error that ends the block on another rank is told by rank 0, which stops at once, and only there.
+
     Raises:
         UsageError: there are more processes than shares, on rank 0.
-        ToldElsewhere: the same on the others.
+        ToldElsewhere: the same on the others; their status is 0, or torchrun might end rank 0 before it has told it.
     """
 
     def __init__(
@@ -94,11 +96,13 @@ class Gathering:
         self._names = names
         self._run = ""
         self._gathered = 0
+        self._busy = False  # with its share, so that the others are watched
+        self._trouble = ""
         self._stack = contextlib.ExitStack()
         shares = len(names) if count is None else count
         if ranks.several and shares < ranks.world:
             if not ranks.is_first:
-                raise ToldElsewhere
+                raise ToldElsewhere(0)
             raise UsageError(f"there are more processes ({ranks.world}) than {what} ({shares})")
 
     def __enter__(self) -> Self:
@@ -111,9 +115,10 @@ class Gathering:
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if not self.ranks.several:
             return
+        self._busy = False
         try:
             if error is not None and not self.ranks.is_first:
-                self._post({"error": f"has failed: {error or type(error).__name__}"})
+                self._fail(error)
         finally:
             if self.ranks.is_first:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -133,12 +138,14 @@ class Gathering:
         """
         if not self.ranks.several:
             return [part]
+        self._busy = False
         if self.ranks.is_first:
             found = [part, *(self._wait(rank) for rank in range(1, self.ranks.world))]
         else:
             self._post({"part": part})
             found = None
         self._gathered += 1
+        self._busy = True
         return found
 
     # -- coming and going ----------------------------------------------------------------------------------------
@@ -153,15 +160,15 @@ class Gathering:
         if self.ranks.is_first:
             self._run = secrets.token_hex(8)
             told |= {"names": len(self._names), "blocks": self._blocks}
-            stack.enter_context(_ended_by_sigterm(self.ranks))
+            stack.enter_context(self._ended_by_sigterm())
         else:
             first = self._find_first()
             self._run = first["run"]
         write_file(here, json.dumps({"run": self._run, **told}))
-        stack.enter_context(_beating(here))
+        stack.enter_context(self._beating(here))
         if not self.ranks.is_first and (problem := self._difference(first)):
-            self._post({"error": problem})
-            raise CaffeCompatError(f"{self.ranks} {problem}")
+            self._fail(CaffeCompatError(problem))
+        self._busy = True
 
     def _hold(self, stack: contextlib.ExitStack) -> None:
         """Hold this process's lock; those who look whether it is held have it for a moment."""
@@ -204,8 +211,8 @@ class Gathering:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _post(self, content: dict[str, Any]) -> None:
-        told = _Other(self, 0).told()
-        if told is not None and told["run"] == self._run:
+        first = _Other(self, 0)
+        if first.told() is not None and first.lives():
             path = self._path(self.ranks.rank, f"part{self._gathered}")
             write_file(path, json.dumps({"run": self._run, **content}, default=float))
         elif "error" not in content:  # an error of this process's own is told anyway
@@ -213,21 +220,91 @@ class Gathering:
                 f"{self.ranks}: rank 0 has ended before it took this part; the same command goes on from what is done"
             )
 
+    def _fail(self, error: BaseException) -> None:
+        """Let rank 0 tell an error that ends this process, and leave after it.
+
+        Raises:
+            ToldElsewhere: it has; if it is not there to do so, the error goes its own way.
+        """
+        text = str(error) if isinstance(error, CaffeCompatError) else f"{type(error).__name__}: {error}"
+        self._post({"error": text})
+        if not isinstance(error, CaffeCompatError):
+            return
+        first, begin = _Other(self, 0), time.monotonic()
+        while time.monotonic() - begin < PATIENCE:
+            if first.told() is None:
+                raise ToldElsewhere(2) from error
+            if not first.lives():
+                return
+            time.sleep(LOOK)
+
     def _wait(self, rank: int) -> Any:
-        other, begin, who = _Other(self, rank), time.monotonic(), f"rank {rank} of {self.ranks.world}"
-        again = "nothing was put together; the same command goes on from what is done"
+        other, begin = _Other(self, rank), time.monotonic()
         while True:
-            came, lives = other.told() is not None, other.lives()  # looked at before the part: it posts, then it ends
-            part = _read(self._path(rank, f"part{self._gathered}"), {"run": self._run})
-            if part is not None and "error" in part:
-                raise CaffeCompatError(f"{who} {part['error']}; {again}")
+            part, trouble = self._look(rank, other)
             if part is not None:
                 return part["part"]
-            if came and not lives:
-                raise CaffeCompatError(f"{who} has died (killed? out of memory?); {again}")
-            if not came and time.monotonic() - begin > PATIENCE:
-                raise CaffeCompatError(f"{who} has not come within {PATIENCE:g} s; {again}")
+            if not trouble and other.told() is None and time.monotonic() - begin > PATIENCE:
+                trouble = f"rank {rank} of {self.ranks.world} has not come within {PATIENCE:g} s"
+            if trouble:
+                raise CaffeCompatError(f"{trouble}; {_AGAIN}")
             time.sleep(LOOK)
+
+    def _look(self, rank: int, other: _Other) -> tuple[dict[str, Any] | None, str]:
+        """The part of another process, or what is wrong with it; neither: it is at work, or has not come."""
+        who = f"rank {rank} of {self.ranks.world}"
+        died = other.told() is not None and not other.lives()  # looked at before the part: it posts, then it ends
+        part = _read(self._path(rank, f"part{self._gathered}"), {"run": self._run})
+        if part is not None and "error" in part:
+            return None, f"{who}: {part['error']}"
+        return part, f"{who} has died (killed? out of memory?)" if died and part is None else ""
+
+    # -- meanwhile -----------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _beating(self, path: Path) -> Iterator[None]:
+        """During the block touch a file every few seconds; rank 0 looks after the others too, while it is busy."""
+        over, main = threading.Event(), threading.current_thread()
+        watched = range(1, self.ranks.world) if self.ranks.is_first and main is threading.main_thread() else ()
+        others = {rank: _Other(self, rank) for rank in watched}
+
+        def beat() -> None:
+            while not over.wait(BEAT):
+                with contextlib.suppress(OSError):  # removed by rank 0: the run is over
+                    os.utime(path)
+                for rank, other in others.items():
+                    _, trouble = self._look(rank, other) if self._busy else (None, "")
+                    if trouble and self._busy:
+                        self._trouble = trouble
+                        signal.pthread_kill(main.ident or 0, signal.SIGTERM)
+                        return
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    @contextlib.contextmanager
+    def _ended_by_sigterm(self) -> Iterator[None]:
+        """During the block SIGTERM ends the run in order and with a message, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self._trouble and not self._busy:
+                return  # it is told anyway
+            why = f"stopped by SIGTERM, as torchrun does when one of its {self.ranks.world} processes has died"
+            raise Stopped(f"error: {self._trouble or why}; {_AGAIN}")
+
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def _path(self, rank: int, kind: str) -> Path:
         return self.folder / f"{rank}.{kind}"
@@ -238,12 +315,12 @@ class _Other:
 
     def __init__(self, gathering: Gathering, rank: int) -> None:
         self._here, self._lock = gathering._path(rank, "here"), gathering._path(rank, "lock")
-        self._run = {"run": gathering._run} if rank else {}
+        self._run = {"run": gathering._run} if gathering._run else {}
         self._stamp, self._seen = 0, time.monotonic()
         self._moved = False
 
     def told(self) -> dict[str, Any] | None:
-        """What it says of itself; None: it has not come to this run."""
+        """What it says of itself; None: it has not come to this run, or has left it."""
         return _read(self._here, self._run)
 
     def lives(self) -> bool:
@@ -276,42 +353,3 @@ def _checksums(names: Sequence[str]) -> list[str]:
         text = "\n".join(names[start : start + _BLOCK])
         found.append(hashlib.sha1(text.encode(errors="surrogateescape"), usedforsecurity=False).hexdigest())
     return found
-
-
-@contextlib.contextmanager
-def _beating(path: Path) -> Iterator[None]:
-    """Touch a file every few seconds during the block."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(BEAT):
-            with contextlib.suppress(OSError):  # removed by rank 0: the run is over
-                os.utime(path)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm(ranks: Ranks) -> Iterator[None]:
-    """During the block SIGTERM ends the run in order and with a message, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(
-            f"stopped by SIGTERM, as torchrun does when one of its {ranks.world} processes has failed or died; nothing "
-            "was put together, the same command goes on from what is done"
-        )
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,6 @@
 """Processes that put their parts together by files."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -30,6 +31,8 @@ def run(folder, *works, world=None):
                     return Done(0, str(work(others)), "")
             except (CaffeCompatError, Stopped) as error:
                 return Done(2, "", str(error))
+            except ToldElsewhere as error:
+                return Done(int(str(error)), "", "told elsewhere")
 
         return inside
 
@@ -83,7 +86,8 @@ def test_a_failure_is_told_by_rank_0(tmp_path):
 
     done = run(tmp_path, hand_over, hand_over, fail)
     assert [one.status for one in done] == [2, 0, 2]
-    assert done[0].stderr.startswith("rank 2 of 3 has failed: a.png: is broken; nothing was put together")
+    assert done[0].stderr.startswith("rank 2 of 3: a.png: is broken; nothing was put together")
+    assert done[2].stderr == "told elsewhere"
     assert os.listdir(tmp_path) == []
 
 
@@ -94,6 +98,28 @@ def test_a_process_that_is_killed_is_noticed(tmp_path):
     done = run(tmp_path, hand_over, die)
     assert done[1].status == -signal.SIGKILL
     assert done[0].stderr.startswith("rank 1 of 2 has died (killed? out of memory?); nothing was put together")
+
+
+def test_rank_0_stops_at_once_when_another_fails(tmp_path, monkeypatch):
+    """It has work for a minute; errors in it are taken for the work's own, an interrupt is not."""
+    monkeypatch.setattr(gathering, "BEAT", 0.05)
+
+    def work(others):
+        begin = time.monotonic()
+        while time.monotonic() - begin < 60:
+            with contextlib.suppress(Exception):
+                time.sleep(0.01)
+        return "done"
+
+    def fail(others):
+        raise CaffeCompatError("a.png: is broken")
+
+    def die(others):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for wrong, words in ((fail, "a.png: is broken"), (die, "has died (killed? out of memory?)")):
+        first, _ = run(tmp_path, work, wrong)
+        assert first.status == 2 and first.stderr.startswith("error: rank 1 of 2") and words in first.stderr, first
 
 
 def test_what_killed_runs_left_does_not_count(tmp_path):
@@ -131,6 +157,20 @@ def test_rank_0_that_failed_takes_no_part(tmp_path):
 
     first, second = run(tmp_path, fail, late)
     assert (first.status, first.stderr) == (2, "no")
+    assert (second.status, second.stderr) == (2, "told elsewhere")
+
+
+def test_rank_0_that_was_killed_is_told_by_the_others(tmp_path):
+    def die(others):
+        come(others)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def late(others):
+        while is_held(others.folder / "0.lock"):
+            time.sleep(0.01)
+        return hand_over(others)
+
+    _, second = run(tmp_path, die, late)
     assert second.status == 2 and "rank 1 of 2: rank 0 has ended before it took this part" in second.stderr
 
 
@@ -142,16 +182,18 @@ def test_processes_that_see_other_names(tmp_path):
                     return Done(0, str(hand_over(others)), "")
             except CaffeCompatError as error:
                 return Done(2, "", str(error))
+            except ToldElsewhere as error:
+                return Done(int(str(error)), "", "told elsewhere")
 
         return inside
 
     other = [*NAMES[:300], "odd", *NAMES[301:]]
     for names, where in ((other, 700), (NAMES[:300], 300), ([*NAMES, "more"], 701)):
         done = together([of(0, NAMES), of(1, names)], tmp_path)
-        told = f"rank 1 of 2 sees {where} frames, rank 0 sees 700: expected the same in all processes; they differ "
+        told = f"rank 1 of 2: sees {where} frames, rank 0 sees 700: expected the same in all processes; they differ "
         assert [one.status for one in done] == [2, 2]
         assert done[0].stderr.startswith(f"{told}from number {256 if where < 701 else 512} on, here 'frame"), done
-        assert done[1].stderr.startswith(told)
+        assert done[1].stderr == "told elsewhere"
 
 
 def test_more_processes_than_names(tmp_path):
@@ -197,7 +239,7 @@ def test_rank_0_ends_in_order_by_sigterm(tmp_path):
 
     first, _ = run(tmp_path, wait, hand_over)
     assert first.status == 2
-    assert "stopped by SIGTERM, as torchrun does when one of its 2 processes has failed or died" in first.stderr
+    assert "stopped by SIGTERM, as torchrun does when one of its 2 processes has died" in first.stderr
     assert os.listdir(tmp_path) == []
 
 
