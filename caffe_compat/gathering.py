@@ -72,7 +72,7 @@ class Gathering:
         ranks: which process this is.
         names: of all that is to be done, by all processes, in order.
         what: they are, for messages: ``frames``.
-        count: how many shares they can be divided into, where that is not one for each name.
+        shares: into how many of what they can be divided, where not each name is a share.
 
     An error that ends the block on another rank is told by rank 0, which stops at once, and only there.
 
@@ -87,7 +87,7 @@ class Gathering:
         ranks: Ranks,
         names: Sequence[str],
         what: str,
-        count: int | None = None,
+        shares: tuple[int, str] | None = None,
     ) -> None:
         place = Path(result)
         self.folder = place.with_name(f"{place.name}.ranks")
@@ -99,11 +99,11 @@ class Gathering:
         self._busy = False  # with its share, so that the others are watched
         self._trouble = ""
         self._stack = contextlib.ExitStack()
-        shares = len(names) if count is None else count
-        if ranks.several and shares < ranks.world:
+        most, of_what = shares or (len(names), what)
+        if ranks.several and most < ranks.world:
             if not ranks.is_first:
                 raise ToldElsewhere(0)
-            raise UsageError(f"there are more processes ({ranks.world}) than {what} ({shares})")
+            raise UsageError(f"there are more processes ({ranks.world}) than {of_what} ({most})")
 
     def __enter__(self) -> Self:
         if self.ranks.several:

@@ -43,8 +43,8 @@ def make_flow(args: argparse.Namespace) -> tuple[list[str], bool]:
     work = find_work(args, method)
     truths, ranks = _truths(work, args), here()
     names = [f"{clip.name} -> {outputs.flow}" for clip, outputs in work]
-    shares = len(names) if by_clip(work, ranks) else expected_frames(work, args.per_clip)
-    with Gathering(args.output, ranks, names, "frames", shares) as others:
+    shares = None if by_clip(work, ranks) else (expected_frames(work, args.per_clip) or 0, "frames")
+    with Gathering(args.output, ranks, names, "clips", shares) as others:
         progress = ranks.is_first and not args.quiet
         report = run_clips(
             work, count=args.per_clip, overwrite=args.overwrite, workers=args.workers, progress=progress, ranks=ranks

@@ -21,11 +21,12 @@ from caffe_compat.commands.infer_tasks import Answer, Task
 from caffe_compat.deploy.feed import Sample
 from caffe_compat.deploy.journal import Journal
 from caffe_compat.documents import read_json
-from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, printable
+from caffe_compat.errors import CaffeCompatError, DataError, MissingFileError, UsageError, printable
 from caffe_compat.files import ZIP_ERRORS, atomic_write, open_existing, write_file
 from caffe_compat.frames.report import Report
 from caffe_compat.media import encode
 from caffe_compat.proto.hdf5_file import create_hdf5, open_hdf5
+from caffe_compat.ranks import Ranks
 from caffe_compat.stamps import check_stamp, file_digest, parse_stamp, stamp_text
 
 __all__ = ["Results", "write_arrays", "write_arrays_hdf5", "write_records"]
@@ -41,6 +42,7 @@ class Results:
         settings: on which results depend.
         about: what begins the JSON file: the model.
         task: reads pictures again for the sheet.
+        ranks: of several processes this one, which has a journal of its own; rank 0 writes.
 
     Attributes:
         target: the first of the files, for messages.
@@ -49,10 +51,16 @@ class Results:
 
     Raises:
         DataError: with other files to write, a sheet that is there.
+        UsageError: of several processes a sheet alone, for which they would have to meet.
     """
 
     def __init__(
-        self, args: argparse.Namespace, settings: Mapping[str, Any], about: Mapping[str, Any], task: Task
+        self,
+        args: argparse.Namespace,
+        settings: Mapping[str, Any],
+        about: Mapping[str, Any],
+        task: Task,
+        ranks: Ranks | None = None,
     ) -> None:
         self.json, self.npz, self.h5, self.draw, self.overwrite = (
             args.json,
@@ -63,9 +71,12 @@ class Results:
         )
         self.about, self.settings, self.task = about, dict(settings), task
         self.target = self.json or self.npz or self.h5 or ""
-        self.journal_path = f"{self.target}.part" if self.target else ""
         self.failed_before = False
-        self._journal = Journal(self.journal_path, settings) if self.journal_path else None
+        self._ranks = ranks or Ranks()
+        if self._ranks.several and args.sheet and not self.target:
+            raise UsageError("--sheet goes with --json, --npz or --h5 where several processes work")
+        self._journal = Journal(f"{self.target}.part", settings, self._ranks.rank) if self.target else None
+        self.journal_path = str(self._journal.path) if self._journal is not None else ""
         self._keys: dict[str, str] = {}
         self._digests: dict[str, str] = {}
         self._sheet_there = bool(args.sheet) and os.path.exists(args.sheet)
@@ -111,7 +122,7 @@ class Results:
         """
         if self.draw and answer.draw is not None:
             write_drawn(Path(self.draw) / f"{sample.name}.png", answer.draw(), self.overwrite)
-        if self._tiles is not None:
+        if self._tiles is not None and not self._ranks.several:
             self._tiles.offer(sample, answer.record, answer.shown)
         if self._journal is not None:
             self._journal.append(self._key(sample), answer.record, answer.arrays if self.keeps_arrays else {})
@@ -131,6 +142,8 @@ class Results:
         return [*(written or drawn), *sheet]
 
     def _finish_files(self, samples: Sequence[Sample], report: Report, journal: Journal) -> list[str]:
+        if self._ranks.several:
+            journal.read_others()
         found = [(sample, journal.get(self._key(sample))) for sample in samples]
         done = [(sample, *held) for sample, held in found if held is not None]
         stamp = _brief({**self.settings, "pictures": [[sample.name, self._key(sample)] for sample in samples]})
@@ -143,7 +156,7 @@ class Results:
             if path:
                 write(path, names, arrays, stamp)
         if self._tiles is not None:
-            before = set(report.skipped)
+            before = set(report.skipped + report.written if self._ranks.several else report.skipped)
             for sample, record, _ in done:
                 if sample.shown in before:
                     self._tiles.offer(sample, record, None)

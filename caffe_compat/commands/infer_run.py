@@ -17,13 +17,16 @@ from tqdm import tqdm
 
 from caffe_compat.commands.infer_results import Results
 from caffe_compat.commands.infer_tasks import Answer, Labels, Loaded, Objects, Task
+from caffe_compat.commands.shares import joined_report
 from caffe_compat.deploy.feed import Sample
 from caffe_compat.devices import cores
 from caffe_compat.errors import CaffeCompatError, DataError, UsageError, printable
 from caffe_compat.frames.report import Report, reason_of
+from caffe_compat.gathering import Gathering
 from caffe_compat.locks import hold
 from caffe_compat.media import can_encode
 from caffe_compat.media.video import EndOfVideo
+from caffe_compat.ranks import Ranks, here
 from caffe_compat.stamps import file_digest
 
 __all__ = ["check_run", "reading_threads", "run_over", "task_settings"]
@@ -71,6 +74,8 @@ def run_over(
 ) -> int:
     """Run over scenes, write the results, and print what came of it; 1 if a picture could not be used.
 
+    Several processes (:mod:`caffe_compat.ranks`) take turns at the batches; rank 0 writes what all have found.
+
     Args:
         settings: on which results depend, but for the pictures.
         about: what begins the JSON file.
@@ -78,25 +83,44 @@ def run_over(
     Raises:
         CaffeCompatError: results that are there and were made otherwise, or that cannot be written.
     """
-    results = Results(args, settings, about, task)
+    ranks = here()
+    results = Results(args, settings, about, task, ranks)
+    blocks = (-(-len(samples) // task.batch), f"batches of {task.batch} pictures" if task.batch > 1 else "pictures")
+    place = results.target or args.draw or "pictures"
+    others = Gathering(place, ranks, [sample.name for sample in samples], "pictures", blocks)
     with ExitStack() as stack:
-        if results.journal_path:
+        stack.enter_context(others)
+        if results.journal_path and ranks.is_first:  # the others hold what shows that they are there
             lock = Path(f"{results.journal_path}.lock")
             stack.enter_context(hold(lock, f"writing {results.target}", "give this run other results", UsageError))
         if results.finished(samples):
             there = f"{results.target}: is there already, of these {len(samples)} pictures; --overwrite redoes it"
-            print(printable(there))
-            return 1 if results.failed_before else 0
+            others.gather(None)
+            if ranks.is_first:
+                print(printable(there))
+            return 1 if results.failed_before and ranks.is_first else 0
         with warnings.catch_warnings(record=True) as caught:  # in all threads: those that read encode depth
             warnings.simplefilter("always")
-            report = _run(args, task, samples, results)
+            report = _run(args, task, _share(samples, task.batch, ranks), results)
+        report.warned += [("", str(warning.message)) for warning in caught]
+        joined = joined_report(others, report, [sample.shown for sample in samples], _unusable)
+        if joined is None:
+            return 0
+        report = joined
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
             written = results.finish(samples, report)
-    told = Counter(str(warning.message) for warning in caught)
+    told = Counter([text for _, text in report.warned] + [str(warning.message) for warning in caught])
     warned = [f"warning: {text}{f' ({count} times)' if count > 1 else ''}" for text, count in told.items()]
     unnamed = [] if task.named else [UNNAMED]
     for line in (*warned, *unnamed, *_unusable(report), *(f"wrote {file}" for file in written)):
         print(printable(line))
     return 1 if report.failed else 0
+
+
+def _share(samples: Sequence[Sample], batch: int, ranks: Ranks) -> list[Sample]:
+    """This process's scenes: whole batches, so that each picture is computed with the same others as in one process."""
+    return [sample for number, sample in enumerate(samples) if number // batch % ranks.world == ranks.rank]
 
 
 def task_settings(args: argparse.Namespace, task: Task) -> dict[str, Any]:
@@ -122,7 +146,7 @@ def _run(args: argparse.Namespace, task: Task, samples: Sequence[Sample], result
     workers = reading_threads(args)
     with (
         ThreadPoolExecutor(workers, "reading") as pool,
-        tqdm(total=len(samples), initial=len(report.skipped), unit="picture", disable=args.quiet or None) as bar,
+        tqdm(total=len(samples), initial=len(report.skipped), unit="picture", disable=_silent(args)) as bar,
     ):
         group: list[Loaded] = []
         for sample, future in _ahead(pool, task, left, 2 * task.batch + workers):
@@ -138,6 +162,11 @@ def _run(args: argparse.Namespace, task: Task, samples: Sequence[Sample], result
                 group = []
         _answer(task, group, results, report, bar)
     return report
+
+
+def _silent(args: argparse.Namespace) -> bool | None:
+    """Whether there is no bar; None: that depends on whether there is a terminal."""
+    return True if args.quiet or not here().is_first else None
 
 
 def _ahead(

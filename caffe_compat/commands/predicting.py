@@ -28,6 +28,7 @@ from caffe_compat.media.video import Videos
 from caffe_compat.net.deploy import deploy_form, reads_own_data
 from caffe_compat.net.runner import NetRunner
 from caffe_compat.proto import read_net_text
+from caffe_compat.ranks import here
 from caffe_compat.stamps import file_digest
 
 __all__ = ["predict"]
@@ -50,7 +51,7 @@ def predict(args: argparse.Namespace) -> int:
         runner.preparation, stored = find_preparation(args, shapes, detector) if shapes else (None, False)
         task = _detection(args, runner, weights, stored) if detector else _labels(args, runner)
         said = stored and not (args.preprocessing or "").endswith(".prototxt")
-        if runner.preparation is not None and not (said or detector):
+        if runner.preparation is not None and not (said or detector) and here().is_first:
             for line in described(runner.preparation):
                 print(printable(line))
         samples = find_samples(args.inputs, len(shapes), "the net", args.every)
@@ -66,7 +67,8 @@ def _described(args: argparse.Namespace) -> NetDescription:
     if not reads_own_data(message):
         return describe_net(message, State("TEST"), source=args.model, lines=lines)
     form = deploy_form(message, args.model, lines=lines)
-    print(printable(f"{args.model} is a training net: here it {form.told()}"))
+    if here().is_first:
+        print(printable(f"{args.model} is a training net: here it {form.told()}"))
     files = [file for file in args.weights.split(",") if file]
     stored = any(model_preparation(args.model, file, strict=False) for file in files)
     if not (args.preprocessing or stored) and any(layer.HasField("transform_param") for layer in message.layer):

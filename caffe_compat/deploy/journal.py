@@ -10,8 +10,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import struct
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,17 +30,23 @@ Record = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class Journal:
-    """Such a file.
+    """Such a file, or of several processes this one's, which knows what stands in those of the others.
+
+    That of rank 0 has the name that is given, that of rank 2 a 2 behind it; so with another number of processes, or
+    with one, a run goes on all the same.
 
     Args:
         path: of the file.
         settings: of the run, as JSON holds them.
+        rank: which process this is.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        self._file = RecordFile(path, _MAGIC + framed(stamp_text(settings).encode()))
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], rank: int = 0) -> None:
+        self._base, self._begin = Path(path), _MAGIC + framed(stamp_text(settings).encode())
+        self._file = RecordFile(f"{path}{rank or ''}", self._begin)
         self.path = self._file.path
         self._held: dict[str, Record] = dict(map(_parse, self._file.read()))
+        self.read_others()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -60,9 +68,27 @@ class Journal:
         self._file.append(_TEXT.pack(len(text)) + text + packed.getvalue())
         self._held[key] = (dict(record), dict(arrays))
 
+    def read_others(self) -> None:
+        """Learn what the other processes have found until now."""
+        for path in self._others():
+            for key, record in map(_parse, RecordFile(path, self._begin).read()):
+                self._held.setdefault(key, record)
+
     def remove(self) -> None:
-        """There is a result: the file is not needed any more."""
+        """There is a result: the files are not needed any more."""
         self._file.remove()
+        for path in self._others():
+            path.unlink(missing_ok=True)
+
+    def _others(self) -> list[Path]:
+        """The files of other processes, of this run or an earlier one."""
+        form = re.compile(re.escape(self._base.name) + r"([1-9]\d*)?")
+        folder = self._base.parent
+        return sorted(
+            path
+            for path in (folder.iterdir() if folder.is_dir() else ())
+            if form.fullmatch(path.name) and path != self.path
+        )
 
 
 def _parse(record: bytes) -> tuple[str, Record]:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from commands.test_infer_onnx import NET
 from flow.clips import moved, write_frames
+from onnx_nets import make_net
 from PIL import Image
 from program import ROOT, call
 from ranked import ranked
+from small_detectors import picture
+
+from caffe_compat.deploy.journal import Journal
+from caffe_compat.ranks import here
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 CAMERA = ["--camera", "30,30,12,9", "--units-per-metre", "1000", "--quiet"]
@@ -97,6 +105,98 @@ def test_flow(tmp_path: Path, clips: int) -> None:
     assert done[0].stdout.splitlines()[-1] == alone.stdout.splitlines()[-1]
     assert (f"mean of {len(STEPS) - 2} frames" in done[0].stdout) == (clips == 1)
     assert all(one.stdout.startswith("rank ") and " written, " in one.stdout for one in done[1:])
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Eight pictures, of which one is broken, a net, and its weights."""
+    (tmp_path / "pictures").mkdir()
+    for seed in range(8):
+        cv2.imwrite(str(tmp_path / "pictures" / f"{seed}.png"), picture(seed, 24 + seed, 30))
+    (tmp_path / "pictures" / "5.png").write_bytes((tmp_path / "pictures" / "5.png").read_bytes()[:300])
+    (tmp_path / "n.prototxt").write_text(NET)
+    make_net(NET).save(tmp_path / "n.caffemodel")
+    return tmp_path
+
+
+PREDICT = (
+    "--model",
+    "n.prototxt",
+    "--weights",
+    "n.caffemodel",
+    "--mean",
+    "104,117,123",
+    "pictures",
+    "--quiet",
+    "--batch",
+    "1",
+)
+
+
+@pytest.mark.parametrize(("world", "batch"), [(2, 1), (3, 2)])
+def test_predict(pictures: Path, monkeypatch: pytest.MonkeyPatch, world: int, batch: int) -> None:
+    monkeypatch.chdir(pictures)
+    words = [*PREDICT, "--batch", batch]
+
+    def results(name: str) -> list[object]:
+        return ["--json", f"{name}.json", "--npz", f"{name}.npz", "--h5", f"{name}.h5", "--sheet", f"{name}.png"]
+
+    bad = int(batch == 1)  # behind a picture that cannot be used one process cuts its batches elsewhere
+    if not bad:
+        (pictures / "pictures" / "5.png").unlink()
+    alone = call("predict", *words, *results("alone"))
+    done = ranked(world, "predict", *words, *results("out"), folder=pictures)
+    assert [one.status for one in done] == [bad, *[0] * (world - 1)], done
+    assert done[0].stdout == alone.stdout.replace("alone.", "out.")
+    assert f"7 pictures done, {bad} failed" in done[0].stdout
+    assert all(one.stdout.startswith(f"rank {rank} of {world}: ") for rank, one in enumerate(done) if rank)
+    for end in ("json", "png"):
+        assert (pictures / f"out.{end}").read_bytes() == (pictures / f"alone.{end}").read_bytes()
+    assert (pictures / "out.h5").read_bytes() == (pictures / "alone.h5").read_bytes()
+    mine, theirs = np.load("out.npz"), np.load("alone.npz")
+    assert mine.files == theirs.files
+    for name in mine.files:
+        np.testing.assert_array_equal(mine[name], theirs[name])
+    assert not list(pictures.glob("*.part*")) and not list(pictures.glob("*.ranks"))
+    again = ranked(world, "predict", *words, *results("out"), folder=pictures)
+    assert again[0].stdout.count("is there already") == 1 and not again[1].stdout, again
+
+
+def test_predict_goes_on_with_another_number_of_processes(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    (pictures / "pictures" / "5.png").unlink()
+    append = Journal.append
+
+    def dies(journal: Journal, *given: object) -> None:
+        append(journal, *given)  # type: ignore[arg-type]
+        if here().rank == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", dies)
+        done = ranked(3, "predict", *PREDICT, "--json", "out.json", folder=pictures)
+    assert done[0].status == 2 and "rank 2 of 3 has died" in done[0].stderr and done[2].status == -signal.SIGKILL
+    left = sorted(path.name for path in pictures.glob("out*"))
+    assert left == ["out.json.part", "out.json.part1", "out.json.part2"]
+    alone = call("predict", *PREDICT, "--json", "alone.json")
+    done = ranked(2, "predict", *PREDICT, "--json", "out.json", folder=pictures)
+    assert " of an earlier run), 0 failed" in done[0].stdout, done
+    assert (pictures / "out.json").read_bytes() == (pictures / "alone.json").read_bytes(), alone
+    assert sorted(path.name for path in pictures.glob("out*")) == ["out.json"]
+
+
+def test_predict_without_files(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(pictures)
+    alone = call("predict", *PREDICT)
+    done = ranked(2, "predict", *PREDICT, folder=pictures)
+    lines = [line for one in done for line in one.stdout.splitlines()]
+    scored = sorted(line for line in lines if line.startswith("pictures/"))
+    assert scored == sorted(line for line in alone.stdout.splitlines() if line.startswith("pictures/"))
+    assert lines.count("7 pictures done, 1 failed") == 1
+    refused = ranked(3, "predict", *PREDICT, "--batch", 4, folder=pictures)
+    assert "there are more processes (3) than batches of 4 pictures (2)" in refused[0].stderr
+    refused = ranked(2, "predict", *PREDICT, "--sheet", "s.png", folder=pictures)
+    assert "--sheet goes with --json, --npz or --h5 where several" in refused[0].stderr
 
 
 @pytest.mark.slow
