@@ -13,6 +13,10 @@ from caffe_compat.proto import caffe_pb2
 
 __all__ = ["datum_channels", "encoded_datum", "picture_datum"]
 
+_NUMBER, _BYTES = 0, 2
+"""Wire types."""
+_DATA = 4 << 3 | _BYTES
+
 
 def datum_channels(
     raw: bytes, name: str, force_color: bool = False, force_gray: bool = False
@@ -26,20 +30,59 @@ def datum_channels(
         DataError: the datum is malformed.
     """
     datum = caffe_pb2.Datum()
+    rest, data = _apart(raw)
     try:
-        datum.ParseFromString(raw)
+        datum.ParseFromString(rest)
     except DecodeError as error:
         raise DataError(f"{name}: is no Datum: {error}") from error
+    if data is None:
+        data = memoryview(datum.data)
     if datum.encoded:
         if force_color and force_gray:
             raise DataError(f"{name}: transform_param has force_color and force_gray, expected one of them")
         wanted: Channels = "color" if force_color else "gray" if force_gray else "unchanged"
-        return planes(decode(datum.data, name, wanted)), datum.label
-    values = np.frombuffer(datum.data, np.uint8) if datum.data else np.array(datum.float_data, np.float32)
+        return planes(decode(bytes(data), name, wanted)), datum.label
+    values = np.frombuffer(data, np.uint8) if len(data) else np.array(datum.float_data, np.float32)
     shape = (datum.channels, datum.height, datum.width)
     if min(shape) < 1 or values.size != shape[0] * shape[1] * shape[2]:
         raise DataError(f"{name}: a Datum of {values.size} values cannot have the shape {list(shape)}")
     return values.reshape(shape), datum.label
+
+
+def _apart(raw: bytes) -> tuple[bytes, memoryview | None]:
+    """A serialized ``Datum`` without its ``data``, and that in place: the pixels need not be copied twice.
+
+    All of it, and None, where it is not the usual form, or malformed: that is protobuf's affair.
+    """
+    found, at, size = None, 0, len(raw)
+    while at < size:
+        start, tag = at, raw[at]
+        value, at = _varint(raw, at + 1)
+        if at < 0 or tag >= 0x80 or tag < 8 or tag & 7 not in (_NUMBER, _BYTES):
+            return raw, None
+        if tag & 7 == _BYTES:
+            body, at = at, at + value
+            if tag == _DATA:
+                if found is not None:
+                    return raw, None
+                found = start, body, at
+    if found is None or at != size:
+        return raw, None
+    start, body, end = found
+    return raw[:start] + raw[end:], memoryview(raw)[body:end]
+
+
+def _varint(raw: bytes, at: int) -> tuple[int, int]:
+    """A number of protobuf's, and where it ends; -1: it does not."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(raw):
+            break
+        byte = raw[at]
+        value, at = value | (byte & 0x7F) << shift, at + 1
+        if byte < 0x80:
+            return value, at
+    return 0, -1
 
 
 def picture_datum(image: np.ndarray, label: int) -> caffe_pb2.Datum:
