@@ -109,6 +109,12 @@ class _LmdbPeer:
         self._path, self._count = path, count
         self._opened: tuple[int, Any] = (0, None)
 
+    def close(self) -> None:
+        """A process that is forked later may not find it open."""
+        if self._opened[1] is not None:
+            self._opened[1].close()
+        self._opened = (0, None)
+
     def __call__(self, index: int) -> tuple[Tensor, ...]:
         if self._opened[0] != os.getpid():
             self._opened = os.getpid(), lmdb.open(self._path, readonly=True, lock=False, readahead=False)
@@ -165,7 +171,11 @@ def _of_peer(case: _Case, workers: int, rounds: int) -> tuple[float, float]:
     found = iter(DataLoader(held, case.batch, num_workers=workers))
     pids = [process.pid for process in getattr(found, "_workers", [])]
     images = case.batch * (2 if case.name == "PNG pairs" else 1)
-    return _measured(lambda: next(found), lambda: pids, images, rounds)
+    try:
+        return _measured(lambda: next(found), lambda: pids, images, rounds)
+    finally:
+        if isinstance(case.peer, _LmdbPeer):
+            case.peer.close()
 
 
 def _measured(
