@@ -188,6 +188,8 @@ class AnnotatedReader(Reader[AnnotatedJob]):
             message.ParseFromString(record.value)
         except DecodeError as error:
             raise self.error(f"{record.name}: is no AnnotatedDatum: {error}") from error
+        except CaffeCompatError as error:
+            raise self.error(str(error)) from error
         return message
 
     def item(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,16 +14,26 @@ from caffe_compat.batches.reader import Bytes, New, Reader, shown
 from caffe_compat.batches.transform import Transform
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.media import datum_channels
+from caffe_compat.media.records import Place, read_place
 
 __all__ = ["Record", "RecordJob", "RecordReader"]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(eq=False)
 class Record:
-    """A record as it is in the database, and what to call it."""
+    """A record of a database, and what to call it.
+
+    Args:
+        place: the value, or where it is.
+    """
 
     name: str
-    value: bytes
+    place: Place | bytes
+
+    @functools.cached_property
+    def value(self) -> bytes:
+        """As it is in the database."""
+        return read_place(self.place)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

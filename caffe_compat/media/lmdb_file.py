@@ -21,7 +21,7 @@ from typing import NamedTuple
 from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 
-__all__ = ["LmdbFile"]
+__all__ = ["LmdbFile", "LmdbPlace"]
 
 _MAGIC, _VERSION = 0xBEEFC0DE, 1
 _HEADER = 16
@@ -48,6 +48,21 @@ class _Meta(NamedTuple):
     transaction: int
 
 
+class LmdbPlace(NamedTuple):
+    """Where a value was when the file was looked through; see :meth:`LmdbFile.value_at`.
+
+    Args:
+        start: its first byte, or that of its overflow pages if it is ``big``.
+        transaction: the newest that was there.
+    """
+
+    key: bytes
+    start: int
+    length: int
+    big: bool
+    transaction: int
+
+
 _Entry = tuple[bytes, int, int, bool]
 """A key, and where its value lies: its first byte (or that of its overflow pages), its length, and whether on such."""
 
@@ -60,18 +75,22 @@ class LmdbFile:
 
     Args:
         path: the file, or the folder that ``data.mdb`` lies in.
+        index: look through it for ``keys``; without them, only :meth:`value_at` is of use.
 
     Raises:
         MissingFileError: no such file.
         DataError: the file is damaged, or holds other things than records.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, index: bool = True) -> None:
         self.path = path
         self._stream = open_existing(os.path.join(path, "data.mdb") if os.path.isdir(path) else path)
         self._lock = threading.Lock()
         try:
-            self._look_through()
+            if index:
+                self._look_through()
+            else:
+                self._page_size = self._newest_meta().page_size
         except BaseException:
             self._stream.close()
             raise
@@ -86,18 +105,35 @@ class LmdbFile:
         Raises:
             DataError: it is gone, or the file was damaged since.
         """
+        return self.value_at(self.place(index))
+
+    def place(self, index: int) -> LmdbPlace:
+        """Where the value of the key ``keys[index]`` is."""
+        length = self._lengths[index]
+        return LmdbPlace(self.keys[index], self._starts[index], length >> 1, bool(length & 1), self._transaction)
+
+    def value_at(self, place: LmdbPlace) -> bytes:
+        """The value of a key, of which another process may have said where it is.
+
+        Raises:
+            DataError: it is gone, or the file was damaged since.
+        """
         found, error = b"", None
         try:
-            length = self._lengths[index]
-            found = self._read(self._starts[index], length >> 1, bool(length & 1))
+            found = self._read(place.start, place.length, place.big)
         except DataError as problem:
             error = problem
         # pages of this snapshot are used again by the second transaction after it, which may be under way
-        if self._transaction_now() == self._transaction:
+        if self._transaction_now() == place.transaction:
             if error is not None:
                 raise error
             return found
-        return self._look_up(self.keys[index])
+        return self._look_up(place.key)
+
+    def identity(self) -> tuple[int, int]:
+        """What tells the open file from another of its name."""
+        status = os.fstat(self._stream.fileno())
+        return status.st_dev, status.st_ino
 
     def _look_through(self) -> None:
         """Find all keys and where their values lie."""

@@ -3,25 +3,59 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import lmdb
 
 from caffe_compat import log
 from caffe_compat.errors import DataError, MissingFileError, UsageError, WriteError
 from caffe_compat.files import atomic_folder
-from caffe_compat.media.lmdb_file import LmdbFile
+from caffe_compat.media.lmdb_file import LmdbFile, LmdbPlace
 
-__all__ = ["BACKENDS", "Database", "RecordWriter", "create_database", "open_database"]
+__all__ = ["BACKENDS", "Database", "Place", "RecordWriter", "create_database", "open_database", "read_place"]
 
 BACKENDS = ("lmdb", "leveldb")
 COMMIT_RECORDS, COMMIT_BYTES = 1000, 64 << 20
+
+
+class Place(NamedTuple):
+    """Where a record is, for another process.
+
+    Args:
+        path: of the database.
+        file: what tells its file from another of that name.
+    """
+
+    path: str
+    file: tuple[int, int]
+    at: LmdbPlace
+
+
+def read_place(place: Place | bytes) -> bytes:
+    """The value of a record.
+
+    Raises:
+        DataError: it cannot be read, or another file has taken the place of its database.
+    """
+    if isinstance(place, bytes):
+        return place
+    file = _opened_here(place.path)
+    if file.identity() != place.file:
+        _opened_here.cache_clear()
+        raise DataError(f"{place.path}: another file has taken its place while it was read")
+    return file.value_at(place.at)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened_here(path: str) -> LmdbFile:
+    return LmdbFile(path, index=False)
 
 
 class Database:
@@ -31,10 +65,17 @@ class Database:
         path: its folder (LMDB: or file).
         keys: all keys, in order.
         get: reads the value of the record of a number.
+        where: says where that is, for other processes; None: they cannot read it.
     """
 
-    def __init__(self, path: str, keys: list[bytes], get: Callable[[int], bytes]) -> None:
-        self.path, self.keys, self._get = path, keys, get
+    def __init__(
+        self,
+        path: str,
+        keys: list[bytes],
+        get: Callable[[int], bytes],
+        where: Callable[[int], Place] | None = None,
+    ) -> None:
+        self.path, self.keys, self._get, self._where = path, keys, get, where
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -51,6 +92,10 @@ class Database:
         """What tells it from another database of the same name: how many records, and the first and the last key."""
         ends = [repr(self.keys[index].decode(errors="replace")) for index in (0, -1)]
         return f"{len(self)} records, {' to '.join(ends)}"
+
+    def place(self, index: int) -> Place | bytes:
+        """What :func:`read_place` of any process makes the value of record ``index`` of; if need be, the value."""
+        return self[index] if self._where is None else self._where(index)
 
     def name(self, index: int) -> str:
         """Names a record in messages."""
@@ -96,7 +141,8 @@ def open_database(path: str, backend: str) -> Database:
 
 def _open_lmdb(path: str) -> Database:
     file = LmdbFile(path)
-    return Database(path, file.keys, file.value)
+    identity = file.identity()
+    return Database(path, file.keys, file.value, lambda index: Place(path, identity, file.place(index)))
 
 
 def _open_leveldb(path: str) -> Database:

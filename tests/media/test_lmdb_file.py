@@ -12,6 +12,7 @@ import pytest
 
 from caffe_compat.errors import DataError, MissingFileError
 from caffe_compat.media.lmdb_file import LmdbFile
+from caffe_compat.media.records import _opened_here, open_database, read_place
 
 FAULTS = Path(__file__).parents[1] / "data" / "faults"
 
@@ -60,6 +61,29 @@ def test_what_is_written_later(tmp_path):
             transaction.put(b"new", b"") if key == b"new" else transaction.delete(key)
     with pytest.raises(DataError, match=r"record '\d+' was removed"):
         file.value(1)
+
+
+def test_another_process_is_told_where_a_value_is(tmp_path):
+    """It opens the file without looking through it, and finds what was written since by its key."""
+    records = some_records(300, 400) | {b"long": bytes(20000), b"new": b"0"}
+    environment = write(tmp_path / "db", records)
+    database = open_database(str(tmp_path / "db"), "lmdb")
+    places = [database.place(number) for number in range(len(records))]
+    assert not any(isinstance(place, bytes) for place in places)
+    assert [read_place(place) for place in places] == [records[key] for key in sorted(records)]
+    for text in (b"1", b"2", b"3"):
+        with environment.begin(write=True) as transaction:
+            transaction.put(b"new", text)
+        assert read_place(places[sorted(records).index(b"new")]) == text
+    assert read_place(places[5]) == records[sorted(records)[5]]
+    environment.close()
+    (tmp_path / "db" / "data.mdb").rename(tmp_path / "db" / "old")
+    write(tmp_path / "other", records).close()
+    (tmp_path / "other" / "data.mdb").rename(tmp_path / "db" / "data.mdb")
+    _opened_here.cache_clear()  # as in a process that starts now
+    with pytest.raises(DataError, match="db: another file has taken its place"):
+        read_place(places[5])
+    assert read_place(b"bytes") == b"bytes"
 
 
 @pytest.mark.parametrize("name", ["crash_sigbus_lmdb", "none_lmdb"])

@@ -131,7 +131,7 @@ class AnnotatedData(DataLayer):
         )
 
     def job(self, number: int) -> AnnotatedJob:
-        """As :meth:`DataLayer.job`; records are read here, since a LevelDB database is open in one process only."""
+        """As :meth:`DataLayer.job`; of a LevelDB database records are read here: one process alone may open it."""
         records = [self._record(self.order[index]) for index in self.records(number, self.size)]
         return AnnotatedJob(self.random_seed(number), records, (self.seed, 2, number // _SAME))
 
@@ -144,7 +144,10 @@ class AnnotatedData(DataLayer):
         return self.database.identity()
 
     def _record(self, number: int) -> Record:
-        return Record(self.database.name(number), self.database[number])
+        try:
+            return self.record(self.database, number)
+        except DataError as error:
+            raise self.data_error(str(error)) from error
 
     def wants(self) -> dict[str, Preprocessing]:
         """As :meth:`DataLayer.wants`, where the size is fixed by warping."""

@@ -53,7 +53,7 @@ class Data(DataLayer):
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
 
     def job(self, number: int) -> RecordJob:
-        """As :meth:`DataLayer.job`; records are read here, since a LevelDB database is open in one process only."""
+        """As :meth:`DataLayer.job`; of a LevelDB database records are read here: one process alone may open it."""
         records = [self._record(self.order[index]) for index in self.records(number, self.size)]
         return RecordJob(self.random_seed(number), records)
 
@@ -74,6 +74,6 @@ class Data(DataLayer):
 
     def _record(self, number: int) -> Record:
         try:
-            return Record(self.database.name(number), self.database[number])
+            return self.record(self.database, number)
         except CaffeCompatError as error:
             raise self.data_error(str(error)) from error

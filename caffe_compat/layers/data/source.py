@@ -15,6 +15,7 @@ from torch import Tensor
 from caffe_compat import random
 from caffe_compat.batches.crew import Client, WorkerEnded, crew_of, usual_workers
 from caffe_compat.batches.reader import Levels, Reader, new_array
+from caffe_compat.batches.records import Record
 from caffe_compat.devices import cores
 from caffe_compat.distributed.same import digest
 from caffe_compat.errors import DataError
@@ -22,7 +23,7 @@ from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data.prefetch import Prefetcher
 from caffe_compat.layers.data.sending import Sent, send
 from caffe_compat.layers.params import Params, Section
-from caffe_compat.media import Preprocessing
+from caffe_compat.media import Database, Preprocessing
 from caffe_compat.ranks import Turns
 
 __all__ = ["DataLayer", "Order"]
@@ -248,6 +249,11 @@ class DataLayer(Layer):
     def data_error(self, reason: str) -> DataError:
         """An error about the data, which names this layer."""
         return DataError(f"{self.who}: {reason}")
+
+    def record(self, database: Database, number: int) -> Record:
+        """A record for the reader: workers read it themselves where they can."""
+        value = database[number] if self._client is None else database.place(number)
+        return Record(database.name(number), value)
 
     def batch_size(self, section: Section) -> int:
         """The field ``batch_size``, which must be positive."""
