@@ -258,6 +258,9 @@ NVIDIA/caffe
   DataParameter threads parser_threads cache precache
   DropoutParameter engine
   ImageDataParameter threads cache precache
+yjxiong/caffe
+  NetParameter richness mem_param
+  SolverParameter richness group_id
 intel/caffe
   NetParameter engine multinode
   SolverParameter engine

@@ -164,6 +164,18 @@ DataParameter
   8000011 shuffle bool=false
 """
 
+# yjxiong/caffe: how much it tells, what memory it saves, in what order an epoch's records come
+QUIET = """
+NetParameter
+  8000021 richness int32=100, 8000022 mem_param MemoryOptimizationParameter
+MemoryOptimizationParameter
+  1 optimize_train bool=true, 2 optimize_test bool=false, 3 exclude_blob string*
+SolverParameter
+  8000057 richness int32=300, 8000058 group_id int32*
+DataParameter
+  8000015 shuffle_pool_size uint32=1
+"""
+
 # What changes no result, forks_data.ACCEPTED: NVIDIA/caffe, branch caffe-0.17, and intel/caffe.  A type that both
 # use for a field of the same name is the wider one.
 NVIDIA = """
@@ -261,7 +273,8 @@ FORKS = (
         schema_nets.DENSE,
         schema_nets.NORMS,
         schema_nets.SYNOPSYS,
+        schema_nets.OLD,
     ),
-    *(SMALL, NVIDIA, INTEL),
+    *(SMALL, QUIET, NVIDIA, INTEL),
 )
 """The families, in the order in which they are added to the schema."""

@@ -1,6 +1,6 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "RFCN", "SEGMENTATION", "SYNOPSYS", "YOLO"]
+__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "OLD", "RFCN", "SEGMENTATION", "SYNOPSYS", "YOLO"]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -130,4 +130,11 @@ PoolingParameter
   8000016 pad_l uint32=0, 8000017 pad_r uint32=0, 8000018 pad_t uint32=0, 8000019 pad_b uint32=0
 ReLUParameter
   8000003 relu6 bool=false
+"""
+
+# Layer types of forks of the time of V1 nets: lim0606/caffe-googlenet-bn's and DeconvNet's BN, longjon/caffe's CROP
+OLD = """
+V1LayerParameter
+  enum LayerType: BN=1040 CROP=1041
+  8000041 bn_param BNParameter
 """

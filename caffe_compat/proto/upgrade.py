@@ -26,7 +26,7 @@ _CAMEL = (
     "AbsVal Accuracy ArgMax BNLL Concat ContrastiveLoss Convolution Data Deconvolution Dropout DummyData EuclideanLoss"
     " Eltwise Exp Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct LRN MemoryData"
     " MultinomialLogisticLoss MVN Pooling Power ReLU Sigmoid SigmoidCrossEntropyLoss Silence Softmax Split Slice TanH"
-    " WindowData Threshold"
+    " WindowData Threshold BN Crop"
 )
 _BY_KEY = {name.upper(): name for name in _CAMEL.split()}
 

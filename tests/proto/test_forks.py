@@ -171,3 +171,22 @@ def test_origins() -> None:
     assert origin("BatchNorm", "intel") == "intel/caffe" and origin("BatchNorm", "nvidia") == "NVIDIA/caffe"
     assert origin("Convolution", "synopsys").endswith("/synopsys-caffe")
     assert origin("Python", "faster-rcnn: ProposalLayer") == "rbgirshick/py-faster-rcnn"
+
+
+def test_old_nets_with_types_of_forks(tmp_path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'input: "d" input_dim: 1 input_dim: 2 input_dim: 3 input_dim: 3 '
+        'layers { name: "b" type: BN bottom: "d" top: "b" bn_param { scale_filler { value: 2 } bn_mode: INFERENCE } } '
+        'layers { name: "c" type: CROP bottom: "b" bottom: "d" top: "c" }'
+    )
+    net = load_net(path)
+    assert [node.description.type for node in net.nodes if node.description.type in ("BN", "Crop")] == ["BN", "Crop"]
+    assert net.layer("b").blob(0).flatten().tolist() == [2, 2]
+
+
+def test_what_a_fork_only_tells_or_saves_is_read_without_effect(caplog) -> None:
+    net = _net("richness: 7 mem_param { optimize_train: false }")
+    upgraded = upgrade_net(net, "f").net
+    assert not upgraded.HasField("richness") and not upgraded.HasField("mem_param")
+    assert "richness (yjxiong/caffe)" in caplog.text and "mem_param (yjxiong/caffe)" in caplog.text

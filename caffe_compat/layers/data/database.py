@@ -26,7 +26,8 @@ class Data(DataLayer):
     Tops: (batch, channels, height, width) in the order of the database (BGR for images), and (batch).  The backend is
     LevelDB unless the prototxt says LMDB.  All records of a batch must have one size; batches may differ.  After the
     last record comes the first; with ``shuffle`` (intel/caffe, NVIDIA/caffe, lim0606's) every epoch has an order of its
-    own, drawn from the layer's seed, where those forks draw from the clock.  ``prefetch`` says how many batches are
+    own, drawn from the layer's seed, where those forks draw from the clock, and so with a ``shuffle_pool_size`` of 2 or
+    more (Cysu/dgd_person_reid's, which shuffles so many batches at a time).  ``prefetch`` says how many batches are
     read ahead (0: none).
     """
 
@@ -47,7 +48,8 @@ class Data(DataLayer):
         except DataError as error:
             raise self.data_error(str(error)) from error
         self.samples = len(self.database)
-        self.order = Order(self.samples, bool(section.shuffle), self.seed)
+        pool = int(section.shuffle_pool_size)
+        self.order = Order(self.samples, bool(section.shuffle) or pool > 1, self.seed)
         self.reader = self._reader = RecordReader(self.who, self.transformer.plain())
         _, shape, _ = self._reader.load(self._record(self.order[0]))
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
