@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from caffe_compat.media.lists import (
         LabelledImage,
         Pair,
+        read_clip_list,
         read_first_paths,
         read_image_list,
         read_name_list,
@@ -108,6 +109,7 @@ __all__ = [
     "pixel_limit",
     "planes",
     "read_first_paths",
+    "read_clip_list",
     "read_image_list",
     "read_mean",
     "read_name_list",
@@ -171,6 +173,7 @@ _HOMES = {
     "pixel_limit": "sizes",
     "planes": "pictures",
     "read_first_paths": "lists",
+    "read_clip_list": "lists",
     "read_image_list": "lists",
     "read_mean": "means",
     "read_name_list": "lists",

@@ -14,6 +14,7 @@ from caffe_compat.files import atomic_write, open_existing
 __all__ = [
     "LabelledImage",
     "Pair",
+    "read_clip_list",
     "read_first_paths",
     "read_image_list",
     "read_name_list",
@@ -75,6 +76,32 @@ def read_image_list(path: PathLike, root: str = "") -> list[LabelledImage]:
         result.append(LabelledImage(root + (name if space else line.rstrip("\r")), value, number))
     if not result:
         raise DataError(f"{path}: the list is empty, expected lines 'path label'")
+    return result
+
+
+def read_clip_list(path: PathLike) -> list[tuple[str, int, int, int]]:
+    """Lines ``folder frames label`` of a list of clips, as yjxiong/caffe reads them; names have no blanks.
+
+    Returns:
+        Folder, number of frames, label and line of each.
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it is empty, or a line is another; names the line.
+    """
+    result = []
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 3 or not all(re.fullmatch(r"[+-]?[0-9]{1,9}", word) for word in words[1:]):
+            raise DataError(f"{path}, line {number}: {line.strip()!r}, expected 'folder frames label'")
+        frames, label = int(words[1]), int(words[2])
+        if frames < 1:
+            raise DataError(f"{path}, line {number}: {words[0]} has {frames} frames, expected 1 or more")
+        result.append((words[0], frames, label, number))
+    if not result:
+        raise DataError(f"{path}: the list is empty, expected lines 'folder frames label'")
     return result
 
 

@@ -275,8 +275,8 @@ intel/caffe
 # Names with which forks mean different things: they do not tell which dialect a net speaks.
 AMBIGUOUS = """
 several
-  type BN Normalize Upsample
-  LayerParameter bn_param upsample_param
+  type BN Normalize Upsample VideoData
+  LayerParameter bn_param upsample_param video_data_param
 """
 
 # Where the other layer types come from.

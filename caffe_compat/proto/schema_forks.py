@@ -274,6 +274,7 @@ FORKS = (
         schema_nets.NORMS,
         schema_nets.SYNOPSYS,
         schema_nets.OLD,
+        schema_nets.VIDEO,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

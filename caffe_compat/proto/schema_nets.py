@@ -1,6 +1,6 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "OLD", "RFCN", "SEGMENTATION", "SYNOPSYS", "YOLO"]
+__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "OLD", "RFCN", "SEGMENTATION", "SYNOPSYS", "VIDEO", "YOLO"]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -137,4 +137,25 @@ OLD = """
 V1LayerParameter
   enum LayerType: BN=1040 CROP=1041
   8000041 bn_param BNParameter
+"""
+
+# VideoData: weiliu89/caffe's message (1 to 4, of its own numbers) and yjxiong/caffe's, with its transform fields
+VIDEO = """
+LayerParameter
+  207 video_data_param VideoDataParameter
+VideoDataParameter
+  enum VideoType: WEBCAM=0 VIDEO=1
+  enum Modality: RGB=0 FLOW=1
+  8000001 video_type VideoType=WEBCAM, 8000002 device_id int32=0, 8000003 video_file string,
+  8000004 skip_frames uint32=0, 1 source string, 2 scale float=1.0, 3 mean_file string, 4 batch_size uint32,
+  5 crop_size uint32=0, 6 mirror bool=false, 7 rand_skip uint32=0, 8 shuffle bool=false, 9 new_height uint32=0,
+  10 new_width uint32=0, 11 new_length uint32=1, 12 num_segments uint32=1, 13 modality Modality=FLOW,
+  14 name_pattern string, 15 encoded bool=false, 16 grayscale bool=false, 8000005 is_color bool=true,
+  8000006 root_folder string="", 8000007 show_data bool=false, 8000008 use_image bool=false,
+  8000009 use_temporal_jitter bool=false, 8000010 sampling_rate uint32=1, 8000011 max_sampling_rate uint32=1,
+  8000012 use_sampling_rate_jitter bool=false, 8000013 use_multiple_label bool=false,
+  8000014 num_of_labels uint32=1
+TransformationParameter
+  8000030 fix_crop bool=false, 8000031 multi_scale bool=false, 8000032 scale_ratios float*,
+  8000033 max_distort int32=1, 8000034 is_flow bool=false, 8000035 more_fix_crop bool=false
 """

@@ -26,6 +26,23 @@ def write_images(folder: Path, count: int = 5, height: int = 6, width: int = 8) 
     (folder / "pairs.txt").write_text("".join(f'{n}.png "{n} second.png"\n' for n in range(count)))
 
 
+def write_clips(folder: Path, frames: tuple[int, ...] = (7, 4, 2), height: int = 6, width: int = 8) -> None:
+    """Folders ``clip0``, ... of frames and flow, numbered from 1, a list of them, and a video of 9 frames."""
+    for clip, count in enumerate(frames):
+        (folder / f"clip{clip}").mkdir()
+        for number in range(1, count + 1):
+            frame = image(10 * clip + number, height, width)
+            cv2.imwrite(str(folder / f"clip{clip}" / f"image_{number:04d}.png"), frame)
+            cv2.imwrite(str(folder / f"clip{clip}" / f"flow_x_{number:04d}.png"), frame[..., 0])
+            cv2.imwrite(str(folder / f"clip{clip}" / f"flow_y_{number:04d}.png"), frame[..., 1])
+    lines = (f"{folder}/clip{clip} {count} {clip + 5}\n" for clip, count in enumerate(frames))
+    (folder / "clips.txt").write_text("".join(lines))
+    video = cv2.VideoWriter(str(folder / "video.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (32, 24))
+    for number in range(9):
+        video.write(np.full((24, 32, 3), 20 * number + 10, np.uint8))
+    video.release()
+
+
 def datum(number: int) -> bytes:
     """An image as a raw Datum."""
     pixels = image(number)

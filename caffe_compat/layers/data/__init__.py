@@ -1,6 +1,7 @@
 """Layers that bring data into a net, or write it: images, databases, HDF5 files, windows, memory."""
 
 from caffe_compat.layers.data.annotated import AnnotatedData
+from caffe_compat.layers.data.clips import VideoClips, VideoFrames
 from caffe_compat.layers.data.database import Data
 from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.hypercolumns import HypercolumnData, HypercolumnSettings
@@ -32,5 +33,7 @@ __all__ = [
     "RoIDataLayer",
     "RoIDataLayerPi",
     "Transformer",
+    "VideoClips",
+    "VideoFrames",
     "WindowData",
 ]

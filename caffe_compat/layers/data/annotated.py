@@ -18,13 +18,13 @@ from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 from caffe_compat.media import Preprocessing, open_database, read_mean
 
-__all__ = ["AnnotatedData"]
+__all__ = ["AnnotatedData", "read_transform"]
 
 _NEAR = 0.01  #: of the sum of probabilities to 1
 _SAME = 10  #: batches of one size, where there are several
 
 
-def _read_transform(params: Params) -> AnnotatedTransform:
+def read_transform(params: Params) -> AnnotatedTransform:
     """``transform_param`` with the fields of SSD's fork.
 
     Raises:
@@ -95,7 +95,7 @@ class AnnotatedData(DataLayer):
         super().__init__(params, bottoms, int(section.prefetch))
         self.size = self.batch_size(section)
         section.ignore("rand_skip")  # the original reads it nowhere
-        self.transform = _read_transform(params)
+        self.transform = read_transform(params)
         samplers = list(annotated.batch_sampler)
         annotated.ignore("label_map_file")  # only its drawing of boxes asks for it
         if problem := check_samplers(samplers):
