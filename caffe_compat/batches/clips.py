@@ -19,7 +19,16 @@ from caffe_compat.media import read_picture, resize_caffe
 from caffe_compat.media.annotations import Annotations
 from caffe_compat.media.video import EndOfVideo, Videos
 
-__all__ = ["Clip", "ClipJob", "ClipReader", "ClipTransform", "FrameJob", "FrameReader", "crop_places", "crop_sizes"]
+__all__ = [
+    "ClipFolder",
+    "ClipJob",
+    "ClipReader",
+    "ClipTransform",
+    "FrameJob",
+    "FrameReader",
+    "crop_places",
+    "crop_sizes",
+]
 
 _RATIOS = (1.0, 0.875, 0.75, 0.66)
 _NEAR = 3  #: pixels; a crop that differs by less is the net's size
@@ -122,7 +131,7 @@ class ClipTransform:
 
 
 @dataclasses.dataclass(frozen=True)
-class Clip:
+class ClipFolder:
     """A line of a list: a folder of frames, how many there are, a label, and the line's number."""
 
     folder: str
@@ -136,7 +145,7 @@ class ClipJob:
     """The clips of a batch, and the seed of what is random in it."""
 
     seed: Seed
-    clips: Sequence[Clip]
+    clips: Sequence[ClipFolder]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -182,7 +191,7 @@ class ClipReader(Reader[ClipJob]):
         """As :meth:`Reader.about`."""
         return f"{self.source}: {shown(clip.folder for clip in job.clips)}"
 
-    def clip(self, clip: Clip, random: np.random.Generator) -> np.ndarray:
+    def clip(self, clip: ClipFolder, random: np.random.Generator) -> np.ndarray:
         """One stack, transformed."""
         try:
             frames = [
@@ -198,7 +207,7 @@ class ClipReader(Reader[ClipJob]):
         except CaffeCompatError as error:
             raise self.error(f"{self._line(clip)}: {error}") from error
 
-    def starts(self, clip: Clip, random: np.random.Generator) -> list[int]:
+    def starts(self, clip: ClipFolder, random: np.random.Generator) -> list[int]:
         """Frames before the stack in each part: in TRAIN drawn, in TEST those up to the middle; 0 in short ones."""
         each = clip.frames // self.segments
         if each < self.length:
@@ -207,13 +216,13 @@ class ClipReader(Reader[ClipJob]):
         inside = [int(random.integers(room)) if self.transform.train else room // 2 for _ in range(self.segments)]
         return [part * each + start for part, start in enumerate(inside)]
 
-    def _frame(self, clip: Clip, number: int) -> list[np.ndarray]:
+    def _frame(self, clip: ClipFolder, number: int) -> list[np.ndarray]:
         names = [self.pattern % (axis, number) for axis in "xy"] if self.flow else [self.pattern % number]
         kind = "gray" if self.flow or self.gray else "color"
         found = [read_picture(f"{clip.folder}/{name}", kind) for name in names]  # type: ignore[arg-type]
         return [resize_caffe(picture, *self.new_size) for picture in found] if all(self.new_size) else found
 
-    def _line(self, clip: Clip) -> str:
+    def _line(self, clip: ClipFolder) -> str:
         return f"{self.source}, line {clip.line}: {clip.folder}"
 
 

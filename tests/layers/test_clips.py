@@ -10,7 +10,7 @@ import pytest
 from data_files import image, write_clips
 from one_layer import one_layer
 
-from caffe_compat.batches.clips import Clip, ClipReader, ClipTransform, crop_places, crop_sizes
+from caffe_compat.batches.clips import ClipFolder, ClipReader, ClipTransform, crop_places, crop_sizes
 from caffe_compat.errors import CaffeCompatError, DataError
 from caffe_compat.layers import Layer
 from caffe_compat.layers.data import VideoClips, VideoFrames
@@ -62,10 +62,10 @@ def test_gray_frames(folder: Path) -> None:
 def test_starts_are_drawn_within_their_parts_in_training(folder: Path) -> None:
     reader = _clips(folder, f"{FLOW} new_length: 3 num_segments: 2", phase="TRAIN", batch=1).reader
     assert isinstance(reader, ClipReader)
-    clip, random = Clip("x", 21, 0, 1), np.random.default_rng(0)
+    clip, random = ClipFolder("x", 21, 0, 1), np.random.default_rng(0)
     seen = np.array([reader.starts(clip, random) for _ in range(400)])
     assert set(seen[:, 0]) == set(range(8)) and set(seen[:, 1]) == set(range(10, 18))
-    assert reader.starts(Clip("x", 5, 0, 1), random) == [0, 0]  # parts of 2 frames are shorter than 3
+    assert reader.starts(ClipFolder("x", 5, 0, 1), random) == [0, 0]  # parts of 2 frames are shorter than 3
 
 
 def _slow_sizes(height: int, width: int, net: int, rates: list[float], distort: int) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_compat.batches.clips import Clip, ClipJob, ClipReader, ClipTransform, FrameJob, FrameReader
+from caffe_compat.batches.clips import ClipFolder, ClipJob, ClipReader, ClipTransform, FrameJob, FrameReader
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.annotated import read_transform
 from caffe_compat.layers.data.image import ignore_transform_fields
@@ -90,7 +90,7 @@ class VideoClips(DataLayer):
             raise self.error(f"new_length and num_segments are {length} and {segments}, expected positive numbers")
         new_size = (int(section.new_height), int(section.new_width))
         source = str(section.source)
-        self.clips = [Clip(*found) for found in read_clip_list(source)]
+        self.clips = [ClipFolder(*found) for found in read_clip_list(source)]
         self.samples = len(self.clips)
         self.order = Order(self.samples, bool(section.shuffle), self.seed)
         self.reader = reader = ClipReader(
