@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count
-from caffe_compat.layers.labels import can_look, legacy_rank, read_indices
+from caffe_compat.layers.labels import can_look, judged_indices, legacy_rank, read_indices
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.roi_onnx import write_roi_pooling
@@ -85,7 +85,10 @@ class ROIPooling(_RoiLayer):
     def forward(self, feature: Tensor, rois: Tensor) -> Tensor:
         """One torchvision kernel."""
         rois = rois.detach().to(feature.dtype).reshape(-1, 5)
-        read_indices(self, rois[:, 0], feature.shape[0], f"an image index in '{self.params.bottoms[1]}'")
+        what = f"an image index in '{self.params.bottoms[1]}'"
+        images, looked = judged_indices(self, rois[:, 0], feature.shape[0], what)
+        if not looked:
+            rois = torch.cat([images[:, None].to(rois.dtype), rois[:, 1:]], 1)
         return _roi_pool(self, feature, rois, self.scale, self.size)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ __all__ = [
     "can_look",
     "check_labels",
     "check_regions",
+    "judged_indices",
     "legacy_rank",
     "on_axis",
     "read_indices",
@@ -40,6 +41,16 @@ def read_indices(layer: Layer, blob: Tensor, end: int, what: str) -> Tensor:
     if can_look(indices):
         _judge_range(layer, torch.stack(torch.aminmax(indices)).tolist(), end, what)
     return indices
+
+
+def judged_indices(layer: Layer, blob: Tensor, end: int, what: str) -> tuple[Tensor, bool]:
+    """The same, and whether they were looked at: a solver that trains on a GPU puts that off, and until it has looked
+    indices out of range are the nearest that are not."""
+    indices = blob.detach().long()
+    if not can_look(indices):
+        return indices, True
+    looked = judge(torch.stack(torch.aminmax(indices)), lambda values: _judge_range(layer, values, end, what))
+    return indices if looked else indices.clamp(0, max(end - 1, 0)), looked
 
 
 def _judge_range(layer: Layer, bounds: Sequence[float], end: int, what: str) -> None:
@@ -74,11 +85,7 @@ def read_labels(layer: Layer, label: Tensor, classes: int, ignore: int | None) -
     if ignore is not None:
         valid = whole != ignore
         whole = whole * valid
-    if can_look(whole):
-        bounds = torch.stack(torch.aminmax(whole))
-        if not judge(bounds, lambda values: _judge_range(layer, values, classes, what)):
-            whole = whole.clamp(0, max(classes - 1, 0))
-    return whole, valid
+    return judged_indices(layer, whole, classes, what)[0], valid
 
 
 class Normalizer:

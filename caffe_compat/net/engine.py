@@ -236,11 +236,12 @@ class BlobNet:
     def _scaled_losses(self) -> Iterator[None]:
         """The diffs of losses, which hold their weights, times the loss scale."""
         scale = None if self.precision is None else self.precision.loss_scale
-        if scale is None:
+        nodes = self.net.nodes if scale is not None else ()
+        diffs = [self.blobs[blob].gradient for node in nodes for blob, _ in node.losses]
+        losses = list({diff.data_ptr(): diff for diff in diffs}.values())
+        if scale is None or not losses:
             yield
             return
-        diffs = [self.blobs[blob].gradient for node in self.net.nodes for blob, _ in node.losses]
-        losses = list({diff.data_ptr(): diff for diff in diffs}.values())
         torch._foreach_mul_(losses, scale)
         try:
             yield

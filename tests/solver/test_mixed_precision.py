@@ -251,3 +251,9 @@ def test_without_it_nothing_changes(tmp_path: Path) -> None:
     solver.step(1)
     assert set(_types(solver).values()) == {torch.float32}
     assert Precision("bf16").loss_scale is None
+
+
+def test_a_net_without_losses_has_nothing_to_scale(tmp_path: Path) -> None:
+    solver = _solver(tmp_path, "fp16", text=SMALL.replace("loss_weight: 1e-9", ""))
+    solver.step(1)
+    assert solver._scale.get() == (INITIAL, 1)

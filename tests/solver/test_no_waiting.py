@@ -182,7 +182,7 @@ def test_an_alexnet_transfer_step_reads_nothing(
     solver.on_iteration = lambda iteration, loss: losses.append(loss)
     with _counted(monkeypatch) as found:
         solver._random, start = solver._stream(), solver.iter
-        for _ in range(10 if not amp else 6):
+        for _ in range(7 if not amp else 5):
             solver.engine.clear_param_diffs()
             solver._smoothed.add(solver._forward_backward(), solver.iter - start, 4)
             solver.apply_update()
@@ -359,3 +359,42 @@ def test_a_label_without_a_class_ends_it_before_a_snapshot(
     with pytest.raises(LayerError, match=f"layer 'loss' .*a label in bottom 'label' is {label}, expected 0 to 2"):
         solver.step(8)
     assert (late == 0) == (solver.iter == 0) and not list(tmp_path.glob("*.caffemodel"))
+
+
+DETECTOR = """
+layer {{ name: "in" type: "DummyData" top: "data" top: "rois" top: "label" top: "target" top: "inside" top: "outside"
+  dummy_data_param {{ shape {{ dim: 2 dim: 3 dim: 16 dim: 16 }} shape {{ dim: 6 dim: 5 }} shape {{ dim: 6 }}
+  shape {{ dim: 6 dim: 8 }} shape {{ dim: 6 dim: 8 }} shape {{ dim: 6 dim: 8 }}
+  data_filler {{ type: "gaussian" std: 1 }}
+  data_filler {{ type: "constant" value: {roi} }} data_filler {{ type: "constant" value: 1 }}
+  data_filler {{ type: "gaussian" std: 1 }} data_filler {{ type: "constant" value: 1 }}
+  data_filler {{ type: "constant" value: 1 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param {{ num_output: 4 kernel_size: 3
+  pad: 1 weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "roi" type: "ROIPooling" bottom: "conv" bottom: "rois" top: "roi" roi_pooling_param {{ pooled_w: 2
+  pooled_h: 2 spatial_scale: 1 }} }}
+layer {{ name: "score" type: "InnerProduct" bottom: "roi" top: "score" inner_product_param {{ num_output: 2
+  weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "box" type: "InnerProduct" bottom: "roi" top: "box" inner_product_param {{ num_output: 8
+  weight_filler {{ type: "xavier" }} }} }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss" }}
+layer {{ name: "boxes" type: "SmoothL1Loss" bottom: "box" bottom: "target" bottom: "inside" bottom: "outside"
+  top: "boxes" }}
+"""
+
+
+@pytest.mark.parametrize("amp", ["", "fp16"])
+def test_a_step_of_a_detector_reads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: None, amp: str
+) -> None:
+    (tmp_path / "net.prototxt").write_text(DETECTOR.format(roi=1))
+    solver = _solver(tmp_path / "net.prototxt", tmp_path, momentum=0.9)
+    solver.amp = amp
+    with _counted(monkeypatch) as found:
+        for _ in range(5):
+            solver._forward_backward()
+            solver.apply_update()
+    assert not found, found
+    (tmp_path / "net.prototxt").write_text(DETECTOR.format(roi=2))
+    with pytest.raises(LayerError, match="layer 'roi' .*an image index in 'rois' is 2, expected 0 to 1"):
+        _solver(tmp_path / "net.prototxt", tmp_path).step(2)
