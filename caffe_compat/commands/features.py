@@ -15,7 +15,7 @@ from caffe_compat import log
 from caffe_compat.commands.describing import fed
 from caffe_compat.errors import NetError, UsageError, nearest
 from caffe_compat.media import Preparation, create_database, model_preparation
-from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.net import Net, load_net
 from caffe_compat.proto import caffe_pb2
 
 __all__ = ["extract_features"]
@@ -44,19 +44,19 @@ def extract_features(
         raise UsageError(f"databases {', '.join(databases)}: expected different names")
     if batches < 1:
         raise UsageError(f"the number of batches is {batches}, expected 1 or more")
-    net = load_net(model, weights, "TEST", strict=False).to(device)
+    net = load_net(model, weights, "TEST", strict=False, optimize=True).to(device)
     _compare(net, model_preparation(model, weights, strict=False), model)
-    engine = BlobNet(net, keep_graph=False)
     for name in blobs:
-        if name not in engine.ids:
-            raise NetError(f"{model}: the net has no blob '{name}'{nearest(name, engine.names)}")
+        if name not in net.blob_shapes:
+            raise NetError(f"{model}: the net has no blob '{name}'{nearest(name, net.blob_shapes)}")
     with ExitStack() as stack:
         writers = [stack.enter_context(create_database(path, backend)) for path in databases]
         log.info("Extracting Features", f"{SOURCE}:126")
         for _ in range(batches):
-            engine.forward()
+            with torch.no_grad():
+                found = net(blobs=blobs)
             for name, writer in zip(blobs, writers, strict=True):
-                for image in _images(name, engine.blob(name).tensor.detach().cpu().numpy()):
+                for image in _images(name, found[name].cpu().numpy()):
                     channels, height, width = image.shape
                     datum = caffe_pb2.Datum(channels=channels, height=height, width=width)
                     datum.float_data.extend(image.ravel().tolist())

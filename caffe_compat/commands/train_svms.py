@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
     config = load_config(args.cfg, args.pairs, args.parity or None)
     imdb = find_imdb(args.imdb, config.root_dir or ".")
-    net = load_net(args.prototxt, args.net)
+    net = load_net(args.prototxt, args.net, optimize=True)
     proposals = proposal_source(imdb, args.proposals, Path(config.root_dir or ".") / "data" / "cache")
     trainer = SvmTrainer(net, imdb, config, proposals, choose(args.gpu))
     svms = trainer.train(steps)

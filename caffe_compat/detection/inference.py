@@ -136,12 +136,15 @@ def load_detector_net(
 ) -> Net:
     """A test net, from a file or described, with its weights, copied from the files in their order.
 
+    It computes without gradients (``load_net(optimize=True)``).
+
     Raises:
         WeightsError: a layer would keep what its filler makes, because no file has weights for it; files of which
             nothing fits, or a layer has another shape; weights that are not finite.
         CaffeCompatError: a file that cannot be read.
     """
-    net = net_of(prototxt if isinstance(prototxt, NetDescription) else load_description(prototxt), weights)
+    described = prototxt if isinstance(prototxt, NetDescription) else load_description(prototxt)
+    net = net_of(described, weights, optimize=True)
     held = blobs_in(weights)
     empty = [node.name for node in net.nodes if node.layer.blobs and node.name not in held]
     if empty:

@@ -13,6 +13,7 @@ import torch
 from caffe_compat import Net, load_net
 from caffe_compat.errors import CaffeCompatError, NetError
 from caffe_compat.net.fast import kernels
+from caffe_compat.random import seed_thread
 
 INPUT = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 12 dim: 12 } } }\n'
 NORMAL = 'weight_filler { type: "gaussian" std: 0.3 } bias_filler { type: "gaussian" std: 1 }'
@@ -277,6 +278,22 @@ def test_buffers_that_others_overwrite(tmp_path: Path) -> None:
     data = torch.randn(2, 3, 12, 12)
     with torch.no_grad():
         same(fast(data=data, blobs=["b", "d"]), plain(data=data, blobs=["b", "d"]))
+
+
+def test_nets_that_read_their_data(tmp_path: Path) -> None:
+    """What a data layer makes is there before the sizes are known; each call reads one batch, whatever runs it."""
+    path = tmp_path / "net.prototxt"
+    filler = 'dummy_data_param { shape { dim: 5 dim: 3 dim: 12 dim: 12 } data_filler { type: "uniform" } }'
+    path.write_text(layer("DummyData", "", "data", filler) + RESIDUAL.removeprefix(INPUT))
+    plain, fast = make(path, False), make(path)
+    for _ in range(2):
+        seed_thread(5)
+        wanted = plain(blobs=["data"])
+        seed_thread(5)
+        same(fast(blobs=["data"]), {name: value.detach() for name, value in wanted.items()})
+    assert "BatchNorm_n2n" not in [step.node.name for step in program(fast).steps]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert fast()["prob"].shape == (5, 5)
 
 
 def test_random_nets(tmp_path: Path) -> None:

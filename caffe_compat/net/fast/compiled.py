@@ -13,7 +13,7 @@ from torch import Tensor, fx, nn
 
 from caffe_compat.layers import Layer
 from caffe_compat.layers.roles import looks_at_numbers
-from caffe_compat.net.fast.graph import Graph, Op, Unfit, trace
+from caffe_compat.net.fast.graph import Graph, Op, View, trace
 from caffe_compat.net.net import Net
 from caffe_compat.net.plan import Plan
 from caffe_compat.net.running import run_layer
@@ -94,11 +94,7 @@ class Compiled:
         key = (tuple(blobs), *(layer.training for layer in net.children()))
         shapes = (key, *((name, value.shape) for name, value in inputs.items()))
         if shapes not in self._checked:
-            try:
-                graph = _traced(plan, inputs, blobs)
-            except Unfit:
-                self._tell("its blobs share memory in different shapes")
-                return None
+            graph = _traced(plan, inputs, blobs)
             if key not in self._made:
                 self._made[key] = _Made(tuple(self._parts(graph)), graph)
             self._checked.add(shapes)
@@ -119,7 +115,7 @@ class Compiled:
             reads = tuple(dict.fromkeys(value for op in group for value in op.reads if value not in made))
             writes = tuple(sorted(value for value in made if value in kept or last[value] > place))
             done = tuple(value for value in (*reads, *writes) if last[value] == place and value not in kept)
-            if looks_at_numbers(group[0].node.layer):
+            if _is_alone(group[0]):
                 run: Callable[..., Any] = _alone(group[0], reads, writes)
             else:
                 run = torch.compile(flat(group, reads, writes), fullgraph=True, **self.options)
@@ -132,12 +128,16 @@ def parts(graph: Graph) -> list[list[Op]]:
     groups: list[list[Op]] = []
     open_group = False
     for op in graph.ops:
-        alone = looks_at_numbers(op.node.layer)
+        alone = _is_alone(op)
         if alone or not open_group:
             groups.append([])
         groups[-1].append(op)
         open_group = not alone
     return groups
+
+
+def _is_alone(op: Op) -> bool:
+    return not isinstance(op.role, View) and looks_at_numbers(op.node.layer)
 
 
 def _traced(plan: Plan, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> Graph:
@@ -199,11 +199,14 @@ def flat(ops: Sequence[Op], reads: Sequence[int], writes: Sequence[int]) -> fx.G
     made = {value: graph.placeholder(f"value{value}") for value in reads}
     for op in ops:
         bottoms = [made[value] for value in op.reads]
-        if op.node.blocked:
+        if op.node.blocked and not isinstance(op.role, View):
             flags = op.node.bottom_grads
             bottoms = [
                 b if flag else graph.call_method("detach", (b,)) for b, flag in zip(bottoms, flags, strict=False)
             ]
+        if isinstance(op.role, View):
+            made[op.writes[0]] = graph.call_method("reshape_as", tuple(bottoms))
+            continue
         name = f"layer{op.number}"
         root[name] = _Tops(op.node.layer)
         found = graph.call_module(name, tuple(bottoms))

@@ -15,15 +15,16 @@ from caffe_compat.layers import Shape
 from caffe_compat.layers.roles import Add, Affine, Convolve, Product, Rectify, Role, Same, role
 from caffe_compat.net.plan import Node, Plan, layer_shapes
 
-__all__ = ["Graph", "Op", "Unfit", "join", "trace"]
+__all__ = ["Graph", "Op", "View", "join", "trace"]
 
 
 TAME = 1e15
 """Factors below this may go into weights."""
 
 
-class Unfit(Exception):
-    """A net that is better left as it is."""
+@dataclass(frozen=True)
+class View(Role):
+    """The first value in the shape of the second: a buffer under another name."""
 
 
 @dataclass
@@ -92,7 +93,7 @@ def trace(plan: Plan, inputs: Mapping[int, Shape], kept: Collection[int], check:
     """The values of a plan for inputs of these shapes.
 
     Args:
-        inputs: shapes by number of the blob.
+        inputs: shapes by number of the blob; of what layers without bottoms make too, if they have run.
         kept: blobs that are asked for.
         check: called with each layer and the shapes of its tops.
 
@@ -111,14 +112,16 @@ class _Trace:
 
     def run(self, inputs: Mapping[int, Shape], kept: Collection[int]) -> Graph:
         for number, node in enumerate(self.plan.nodes):
-            if node.is_input:
+            if not node.bottom_ids and all(blob in inputs for blob in node.top_ids):
                 for blob in node.top_ids:
                     self.graph.inputs[blob] = self._write(blob, inputs[blob])
             else:
                 self._add(number, node)
         for blob in kept:
             if blob in self.where:
-                self.graph.results[blob] = self._now(blob) if blob in self.plan.outdated else self.where[blob]
+                self.graph.results[blob] = (
+                    self._now(len(self.plan.nodes) - 1, blob) if blob in self.plan.outdated else self.where[blob]
+                )
         return self.graph
 
     def _write(self, blob: int, shape: Shape) -> int:
@@ -126,18 +129,22 @@ class _Trace:
         self.where[blob] = self.held[self.plan.buffers[blob]] = value
         return value
 
-    def _now(self, blob: int) -> int:
-        """What the buffer of a blob holds, which must have the blob's shape."""
-        held = self.held[self.plan.buffers[blob]]
-        if self.graph.shapes[held] != self.graph.shapes[self.where[blob]]:
-            raise Unfit
-        return held
+    def _now(self, number: int, blob: int) -> int:
+        """What the buffer of a blob holds, in the blob's shape."""
+        graph, held, like = self.graph, self.held[self.plan.buffers[blob]], self.where[blob]
+        if graph.shapes[held] == graph.shapes[like] and not self.loose.intersection((held, like)):
+            return held
+        value = graph.new(graph.shapes[like])
+        if like in self.loose:
+            self.loose.add(value)
+        graph.ops.append(Op(number, self.plan.nodes[number], View(), [held, like], [value], like not in self.loose))
+        return value
 
     def _add(self, number: int, node: Node) -> None:
         graph = self.graph
         reads = [self.where[blob] for blob in node.bottom_ids]
         for index in node.outdated:
-            reads[index] = self._now(node.bottom_ids[index])
+            reads[index] = self._now(number, node.bottom_ids[index])
         shapes = [graph.shapes[value] for value in reads]
         tops = layer_shapes(node.layer, shapes)
         known = not self.loose.intersection(reads)

@@ -91,7 +91,7 @@ class Packs:
             return self._product(op, role, shapes[0])
         if isinstance(role, Affine):
             return self._affine(op, len(shapes[0]), maps)
-        if isinstance(role, Pool):
+        if isinstance(role, Pool) and self.joined:
             return _pool(op, role, maps)
         if isinstance(role, Nearby) and maps and self.joined and shapes[0][1] <= BAND:
             return self._nearby(op, role, shapes[0])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caffe_compat.layers import Shape
 from caffe_compat.layers.roles import Plain
-from caffe_compat.net.fast.graph import Graph, Op, join, trace
+from caffe_compat.net.fast.graph import Graph, Op, View, join, trace
 from caffe_compat.net.fast.kernels import Kernel, Packs
 from caffe_compat.net.plan import Node, Plan
 from caffe_compat.net.running import explained, run_layer
@@ -51,23 +51,23 @@ class Program:
     """A net for inputs of certain sizes and certain blobs that are asked for.
 
     Attributes:
-        inputs: (name, value) of what the caller gives.
+        inputs: (number of the blob, value) of what is there before it runs.
         results: (name, value) of what is returned, in the net's order.
         maps: values that may be in the format ``channels_last``.
         number: of values.
     """
 
     steps: tuple[Step, ...]
-    inputs: tuple[tuple[str, int], ...]
+    inputs: tuple[tuple[int, int], ...]
     results: tuple[tuple[str, int], ...]
     maps: frozenset[int]
     number: int
 
-    def __call__(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Run it."""
+    def __call__(self, inputs: Mapping[int, Tensor]) -> dict[str, Tensor]:
+        """Run it on these blobs."""
         values: list[Any] = [None] * self.number
-        for name, value in self.inputs:
-            values[value] = inputs[name]
+        for blob, value in self.inputs:
+            values[value] = inputs[blob]
         exact = False
         for step in self.steps:
             given = [values[value] for value in step.reads]
@@ -100,22 +100,24 @@ def _is_safe(value: Tensor) -> bool:
 
 
 def make_program(
-    plan: Plan, keys: Sequence[str], inputs: Mapping[int, Shape], kept: Collection[int], packs: Packs
+    plan: Plan, keys: Sequence[str], given: Mapping[int, Tensor], kept: Collection[int], packs: Packs | None
 ) -> Program:
-    """A program for inputs of these shapes, float32 or whatever the weights are.
+    """A program for blobs of these shapes and types.
 
     Args:
         keys: names of the blobs in the result.
-        inputs: shapes by number of the blob.
+        given: by number, the blobs that there are before it runs.
         kept: numbers of the blobs to return.
+        packs: None: every layer is computed by its own ``forward``.
 
     Raises:
         ShapeError: a layer cannot take its bottoms.
-        Unfit: the net is better left as it is.
     """
-    graph = trace(plan, inputs, kept, _require_memory)
-    join(graph)
-    return _Lowering(graph, packs).program(plan, keys)
+    graph = trace(plan, {blob: tuple(value.shape) for blob, value in given.items()}, kept, _require_memory)
+    if packs is not None:
+        join(graph)
+    whole = {graph.inputs[blob] for blob, value in given.items() if not value.is_floating_point()}
+    return _Lowering(graph, packs, whole).program(keys)
 
 
 def _require_memory(node: Node, tops: Sequence[Shape]) -> None:
@@ -125,8 +127,9 @@ def _require_memory(node: Node, tops: Sequence[Shape]) -> None:
 
 
 class _Lowering:
-    def __init__(self, graph: Graph, packs: Packs) -> None:
+    def __init__(self, graph: Graph, packs: Packs | None, whole: set[int]) -> None:
         self.graph, self.packs = graph, packs
+        self.whole = whole  # values that may be integers
         self.maps: set[int] = set()
         self.bound: dict[int, float] = {}  # by value, the largest number there can be if all looks were safe
         self.last: dict[int, int] = {}
@@ -136,18 +139,22 @@ class _Lowering:
                 self.last[value] = place
         self.kept = kept
 
-    def program(self, plan: Plan, keys: Sequence[str]) -> Program:
+    def program(self, keys: Sequence[str]) -> Program:
         graph = self.graph
         steps = tuple(self._step(place, op) for place, op in enumerate(graph.ops))
-        inputs = tuple((plan.names[blob], value) for blob, value in graph.inputs.items())
+        inputs = tuple(graph.inputs.items())
         results = tuple((keys[blob], graph.results[blob]) for blob in sorted(graph.results))
         return Program(steps, inputs, results, frozenset(self.maps), graph.number)
 
     def _step(self, place: int, op: Op) -> Step:
         shapes = [self.graph.shapes[value] for value in op.reads]
-        kernel = self.packs.kernel(op, shapes, op.reads[0] in self.maps) if op.known and op.reads else None
+        kernel = None
+        if self.packs is not None and op.known and self.whole.isdisjoint(op.reads):
+            kernel = self.packs.kernel(op, shapes, op.reads[0] in self.maps)
         done = {value for value in (*op.reads, *op.writes) if self.last[value] == place} - self.kept
         common = (tuple(op.reads), tuple(op.writes), tuple(done))
+        if isinstance(op.role, View):
+            return Step(op.node, torch.Tensor.reshape_as, torch.Tensor.reshape_as, *common)
         if kernel is None:
             return Step(op.node, *self._by_layer(op), *common, several=True)
         look, hopeless = self._follow(op, kernel)
@@ -177,6 +184,8 @@ class _Lowering:
     def _by_layer(self, op: Op) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """The layer's own forward; maps are put into the usual format for layers that may need it."""
         mixed = not self.maps.isdisjoint(op.reads)
+        if not self.whole.isdisjoint(op.reads):
+            self.whole.update(op.writes)
         if isinstance(op.role, Plain):
             largest = max(self.bound.get(value, torch.inf) for value in op.reads)
             self.bound.update(dict.fromkeys(op.writes, op.role.gain * largest))

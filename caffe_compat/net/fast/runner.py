@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from caffe_compat.errors import NetError
-from caffe_compat.net.fast.graph import Unfit
 from caffe_compat.net.fast.kernels import Packs, has_onednn
 from caffe_compat.net.fast.program import Program, make_program
 from caffe_compat.net.net import Net
+from caffe_compat.net.plan import Node
+from caffe_compat.net.running import run_layer
 
 __all__ = ["Optimized", "optimize"]
 
@@ -44,9 +46,14 @@ class Optimized:
 
     def __init__(self, net: Net) -> None:
         self.net = net
-        self._programs: OrderedDict[Any, Program | None] = OrderedDict()
+        self._programs: OrderedDict[Any, Program] = OrderedDict()
         self._packs: Packs | None = None
         self._seen: list[Any] = []
+
+    @cached_property
+    def _sources(self) -> list[tuple[Node, list[Any]]]:
+        """Layers without bottoms, each with the list that ``run_layer`` keeps."""
+        return [(node, [None]) for node in self.net.plan.nodes if not (node.bottom_ids or node.is_input)]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Optimized:
         """For the copy of the net, which makes its weights ready itself."""
@@ -76,17 +83,25 @@ class Optimized:
                 f"net '{self.net.description.name}' was optimized and computes no gradients, input '{wanted}' requires "
                 "one: load it without optimize=True"
             )
-        self._look_at_weights()
-        key = (tuple(blobs), *((name, value.shape, value.dtype, value.device) for name, value in inputs.items()))
-        if key not in self._programs:
-            self._programs[key] = self._make(inputs, blobs)
-            if len(self._programs) > PROGRAMS:
-                self._programs.popitem(last=False)
-        program = self._programs[key]
-        if program is None or torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
+        if torch.is_autocast_enabled("cuda") or torch.is_autocast_enabled("cpu"):
             return None
+        self._look_at_weights()
         with torch.no_grad():
-            return program(inputs)
+            given = self._given(inputs)
+            key = (tuple(blobs), *((blob, value.shape, value.dtype, value.device) for blob, value in given.items()))
+            if key not in self._programs:
+                self._programs[key] = self._make(given, blobs)
+                if len(self._programs) > PROGRAMS:
+                    self._programs.popitem(last=False)
+            return self._programs[key](given)
+
+    def _given(self, inputs: Mapping[str, Tensor]) -> dict[int, Tensor]:
+        """The blobs that there are before anything is computed: what the caller gives, and what is read from files."""
+        plan = self.net.plan
+        given = {blob: inputs[plan.names[blob]] for blob in plan.inputs}
+        for node, checked in self._sources:
+            given.update(zip(node.top_ids, run_layer(checked, 0, node, ()), strict=True))
+        return given
 
     def _look_at_weights(self) -> None:
         """Forget what was made ready if a parameter is another one, elsewhere, or was written to."""
@@ -101,19 +116,14 @@ class Optimized:
             self.forget()
             self._seen = seen
 
-    def _make(self, inputs: Mapping[str, Tensor], blobs: Sequence[str]) -> Program | None:
+    def _make(self, given: Mapping[int, Tensor], blobs: Sequence[str]) -> Program:
         plan = self.net.plan
-        kinds = {(value.dtype, value.device) for value in inputs.values()}
-        kinds |= {(blob.dtype, blob.device) for node in plan.nodes for blob in node.layer.blobs}
-        if len(kinds) != 1:
-            return None
+        weights = [(blob.dtype, blob.device) for node in plan.nodes for blob in node.layer.blobs]
+        kinds = {*weights, *((value.dtype, value.device) for value in given.values() if value.is_floating_point())}
+        kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(plan.names) if name in blobs)}
+        if len(kinds) != 1 or len({device for _, device in kinds} | {value.device for value in given.values()}) != 1:
+            return make_program(plan, self.net.result_keys, given, kept, None)
         ((dtype, device),) = kinds
         if self._packs is None:
             self._packs = Packs(has_onednn(device, dtype))
-        names = plan.names
-        kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in blobs)}
-        shapes = {blob: tuple(inputs[names[blob]].shape) for blob in plan.inputs}
-        try:
-            return make_program(plan, self.net.result_keys, shapes, kept, self._packs)
-        except Unfit:
-            return None
+        return make_program(plan, self.net.result_keys, given, kept, self._packs)
