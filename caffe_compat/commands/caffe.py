@@ -54,7 +54,8 @@ def main(argv: list[str] | None = None) -> int:
     from caffe_compat.commands.processes import launched
 
     processes = options["processes"] or None
-    status = launched("caffe", words, options["gpu"], processes) if command == "train" else None
+    with told_by_first():
+        status = launched("caffe", words, options["gpu"], processes) if command == "train" else None
     if status is not None:
         return status
     from caffe_compat.commands.caffe_actions import CaffeOptions, caffe

@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         options = vars(make_parser().parse_args(argv if here().is_first else words))
     from caffe_compat.commands.processes import launched
 
-    status = launched("train_net", words, options["gpu"] or "", options.pop("processes"))
+    with told_by_first():
+        status = launched("train_net", words, options["gpu"] or "", options.pop("processes"))
     if status is not None:
         return status
     from caffe_compat.commands.training import TrainOptions, train
