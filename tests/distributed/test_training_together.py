@@ -29,7 +29,8 @@ layer { name: "pairs" type: "PairedImageData" top: "data" top: "hha" include { p
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" param { lr_mult: 0 } param { lr_mult: 0 }
   convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "gaussian" std: 0.2 } } }
 layer { name: "first" type: "Convolution" bottom: "hha" top: "first" param { name: "w" }
-  convolution_param { bias_term: false num_output: 3 kernel_size: 3 pad: 1 weight_filler { type: "gaussian" std: 0.2 } } }
+  convolution_param { bias_term: false num_output: 3 kernel_size: 3 pad: 1
+    weight_filler { type: "gaussian" std: 0.2 } } }
 layer { name: "norm" type: "BatchNorm" bottom: "first" top: "norm" param { lr_mult: 0 decay_mult: 0 }
   param { lr_mult: 0 decay_mult: 0 } param { lr_mult: 0 decay_mult: 0 } }
 layer { name: "drop" type: "Dropout" bottom: "norm" top: "norm" }
