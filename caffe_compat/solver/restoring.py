@@ -76,6 +76,10 @@ class Resumable(Core):
             mine.copy_(theirs)
         if self._scale is not None and state.loss_scale is not None:
             self._scale.set(*state.loss_scale)
+        elif state.loss_scale is not None:
+            log.warning(
+                f"{os.fspath(path)} was trained in float16 (amp fp16); this run goes on without", "solver.cpp:279"
+            )
         self._resting.know(history)
         self._watch.forget()
         self._verdicts = Verdicts()
