@@ -145,6 +145,9 @@ def _solve(solver: Solver, handler: SignalHandler, options: TrainOptions) -> Non
             if last := solver.resume_from or options.snapshot:
                 log.info(f"The last snapshot is {last}", "solver.cpp:447")
             raise
+        finally:  # what was read ahead nobody wants
+            for layer in data_layers([solver.net, *solver.test_nets]):
+                layer.close()
     if options.metrics:
         _tell_waiting(solver, time.perf_counter() - start)
 

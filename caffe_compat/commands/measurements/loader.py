@@ -39,6 +39,8 @@ __all__ = ["loader"]
 
 Row = tuple[str, float, float, float, str]
 SIZE, CROP, GOAL = (480, 640), 227, 8000
+WARM, LEAST = 12, 64
+"""Batches before the clock starts, and images of a round."""
 MEAN = np.array([103.9, 116.8, 123.7], np.float32)
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
@@ -181,12 +183,12 @@ def _of_peer(case: _Case, workers: int, rounds: int) -> tuple[float, float]:
 def _measured(
     step: Callable[[], object], pids: Callable[[], list[int]], images: int, rounds: int
 ) -> tuple[float, float]:
-    for _ in range(12):
+    for _ in range(WARM):
         step()
     before, start, count = _processor_time(pids()), time.perf_counter(), 0
     for count in itertools.count(1):
         step()
-        if count * images >= 64 * rounds:
+        if count * images >= LEAST * rounds:
             break
     seconds = time.perf_counter() - start
     return (_processor_time(pids()) - before) / (count * images), count * images / seconds
