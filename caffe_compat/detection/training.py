@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,23 @@ from caffe_compat import log
 from caffe_compat.config import Config, write_config
 from caffe_compat.datasets.imdb import ImageDatabase, ProposalSource
 from caffe_compat.datasets.pictures import check_pictures
+from caffe_compat.detection.checks import check_net, fixed_statistics, object_layers, region_layers
 from caffe_compat.detection.description import describe_detector
 from caffe_compat.detection.roidb import Roidb, build_roidb
 from caffe_compat.detection.sampling import Minibatches, has_foreground
 from caffe_compat.detection.snapshots import RegressionSnapshots
 from caffe_compat.detection.targets import target_statistics
-from caffe_compat.errors import DataError, SolverError, UsageError, nearest
-from caffe_compat.layers.data import RegionData
+from caffe_compat.detection.whole_images import WholeImages, ground_truth_roidb
+from caffe_compat.errors import DataError, SolverError, UsageError
 from caffe_compat.layers.data.prefetch import usual_depth
+from caffe_compat.layers.rpn_targets import ProposalTargetLayer
 from caffe_compat.media import Preparation, describe_weights
 from caffe_compat.net import Net
-from caffe_compat.net.plan import Node
 from caffe_compat.net.weights import blobs_in
 from caffe_compat.solver import Solver, solver_class
 from caffe_compat.solver.config import weight_files
 
-__all__ = ["DetectorRun", "detector_solver", "output_folder", "region_layers", "set_snapshots", "training_settings"]
+__all__ = ["DetectorRun", "detector_solver", "output_folder", "set_snapshots", "training_settings"]
 
 _FREE = {"TRAIN.SNAPSHOT_ITERS", "TRAIN.SNAPSHOT_INFIX", "TRAIN.USE_PREFETCH", "EXP_DIR", "ROOT_DIR", "DEDUP_BOXES"}
 """Options on which no minibatch depends; nor does one on those of testing."""
@@ -113,14 +114,27 @@ def detector_solver(param: Any, run: DetectorRun, device: torch.device | str | N
     solver = solver_class(param)(param, run.weights, device)
     files = list(weight_files(param) if run.weights is None else run.weights)
     names = run.config.train.bbox_pred_param_names if run.config.train.bbox_reg else ()
-    _check_net(solver.net, run.imdb, names)
+    proposing = object_layers(solver.net)
+    targets = [node.layer for node in solver.net.nodes if isinstance(node.layer, ProposalTargetLayer)]
+    if proposing and not targets:  # it learns to propose regions, and nothing else
+        names = ()
+    check_net(solver.net, run.imdb, names)
     if not run.resumed:
         _check_start(solver.net, blobs_in(files))
-    minibatches = _minibatches(run)
-    for layer in region_layers(solver.net):
-        layer.feed(minibatches, usual_depth() if run.config.train.use_prefetch else 0)
-        layer.samples = int(minibatches.sampler.valid.sum())
-    RegressionSnapshots(solver, names, minibatches.statistics, training_settings(run, param.random_seed))
+    ahead = usual_depth() if run.config.train.use_prefetch else 0
+    if proposing:
+        images = _whole_images(run)
+        statistics = fixed_statistics(targets, images.num_classes)
+        for fed in proposing:
+            fed.feed(images, ahead)
+            fed.samples = int(images.sampler.valid.sum())
+    else:
+        minibatches = _minibatches(run)
+        statistics = minibatches.statistics
+        for layer in region_layers(solver.net):
+            layer.feed(minibatches, ahead)
+            layer.samples = int(minibatches.sampler.valid.sum())
+    RegressionSnapshots(solver, names, statistics, training_settings(run, param.random_seed))
     _write_config_once(solver, run)
     wanted = describe_detector(run.imdb, run.config)
     solver.on_weights = lambda weights: _describe(weights, wanted)
@@ -129,11 +143,6 @@ def detector_solver(param: Any, run: DetectorRun, device: torch.device | str | N
 
 def _describe(weights: str, wanted: Preparation) -> None:
     describe_weights(weights, wanted)
-
-
-def region_layers(net: Net) -> list[RegionData]:
-    """The layers of a net that are fed with regions."""
-    return [node.layer for node in net.nodes if isinstance(node.layer, RegionData)]
 
 
 def _minibatches(run: DetectorRun) -> Minibatches:
@@ -153,6 +162,17 @@ def _minibatches(run: DetectorRun) -> Minibatches:
     if used < len(roidb):
         log.info(f"{len(roidb) - used} of {len(roidb)} roidb entries have no regions to train on", "train.py:0")
     return minibatches
+
+
+def _whole_images(run: DetectorRun) -> WholeImages:
+    """The images of a net that proposes regions itself."""
+    imdb = run.imdb
+    log.info(f"Preparing training data of {imdb.name}", "train.py:0")
+    check_pictures(imdb.name, run.track(imdb.records, "pictures"), imdb.modalities)
+    images = WholeImages(ground_truth_roidb(imdb, run.config, run.track), imdb, run.config)
+    used = int(images.sampler.valid.sum())
+    log.info(f"{used} of {len(images.roidb)} roidb entries have objects", "train.py:0")
+    return images
 
 
 def _check_foreground(roidb: Roidb, run: DetectorRun) -> None:
@@ -181,72 +201,6 @@ def _write_config_once(solver: Solver, run: DetectorRun) -> None:
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------
-
-
-def _check_net(net: Net, imdb: ImageDatabase, names: Sequence[str]) -> None:
-    """Refuse a net without regions, or with heads for other classes."""
-    layers = region_layers(net)
-    labels = len(imdb.classes) + 1
-    if not layers:
-        raise UsageError(
-            f"--imdb: net '{net.description.name}' has no layer RoIDataLayerPi or RoIDataLayer that {imdb.name} could "
-            "feed"
-        )
-    for layer in layers:
-        _check_count(layer, imdb)
-    known = {node.name: node for node in net.nodes}
-    for name in names:
-        if name not in known:
-            raise UsageError(
-                f"TRAIN.BBOX_PRED_PARAM_NAMES has '{name}', net '{net.description.name}' has no such layer"
-                f"{nearest(name, known)}"
-            )
-        shapes = known[name].layer.blob_shapes
-        if len(shapes) != 2 or shapes[0][0] != 4 * labels:
-            raise known[name].layer.error(
-                f"is in TRAIN.BBOX_PRED_PARAM_NAMES and has blobs of shapes {[list(shape) for shape in shapes]}, "
-                f"expected weights and biases of {4 * labels} outputs, 4 for each of {labels} labels ({imdb.name})"
-            )
-    for node, have, expected in _heads(net, labels):
-        if have != expected:
-            raise node.layer.error(
-                f"gives {have} numbers for a region, expected {expected}: {imdb.name} has {len(imdb.classes)} classes "
-                "and the background"
-            )
-
-
-def _check_count(layer: RegionData, imdb: ImageDatabase) -> None:
-    if layer.num_classes != len(imdb.classes) + 1:
-        raise layer.error(
-            f"param_str has num_classes {layer.num_classes}, expected {len(imdb.classes) + 1}: {imdb.name} has "
-            f"{len(imdb.classes)} classes and the background"
-        )
-    if layer.num_data != len(imdb.modalities):
-        raise layer.error(
-            f"param_str has num_data {layer.num_data}, expected {len(imdb.modalities)}: the images of {imdb.name} are "
-            f"{'+'.join(imdb.modalities)}"
-        )
-
-
-def _heads(net: Net, labels: int) -> Iterator[tuple[Node, int, int]]:
-    """Layers whose top is compared with labels or targets: how many numbers it gives for a region, and is to give."""
-    source = {blob: blob for blob in range(len(net.plan.names))}
-    maker: dict[int, Node] = {}
-    wanted: dict[int, int] = {}
-    for node in net.nodes:
-        bottoms = [source[blob] for blob in node.bottom_ids]
-        if isinstance(node.layer, RegionData):
-            for blob, count in zip(node.top_ids[node.layer.num_data + 1 :], (labels, 4 * labels), strict=False):
-                wanted[blob] = count
-        for compared in bottoms[1:]:
-            shape = net.plan.shapes[bottoms[0]]
-            if compared in wanted and bottoms[0] in maker and len(shape) > 1:
-                yield maker[bottoms[0]], shape[1], wanted[compared]
-        for blob in node.top_ids:
-            if node.description.is_split:
-                source[blob] = bottoms[0]
-            elif node.layer.has_blobs or blob not in maker:
-                maker[blob] = node
 
 
 def _check_start(net: Net, filled: Mapping[str, set[int]]) -> None:

@@ -18,7 +18,8 @@ from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.config import Config, TrainConfig
 from caffe_compat.datasets.imdb import ImageDatabase
 from caffe_compat.datasets.record import FrameRecord
-from caffe_compat.detection.training import DetectorRun, detector_solver, region_layers
+from caffe_compat.detection.checks import region_layers
+from caffe_compat.detection.training import DetectorRun, detector_solver
 from caffe_compat.net import Net
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.resources import prototxt

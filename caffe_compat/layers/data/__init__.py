@@ -9,7 +9,7 @@ from caffe_compat.layers.data.image import ImageData
 from caffe_compat.layers.data.labelled_maps import DenseImageData, ImageLabelmapData
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
-from caffe_compat.layers.data.regions import RegionData, RoIDataLayer, RoIDataLayerPi
+from caffe_compat.layers.data.regions import ObjectData, RegionData, RoIDataLayer, RoIDataLayerPi
 from caffe_compat.layers.data.segmented import ImageSegData
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
@@ -28,6 +28,7 @@ __all__ = [
     "ImageLabelmapData",
     "ImageSegData",
     "MemoryData",
+    "ObjectData",
     "PairedImageData",
     "RegionData",
     "RoIDataLayer",
