@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from caffe_compat.batches.reader import Levels
+from caffe_compat.batches.varying import Varying
 from caffe_compat.errors import DataError
 from caffe_compat.media import fill_blob, negate_planes, planes, split_into
 
@@ -31,6 +32,7 @@ class Transform:
 
     Args:
         mean_values: of all channels, or of each; none where there is a ``mean`` for each pixel, that of ``mean_file``.
+        varying: what comes before the crop, intel/caffe's.
     """
 
     train_phase: bool
@@ -43,6 +45,7 @@ class Transform:
     mean_values: np.ndarray
     negate_x: int
     mean: np.ndarray | None = None
+    varying: Varying | None = None
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, ...]:
         """Shape of what becomes of an image of that size.
@@ -62,7 +65,7 @@ class Transform:
             )
         if self.negate_x >= channels:
             raise DataError(f"has {channels} channel(s), but negate_x_channel is {self.negate_x}")
-        if self.crop > min(height, width):
+        if self.crop > min(height, width) and self.varying is None:
             raise DataError(f"is {width}x{height}, smaller than crop_size {self.crop}")
         return (channels, self.crop or height, self.crop or width)
 
@@ -76,6 +79,8 @@ class Transform:
             out: float32 array of the :meth:`shape` that follows; written.  One of uint8 gets the pixels as they are.
             random: where mirroring and, in TRAIN, the place of the crop are drawn from, in this order.
         """
+        if self.varying is not None:
+            channels = planes(self.varying(np.stack(list(channels), -1), random))
         mirrored, window = self._drawn(channels[0].shape, out, random)
         cut = [plane[window] for plane in channels]
         if out.dtype == np.uint8:
@@ -86,6 +91,8 @@ class Transform:
 
     def picture(self, pixels: np.ndarray, out: np.ndarray, random: np.random.Generator) -> None:
         """The same for a picture, uint8 (height, width) or (height, width, channels): cut before it is taken apart."""
+        if self.varying is not None:
+            pixels = self.varying(pixels, random)
         mirrored, window = self._drawn(pixels.shape[:2], out, random)
         mean = self._mean_at(window)
         cut = pixels[window]

@@ -224,6 +224,13 @@ MultinodeParameter
 SolverParameter
   8000047 engine string="", 8000053 warmup_iter int32=0, 8000054 warmup_start_lr float=0.0, 8000055 stagelr float*,
   8000056 stageiter int32*
+TransformationParameter
+  8000036 random_resize_param RandomResizeParameter, 8000037 random_aspect_ratio_param RandomAspectRatioParameter
+RandomResizeParameter
+  1 min_size uint32=0, 2 max_size uint32=0, 3 resize_param ResizeParameter
+RandomAspectRatioParameter
+  1 min_area_ratio float=0.5, 2 max_area_ratio float=1.0, 3 aspect_ratio_change float=1.0, 4 max_attempt uint32=10,
+  5 resize_param ResizeParameter
 MultinodeLayerParameter
   1 num_nodes uint32, 2 model_parts uint32=1
 MnParamGradCompressParameter

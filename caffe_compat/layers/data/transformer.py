@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from caffe_compat.batches.transform import Transform
+from caffe_compat.batches.varying import Varying
 from caffe_compat.layers.params import Params
 from caffe_compat.media import MODALITIES, Preprocessing, read_mean
 
@@ -14,6 +15,30 @@ __all__ = ["Transformer", "plain"]
 def plain(value: np.floating) -> float:
     """A number of float32 as a prototxt has it: 0.017, not 0.017000000923871994."""
     return float(f"{value:.8g}")
+
+
+def _read_varying(params: Params) -> Varying | None:
+    """intel/caffe's ``random_resize_param``, else ``random_aspect_ratio_param``."""
+    section = params.section("transform_param")
+    both = [section.value(name) for name in _VARYING if section.has(name)]
+    if not both:
+        return None
+    own, crop = both[0], int(section.crop_size)
+    if not crop:
+        raise params.error(f"transform_param has {own.DESCRIPTOR.name} and no crop_size, expected one")
+    if section.has(_VARYING[0]):
+        if own.max_size and own.min_size > own.max_size:
+            raise params.error(f"random_resize_param has sizes {own.min_size} to {own.max_size}, expected min <= max")
+        return Varying(crop, (own.min_size, own.max_size), None, own.resize_param)
+    if not (0 < own.min_area_ratio <= own.max_area_ratio <= 1 and 0 < own.aspect_ratio_change <= 1):
+        raise params.error(
+            f"random_aspect_ratio_param has areas {own.min_area_ratio:g} to {own.max_area_ratio:g} and "
+            f"aspect_ratio_change {own.aspect_ratio_change:g}, expected 0 < min <= max <= 1, and above 0, 1 at most"
+        )
+    return Varying(crop, None, own, own.resize_param)
+
+
+_VARYING = ("random_resize_param", "random_aspect_ratio_param")
 
 
 class Transformer(Transform):
@@ -42,6 +67,9 @@ class Transformer(Transform):
         if mean_file and self.mean_values.size:
             raise params.error(f"has mean_file ({mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(mean_file) if mean_file else None
+        self.varying = _read_varying(params)
+        if self.varying is not None and mean_file:
+            raise params.error(f"has mean_file ({mean_file}) and sizes that vary, expected mean_value")
 
     @property
     def modality(self) -> str:
@@ -49,12 +77,13 @@ class Transformer(Transform):
         return "flow" if (self.negate_x,) == MODALITIES["flow"].negated else "color"
 
     def wants(self, channels: int, resize: tuple[int, int] | None = None) -> Preprocessing | None:
-        """What a net that is fed so wants of a picture that it is tested on; None: pictures have other channels.
+        """What a net that is fed so wants of a picture that it is tested on; None: pictures have other channels, or
+        sizes that vary.
 
         Args:
             resize: height and width of what is cropped; None: any.
         """
-        if channels not in (1, 3):
+        if channels not in (1, 3) or self.varying is not None:
             return None
         return Preprocessing(
             self.modality if channels == 3 else "gray",
