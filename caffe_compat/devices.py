@@ -10,7 +10,9 @@ from caffe_compat.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TF32", "choose", "cores", "full_precision", "several"]
+    from caffe_compat.ranks import Ranks
+
+__all__ = ["TF32", "choose", "cores", "full_precision", "own_device", "several"]
 
 TF32 = "CAFFE_COMPAT_TF32"
 """Environment variable: 1 lets GPUs round the factors of products to TF32, which is faster and about 1e-3 off."""
@@ -80,6 +82,29 @@ def several(text: str, who: str = "--gpu") -> list[torch.device]:
         _check(number, count, who)
         full_precision()
     return [torch.device("cuda", number) for number in numbers]
+
+
+def own_device(wanted: int | str | None, ranks: Ranks) -> torch.device:
+    """What ``--gpu`` means for a process: of several that run on one machine each has its own.
+
+    Args:
+        wanted: as :func:`choose`, or where there are several processes ``all`` or numbers separated by commas.
+
+    Raises:
+        UsageError: there is no such device, or ``--gpu`` names fewer than there are processes on this machine.
+    """
+    gpu = "" if wanted is None else str(wanted)
+    if gpu in ("", "-1", "cpu") or not (ranks.several or gpu == "all" or "," in gpu):
+        return choose(gpu)
+    if gpu == "all":
+        return choose(ranks.local, "--gpu all")
+    devices = several(gpu)
+    if ranks.local >= len(devices):
+        raise UsageError(
+            f"--gpu {gpu} names {len(devices)} devices, but this is process {ranks.local + 1} of its machine: name one "
+            "for each, or say --gpu all"
+        )
+    return devices[ranks.local]
 
 
 def _check(number: int, count: int, who: str) -> None:

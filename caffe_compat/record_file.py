@@ -7,6 +7,7 @@ CRC-32 and its bytes.  What a killed run left of a last record is dropped.
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -15,9 +16,21 @@ from pathlib import Path
 from caffe_compat.errors import MissingFileError
 from caffe_compat.files import append_part, open_existing, write_file
 
-__all__ = ["RecordFile", "framed"]
+__all__ = ["RecordFile", "framed", "rank_file", "rank_files"]
 
 _HEAD = struct.Struct("<II")  # bytes of the record, their CRC-32
+
+
+def rank_file(base: str | os.PathLike[str], rank: int) -> Path:
+    """The file of one of several processes: rank 0's is ``base``, rank 2's has a 2 behind it."""
+    return Path(f"{os.fspath(base)}{rank or ''}")
+
+
+def rank_files(base: str | os.PathLike[str]) -> list[Path]:
+    """All files of this form that are there, of this run or an earlier one of more processes."""
+    base = Path(base)
+    form = re.compile(re.escape(base.name) + r"([1-9]\d*)?")
+    return sorted(path for path in (base.parent.iterdir() if base.parent.is_dir() else ()) if form.fullmatch(path.name))
 
 
 def framed(record: bytes) -> bytes:

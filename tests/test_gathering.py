@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
+from forked import together
 from program import Done
-from ranked import together
 
 from caffe_compat import gathering
 from caffe_compat.errors import CaffeCompatError, UsageError

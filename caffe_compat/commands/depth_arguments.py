@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: str) -> None:
         "paper's, which clips nearer than 1.22 m)",
     )  # fmt: skip
     parser.add_argument("--workers", type=int, default=0, help="processes (default: work in this one)")
-    add_gpu(parser, "compute")
+    add_gpu(parser, "compute", several=True)
     parser.add_argument("--overwrite", action="store_true", help="redo outputs that were made with other parameters")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 

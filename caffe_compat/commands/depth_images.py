@@ -33,7 +33,7 @@ from caffe_compat.depth.modalities import Kind, Options
 from caffe_compat.depth.nominal import parse_camera
 from caffe_compat.depth.scale import resolve_scale
 from caffe_compat.depth.sources import FileSource
-from caffe_compat.devices import choose
+from caffe_compat.devices import own_device
 from caffe_compat.errors import DataError, MissingFileError, UsageError
 from caffe_compat.frames import Frame, Report, run_frames
 from caffe_compat.gathering import Gathering
@@ -79,7 +79,7 @@ def depth_images(arguments: argparse.Namespace, kind: Kind) -> int:
         )
     if arguments.workers < 0:
         raise UsageError(f"--workers is {arguments.workers}, expected 0 or more")
-    device = str(choose(arguments.gpu))
+    device = str(own_device(arguments.gpu, here()))
     scale = resolve_scale(arguments.scale, arguments.near)
     options = Options(kind, arguments.fill, device, arguments.min_depth, arguments.max_depth, scale)
     if not arguments.output and not arguments.stereo_motorcycle:

@@ -110,15 +110,24 @@ class FlagParser(Parser):
         self.exit(self.usage_status, f"error: {self.refusal(message)}\n")
 
 
-def add_gpu(parser: argparse._ActionsContainer, what: str = "run the net") -> None:
-    """Declare ``--gpu N``, which every tool that runs nets has; :func:`caffe_compat.devices.choose` reads it."""
+def add_gpu(parser: argparse._ActionsContainer, what: str = "run the net", several: bool = False) -> None:
+    """Declare ``--gpu N``, which every tool that runs nets has; :func:`caffe_compat.devices.choose` reads it.
+
+    Args:
+        several: for a tool of which several processes can run; :func:`caffe_compat.devices.own_device` reads it.
+    """
+    more = "; of several processes (torchrun) 'all' or as many with commas" if several else ""
     parser.add_argument(
         "--gpu",
-        type=int,
+        type=_gpu if several else int,
         metavar="N",
         help=f"{what} on this CUDA device, counted from 0, in float32 "
-        "(in TF32 if CAFFE_COMPAT_TF32 is 1); -1, the default: on the CPU",
+        f"(in TF32 if CAFFE_COMPAT_TF32 is 1){more}; -1, the default: on the CPU",
     )
+
+
+def _gpu(text: str) -> int | str:
+    return text if text == "all" or "," in text else int(text)
 
 
 def add_dialect(parser: argparse._ActionsContainer) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from caffe_compat.commands.flow_inputs import OneFrame, find_work
 from caffe_compat.commands.shares import joined_report
-from caffe_compat.devices import choose
+from caffe_compat.devices import own_device
 from caffe_compat.errors import DataError, MissingFileError, UsageError, nearest
 from caffe_compat.flow.accuracy import FlowError, mean_error
 from caffe_compat.flow.clips import FlowClip, Outputs, VideoClip, stem_of
@@ -135,7 +135,7 @@ def _raft(args: argparse.Namespace, options: dict[str, str]) -> Method:
         raise UsageError(f"updates is '{text}', expected an integer")
     from caffe_compat.foreign.raft import raft_method
 
-    return raft_method(args.weights, int(text), str(choose(args.gpu)))
+    return raft_method(args.weights, int(text), str(own_device(args.gpu, here())))
 
 
 def _truths(work: Sequence[Work], args: argparse.Namespace) -> list[tuple[Frame, str]]:

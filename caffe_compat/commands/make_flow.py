@@ -59,7 +59,7 @@ def _add_methods(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--weights", type=STATE_DICT, metavar="FILE", help="of raft: torchvision's raft_large_*.pth or raft_small_*.pth"
     )
-    add_gpu(group, "run raft")
+    add_gpu(group, "run raft", several=True)
     group.add_argument(
         "--stored", choices=("flo", "two-stream"), help="the inputs are flow already, which is converted"
     )

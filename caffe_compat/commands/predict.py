@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     add_preparation(p)
     run = p.add_argument_group("running")
     add_reading(run)
-    add_gpu(run)
+    add_gpu(run, several=True)
     add_boxes(p, " (default: config.yml beside the weights)")
     return p
 

@@ -21,7 +21,7 @@ from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.detection.deployed import detector_options
 from caffe_compat.detection.description import BACKGROUND, stored_config
 from caffe_compat.detection.inference import Detector, load_detector_net
-from caffe_compat.devices import choose
+from caffe_compat.devices import own_device
 from caffe_compat.errors import UsageError, in_file, printable
 from caffe_compat.media import Preparation, model_preparation
 from caffe_compat.media.video import Videos
@@ -42,7 +42,7 @@ def predict(args: argparse.Namespace) -> int:
     """
     weights = [file.strip() for file in args.weights.split(",") if file.strip()]
     check_run(args, [args.model, *weights, *args.inputs])
-    device = choose(args.gpu)
+    device = own_device(args.gpu, here())
     net = load_detector_net(_described(args), weights)
     with in_file(args.model):
         runner = NetRunner(net, None, device)

@@ -12,17 +12,17 @@ from typing import Any
 import torch
 
 from caffe_compat.datasets import ImageDatabase
-from caffe_compat.devices import choose, several
+from caffe_compat.devices import several
 from caffe_compat.distributed.launch import launch
 from caffe_compat.distributed.same import digest
 from caffe_compat.errors import UsageError
 from caffe_compat.proto import text
-from caffe_compat.ranks import Ranks, here
+from caffe_compat.ranks import here
 from caffe_compat.resources import package_path
 from caffe_compat.solver import snapshots
 from caffe_compat.version import __version__
 
-__all__ = ["launched", "own_device", "seen"]
+__all__ = ["launched", "seen"]
 
 
 def launched(command: str, words: Sequence[str], gpu: str, processes: int | None) -> int | None:
@@ -53,28 +53,6 @@ def launched(command: str, words: Sequence[str], gpu: str, processes: int | None
     paths = [str(package_path()), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     return launch([sys.executable, "-m", "caffe_compat", command, *words], count)
-
-
-def own_device(gpu: str, ranks: Ranks) -> torch.device:
-    """What ``--gpu`` means for a process: of several that run on one machine each has its own.
-
-    Args:
-        gpu: -1, cpu, a number, or where there are several processes ``all`` or numbers separated by commas.
-
-    Raises:
-        UsageError: there is no such device, or ``--gpu`` names fewer than there are processes on this machine.
-    """
-    if gpu in ("", "-1", "cpu") or not (ranks.several or gpu == "all" or "," in gpu):
-        return choose(gpu)
-    if gpu == "all":
-        return choose(ranks.local, "--gpu all")
-    devices = several(gpu)
-    if ranks.local >= len(devices):
-        raise UsageError(
-            f"--gpu {gpu} names {len(devices)} devices, but this is process {ranks.local + 1} of its machine: name one "
-            "for each, or say --gpu all"
-        )
-    return devices[ranks.local]
 
 
 def seen(

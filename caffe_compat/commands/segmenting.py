@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,14 @@ from caffe_compat.detection.nms import apply_nms
 from caffe_compat.detection.results import make_folder
 from caffe_compat.detection.testing import run_name
 from caffe_compat.detection.training import output_folder
-from caffe_compat.devices import choose
+from caffe_compat.devices import own_device
 from caffe_compat.errors import DataError, UsageError, in_file, printable
 from caffe_compat.evaluation.database import in_order_of
 from caffe_compat.evaluation.detections import Detections, read_detections
 from caffe_compat.evaluation.tables import table
+from caffe_compat.gathering import Gathering
 from caffe_compat.locks import hold
+from caffe_compat.ranks import here
 from caffe_compat.segmentation.average import RegionAverage, region_table
 from caffe_compat.segmentation.coco import CocoMaskAverage
 from caffe_compat.segmentation.inference import Masks, load_mask_net
@@ -60,7 +64,8 @@ def segment(args: argparse.Namespace) -> int:
     config = load_config(args.cfg, args.pairs, args.parity or None)
     if args.sds_detection_file is None:
         raise UsageError("--sds 1: which boxes? expected --sds_detection_file, what test_net writes without --sds")
-    device = choose(args.gpu)
+    ranks = here()
+    device = own_device(args.gpu, ranks)
     imdb = find_imdb(args.imdb, config.root_dir or ".")
     detections = _detections(args.sds_detection_file, imdb, config)
     wait_for(args.weights, args.wait)
@@ -77,14 +82,35 @@ def segment(args: argparse.Namespace) -> int:
     run = SegmentRun(imdb, detections, masks, source.whole, config, args.sds_sp_thresh)
     stem = folder / f"detections{config.sds.det_salt}"
     instead = "give this run an EXP_DIR, TEST.DET_SALT or SDS.DET_SALT of its own"
-    with hold(Path(f"{stem}.lock"), f"segmenting into {folder}", instead, UsageError):
-        partial = PartialRegions(f"{stem}.part", _settings(args, imdb, config, device))
+    with ExitStack() as stack:
+        if ranks.is_first:
+            stack.enter_context(hold(Path(f"{stem}.lock"), f"segmenting into {folder}", instead, UsageError))
+        partial = PartialRegions(f"{stem}.part", _settings(args, imdb, config, device), ranks.rank)
+        if ranks.several:
+            if not _segment_with_others(run, partial, source, stem):
+                return 0
+            run = dataclasses.replace(run, superpixels=source.again())
         kept = _Kept(imdb, config, args.sds_coco)
         for one in _shown(segment_all(run, partial), len(imdb.records)):
             kept.take(one)
         status = _finish(base, folder, kept, args.sds_save_output, source)
         partial.remove()
     return status
+
+
+def _segment_with_others(run: SegmentRun, partial: PartialRegions, source: _Source, stem: Path) -> bool:
+    """Segment this process's share of the images; on rank 0, where the result is true, know what all have found."""
+    ranks = here()
+    with Gathering(stem, ranks, [record.name for record in run.imdb.records], "images") as others:
+        count = sum(1 for _ in segment_all(run, partial, ranks))
+        parts = others.gather(source.making.made if source.making is not None else [])
+    if parts is None:
+        print(f"{ranks}: {count} images", flush=True)
+        return False
+    partial.read_others()
+    if source.making is not None:
+        source.making.made[:] = [name for part in parts for name in part]
+    return True
 
 
 def _check_weights(weights: Sequence[str], imdb: ImageDatabase, config: Config) -> None:
@@ -113,11 +139,19 @@ def _detections(file: str, imdb: ImageDatabase, config: Config) -> Detections:
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """Superpixels: of all images, and what makes those that are made."""
+    """Superpixels: of all images, and what makes those that are made where there are no files of them."""
 
     whole: SuperpixelSource
     making: KeptSuperpixels | None
     kind: str
+    files: str | None
+
+    def again(self) -> SuperpixelSource:
+        """The same where all that had to be made have been made."""
+        if self.making is None:
+            return self.whole
+        made = SuperpixelsOfFolder(self.making.folder)
+        return SuperpixelsOfFolder(self.files, made) if self.files else made
 
 
 def _superpixels(args: argparse.Namespace, imdb: ImageDatabase, folder: Path) -> _Source:
@@ -127,10 +161,10 @@ def _superpixels(args: argparse.Namespace, imdb: ImageDatabase, folder: Path) ->
     if kind == "none":
         if not args.sds_sp_dir:
             raise UsageError("--sds_sp_make none: expected --sds_sp_dir, a folder of superpixels")
-        return _Source(SuperpixelsOfFolder(args.sds_sp_dir), None, kind)
+        return _Source(SuperpixelsOfFolder(args.sds_sp_dir), None, kind, args.sds_sp_dir)
     making = KeptSuperpixels(made_superpixels(kind, args.sds_sp_count), folder / "superpixels")
     whole = SuperpixelsOfFolder(args.sds_sp_dir, making) if args.sds_sp_dir else making
-    return _Source(whole, making, kind)
+    return _Source(whole, making, kind, args.sds_sp_dir)
 
 
 def _settings(args: argparse.Namespace, imdb: ImageDatabase, config: Config, device: torch.device) -> dict[str, Any]:

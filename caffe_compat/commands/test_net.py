@@ -58,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--comp", action="store_true", help="write files for the servers of VOC or COCO too")
     p.add_argument("--score_blob_name", metavar="BLOB", help="default: cls_prob, with TEST.SVM cls_score")
     p.add_argument("--bbox_blob_name", metavar="BLOB", help="default: bbox_pred")
-    add_gpu(p)
+    add_gpu(p, several=True)
     sds = p.add_argument_group("segmentation of detections")
     sds.add_argument("--sds", type=int, default=0, metavar="0|1", help="1: segment stored detections")
     sds.add_argument(

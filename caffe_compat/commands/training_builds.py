@@ -13,14 +13,13 @@ import torch
 from tqdm import tqdm
 
 from caffe_compat import log
-from caffe_compat.commands.processes import own_device
 from caffe_compat.config import Config, load_config, without_detection
 from caffe_compat.datasets import ImageDatabase, find_imdb
 from caffe_compat.datasets.imdb import ProposalSource
 from caffe_compat.detection.proposals import proposal_source
 from caffe_compat.detection.snapshots import check_regression, read_regression, regression_path
 from caffe_compat.detection.training import DetectorRun, detector_solver, output_folder, set_snapshots
-from caffe_compat.devices import choose
+from caffe_compat.devices import choose, own_device
 from caffe_compat.errors import SolverError, UsageError, in_file
 from caffe_compat.proto import caffe_pb2, read_solver
 from caffe_compat.proto.forks import check_dialect

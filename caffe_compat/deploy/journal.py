@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe_compat.record_file import RecordFile, framed
+from caffe_compat.record_file import RecordFile, framed, rank_file, rank_files
 from caffe_compat.stamps import stamp_text
 
 __all__ = ["Journal"]
@@ -43,7 +42,7 @@ class Journal:
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], rank: int = 0) -> None:
         self._base, self._begin = Path(path), _MAGIC + framed(stamp_text(settings).encode())
-        self._file = RecordFile(f"{path}{rank or ''}", self._begin)
+        self._file = RecordFile(rank_file(path, rank), self._begin)
         self.path = self._file.path
         self._held: dict[str, Record] = dict(map(_parse, self._file.read()))
         self.read_others()
@@ -81,14 +80,7 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _others(self) -> list[Path]:
-        """The files of other processes, of this run or an earlier one."""
-        form = re.compile(re.escape(self._base.name) + r"([1-9]\d*)?")
-        folder = self._base.parent
-        return sorted(
-            path
-            for path in (folder.iterdir() if folder.is_dir() else ())
-            if form.fullmatch(path.name) and path != self.path
-        )
+        return [path for path in rank_files(self._base) if path != self.path]
 
 
 def _parse(record: bytes) -> tuple[str, Record]:

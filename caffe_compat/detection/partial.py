@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class PartialResults:
     """
 
     def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], classes: int) -> None:
-        self.classes = classes
+        self.path, self.classes = Path(path), classes
         self._file = RecordFile(path, _MAGIC + framed(stamp_text(settings).encode()))
         self._held = [self._parse(record) for record in self._file.read()]
 

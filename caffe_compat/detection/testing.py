@@ -12,7 +12,7 @@ import hashlib
 import heapq
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -26,9 +26,10 @@ from caffe_compat.detection.partial import PartialResults
 from caffe_compat.detection.roidb import roi_image
 from caffe_compat.errors import DataError, in_file
 from caffe_compat.evaluation.detections import Detections
+from caffe_compat.ranks import Ranks
 from caffe_compat.stamps import file_digest
 
-__all__ = ["BestScores", "Progress", "TestRun", "detect_all", "run_name"]
+__all__ = ["BestScores", "Progress", "TestRun", "detect_all", "detect_share", "put_together", "run_name"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,11 +147,66 @@ def detect_all(
         CaffeCompatError: an image without proposals, or one that cannot be read; a net that gives numbers that are not
             finite; names the image.
     """
-    records = run.imdb.records
-    if not len(records):
+    keeper = _keeper(run)
+    return _detections(run, keeper, _found(run, run.imdb.records, keeper, partial, on_image))
+
+
+def detect_share(
+    run: TestRun, ranks: Ranks, partial: PartialResults, on_image: Callable[[Progress], None] | None = None
+) -> None:
+    """The same of the images that are this process's (:mod:`caffe_compat.ranks`), into its own file."""
+    for _ in _found(run, ranks.share(run.imdb.records), _keeper(run), partial, on_image):
+        pass
+
+
+def put_together(run: TestRun, parts: Sequence[PartialResults]) -> Detections:
+    """What :func:`detect_all` would give, of what several processes have found.
+
+    A process keeps boxes that the others' are better than; no more is different, so the thresholds of the end decide as
+    in one process.
+
+    Args:
+        parts: of all processes, in the order of their ranks.
+
+    Raises:
+        DataError: one is not complete.
+    """
+    world, total = len(parts), len(run.imdb.records)
+    for rank, part in enumerate(parts):
+        if len(part) != len(Ranks(rank, world).share(total)):
+            raise DataError(f"{part.path}: holds {len(part)} images, expected {len(Ranks(rank, world).share(total))}")
+    keeper = _keeper(run)
+    return _detections(run, keeper, (_count(keeper, parts[i % world][i // world][1]) for i in range(total)))
+
+
+def _keeper(run: TestRun) -> BestScores:
+    if not len(run.imdb.records):
         raise DataError(f"{run.imdb.name}: has no images")
-    keeper = BestScores(len(run.imdb.classes), len(records), run.config)
+    return BestScores(len(run.imdb.classes), len(run.imdb.records), run.config)
+
+
+def _count(keeper: BestScores, found: list[np.ndarray]) -> list[np.ndarray]:
+    keeper.add(found)
+    return found
+
+
+def _detections(run: TestRun, keeper: BestScores, images: Iterable[Sequence[np.ndarray]]) -> Detections:
     boxes: list[list[np.ndarray]] = [[] for _ in run.imdb.classes]
+    for found in images:
+        for row, part in zip(boxes, found, strict=True):
+            row.append(part)
+    names = tuple(record.name for record in run.imdb.records)
+    return Detections(tuple(run.imdb.classes), names, keeper.left(boxes))
+
+
+def _found(
+    run: TestRun,
+    records: Sequence[FrameRecord],
+    keeper: BestScores,
+    partial: PartialResults | None,
+    on_image: Callable[[Progress], None] | None,
+) -> Iterator[list[np.ndarray]]:
+    """The best boxes of every class, image after image."""
     seconds, resumed = np.zeros(2), 0
     begin = time.perf_counter()
     for number, asked in enumerate(_ahead(run, records, partial)):
@@ -162,9 +218,7 @@ def detect_all(
             found = keeper.best(scores, moved)
             if partial is not None:
                 partial.append(asked.key, found)
-        keeper.add(found)
-        for row, part in zip(boxes, found, strict=True):
-            row.append(part)
+        yield _count(keeper, found)
         now = time.perf_counter()
         if earlier is None:
             seconds += (middle - begin, now - middle)
@@ -175,8 +229,6 @@ def detect_all(
             done = number + 1
             detect, misc = seconds / max(1, done - resumed)
             on_image(Progress(done, len(records), float(detect), float(misc), resumed))
-    names = tuple(record.name for record in records)
-    return Detections(tuple(run.imdb.classes), names, keeper.left(boxes))
 
 
 # -- one image ----------------------------------------------------------------------------------------------------

@@ -23,7 +23,8 @@ from caffe_compat.datasets.record import FrameRecord
 from caffe_compat.detection.images import read_modalities
 from caffe_compat.errors import DataError, MissingFileError, in_file
 from caffe_compat.evaluation.detections import Detections
-from caffe_compat.record_file import RecordFile, framed
+from caffe_compat.ranks import Ranks
+from caffe_compat.record_file import RecordFile, framed, rank_file, rank_files
 from caffe_compat.segmentation.asking import ask_masks, regions_of
 from caffe_compat.segmentation.questions import MaskQuestion
 from caffe_compat.segmentation.regions import (
@@ -94,11 +95,14 @@ class PartialRegions:
     Args:
         path: of the file.
         settings: of the run, as JSON holds them; with others nothing in the file counts.
+        rank: of several processes this one, which has a file of its own and knows those of the others.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
-        self._file = RecordFile(path, _MAGIC + framed(stamp_text(settings).encode()))
+    def __init__(self, path: str | os.PathLike[str], settings: Mapping[str, Any], rank: int = 0) -> None:
+        self._base, self._begin = path, _MAGIC + framed(stamp_text(settings).encode())
+        self._file = RecordFile(rank_file(path, rank), self._begin)
         self._held = dict(self._parse(record) for record in self._file.read())
+        self.read_others()
 
     def get(self, key: str) -> np.ndarray | None:
         """The regions of the image with this key; None: not there."""
@@ -117,9 +121,16 @@ class PartialRegions:
         self._file.append(key.encode().ljust(40) + _COUNTS.pack(*regions.shape) + pack(regions))
         self._held[key] = regions
 
+    def read_others(self) -> None:
+        """Learn what the other processes have segmented until now."""
+        for path in rank_files(self._base):
+            if path != self._file.path:
+                self._held |= dict(self._parse(record) for record in RecordFile(path, self._begin).read())
+
     def remove(self) -> None:
-        """There is a result: the file is not needed any more."""
-        self._file.remove()
+        """There is a result: the files are not needed any more."""
+        for path in rank_files(self._base):
+            path.unlink(missing_ok=True)
 
     @staticmethod
     def _parse(record: bytes) -> tuple[str, np.ndarray]:
@@ -127,7 +138,9 @@ class PartialRegions:
         return record[:40].decode().strip(), unpack(record[40 + _COUNTS.size :], boxes, superpixels)
 
 
-def segment_all(run: SegmentRun, partial: PartialRegions | None = None) -> Iterator[Segmented]:
+def segment_all(
+    run: SegmentRun, partial: PartialRegions | None = None, ranks: Ranks | None = None
+) -> Iterator[Segmented]:
     """The regions of the detections in every image.
 
     An image without detections has regions of none.
@@ -135,6 +148,7 @@ def segment_all(run: SegmentRun, partial: PartialRegions | None = None) -> Itera
     Args:
         run: what is segmented.
         partial: what an earlier run has done, and where this one adds to; None: start anew and keep nothing.
+        ranks: of several processes this one, whose share of the images is wanted; None: all.
 
     Raises:
         DataError: no images.
@@ -143,12 +157,13 @@ def segment_all(run: SegmentRun, partial: PartialRegions | None = None) -> Itera
     records = run.imdb.records
     if not len(records):
         raise DataError(f"{run.imdb.name}: has no images")
+    numbers = (ranks or Ranks()).share(len(records))
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(_load, run, 0, partial)
-        for number in range(len(records)):
+        waiting = pool.submit(_load, run, numbers[0], partial)
+        for following in (*numbers[1:], None):
             loaded = waiting.result()
-            if number + 1 < len(records):
-                waiting = pool.submit(_load, run, number + 1, partial)
+            if following is not None:
+                waiting = pool.submit(_load, run, following, partial)
             yield _segment(run, loaded, partial)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from commands.test_infer_onnx import NET
 from flow.clips import moved, write_frames
+from forked import ranked
 from onnx_nets import make_net
 from PIL import Image
 from program import ROOT, call
-from ranked import ranked
 from small_detectors import picture
 
 from caffe_compat.deploy.journal import Journal

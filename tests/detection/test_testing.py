@@ -11,8 +11,17 @@ import pytest
 from caffe_compat.config import load_config
 from caffe_compat.datasets import FrameRecord, ImageDatabase, find_imdb
 from caffe_compat.detection.partial import PartialResults
-from caffe_compat.detection.testing import BestScores, Progress, TestRun, detect_all, run_name
+from caffe_compat.detection.testing import (
+    BestScores,
+    Progress,
+    TestRun,
+    detect_all,
+    detect_share,
+    put_together,
+    run_name,
+)
 from caffe_compat.errors import DataError, MissingFileError, NetError
+from caffe_compat.ranks import Ranks
 
 TREE = Path(__file__).resolve().parents[1] / "data" / "golden_fork" / "detection" / "tree"
 
@@ -111,6 +120,23 @@ def assert_same(one, other):
     for row, other_row in zip(one.boxes, other.boxes, strict=True):
         for mine, theirs in zip(row, other_row, strict=True):
             np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("per_set", [1, 2, 5, 1000])
+@pytest.mark.parametrize("world", [2, 3, 4])
+def test_several_processes_find_what_one_finds(tmp_path, world, per_set):
+    options = {"TEST.MAX_PER_SET_F": per_set, "TEST.MAX_PER_IMAGE": 7}
+    whole = detect_all(run_on_tree(**options))
+    assert per_set != 1000 or len(whole) > 4 * 100
+    parts = [PartialResults(tmp_path / f"{rank}", {}, 19) for rank in range(world)]
+    for rank, part in enumerate(parts):
+        run, seen = run_on_tree(**options), []
+        detect_share(run, Ranks(rank, world), part, seen.append)
+        assert len(run.detector.asked) == len(part) == len(seen) == len(range(rank, 4, world))
+    parts = [PartialResults(tmp_path / f"{rank}", {}, 19) for rank in range(world)]
+    assert_same(put_together(run_on_tree(**options), parts), whole)
+    with pytest.raises(DataError, match="0: holds 0 images, expected"):
+        put_together(run_on_tree(), [PartialResults(tmp_path / "0", {"other": 1}, 19), *parts[1:]])
 
 
 class Stopped(Exception):

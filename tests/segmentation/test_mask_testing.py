@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import ranked
 from PIL import Image
 from program import Done, call
 from segmentation.small_masks import OUT, TEST, TESTED, TESTING, TRAINING, write_near, write_run, write_scenes
@@ -77,6 +79,26 @@ def pieces(folder: Path) -> tuple[SegmentRun, Masks]:
     masks = Masks(net, 1, config)
     kept = apply_nms(read_detections(folder / "near.npz"), 0.3)
     return SegmentRun(imdb, kept, masks, SuperpixelsOfFolder(folder / "sp"), config), masks
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("superpixels", [True, False])
+def test_several_processes_write_what_one_writes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, superpixels: bool
+) -> None:
+    monkeypatch.chdir(folder)
+    given = ["--sds_sp_dir", "sp"] if superpixels else ["--sds_sp_count", 200]
+    words = ["test_net", *TESTING, "--net", NET, "--sds_detection_file", "near.npz", *given]
+    alone = ranked(1, *words, folder=folder)[0]
+    names = [path for path in (folder / RUN).rglob("*") if path.is_file()]
+    expected = {path: path.read_bytes() for path in names}
+    shutil.rmtree(folder / RUN)
+    first, second = ranked(2, *words, folder=folder)
+    assert (first.status, second.status) == (alone.status, 0) == (0, 0), first
+    assert {path: path.read_bytes() for path in (folder / RUN).rglob("*") if path.is_file()} == expected
+    told = [[line for line in one.stdout.splitlines() if "Doing" not in line] for one in (first, alone)]
+    assert told[0] == told[1] and ("superpixels of 5 images were made" in first.stdout) != superpixels
+    assert second.stdout.endswith("rank 1 of 2: 2 images\n")
 
 
 def test_output(folder: Path) -> None:

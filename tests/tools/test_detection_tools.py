@@ -11,11 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from forked import ranked
 from program import SAME_BITS, call, end, start
 from waiting import wait_for
 
 from caffe_compat import load_net
 from caffe_compat.config import load_config
+from caffe_compat.detection.partial import PartialResults
 from caffe_compat.errors import UsageError
 from caffe_compat.evaluation.detections import read_detections
 from caffe_compat.locks import hold
@@ -96,6 +98,37 @@ def test_a_run_that_was_stopped_goes_on(folder: Path, how: signal.Signals) -> No
     shutil.rmtree(out)
     assert call(*command, folder=folder).status == 0
     assert found == contents(out)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_several_processes_write_what_one_writes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    words = ["test_net", *SINGLE, *HHA, "--set", *SMALL, "EXP_DIR"]
+    alone = ranked(1, *words, "alone", folder=folder)[0]
+    append = PartialResults.append
+
+    def dies(partial: PartialResults, *given: object) -> None:
+        append(partial, *given)  # type: ignore[arg-type]
+        if partial.path.name.endswith("part1"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    out = folder / "output" / "several" / "nyud2_hha_2015_test" / "fast_rcnn_iter_20"
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialResults, "append", dies)
+        done = ranked(3, *words, "several", folder=folder)
+        assert [one.status for one in done[:2]] == [2, -signal.SIGKILL] and "rank 1 of 3 has died" in done[0].stderr
+        assert {"detections.part", "detections.part1"} <= {path.name for path in out.iterdir()}
+        assert not [path for path in out.iterdir() if ".part" not in path.name]
+    done = ranked(3, *words, "several", folder=folder)
+    assert [one.status for one in done] == [0, 0, 0], done
+    whole = [line for line in alone.stdout.splitlines() if not line.startswith("im_detect")]
+    mine = [line for line in done[0].stdout.splitlines() if not line.startswith("im_detect")]
+    assert mine == [line.replace("/alone/", "/several/") for line in whole]
+    assert [one.stdout for one in done[1:]] == ["rank 1 of 3: 1 images\n", "rank 2 of 3: 1 images\n"]
+    found, expected = (contents(folder / "output" / name) for name in ("several", "alone"))
+    for files in (found, expected):  # EXP_DIR stands in it
+        files.pop("nyud2_hha_2015_test/fast_rcnn_iter_20/config.yml")
+    assert found == expected
 
 
 @pytest.mark.parametrize(
