@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from caffe_compat.commands.measurements import peers
 from caffe_compat.commands.measurements.detector import detector
 from caffe_compat.commands.measurements.evaluation import evaluation
 from caffe_compat.commands.measurements.flow import flow
+from caffe_compat.commands.measurements.forward import compile, forward
 from caffe_compat.commands.measurements.hha_peer import port_hha
 from caffe_compat.commands.measurements.loader import loader
 from caffe_compat.commands.measurements.loading import weights
@@ -29,19 +29,19 @@ from caffe_compat.commands.measurements.testing import testing
 from caffe_compat.commands.measurements.timing import alternate
 from caffe_compat.commands.measurements.transfer_gpu import transfer_gpu
 from caffe_compat.commands.measurements.updating import against_autocast, half_precision, updates
-from caffe_compat.compare import difference
 from caffe_compat.datasets.motorcycle import MOTORCYCLE_CAMERA, MotorcycleSource
 from caffe_compat.depth import complete
 from caffe_compat.depth import hha as encode_hha
 from caffe_compat.description import State, describe_net
 from caffe_compat.errors import UsageError
-from caffe_compat.net import BlobNet, Net, load_net
+from caffe_compat.net import BlobNet, Net
 from caffe_compat.proto import caffe_pb2, read_net
 from caffe_compat.resources import prototxt
 from caffe_compat.solver import SGDSolver
 
 __all__ = [
     "build",
+    "compile",
     "detector",
     "evaluation",
     "flow",
@@ -70,32 +70,6 @@ def _prototxt(*parts: str) -> Path:
     if not path.exists():
         raise UsageError(f"{path} is missing: run the benchmarks from a checkout of the project")
     return path
-
-
-def forward(rounds: int) -> Iterator[Row]:
-    """Forward passes of CaffeNet and VGG16 against the same nets written by hand."""
-    for label, folder, peer, shape in (
-        ("CaffeNet forward, 10 x 3 x 227 x 227", "caffenet", peers.caffenet(), (10, 3, 227, 227)),
-        ("VGG16 forward, 1 x 3 x 224 x 224", "vgg16", peers.vgg16(), (1, 3, 224, 224)),
-    ):
-        net = load_net(_prototxt(folder, "deploy.prototxt"))
-        peers.copy_weights(net, peer)
-        data = torch.randn(shape) * 50
-        with torch.inference_mode():
-            found = difference(net(data=data)["prob"].numpy(), peer(data).numpy())
-            times = alternate(lambda n=net, d=data: n(data=d), lambda p=peer, d=data: p(d), rounds)  # type: ignore[misc]
-        yield f"{label} (max difference {found.absolute:.1g})", *times, "<= 1.05"
-
-
-def compile(rounds: int) -> Iterator[Row]:  # noqa: A001 - the name of the benchmark
-    """torch.compile of a net against the net itself."""
-    for name, batch in (("caffenet", 10), ("squeezenet", 10)):
-        net = load_net(_prototxt(name, "deploy.prototxt"))
-        images = {net.input_names[0]: torch.randn(batch, 3, 227, 227)}
-        compiled = torch.compile(net, fullgraph=True)
-        with torch.no_grad():
-            times = alternate(partial(compiled, **images), partial(net, **images), rounds)
-        yield f"{name} compiled, batch {batch}", *times, "<= 1.00"
 
 
 def transfer(rounds: int) -> Iterator[Row]:

@@ -58,7 +58,8 @@ def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     that was built with oneDNN."""
     if device.type != "cpu" or dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return False
-    names = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight", "_reorder_linear_weight")
+    names = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight", "_reorder_linear_weight",
+             "_convolution_pointwise_")  # fmt: skip
     return bool(torch.backends.mkldnn.enabled) and all(hasattr(torch.ops.mkldnn, name) for name in names)
 
 
@@ -77,16 +78,17 @@ class Packs:
         """Forget all."""
         self._held.clear()
 
-    def kernel(self, op: Op, shapes: Sequence[Shape], maps: bool) -> Kernel | None:
+    def kernel(self, op: Op, shapes: Sequence[Shape], maps: bool, over: bool) -> Kernel | None:
         """How to compute an op; None: as its layer does.
 
         Args:
             shapes: of the values that it reads.
             maps: whether the first of them is in the format ``channels_last``.
+            over: whether what is added may be overwritten.
         """
         role = op.role
         if isinstance(role, Convolve):
-            return self._convolution(op, role, shapes[0])
+            return self._convolution(op, role, shapes[0], over)
         if isinstance(role, Product):
             return self._product(op, role, shapes[0])
         if isinstance(role, Affine):
@@ -104,7 +106,7 @@ class Packs:
 
     # -- convolution ------------------------------------------------------------------------------------------
 
-    def _convolution(self, op: Op, role: Convolve, shape: Shape) -> Kernel:
+    def _convolution(self, op: Op, role: Convolve, shape: Shape, over: bool) -> Kernel:
         def make() -> tuple[Tensor, Tensor | None, float, float]:
             weight, bias = _folded(role.weight, role.bias, op)
             bounds = _bounds(weight, bias)
@@ -115,12 +117,13 @@ class Packs:
 
         weight, bias, gain, offset = self._once((op.number, op.folded, shape[0] == 1), make)
         geometry = (role.pad, role.stride, role.dilation, role.group)
-        compute = _joined_convolution if self.joined else _torch_convolution
-        run = compute(weight, bias, geometry, op.slope, op.added)
-        exact = run
         fragile = self.joined and op.slope == 0
-        if fragile:
-            exact = _then(compute(weight, bias, geometry, None, op.added), op.slope)
+        if self.joined:
+            run = _joined_convolution(weight, bias, geometry, op.slope, op.added, over)
+            bare = _joined_convolution(weight, bias, geometry, None, op.added, over)
+            exact = _then(bare, op.slope) if fragile else run
+        else:
+            run = exact = _torch_convolution(weight, bias, geometry, op.slope, op.added)
         return Kernel(run, exact, gain, offset, self.joined, fragile)
 
     # -- matrix product ---------------------------------------------------------------------------------------
@@ -196,29 +199,31 @@ def _pool(op: Op, role: Pool, maps: bool) -> Kernel:
 
 
 def _joined_convolution(
-    weight: Tensor, bias: Tensor | None, geometry: tuple[Any, ...], slope: float | None, added: bool
+    weight: Tensor, bias: Tensor | None, geometry: tuple[Any, ...], slope: float | None, added: bool, over: bool
 ) -> Computes:
-    convolve = torch.ops.mkldnn._convolution_pointwise
+    """Convolution, sum and rectifier in one call; the sum ``over`` what is added."""
     pad, stride, dilation, group = geometry
-    if not added:
-        name, scalars, algorithm = _attribute(slope)
-        single = convolve.default
-
-        def run(x: Tensor) -> Tensor:
-            found: Tensor = single(x, weight, bias, pad, stride, dilation, group, name, scalars, algorithm)
-            return found
-
-        return run
+    if added and slope:
+        return _then(_joined_convolution(weight, bias, geometry, None, True, over), slope)
+    name, scalars, algorithm = _attribute(slope)
+    single = torch.ops.mkldnn._convolution_pointwise.default
+    double = torch.ops.mkldnn._convolution_pointwise.binary
+    inside = torch.ops.mkldnn._convolution_pointwise_.binary
     after = None if slope is None else "relu"
-    if slope:
-        return _then(_joined_convolution(weight, bias, geometry, None, True), slope)
-    double = convolve.binary
+
+    def run(x: Tensor) -> Tensor:
+        found: Tensor = single(x, weight, bias, pad, stride, dilation, group, name, scalars, algorithm)
+        return found
 
     def run_added(x: Tensor, other: Tensor) -> Tensor:
         found: Tensor = double(x, other, weight, bias, pad, stride, dilation, group, "add", 1.0, after, [], None)
         return found
 
-    return run_added
+    def run_over(x: Tensor, other: Tensor) -> Tensor:
+        found: Tensor = inside(other, x, weight, bias, pad, stride, dilation, group, "add", 1.0, after, [], None)
+        return found
+
+    return (run_over if over else run_added) if added else run
 
 
 def _torch_convolution(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers import Shape
-from caffe_compat.layers.roles import Plain
+from caffe_compat.layers.roles import Convolve, Plain
 from caffe_compat.net.fast.graph import Graph, Op, View, join, trace
 from caffe_compat.net.fast.kernels import Kernel, Packs
 from caffe_compat.net.plan import Node, Plan
@@ -95,6 +95,8 @@ def _is_safe(value: Tensor) -> bool:
     """Whether all numbers are small enough for the proof; NaN is not."""
     if not value.numel():
         return True
+    if value.dim() == 4 and not value.is_contiguous():
+        value = value.permute(0, 2, 3, 1)  # as maps lie in memory, so that nothing is copied
     low, high = torch.aminmax(value)
     return float(low) >= -SAFE and float(high) <= SAFE
 
@@ -131,6 +133,7 @@ class _Lowering:
         self.graph, self.packs = graph, packs
         self.whole = whole  # values that may be integers
         self.maps: set[int] = set()
+        self.fresh: set[int] = set()  # values whose memory nothing else shows
         self.bound: dict[int, float] = {}  # by value, the largest number there can be if all looks were safe
         self.last: dict[int, int] = {}
         kept = set(graph.results.values())
@@ -148,11 +151,14 @@ class _Lowering:
 
     def _step(self, place: int, op: Op) -> Step:
         shapes = [self.graph.shapes[value] for value in op.reads]
+        done = {value for value in (*op.reads, *op.writes) if self.last[value] == place} - self.kept
         kernel = None
         if self.packs is not None and op.known and self.whole.isdisjoint(op.reads):
-            kernel = self.packs.kernel(op, shapes, op.reads[0] in self.maps)
-        done = {value for value in (*op.reads, *op.writes) if self.last[value] == place} - self.kept
+            over = op.added and op.reads[1] in done & self.fresh - {op.reads[0]}
+            kernel = self.packs.kernel(op, shapes, op.reads[0] in self.maps, over)
         common = (tuple(op.reads), tuple(op.writes), tuple(done))
+        if kernel is None:
+            self.fresh.difference_update(op.reads)  # a top may be a view of them
         if isinstance(op.role, View):
             return Step(op.node, torch.Tensor.reshape_as, torch.Tensor.reshape_as, *common)
         if kernel is None:
@@ -160,6 +166,8 @@ class _Lowering:
         look, hopeless = self._follow(op, kernel)
         if kernel.maps:
             self.maps.update(op.writes)
+        if isinstance(op.role, Convolve):
+            self.fresh.update(op.writes)
         return Step(op.node, kernel.exact if hopeless else kernel.run, kernel.exact, *common, look=look)
 
     def _follow(self, op: Op, kernel: Kernel) -> tuple[bool, bool]:
