@@ -8,7 +8,7 @@ import torch
 
 from caffe_compat.errors import LayerError, NetError, ShapeError
 from caffe_compat.net import Net, load_net
-from caffe_compat.net.net import _differs
+from caffe_compat.net.running import _differs
 
 TEXT = """name: "tiny"
 layer { name: "data" type: "Input" top: "data" top: "label" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 }
