@@ -13,7 +13,7 @@ from caffe_compat.batches.images import Seed
 from caffe_compat.batches.reader import Bytes, New, Reader, shown
 from caffe_compat.batches.transform import Transform
 from caffe_compat.errors import CaffeCompatError
-from caffe_compat.media import datum_channels
+from caffe_compat.media.datum import read_datum
 from caffe_compat.media.records import Place, read_place
 
 __all__ = ["Record", "RecordJob", "RecordReader"]
@@ -63,8 +63,8 @@ class RecordReader(Reader[RecordJob]):
         data: np.ndarray | None = None
         labels = new((len(job.records),))
         for item, record in enumerate(job.records):
-            channels, shape, label = self.load(record)
-            if self.dtype != np.float32 and channels[0].dtype != np.uint8:
+            picture, planes, shape, label = self.load(record)
+            if self.dtype != np.float32 and planes is not None and planes.dtype != np.uint8:
                 return dataclasses.replace(self, dtype=np.float32).read(job, new)
             if data is None:
                 data = new((len(job.records), *shape), self.dtype)
@@ -73,7 +73,10 @@ class RecordReader(Reader[RecordJob]):
                     f"{record.name} has the shape {list(shape)}, the first record of the batch "
                     f"{list(data.shape[1:])}; use batch_size 1 or crop_size"
                 )
-            self.transform(channels, data[item], random)
+            if planes is None:
+                self.transform.picture(picture, data[item], random)
+            else:
+                self.transform(planes, data[item], random)
             labels[item] = label
         assert data is not None
         return data, labels
@@ -82,14 +85,25 @@ class RecordReader(Reader[RecordJob]):
         """As :meth:`Reader.about`."""
         return shown(record.name for record in job.records)
 
-    def load(self, record: Record) -> tuple[Sequence[np.ndarray] | np.ndarray, tuple[int, ...], int]:
-        """The planes of a record, the shape of what becomes of them, and its label."""
+    def load(self, record: Record) -> tuple[np.ndarray, np.ndarray | None, tuple[int, ...], int]:
+        """A record's picture or its planes, see :func:`read_datum`; the shape of what becomes of them; its label."""
         own = self.transform
         try:
-            channels, label = datum_channels(record.value, record.name, own.force_color, own.force_gray)
+            picture, planes, label = read_datum(record.value, record.name, own.force_color, own.force_gray)
         except CaffeCompatError as error:
             raise self.error(str(error)) from error
         try:
-            return channels, own.shape(len(channels), *channels[0].shape), label
+            return picture, planes, own.shape(*_size(picture, planes)), label
         except CaffeCompatError as error:
             raise self.error(f"{record.name}: {error}") from error
+
+    def size(self, record: Record) -> tuple[int, int, int]:
+        """Channels, height and width of a record."""
+        return _size(*self.load(record)[:2])
+
+
+def _size(picture: np.ndarray, planes: np.ndarray | None) -> tuple[int, int, int]:
+    """Channels, height and width."""
+    if planes is not None:
+        return len(planes), planes.shape[1], planes.shape[2]
+    return 1 if picture.ndim == 2 else picture.shape[2], picture.shape[0], picture.shape[1]

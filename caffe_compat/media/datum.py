@@ -11,7 +11,7 @@ from caffe_compat.errors import DataError
 from caffe_compat.media.pictures import Channels, decode, planes
 from caffe_compat.proto import caffe_pb2
 
-__all__ = ["datum_channels", "encoded_datum", "picture_datum"]
+__all__ = ["datum_channels", "encoded_datum", "picture_datum", "read_datum"]
 
 _NUMBER, _BYTES = 0, 2
 """Wire types."""
@@ -21,10 +21,21 @@ _DATA = 4 << 3 | _BYTES
 def datum_channels(
     raw: bytes, name: str, force_color: bool = False, force_gray: bool = False
 ) -> tuple[Sequence[np.ndarray] | np.ndarray, int]:
-    """The planes (height, width) of a serialized ``Datum``, and its label.
+    """The planes (height, width) of a serialized ``Datum``, and its label; see :func:`read_datum`."""
+    picture, values, label = read_datum(raw, name, force_color, force_gray)
+    return (planes(picture) if values is None else values), label
+
+
+def read_datum(
+    raw: bytes, name: str, force_color: bool = False, force_gray: bool = False
+) -> tuple[np.ndarray, np.ndarray | None, int]:
+    """What a serialized ``Datum`` holds: a picture (height, width[, channels]), or else planes, and its label.
 
     ``data`` holds uint8, ``float_data`` float32 values; an ``encoded`` datum is a compressed image, decoded as it is or
     to three channels or one.  The force flags mean nothing to a datum that is not encoded.
+
+    Returns:
+        The picture, None, label; or nothing, the planes (channels, height, width), label.
 
     Raises:
         DataError: the datum is malformed.
@@ -41,12 +52,12 @@ def datum_channels(
         if force_color and force_gray:
             raise DataError(f"{name}: transform_param has force_color and force_gray, expected one of them")
         wanted: Channels = "color" if force_color else "gray" if force_gray else "unchanged"
-        return planes(decode(bytes(data), name, wanted)), datum.label
+        return decode(bytes(data), name, wanted), None, datum.label
     values = np.frombuffer(data, np.uint8) if len(data) else np.array(datum.float_data, np.float32)
     shape = (datum.channels, datum.height, datum.width)
     if min(shape) < 1 or values.size != shape[0] * shape[1] * shape[2]:
         raise DataError(f"{name}: a Datum of {values.size} values cannot have the shape {list(shape)}")
-    return values.reshape(shape), datum.label
+    return values[:0], values.reshape(shape), datum.label
 
 
 def _apart(raw: bytes) -> tuple[bytes, memoryview | None]:

@@ -22,6 +22,7 @@ from caffe_compat.batches.slots import can_share
 from caffe_compat.errors import CaffeCompatError, DataError, LayerError, UsageError
 from caffe_compat.layers.data import DataLayer
 from caffe_compat.layers.data.sending import developed
+from caffe_compat.ranks import Turns
 
 pytestmark = pytest.mark.skipif(not can_share(), reason="only Linux has what workers need")
 
@@ -101,6 +102,9 @@ def test_batches_are_those_of_one_process(crews: list[Crew], folder: Path, kind:
     assert same(batches(data, 3), expected[4:7])
     data.close()
     assert same(batches(data, 2), expected[7:])
+    data.take_turns(Turns(1, 3))  # one of three that train together
+    data.seek(0)
+    assert same(batches(data, 3), expected[1::3])
 
 
 OTHERS = ("AnnotatedData", "DenseImageData", "ImageLabelmapData", "ImageSegData", "WindowData")

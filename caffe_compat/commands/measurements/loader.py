@@ -1,13 +1,12 @@
 """The benchmark of loading: what a core gives, by worker processes, against torch's DataLoader doing the same work.
 
 Processor time is what is compared, of this process and of its workers: images a second of a core.  It is the same with
-any number of workers if throughput grows with them.
+any number of workers if throughput grows with them, as far as the part goes that is left to this process.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 import tempfile
 import time
@@ -55,6 +54,17 @@ class _Case:
     peer: Callable[[int], tuple[Tensor, ...]]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Cost:
+    """Of an image: seconds of all processors, those of this process, whose part no worker takes, and images a second
+    by the clock.
+    """
+
+    cores: float
+    parent: float
+    rate: float
+
+
 class _Written(Dataset[tuple[Tensor, ...]]):
     """The data set that one writes by hand."""
 
@@ -74,14 +84,16 @@ def loader(rounds: int) -> Iterator[Row | str]:
     with tempfile.TemporaryDirectory() as folder:
         for case in _cases(Path(folder)):
             for workers in counts:
-                ours, our_rate = _of_layer(case, workers, rounds)
-                theirs, their_rate = _of_peer(case, workers, rounds)
+                ours, theirs = _of_layer(case, workers, rounds), _of_peer(case, workers, rounds)
                 label = f"{case.name}, {workers or 'no'} workers, core seconds of {GOAL}"
-                yield label, ours * GOAL, theirs * GOAL, ours / theirs, "<= 1.00" if workers else ""
-                yield (
-                    f"    {1 / ours:.0f} images a second and core (peer {1 / theirs:.0f}); by the clock {our_rate:.0f} "
-                    f"(peer {their_rate:.0f}); {GOAL} a second need {ours * GOAL:.1f} cores"
-                )
+                ratio = ours.cores / theirs.cores
+                yield label, ours.cores * GOAL, theirs.cores * GOAL, ratio, "<= 1.00" if workers else ""
+                yield f"    ours: {_told(ours)}\n    peer: {_told(theirs)}"
+
+
+def _told(cost: _Cost) -> str:
+    here = f"{1e6 * cost.parent:.0f} us in the training process"
+    return f"{1 / cost.cores:.0f} images a second and core, of each {here}; by the clock {cost.rate:.0f}"
 
 
 def _cases(folder: Path) -> Iterator[_Case]:
@@ -152,8 +164,8 @@ def _pair(names: list[str]) -> tuple[Tensor, ...]:
     return tuple(_finished(_read(name), mirrored, np.full(3, 9, np.float32)) for name in names)
 
 
-def _of_layer(case: _Case, workers: int, rounds: int) -> tuple[float, float]:
-    """Processor seconds of an image, and images a second by the clock."""
+def _of_layer(case: _Case, workers: int, rounds: int) -> _Cost:
+    """Of our layer."""
     tops = 'top: "a" top: "b"'
     message = parse(f'layer {{ name: "data" {tops} {case.body} }}', caffe_pb2.NetParameter)
     (layer,) = (n.layer for n in Net(describe_net(message, State("TRAIN"))).nodes if isinstance(n.layer, DataLayer))
@@ -167,8 +179,8 @@ def _of_layer(case: _Case, workers: int, rounds: int) -> tuple[float, float]:
         layer.close()
 
 
-def _of_peer(case: _Case, workers: int, rounds: int) -> tuple[float, float]:
-    """The same of torch's DataLoader."""
+def _of_peer(case: _Case, workers: int, rounds: int) -> _Cost:
+    """Of torch's DataLoader."""
     held = _Written(case.peer, 1 << 20)
     found = iter(DataLoader(held, case.batch, num_workers=workers))
     pids = [process.pid for process in getattr(found, "_workers", [])]
@@ -180,18 +192,16 @@ def _of_peer(case: _Case, workers: int, rounds: int) -> tuple[float, float]:
             case.peer.close()
 
 
-def _measured(
-    step: Callable[[], object], pids: Callable[[], list[int]], images: int, rounds: int
-) -> tuple[float, float]:
+def _measured(step: Callable[[], object], pids: Callable[[], list[int]], images: int, rounds: int) -> _Cost:
     for _ in range(WARM):
         step()
-    before, start, count = _processor_time(pids()), time.perf_counter(), 0
-    for count in itertools.count(1):
+    steps = -(-LEAST * rounds // images)
+    parent, before, start = time.process_time(), _processor_time(pids()), time.perf_counter()
+    for _ in range(steps):
         step()
-        if count * images >= LEAST * rounds:
-            break
-    seconds = time.perf_counter() - start
-    return (_processor_time(pids()) - before) / (count * images), count * images / seconds
+    seconds, count = time.perf_counter() - start, steps * images
+    spent = _processor_time(pids()) - before
+    return _Cost(spent / count, (time.process_time() - parent) / count, count / seconds)
 
 
 def _processor_time(pids: list[int]) -> float:

@@ -51,7 +51,7 @@ class Data(DataLayer):
         pool = int(section.shuffle_pool_size)
         self.order = Order(self.samples, bool(section.shuffle) or pool > 1, self.seed)
         self.reader = self._reader = RecordReader(self.who, self.transformer.plain())
-        _, shape, _ = self._reader.load(self._record(self.order[0]))
+        shape = self._reader.load(self._record(self.order[0]))[2]
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
 
     def job(self, number: int) -> RecordJob:
@@ -69,9 +69,8 @@ class Data(DataLayer):
 
     def wants(self) -> dict[str, Preprocessing]:
         """As :meth:`DataLayer.wants`; pictures have the size of the records, if the last has that of the first."""
-        first, last = (self._reader.load(self._record(number))[0] for number in (0, len(self.database) - 1))
-        size = (first[0].shape[0], first[0].shape[1])
-        found = self.transformer.wants(len(first), size if size == tuple(last[0].shape) else None)
+        first, last = (self._reader.size(self._record(number)) for number in (0, len(self.database) - 1))
+        found = self.transformer.wants(first[0], first[1:] if first[1:] == last[1:] else None)
         return {} if found is None else {self.params.tops[0]: found}
 
     def _record(self, number: int) -> Record:
