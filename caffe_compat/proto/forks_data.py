@@ -228,6 +228,9 @@ foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
   PoolingParameter pad_l pad_r pad_t pad_b
   PoolingParameter.PoolMethod AVE_EXC_PAD
   ReLUParameter relu6
+sanghoon/caffe pvanet
+  type Proposal ROIPooling SmoothL1Loss
+  LayerParameter proposal_param
 BVLC/caffe#3057
   PoolingParameter ceil_mode
 lim0606/caffe-googlenet-bn

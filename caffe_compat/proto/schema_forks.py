@@ -282,6 +282,7 @@ FORKS = (
         schema_nets.SYNOPSYS,
         schema_nets.OLD,
         schema_nets.VIDEO,
+        schema_nets.PVANET,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

@@ -1,6 +1,6 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "OLD", "RFCN", "SEGMENTATION", "SYNOPSYS", "VIDEO", "YOLO"]
+__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "OLD", "PVANET", "RFCN", "SEGMENTATION", "SYNOPSYS", "VIDEO", "YOLO"]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -158,4 +158,13 @@ VideoDataParameter
 TransformationParameter
   8000030 fix_crop bool=false, 8000031 multi_scale bool=false, 8000032 scale_ratios float*,
   8000033 max_distort int32=1, 8000034 is_flow bool=false, 8000035 more_fix_crop bool=false
+"""
+
+# sanghoon/caffe, branch dev_pvanet: 8266713, private here
+PVANET = """
+LayerParameter
+  8266713 proposal_param ProposalParameter
+ProposalParameter
+  1 feat_stride uint32=16, 2 base_size uint32=16, 3 min_size uint32=16, 4 ratio float*, 5 scale float*,
+  6 pre_nms_topn uint32=6000, 7 post_nms_topn uint32=300, 8 nms_thresh float=0.7
 """
