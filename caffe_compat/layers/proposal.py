@@ -26,7 +26,7 @@ class Proposal(Layer):
     """Regions of an image by falling score; no gradient passes.
 
     Bottoms: probabilities [1, 2 A, H, W], the first A of background, offsets [1, 4 A, H, W], and height and width of
-    the image and the scales of both [1, 4].  Tops: regions [R, 5] (0, x1, y1, x2, y2), cut to the image, and their scores
+    the image and the scales of both [1, 4].  Tops: regions [R, 5] (0, x1, y1, x2, y2), cut to the image, and scores
     [R].  Anchors are those of py-faster-rcnn, halves rounded up.  Unlike there a box that is smaller than ``min_size``
     stays, with a score of 0, and goes into suppression; and a box goes where its overlap with a better one is more
     than ``nms_thresh``, not already where it is that.  Of equal scores the first anchor comes first (the original's
