@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
 import sys
@@ -214,8 +215,13 @@ def _progress(solver: Solver) -> tqdm[None]:
     hidden = not sys.stderr.isatty() or not solver.group.ranks.is_first
     bar: tqdm[None] = tqdm(total=solver.param.max_iter, initial=solver.iter, unit="it", disable=hidden, leave=False)
 
+    known = False
+
     def update(iteration: int, loss: float) -> None:
-        bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+        nonlocal known
+        known = known or not math.isnan(loss)
+        if known:  # before that NaN is what a GPU still computes
+            bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
         bar.update(1)
 
     solver.on_iteration = update

@@ -153,6 +153,8 @@ class Core:
             return
         for engine in (self.engine, *self.test_engines):
             engine.to(device)
+        if runs_ahead(device) and not runs_ahead(self.device):
+            self._resting.know(self.history)
         self.history = [blob.to(device) for blob in self.history]
         if self._scale is not None:
             self._scale.to(device)
