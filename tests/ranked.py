@@ -86,6 +86,7 @@ def _rank(name: str, words: Sequence[str], own: dict[str, str], folder: Path, fi
     """The life of one process."""
     torch.set_num_threads(1)
     os.environ.update(own)
+    sys.path.append(str(folder))  # a module of the test's own
     os.chdir(folder)
     for descriptor, path in enumerate(files, 1):
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

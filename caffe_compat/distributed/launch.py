@@ -80,7 +80,7 @@ def _passing_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
 def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> int:
     """Wait until all have ended."""
     failed, since = 0, 0.0
-    while any(process.poll() is None for process in processes):
+    while None in [process.poll() for process in processes]:  # every one is asked: that is how its status becomes known
         if not failed:
             failed, since = _failure(processes), time.monotonic()
         elif time.monotonic() - since > GRACE:

@@ -11,6 +11,7 @@ from caffe_compat import log as glog
 from caffe_compat.errors import UsageError
 from caffe_compat.layers import registered
 from caffe_compat.random import seed_thread
+from caffe_compat.ranks import here
 
 __all__ = [
     "NCCL",
@@ -105,13 +106,13 @@ class NCCL:
 
 
 def solver_count() -> int:
-    """Number of coupled solvers: 1."""
-    return 1
+    """Number of processes that torchrun has started with this one, which train_net.py trains together; else 1."""
+    return here().world
 
 
 def solver_rank() -> int:
-    """Which of the coupled solvers this is: 0."""
-    return 0
+    """Which of them this is, counted from 0."""
+    return here().rank
 
 
 def _only(name: str, given: int, possible: int) -> None:
@@ -120,13 +121,13 @@ def _only(name: str, given: int, possible: int) -> None:
 
 
 def set_solver_count(count: int) -> None:
-    """Accepts 1 only."""
-    _only("set_solver_count", count, 1)
+    """Accepts :func:`solver_count` only."""
+    _only("set_solver_count", count, solver_count())
 
 
 def set_solver_rank(rank: int) -> None:
-    """Accepts 0 only."""
-    _only("set_solver_rank", rank, 0)
+    """Accepts :func:`solver_rank` only."""
+    _only("set_solver_rank", rank, solver_rank())
 
 
 def set_multiprocess(multiprocess: bool) -> None:
