@@ -1,6 +1,6 @@
 """What YOLO version 2 learns from: RegionLoss.
 
-Source: ``region_loss_layer.cpp`` of eric612/MobileNet-YOLO.
+Source: ``region_loss_layer.cpp`` of eric612/MobileNet-YOLO, and of intel/caffe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from caffe_compat.layers.sharing import Reads
 
 __all__ = ["RegionLoss"]
 
+_ANNOTATED = 8  #: numbers of AnnotatedData's rows
 _LEAST = 10  #: of fewer biases the fork makes zeros
+
+
+def _is_annotated(shape: Shape) -> bool:
+    """Whether a bottom is AnnotatedData's."""
+    return len(shape) == 4 and tuple(shape[:2]) == (1, 1) and shape[3] == _ANNOTATED
 
 
 @register(dialect="yolo")
@@ -36,6 +42,11 @@ class RegionLoss(LossLayer):
     classes.  Of several objects with one box the last counts.  As in the fork the gradient is not that of the top: it
     is what the top squares; softmax is always taken; ``side``, ``softmax``, ``jitter``, ``absolute``, ``random`` and
     ``class_map`` are not used.
+
+    With AnnotatedData's rows as ground truth (1 x 1 x G x 8: image, label from 1, instance, corners, difficult) it is
+    intel/caffe's: the top is not divided by the batch, offsets are held within 1 and not weighted by area, and the
+    objectness of an object is 2 ``object_scale`` (p - 1)^3 p (1 - p); ``rescore`` is not used, and ``class_map`` and
+    ``softmax_tree`` are refused.
     """
 
     caffe_type = "RegionLoss"
@@ -44,9 +55,10 @@ class RegionLoss(LossLayer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = params.section("region_loss_param")
-        section.ignore("side", "softmax", "jitter", "absolute", "random", "class_map")
-        if section.softmax_tree:
-            raise self.error("region_loss_param.softmax_tree is intel/caffe's, expected none")
+        section.ignore("side", "softmax", "jitter", "absolute", "random")
+        self.annotated = _is_annotated(bottoms[1])
+        if section.softmax_tree or (section.class_map and self.annotated):
+            raise self.error("region_loss_param has a softmax_tree or class_map as in intel/caffe, expected none")
         self.classes, self.num = int(section.num_class), int(section.num)
         if section.coords != 4 or self.classes < 1 or self.num < 1:
             raise self.error(
@@ -54,10 +66,11 @@ class RegionLoss(LossLayer):
                 "4 and positive numbers"
             )
         biases = [float(bias) for bias in section.biases]
-        if len(biases) < max(_LEAST, 2 * self.num) or min(biases) <= 0:
+        least = max(0 if self.annotated else _LEAST, 2 * self.num)
+        if len(biases) < least or min(biases) <= 0:
             raise self.error(
-                f"region_loss_param.biases is {biases}, expected {max(_LEAST, 2 * self.num)} or more positive numbers: "
-                "width and height of each box"
+                f"region_loss_param.biases is {biases}, expected {least} or more positive numbers: width and height of "
+                "each box"
             )
         self.biases = torch.tensor(biases[: 2 * self.num], dtype=torch.float64).reshape(-1, 2)
         self.bias_match, self.rescore = bool(section.bias_match), bool(section.rescore)
@@ -71,15 +84,15 @@ class RegionLoss(LossLayer):
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar."""
-        tops = super().top_shapes(bottoms)
+        tops: list[Shape] = [()] if self.annotated else super().top_shapes(bottoms)
         scores, channels = tuple(bottoms[0]), self.num * (5 + self.classes)
         self.require(
             len(scores) == 4 and scores[1] == channels and scores[2] == scores[3],
             f"bottom 0 has the shape {list(scores)}, expected N x {channels} x S x S",
         )
         self.require(
-            count(bottoms[1], 1) == OBJECTS * 5,
-            f"bottom 1 has the shape {list(bottoms[1])}, expected {OBJECTS} x 5 numbers for each image",
+            _is_annotated(bottoms[1]) if self.annotated else count(bottoms[1], 1) == OBJECTS * 5,
+            f"bottom 1 has the shape {list(bottoms[1])}, expected {OBJECTS} x 5 numbers of each image or 1 x 1 x G x 8",
         )
         return tops
 
@@ -88,16 +101,38 @@ class RegionLoss(LossLayer):
         if scores.is_meta:
             return scores.new_empty(())
         with torch.no_grad():
-            truth = label.detach().to(scores).reshape(-1, OBJECTS, 5)
-            check_regions(self, truth.reshape(-1, 5))
             boxes = scores.detach().reshape(len(scores), self.num, 5 + self.classes, *scores.shape[2:])
             diff = torch.zeros_like(boxes)
-            for item, (box, objects) in enumerate(zip(boxes, truth, strict=True)):
-                self._fill(box, objects, diff[item])
-        loss: Tensor = SquaredDiff.apply(scores, diff.reshape(scores.shape), diff.reshape(scores.shape))
+            images = (
+                self._annotations(label.detach().to(scores), len(scores))
+                if self.annotated
+                else self._rows(scores, label)
+            )
+            for item, (box, (seen, objects)) in enumerate(zip(boxes, images, strict=True)):
+                self._fill(box, seen, objects, diff[item])
+            squared = diff * len(scores) ** 0.5 if self.annotated else diff
+        loss: Tensor = SquaredDiff.apply(scores, squared.reshape(scores.shape), diff.reshape(scores.shape))
         return loss
 
-    def _fill(self, box: Tensor, objects: Tensor, diff: Tensor) -> None:
+    def _rows(self, scores: Tensor, label: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Of each image the boxes that predictions are compared with [T, 4], and the objects [T, 5]."""
+        truth = label.detach().to(scores).reshape(-1, OBJECTS, 5)
+        check_regions(self, truth.reshape(-1, 5))
+        return [(rows[: first_zero(rows[:, 1]), 1:], rows[: first_zero(rows[:, 3])]) for rows in truth]
+
+    def _annotations(self, label: Tensor, number: int) -> list[tuple[Tensor, Tensor]]:
+        """The same of AnnotatedData's rows."""
+        rows = label.reshape(-1, 8)
+        check_regions(self, rows)
+        rows = rows[rows[:, 0] != -1]
+        items = rows[:, 0].long()
+        if bool(((items < 0) | (items >= number)).any()):
+            raise self.error(f"bottom '{self.params.bottoms[1]}' has rows of an image that is not among the {number}")
+        low, high = rows[:, 3:5], rows[:, 5:7]
+        objects = torch.cat([rows[:, 1:2] - 1, (low + high) / 2, high - low], 1)
+        return [(objects[items == item, 1:], objects[items == item]) for item in range(number)]
+
+    def _fill(self, box: Tensor, seen: Tensor, objects: Tensor, diff: Tensor) -> None:
         """The diff of one image [num, 5 + classes, S, S]."""
         side = box.shape[-1]
         biases = self.biases.to(box) / max(side, 1)
@@ -105,12 +140,10 @@ class RegionLoss(LossLayer):
         centre = (box[:, :2].sigmoid() + torch.stack(torch.meshgrid(cells, cells, indexing="xy"))) / max(side, 1)
         predicted = torch.cat([centre, box[:, 2:4].exp() * biases[:, :, None, None]], 1).movedim(1, -1)
         sure = box[:, 4].sigmoid()
-        seen = objects[: first_zero(objects[:, 1]), 1:]
         best = sure.new_zeros(sure.shape)
         if len(seen):
             best = overlap(predicted[..., None, :], seen).amax(-1)
         diff[:, 4] = torch.where(best > self.thresh, 0.0, self.noobject_scale * sure * sure * (1 - sure))
-        objects = objects[: first_zero(objects[:, 3])]
         if not len(objects):
             return
         check_objects(self, objects, self.classes)
@@ -131,12 +164,18 @@ class RegionLoss(LossLayer):
         n, j, i = at
         side = box.shape[-1]
         sure = box[n, 4, j, i].sigmoid()
-        scale = self.coord_scale * (torch.ones_like(sure) if self.rescore else 2 - truth[:, 2] * truth[:, 3])[:, None]
+        flat = self.rescore or self.annotated
+        scale = self.coord_scale * (torch.ones_like(sure) if flat else 2 - truth[:, 2] * truth[:, 3])[:, None]
+        most = 1.0 if self.annotated else torch.inf
         place = box[n, :2, j, i].sigmoid()
         wanted = truth[:, :2] * side - torch.stack([i, j], 1)
-        diff[n, :2, j, i] = scale * (place - wanted) * place * (1 - place)
-        diff[n, 2:4, j, i] = scale * (box[n, 2:4, j, i] - (truth[:, 2:] * side / self.biases.to(box)[n]).log())
-        goal = overlap(predicted[n, j, i], truth) if self.rescore else torch.ones_like(sure)
-        diff[n, 4, j, i] = self.object_scale * (sure - goal) * sure * (1 - sure)
+        diff[n, :2, j, i] = scale * (place - wanted).clamp(-most, most) * place * (1 - place)
+        sizes = box[n, 2:4, j, i] - (truth[:, 2:] * side / self.biases.to(box)[n]).log()
+        diff[n, 2:4, j, i] = scale * sizes.clamp(-most, most)
+        if self.annotated:
+            away = 2 * (sure - 1) ** 3
+        else:
+            away = sure - (overlap(predicted[n, j, i], truth) if self.rescore else torch.ones_like(sure))
+        diff[n, 4, j, i] = self.object_scale * away * sure * (1 - sure)
         right = F.one_hot(labels.long(), self.classes).to(box)
         diff[n, 5:, j, i] = self.class_scale * (box[n, 5:, j, i].softmax(1) - right)

@@ -111,10 +111,10 @@ def test_images_without_objects_learn_that_there_are_none() -> None:
     [
         ("biases: 1 biases: 2", ((1, 35, 2, 2), (1, 1500)), LayerError, "expected 10 or more positive"),
         (f"{BIASES} coords: 5", ((1, 35, 2, 2), (1, 1500)), LayerError, "coords 5"),
-        (f'{BIASES} softmax_tree: "t"', ((1, 35, 2, 2), (1, 1500)), LayerError, "softmax_tree is intel"),
+        (f'{BIASES} softmax_tree: "t"', ((1, 35, 2, 2), (1, 1500)), LayerError, "softmax_tree or class_map"),
         (BIASES, ((1, 35, 2, 3), (1, 1500)), ShapeError, "expected N x 35 x S x S"),
         (BIASES, ((1, 30, 2, 2), (1, 1500)), ShapeError, "expected N x 35 x S x S"),
-        (BIASES, ((1, 35, 2, 2), (1, 1, 9, 8)), ShapeError, "expected 300 x 5 numbers"),
+        (BIASES, ((1, 35, 2, 2), (1, 1, 9, 7)), ShapeError, "expected 300 x 5 numbers"),
     ],
 )
 def test_refusals(body: str, shapes: tuple[tuple[int, ...], ...], kind: type[Exception], what: str) -> None:
@@ -134,3 +134,76 @@ def test_objects_outside_of_the_map(row: list[float]) -> None:
     label[0, 0, 3] = torch.nan
     with pytest.raises(LayerError, match="under_test.*expected finite"):
         layer(torch.zeros(1, 35, 2, 2), label.reshape(1, 1500))
+
+
+def _slow_intel(x: np.ndarray, rows: np.ndarray, num: int, classes: int, match: bool) -> np.ndarray:
+    """intel/caffe's diff; object_scale 5, noobject_scale 0.5, class_scale 2, coord_scale 3, thresh 0.3."""
+    side, each = x.shape[2], 5 + classes
+    diff = np.zeros(x.shape)
+
+    def box(b: int, n: int, i: int, j: int) -> Box:
+        tx, ty, tw, th = x[b, n * each : n * each + 4, j, i]
+        sizes = math.exp(tw) * B[2 * n] / side, math.exp(th) * B[2 * n + 1] / side
+        return [(i + _sigmoid(tx)) / side, (j + _sigmoid(ty)) / side, *sizes]
+
+    def held(value: float) -> float:
+        return 1 if value > 1 else -1 if value < -1 else value
+
+    for b in range(len(x)):
+        objects = [
+            (int(row[1]) - 1, [(row[3] + row[5]) / 2, (row[4] + row[6]) / 2, row[5] - row[3], row[6] - row[4]])
+            for row in rows
+            if row[0] == b
+        ]
+        for j, i, n in np.ndindex(side, side, num):
+            best = max([_iou(box(b, n, i, j), truth) for _, truth in objects], default=0)
+            p = _sigmoid(x[b, n * each + 4, j, i])
+            diff[b, n * each + 4, j, i] = 0 if best > 0.3 else 0.5 * p * p * (1 - p)
+        for label, truth in objects:
+            i, j = int(truth[0] * side), int(truth[1] * side)
+            best, n = 0.0, 0
+            for k in range(num):
+                size = [B[2 * k] / side, B[2 * k + 1] / side] if match else box(b, k, i, j)[2:]
+                iou = _iou([0, 0, *size], [0, 0, *truth[2:]])
+                if iou > best:
+                    best, n = iou, k
+            at = n * each
+            for k, whole in ((0, i), (1, j)):
+                place = _sigmoid(x[b, at + k, j, i])
+                diff[b, at + k, j, i] = -3 * held(truth[k] * side - whole - place) * place * (1 - place)
+                wanted = math.log(truth[2 + k] * side / B[2 * n + k])
+                diff[b, at + 2 + k, j, i] = -3 * held(wanted - x[b, at + 2 + k, j, i])
+            p = _sigmoid(x[b, at + 4, j, i])
+            diff[b, at + 4, j, i] = -5 * 2 * (1 - p) ** 3 * p * (1 - p)
+            e = np.exp(x[b, at + 5 : at + each, j, i])
+            for c in range(classes):
+                diff[b, at + 5 + c, j, i] = -2 * ((c == label) - e[c] / e.sum())
+    return diff
+
+
+@pytest.mark.parametrize("match", [True, False])
+@pytest.mark.parametrize(("num", "classes", "side"), [(5, 3, 7), (2, 1, 3)])
+def test_intel_number_by_number(num: int, classes: int, side: int, match: bool) -> None:
+    random = np.random.default_rng(side)
+    x = random.normal(size=(3, num * (5 + classes), side, side)) * 1.5
+    rows = np.full((25, 8), -1.0)
+    rows[:24, 0] = np.repeat([0, 2], [20, 4])  # the second image has none, the last row is empty
+    rows[:24, 1] = random.integers(1, classes + 1, 24)
+    corner, size = random.random((24, 2)) * 0.5, random.random((24, 2)) * 0.45 + 0.03
+    rows[:24, 3:5], rows[:24, 5:7] = corner, corner + size
+    scales = "object_scale: 5 noobject_scale: 0.5 class_scale: 2 coord_scale: 3"
+    body = f"num_class: {classes} num: {num} bias_match: {int(match)} thresh: 0.3 {BIASES} {scales}"
+    layer = one_layer("RegionLoss", f"region_loss_param {{ {body} }}", x.shape, (1, 1, 25, 8)).double()
+    bottom = torch.from_numpy(x).requires_grad_()
+    loss = layer(bottom, torch.from_numpy(rows)[None, None])
+    (4 * loss).backward()
+    diff = _slow_intel(x, rows, num, classes, match)
+    assert loss.item() == pytest.approx((diff**2).sum(), rel=1e-6)
+    np.testing.assert_allclose(bottom.grad.numpy(), 4 * diff / 3, rtol=1e-5, atol=1e-9)
+
+
+def test_rows_of_another_image() -> None:
+    layer = one_layer("RegionLoss", f"region_loss_param {{ num_class: 2 {BIASES} }}", (1, 35, 2, 2), (1, 1, 1, 8))
+    row = torch.tensor([1, 1, 0, 0.1, 0.1, 0.5, 0.5, 0]).reshape(1, 1, 1, 8)
+    with pytest.raises(LayerError, match="under_test.*rows of an image that is not among the 1"):
+        layer(torch.zeros(1, 35, 2, 2), row)
