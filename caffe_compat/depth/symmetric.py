@@ -63,4 +63,5 @@ def _smaller_in_plane(matrices: Tensor, normals: Tensor) -> Tensor:
     across = (first * images[:, :, 1]).sum(1)
     apart = (first * images[:, :, 0]).sum(1) - (second * images[:, :, 1]).sum(1)
     turn = torch.atan2(2 * across, apart)[:, None] / 2
-    return second * turn.cos() - first * turn.sin()
+    found: Tensor = second * turn.cos() - first * turn.sin()
+    return found
