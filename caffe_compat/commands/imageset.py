@@ -60,14 +60,16 @@ def convert_imageset(options: ImagesetOptions) -> int:
     """
     _check(options)
     entries = read_image_list(options.list)
+    order = list(range(len(entries)))
     if options.shuffle:
         log.info("Shuffling data", f"{SOURCE}:83")
-        random.Random(options.seed).shuffle(entries)
+        random.Random(options.seed).shuffle(order)
     log.info(f"A total of {len(entries)} images.", f"{SOURCE}:86")
     size: int | None = None
     failure = ""
     with create_database(options.database, options.backend) as writer:
-        for index, entry in enumerate(entries):
+        for index, place in enumerate(order):
+            entry = entries[place]
             try:
                 datum = image_datum(options, entry)
             except DataError as error:

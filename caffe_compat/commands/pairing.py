@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from caffe_compat.commands.inputs import FOLDER, LIST
@@ -39,7 +40,7 @@ def split_pairs(arguments: argparse.Namespace, folder: Path) -> list[tuple[str, 
     from caffe_compat.media import Pair, check_pairs, read_pair_list, write_pairs
 
     if arguments.folders:
-        found = [Pair(first, second, 0) for first, second in pairs_of_folders(*arguments.folders)]
+        found: Sequence[Pair] = [Pair(first, second, 0) for first, second in pairs_of_folders(*arguments.folders)]
     elif arguments.pairs:
         found = read_pair_list(arguments.pairs, arguments.root_folder)
     else:

@@ -6,14 +6,19 @@ from collections.abc import Collection, Iterable, Sequence
 
 __all__ = ["aligned", "sizes"]
 
+WIDEST = 400
+"""Characters that a column has at most: a cell with the thousand bottoms of one layer does not widen all rows."""
+
 
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> str:
     """Columns as wide as their widest cell, under a ruled head; one line a row, with a newline after the last.
 
+    A cell beyond :data:`WIDEST` pushes the rest of its line to the right.
+
     Args:
         numbers: columns that are written at the right.
     """
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    widths = [min(max(len(row[column]) for row in [head, *rows]), WIDEST) for column in range(len(head))]
     lines = [
         "  ".join(
             cell.rjust(width) if column in numbers else cell.ljust(width)

@@ -15,6 +15,8 @@ __all__ = ["apply_nms", "nms"]
 
 _BLOCK = 256
 """Boxes whose overlaps with all that is left are computed at once."""
+_SCATTERED = 8
+"""Pairs are picked one by one where fewer than one of so many can overlap."""
 
 
 def nms(dets: np.ndarray, threshold: float, parity: bool = False) -> np.ndarray:
@@ -35,15 +37,64 @@ def nms(dets: np.ndarray, threshold: float, parity: bool = False) -> np.ndarray:
     areas = (corners[2] - corners[0] + 1) * (corners[3] - corners[1] + 1)
     limit = np.float64(threshold)  # 0.7 is less in float32: compared in float64, as there
     alive = np.ones(len(order), bool)
+    grid = _Grid(corners) if len(order) > 2 * _BLOCK and limit > 0 else None  # at 0, boxes far off go too
     for start in range(0, len(order), _BLOCK):
         rows = start + np.flatnonzero(alive[start : start + _BLOCK])
         kept = rows[_greedy(_overlap(corners, areas, rows, rows) >= limit)]
         alive[start : start + _BLOCK] = False
         alive[kept] = True
         rest = start + _BLOCK + np.flatnonzero(alive[start + _BLOCK :])
-        if len(rest) and len(kept):
+        if not len(rest) or not len(kept):
+            continue
+        pairs = None if grid is None else grid.near(kept, len(kept) * len(rest) // _SCATTERED)
+        if pairs is None:
             alive[rest[(_overlap(corners, areas, kept, rest) >= limit).any(0)]] = False
+            continue
+        first, second = pairs
+        later = (second >= start + _BLOCK) & alive[second]
+        first, second = first[later], second[later]
+        alive[second[_overlap_of(corners[:, first], corners[:, second], areas[first] + areas[second]) >= limit]] = False
     return order[alive]
+
+
+class _Grid:
+    """Boxes by the square of a grid that holds their first corner; those more than a square apart do not overlap.
+
+    With it the time follows the pairs of boxes that can overlap, which are few where boxes are scattered.
+
+    Args:
+        corners: float32 [4, N].
+    """
+
+    def __init__(self, corners: np.ndarray) -> None:
+        self._usable = bool(np.isfinite(corners).all())
+        if not self._usable:
+            return
+        sides = corners[2:].astype(np.float64) - corners[:2] + 2
+        side = max(float(sides.max()), 1.0)
+        places = np.floor((corners[:2] - corners[:2].min(1, keepdims=True).astype(np.float64)) / side)
+        self._usable = bool(places.max() < 1 << 30)
+        if not self._usable:
+            return
+        column, row = places.astype(np.int64)
+        self._wide = int(column.max()) + 3  # so that the squares beside the last are not the first of the next row
+        self._cell = row * self._wide + column
+        self._order = np.argsort(self._cell, kind="stable")
+        self._sorted = self._cell[self._order]
+
+    def near(self, boxes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """Pairs of some boxes with all that can overlap them; None if there are more than ``most``."""
+        if not self._usable:
+            return None
+        cells = np.concatenate([self._cell[boxes] + step * self._wide for step in (-1, 0, 1)])
+        low = np.searchsorted(self._sorted, cells - 1)
+        counts = np.searchsorted(self._sorted, cells + 1, side="right") - low
+        total = int(counts.sum())
+        if total > most:
+            return None
+        ends = np.cumsum(counts)
+        within = np.arange(total) - np.repeat(ends - counts, counts)
+        return np.repeat(np.tile(boxes, 3), counts), self._order[np.repeat(low, counts) + within]
 
 
 def apply_nms(detections: Detections, threshold: float, parity: bool = False, most: int = 0) -> Detections:
@@ -66,7 +117,11 @@ def apply_nms(detections: Detections, threshold: float, parity: bool = False, mo
 
 def _overlap(corners: np.ndarray, areas: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Overlaps float32 [n, m] of boxes with others; ``corners`` is [4, N]."""
-    one, two = corners[:, first, None], corners[:, None, second]
+    return _overlap_of(corners[:, first, None], corners[:, None, second], areas[first, None] + areas[second])
+
+
+def _overlap_of(one: np.ndarray, two: np.ndarray, areas: np.ndarray) -> np.ndarray:
+    """Overlaps float32 of boxes [4, ...] with others; ``areas`` are the sums of both, which this overwrites."""
     width = np.minimum(one[2], two[2]) - np.maximum(one[0], two[0])
     height = np.minimum(one[3], two[3]) - np.maximum(one[1], two[1])
     width += 1
@@ -74,10 +129,9 @@ def _overlap(corners: np.ndarray, areas: np.ndarray, first: np.ndarray, second: 
     np.maximum(width, 0, out=width)
     np.maximum(height, 0, out=height)
     width *= height
-    whole = areas[first, None] + areas[second]
-    whole -= width
+    areas -= width
     with np.errstate(divide="ignore", invalid="ignore"):
-        width /= whole
+        width /= areas
     return np.asarray(width)
 
 

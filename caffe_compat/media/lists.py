@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from caffe_compat.errors import DataError
 from caffe_compat.files import atomic_write, open_existing
+from caffe_compat.media.long_lists import ImageList, LabelledImage, Lines, Pair, PairList
 
 __all__ = [
+    "ImageList",
     "LabelledImage",
     "Pair",
+    "PairList",
     "read_clip_list",
     "read_first_paths",
     "read_image_list",
@@ -30,32 +32,17 @@ PathLike = str | os.PathLike[str]
 _LABELS = range(-(1 << 31), 1 << 31)
 
 
-@dataclass(frozen=True)
-class LabelledImage:
-    """One line of an image list: the path as it will be opened, and where it was named."""
-
-    path: str
-    label: int
-    line: int
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images of one scene, and the line of the list that names them."""
-
-    first: str
-    second: str
-    line: int
+def _text(path: PathLike, why: str = "") -> bytes:
+    with open_existing(path, why) as stream:
+        return stream.read()
 
 
 def _lines(path: PathLike, why: str = "") -> list[str]:
-    with open_existing(path, why) as stream:
-        text = os.fsdecode(stream.read())
-    lines = text.split("\n")
+    lines = os.fsdecode(_text(path, why)).split("\n")
     return lines[:-1] if lines[-1] == "" else lines
 
 
-def read_image_list(path: PathLike, root: str = "") -> list[LabelledImage]:
+def read_image_list(path: PathLike, root: str = "") -> ImageList:
     """Lines ``path label``, split at the last space, as Caffe reads them.
 
     The label is what C's ``atoi`` makes of it (0 for what is no number); ``root`` is put before the path as it is,
@@ -65,15 +52,17 @@ def read_image_list(path: PathLike, root: str = "") -> list[LabelledImage]:
         MissingFileError: no such list.
         DataError: it is empty, a line is, or a label does not fit 32 bits.
     """
-    result = []
-    for number, line in enumerate(_lines(path), 1):
+
+    def one(number: int, line: str) -> tuple[str, int]:
         if not line.strip():
             raise DataError(f"{path}, line {number}: is empty, expected 'path label'")
         name, space, label = line.rpartition(" ")
         value = _atoi(label)
         if value is None:
             raise DataError(f"{path}, line {number}: the label {_brief(label.strip())} does not fit 32 bits")
-        result.append(LabelledImage(root + (name if space else line.rstrip("\r")), value, number))
+        return name if space else line.rstrip("\r"), value
+
+    result = ImageList(Lines(_text(path)), root, one)
     if not result:
         raise DataError(f"{path}: the list is empty, expected lines 'path label'")
     return result
@@ -127,12 +116,14 @@ def write_image_list(path: PathLike, entries: Iterable[tuple[str, int]]) -> None
         DataError: a path that such a list cannot hold.
         WriteError: it cannot be written.
     """
-    lines = []
-    for name, label in entries:
-        if "\n" in name or not name.strip():
-            raise DataError(f"{path}: {name!r} is empty or has a line end, which a list cannot hold")
-        lines.append(f"{name} {label}\n")
-    _write(path, lines)
+
+    def lines() -> Iterator[str]:
+        for name, label in entries:
+            if "\n" in name or not name.strip():
+                raise DataError(f"{path}: {name!r} is empty or has a line end, which a list cannot hold")
+            yield f"{name} {label}\n"
+
+    _write(path, lines())
 
 
 def _fields(line: str) -> list[str]:
@@ -169,7 +160,7 @@ def read_words(path: PathLike) -> list[tuple[int, list[str]]]:
     return found
 
 
-def read_pair_list(path: PathLike, root: str = "") -> list[Pair]:
+def read_pair_list(path: PathLike, root: str = "") -> PairList:
     """Lines ``first second``: separated by a tab or by blanks; a path with blanks stands in double quotes.
 
     Paths are relative to ``root``, or to the folder of the list if ``root`` is empty.  Blank lines are skipped.
@@ -178,19 +169,20 @@ def read_pair_list(path: PathLike, root: str = "") -> list[Pair]:
         MissingFileError: no such list.
         DataError: a line does not hold two paths, or there is none.
     """
-    folder = root or os.path.dirname(path)
-    result = []
-    for number, line in enumerate(_lines(path), 1):
+
+    def one(number: int, line: str) -> tuple[str, str] | None:
         line = line.strip()
         if not line:
-            continue
+            return None
         names = _fields(line)
         if len(names) != 2 or not all(names):
             raise DataError(
                 f"{path}, line {number}: has {len(names)} path(s) ({line!r}), expected two: 'first second', in double "
                 "quotes where a path has blanks"
             )
-        result.append(Pair(os.path.join(folder, names[0]), os.path.join(folder, names[1]), number))
+        return names[0], names[1]
+
+    result = PairList(Lines(_text(path)), root or os.path.dirname(path), one)
     if not result:
         raise DataError(f"{path}: the list is empty, expected lines 'first second'")
     return result
@@ -222,7 +214,7 @@ def write_pairs(path: PathLike, pairs: Sequence[tuple[str, str]]) -> None:
 
 def _write(path: PathLike, lines: Iterable[str]) -> None:
     with atomic_write(path) as stream:
-        stream.write(os.fsencode("".join(lines)))
+        stream.writelines(map(os.fsencode, lines))
 
 
 def read_first_paths(path: PathLike, root: str = "") -> list[str]:

@@ -138,7 +138,8 @@ class Net(nn.Module):
             found = self._runner(inputs, blobs)
             if found is not None:
                 return found
-        kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in blobs)}
+        asked = set(blobs)
+        kept = {*plan.outputs, *plan.losses, *(i for i, name in enumerate(names) if name in asked)}
         values: list[Tensor | None] = [None] * len(names)
         buffers = None if plan.plain else Buffers(plan)
         for number, node in enumerate(plan.nodes):
@@ -270,9 +271,8 @@ class Net(nn.Module):
                                "the mean")  # fmt: skip
         if isinstance(blobs, str):
             raise NetError(f"blobs is '{blobs}', expected a list of names: ['{blobs}']")
-        for name in blobs:
-            if name not in self.plan.names:
-                raise NetError(f"net '{self.description.name}' has no blob '{name}'{nearest(name, self.plan.names)}")
+        for name in sorted(set(blobs).difference(self.plan.names)) if blobs else ():
+            raise NetError(f"net '{self.description.name}' has no blob '{name}'{nearest(name, self.plan.names)}")
 
 
 def _module_names(nodes: Sequence[Node]) -> list[str]:

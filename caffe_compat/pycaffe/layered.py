@@ -18,6 +18,8 @@ BESIDE, BETWEEN = 18.0, 34.0
 """Room between two nodes of a rank, and between two ranks."""
 WAY = 12.0
 """Breadth of the way of an edge past the nodes of a rank."""
+BENDS, FREE_BENDS = 8, 4096
+"""Places in ranks between their ends that all edges have together: so many for each node, and so many at least."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def arrange(sizes: Mapping[str, Point], edges: Sequence[tuple[str, str]]) -> Lay
     """
     forward = _without_cycles(list(sizes), edges)
     ranks = _ranks(list(sizes), forward)
-    chains = [_chain(number, edge, ranks) for number, edge in enumerate(forward)]
+    chains = _chains(forward, ranks, max(len(sizes) * BENDS, FREE_BENDS))
     breadths = {name: size[0] for name, size in sizes.items()}
     rows: list[list[str]] = [[] for _ in range(max(ranks.values(), default=-1) + 1)]
     for name, rank in ranks.items():
@@ -125,10 +127,22 @@ def _ranks(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> dict[str, 
     return ranks
 
 
-def _chain(number: int, edge: tuple[str, str], ranks: Mapping[str, int]) -> list[str]:
-    """The nodes that an edge passes; those of the ranks between its ends get names of their own."""
-    start, end = edge
-    return [start, *(f"\0{number}/{rank}" for rank in range(ranks[start] + 1, ranks[end])), end]
+def _chains(edges: Sequence[tuple[str, str]], ranks: Mapping[str, int], most: int) -> list[list[str]]:
+    """The nodes that each edge passes; those of the ranks between its ends get names of their own.
+
+    Where edges would need more than ``most`` of them in all, as of a blob that every layer of a deep net reads, the
+    longest go straight to their ends: the cost of a drawing is that of its nodes and edges.
+    """
+    chains = [list(edge) for edge in edges]
+    spans = [ranks[end] - ranks[start] for start, end in edges]
+    for number in sorted(range(len(edges)), key=spans.__getitem__):
+        start, end = edges[number]
+        most -= max(spans[number] - 1, 0)
+        if most < 0:
+            break
+        between = (f"\0{number}/{rank}" for rank in range(ranks[start] + 1, ranks[end]))
+        chains[number] = [start, *between, end]
+    return chains
 
 
 def _order(rows: list[list[str]], above: Mapping[str, list[str]], below: Mapping[str, list[str]]) -> None:

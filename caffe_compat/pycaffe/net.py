@@ -61,6 +61,8 @@ class Net:
         self._blobs = [BlobView(blob) for blob in self.engine.blobs]
         self._blob_names = list(self.engine.names)
         self._layer_names = [node.name for node in module.nodes]
+        self._last = {name: number for number, name in enumerate(self._layer_names)}
+        self._first = {name: number for number, name in reversed(list(enumerate(self._layer_names)))}
         self._inputs, self._outputs = list(module.plan.inputs), list(module.plan.outputs)
         self.blobs: OrderedDict[str, BlobView] = OrderedDict(zip(self._blob_names, self._blobs, strict=True))
         self.layers = [self._layer_view(number) for number in range(len(module.nodes))]
@@ -111,6 +113,9 @@ class Net:
         """Blob name to loss weight."""
         return OrderedDict(zip(self._blob_names, self._blob_loss_weights, strict=True))
 
+    def _named(self, blobs: Sequence[int]) -> list[str]:
+        return [self._blob_names[blob] for blob in blobs]
+
     def _top_ids(self, layer: int) -> list[int]:
         return list(self.module.nodes[layer].top_ids)
 
@@ -145,7 +150,7 @@ class Net:
         """
         first = 0 if start is None else self._layer_index(start)
         last = len(self.layers) - 1 if end is None else self._layer_index(end)
-        names = set(self.outputs if end is None else self.top_names[end])
+        names = set(self.outputs if end is None else self._named(self._top_ids(self._last[end])))
         for name in blobs or ():
             self._known_blob(name)
         if kwargs:
@@ -167,7 +172,7 @@ class Net:
         """
         first = len(self.layers) - 1 if start is None else self._layer_index(start)
         last = 0 if end is None else self._layer_index(end)
-        names = set(self.inputs if end is None else self.bottom_names[end])
+        names = set(self.inputs if end is None else self._named(self._bottom_ids(self._last[end])))
         for name in diffs or ():
             self._known_blob(name)
         if kwargs:
@@ -185,9 +190,9 @@ class Net:
             getattr(self.blobs[name], field)[...] = value
 
     def _layer_index(self, name: str) -> int:
-        if name not in self._layer_names:
+        if name not in self._first:
             raise NetError(f"the net has no layer '{name}'{nearest(name, self._layer_names)}")
-        return self._layer_names.index(name)
+        return self._first[name]
 
     def _known_blob(self, name: str) -> None:
         if name not in self.blobs:

@@ -90,3 +90,58 @@ def test_so_many_of_all_classes():
             expected = whole[image] if len(best) <= 5 else whole[image][whole[image][:, 4] >= best[4]]
             np.testing.assert_array_equal(left[image], expected)
     assert sum(len(row[2]) for row in kept.boxes) < sum(len(row[2]) for row in every.boxes)
+
+
+@pytest.mark.parametrize(("side", "threshold"), [(1, 0.3), (5, 0.3), (8, 0.7), (8, 1e-6), (8, 0.0), (3, 0.1)])
+def test_scattered_boxes_are_what_all_pairs_give(side, threshold):
+    """Pairs that are picked by a grid give what all pairs give, wherever the boxes are and however large one is."""
+    random = np.random.default_rng(side)
+    start = random.uniform(-500, 800 * side, (1500, 2))
+    scores = random.integers(0, 50, (1500, 1)) / 50
+    boxes = np.concatenate([start, start + random.uniform(-1, 150, (1500, 2)), scores], 1)
+    for large in (False, True):
+        boxes[7, 2] += 4000 * large
+        assert nms(boxes, threshold).tolist() == by_rows(boxes, threshold)
+
+
+def by_rows(dets: np.ndarray, threshold: float) -> list[int]:
+    values = dets.astype(np.float32)
+    order, kept = np.argsort(-values[:, 4], kind="stable"), []
+    corners, gone = values[:, :4], np.zeros(len(values), bool)
+    areas = (corners[:, 2] - corners[:, 0] + 1) * (corners[:, 3] - corners[:, 1] + 1)
+    for row in order:
+        if gone[row]:
+            continue
+        kept.append(int(row))
+        least, most = np.maximum(corners[row, :2], corners[:, :2]), np.minimum(corners[row, 2:], corners[:, 2:])
+        width, height = np.maximum(most - least + 1, 0).T
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gone |= width * height / (areas[row] + areas - width * height) >= np.float64(threshold)
+    return kept
+
+
+def test_the_pairs_that_are_looked_at_follow_the_boxes(monkeypatch):
+    """Of boxes that are as close to each other however many they are."""
+    looked = []
+    original = module._overlap_of
+    monkeypatch.setattr(
+        module, "_overlap_of", lambda one, two, areas: looked.append(areas.size) or original(one, two, areas)
+    )
+    for count in (2000, 8000):
+        looked.append(0)
+        start = np.random.default_rng(0).uniform(0, 1, (count, 2)) * 100 * count**0.5
+        boxes = np.concatenate([start, start + 60, np.random.default_rng(1).uniform(0, 1, (count, 1))], 1)
+        nms(boxes, 0.3)
+    ends = [index for index, size in enumerate(looked) if size == 0]
+    few, many = sum(looked[: ends[1]]), sum(looked[ends[1] :])
+    assert many < 4.5 * few
+
+
+def test_boxes_that_are_no_numbers_are_compared_with_all():
+    random = np.random.default_rng(0)
+    start = random.uniform(0, 5000, (1200, 2))
+    boxes = np.concatenate([start, start + 60, random.uniform(0, 1, (1200, 1))], 1)
+    boxes[5, 0], boxes[9, 2] = np.nan, np.inf
+    with np.errstate(invalid="ignore"):
+        kept = nms(boxes, 0.3).tolist()
+    assert {5, 9} & set(kept)
