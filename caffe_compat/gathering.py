@@ -38,6 +38,8 @@ __all__ = ["Gathering", "Stopped", "ToldElsewhere"]
 
 PATIENCE = 600.0
 """Seconds that a process waits for another one to start."""
+LINGER = 10.0
+"""Seconds that rank 0 stays after an error until all others have started, who would wait for it otherwise."""
 SILENCE = 60.0
 """Seconds without a sign from a process of another machine, after which it counts as dead."""
 BEAT = 1.0
@@ -119,6 +121,8 @@ class Gathering:
         try:
             if error is not None and not self.ranks.is_first:
                 self._fail(error)
+            elif isinstance(error, Exception):
+                self._let_come()
         finally:
             if self.ranks.is_first:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -236,6 +240,13 @@ class Gathering:
                 raise ToldElsewhere(2) from error
             if not first.lives():
                 return
+            time.sleep(LOOK)
+
+    def _let_come(self) -> None:
+        """After an error of rank 0 let those that are just starting see that there was a run, which has ended."""
+        others = [_Other(self, rank) for rank in range(1, self.ranks.world)]
+        begin = time.monotonic()
+        while any(other.told() is None for other in others) and time.monotonic() - begin < LINGER:
             time.sleep(LOOK)
 
     def _wait(self, rank: int) -> Any:

@@ -13,10 +13,10 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from caffe_compat.errors import MissingFileError
+from caffe_compat.errors import DataError, MissingFileError
 from caffe_compat.files import append_part, open_existing, write_file
 
-__all__ = ["RecordFile", "framed", "rank_file", "rank_files"]
+__all__ = ["RecordFile", "framed", "rank_file", "rank_files", "records_of"]
 
 _HEAD = struct.Struct("<II")  # bytes of the record, their CRC-32
 
@@ -36,6 +36,21 @@ def rank_files(base: str | os.PathLike[str]) -> list[Path]:
 def framed(record: bytes) -> bytes:
     """A record as it stands in the file."""
     return _HEAD.pack(len(record), zlib.crc32(record)) + record
+
+
+def records_of(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    """The records of a file that is nothing but framed records, one by one.
+
+    Raises:
+        DataError: it ends within a record, or one is damaged.
+    """
+    with open_existing(path) as stream:
+        while head := stream.read(_HEAD.size):
+            length, check = _HEAD.unpack(head) if len(head) == _HEAD.size else (1, 0)
+            record = stream.read(length)
+            if len(record) < length or zlib.crc32(record) != check:
+                raise DataError(f"{os.fspath(path)}: a record is damaged, or not all of it is there")
+            yield record
 
 
 class RecordFile:

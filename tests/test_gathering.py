@@ -42,6 +42,7 @@ def run(folder, *works, world=None):
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr(gathering, "PATIENCE", 20)
+    monkeypatch.setattr(gathering, "LINGER", 2)
 
 
 def come(others):
@@ -156,6 +157,15 @@ def test_rank_0_that_failed_takes_no_part(tmp_path):
         return hand_over(others)
 
     first, second = run(tmp_path, fail, late)
+    assert (first.status, first.stderr) == (2, "no")
+    assert (second.status, second.stderr) == (2, "told elsewhere")
+
+
+def test_rank_0_that_failed_at_once_is_not_waited_for(tmp_path):
+    def fail(others):
+        raise CaffeCompatError("no")
+
+    first, second = run(tmp_path, fail, hand_over)
     assert (first.status, first.stderr) == (2, "no")
     assert (second.status, second.stderr) == (2, "told elsewhere")
 

@@ -11,6 +11,7 @@ from caffe_compat import log
 from caffe_compat.alias import install
 from caffe_compat.commands.flags import FlagParser
 from caffe_compat.commands.inputs import NET, WEIGHTS
+from caffe_compat.ranks import here
 
 
 def make_parser() -> FlagParser:
@@ -35,7 +36,8 @@ def main(argv: list[str] | None = None) -> int:
 
     log.to_stderr()
     install()  # Python layers say "import caffe"
-    device = choose(args.device if args.mode == "GPU" else None, "DEVICE_ID")
+    own = here().local if here().several else 0  # each process its GPU
+    device = choose(args.device + own if args.mode == "GPU" else None, "DEVICE_ID")
     blobs, databases = args.blobs.split(","), args.databases.split(",")
     extract_features(args.weights, args.model, blobs, databases, args.batches, args.backend, device)
     return 0

@@ -18,7 +18,9 @@ from onnx_nets import make_net
 from PIL import Image
 from program import ROOT, call
 from small_detectors import picture
+from tools.test_data_tools import content
 
+from caffe_compat import load_net
 from caffe_compat.deploy.journal import Journal
 from caffe_compat.ranks import here
 
@@ -26,7 +28,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 CAMERA = ["--camera", "30,30,12,9", "--units-per-metre", "1000", "--quiet"]
 
 
-def contents(folder: Path) -> dict[str, bytes]:
+def everything(folder: Path) -> dict[str, bytes]:
     """All files below a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -57,7 +59,7 @@ def test_depth_images(folder: Path, command: str, world: int) -> None:
     assert [one.status for one in done] == [alone.status, *[0] * (world - 1)] == [1, *[0] * (world - 1)]
     counts = [one.stdout.splitlines()[-1] for one in done[1:]]
     assert counts == [f"rank {rank} of {world}: {text}" for rank, text in enumerate(_counts(world), 1)]
-    assert contents(folder / "out") == contents(folder / "alone")
+    assert everything(folder / "out") == everything(folder / "alone")
     assert sorted(os.listdir(folder)) == ["alone", "in", "out"]
 
 
@@ -73,7 +75,7 @@ def test_depth_images_go_on_with_workers_too(folder: Path) -> None:
     call("make_hha", folder / "in" / "0.png", folder / "in" / "3.png", "-o", folder / "out", *CAMERA)
     done = ranked(2, "make_hha", folder / "in", "-o", folder / "out", *CAMERA, folder=folder)
     assert done[0].stdout.endswith("5 written, 2 already there, 0 failed\n"), done
-    assert sorted(contents(folder / "out")) == [f"{number}.png" for number in range(7)]
+    assert sorted(everything(folder / "out")) == [f"{number}.png" for number in range(7)]
 
 
 def test_more_processes_than_frames(folder: Path) -> None:
@@ -99,7 +101,7 @@ def test_flow(tmp_path: Path, clips: int) -> None:
     told = call("make_flow", *words, "-o", tmp_path / "alone", *truth)
     done = ranked(3, "make_flow", *words, "-o", tmp_path / "out", *truth, folder=tmp_path)
     assert [one.status for one in done] == [1, 0, 0], done
-    assert contents(tmp_path / "out") == contents(tmp_path / "alone")
+    assert everything(tmp_path / "out") == everything(tmp_path / "alone")
     mine = done[0].stdout.replace("written", "already there").replace(", 0 already there", "")
     assert mine.splitlines()[:-1] == told.stdout.splitlines()[:-1]
     assert done[0].stdout.splitlines()[-1] == alone.stdout.splitlines()[-1]
@@ -199,6 +201,41 @@ def test_predict_without_files(pictures: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "--sheet goes with --json, --npz or --h5 where several" in refused[0].stderr
 
 
+FEATURES = """name: "n"
+layer { name: "data" type: "ImageData" top: "data" top: "label" transform_param { mean_value: 100 }
+  image_data_param { source: "list.txt" batch_size: 2 new_height: 20 new_width: 20 shuffle: true } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 3
+  weight_filler { type: "gaussian" std: 0.01 } } }
+"""
+
+
+def test_features(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five batches of two of seven pictures, shuffled, so that they begin again."""
+    monkeypatch.chdir(pictures)
+    names = [f"pictures/{number}.png" for number in range(8) if number != 5]
+    (pictures / "list.txt").write_text("".join(f"{pictures}/{name} {n}\n" for n, name in enumerate(names)))
+    (pictures / "features.prototxt").write_text(FEATURES)
+    load_net("features.prototxt").save("features.caffemodel")
+    words = ["extract_features", "features.caffemodel", "features.prototxt", "data,ip"]
+    alone = ranked(1, *words, "a_data,a_ip", 5, "lmdb", folder=pictures)[0]
+    assert alone.status == 0, alone.stderr
+    done = ranked(3, *words, "b_data,b_ip", 5, "lmdb", folder=pictures)
+    assert [one.status for one in done] == [0, 0, 0], done
+    told = [line.split("] ")[1] for line in alone.stderr.splitlines() if "Extracted" in line]
+    assert [line.split("] ")[1] for line in done[0].stderr.splitlines() if "Extracted" in line] == told
+    assert "Extracted features of 10 query images for feature blob ip" in told
+    assert "rank 2 of 3: extracted features of 2 images" in done[2].stderr
+    for name in ("data", "ip"):
+        mine, theirs = (content(pictures / f"{one}_{name}") for one in "ba")
+        assert mine == theirs and len(mine) == 10
+    assert not list(pictures.glob("*.ranks"))
+    refused = ranked(3, *words, "c,d", 2, "lmdb", folder=pictures)
+    assert "there are more processes (3) than batches (2)" in refused[0].stderr
+    refused = ranked(2, *words, "a_data,a_ip", 5, "lmdb", folder=pictures)
+    assert "a_data: exists already" in refused[0].stderr and [one.status for one in refused] == [2, 2]
+    assert "error" not in refused[1].stderr
+
+
 @pytest.mark.slow
 def test_torchrun(folder: Path) -> None:
     words = [ROOT / "tools" / "make_hha.py", folder / "in", "-o", folder / "out", *CAMERA]
@@ -214,4 +251,4 @@ def test_torchrun(folder: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "\n7 written, 0 already there, 0 failed\n" in f"\n{done.stdout}"
-    assert contents(folder / "out") == contents(folder / "alone")
+    assert everything(folder / "out") == everything(folder / "alone")
