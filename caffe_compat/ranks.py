@@ -14,7 +14,17 @@ from typing import TypeVar, overload
 
 from caffe_compat.errors import CaffeCompatError, UsageError
 
-__all__ = ["LOCAL_RANK", "RANK", "WORLD_SIZE", "Ranks", "ToldElsewhere", "Turns", "here", "told_by_first"]
+__all__ = [
+    "LOCAL_RANK",
+    "RANK",
+    "WORLD_SIZE",
+    "Ranks",
+    "ToldElsewhere",
+    "Turns",
+    "here",
+    "require_alone",
+    "told_by_first",
+]
 
 RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
 
@@ -41,6 +51,21 @@ def told_by_first() -> Iterator[None]:
         if here().is_first:
             raise
         raise ToldElsewhere from error
+
+
+def require_alone(what: str) -> None:
+    """Refuse to do in several processes what writes one set of files.
+
+    Args:
+        what: the command.
+
+    Raises:
+        UsageError: torchrun has started several; in rank 0.
+        ToldElsewhere: in the others.
+    """
+    with told_by_first():
+        if here().several:
+            raise UsageError(f"{what} is the work of one process, start it without torchrun; train_net is that of many")
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from caffe_compat.commands import main_of
 from caffe_compat.errors import UsageError
-from caffe_compat.ranks import Ranks, Turns, here
+from caffe_compat.ranks import Ranks, Turns, here, require_alone, told_by_first
 
 
 def test_one_process_where_nobody_says_otherwise() -> None:
@@ -77,6 +78,23 @@ def test_turns_cover_all_batches_once(world: int) -> None:
         taken = [[part.batch(place) for place in range(3 * part.own())] for part in parts]
         assert sorted(sum(taken, [])) == list(range(3 * session))
         assert all(number % session % world == rank for rank, part in enumerate(taken) for number in part)
+
+
+def test_what_is_the_work_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_alone("demo")
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="demo is the work of one process, start it without torchrun"):
+        require_alone("demo")
+    with pytest.raises(UsageError, match="wrong"), told_by_first():
+        raise UsageError("wrong")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        require_alone("demo")
+    assert ended.value.code == 2
+    for command in ("demo", "transfer", "experiment"):
+        with pytest.raises(SystemExit):
+            main_of(command)([])
 
 
 def test_it_needs_no_torch() -> None:

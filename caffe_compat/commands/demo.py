@@ -16,6 +16,7 @@ from pathlib import Path
 from caffe_compat.commands.flags import add_amp
 from caffe_compat.commands.parser import Parser
 from caffe_compat.errors import UsageError
+from caffe_compat.ranks import require_alone
 from caffe_compat.resources import checkout
 
 
@@ -31,6 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run all steps and print the table; 1 if the transfer gained less than it should."""
+    require_alone("demo")
     args = make_parser().parse_args(argv)
     from caffe_compat.commands.demo_run import FIRST_SEED, FULL, SMALL, Demo, table
 

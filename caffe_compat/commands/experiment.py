@@ -18,6 +18,7 @@ from pathlib import Path
 
 from caffe_compat.commands.inputs import NEW_FOLDER
 from caffe_compat.commands.parser import Parser
+from caffe_compat.ranks import require_alone
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -40,6 +41,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """0, or 1 if a row could not be made; 128 and the signal's number when stopped."""
+    require_alone("experiment")
     args = make_parser().parse_args(argv)
     from caffe_compat.commands.experiment_actions import list_experiments, run_experiments
 

@@ -25,6 +25,7 @@ from caffe_compat.commands.parser import Parser
 from caffe_compat.commands.transfer_arguments import add_transfer_arguments
 from caffe_compat.errors import UsageError
 from caffe_compat.foreign.spec import RANDOM, is_foreign, split_feature
+from caffe_compat.ranks import require_alone
 from caffe_compat.resources import program
 
 SAME = (
@@ -48,6 +49,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """0 when everything is written; 128 and the signal's number when training was stopped."""
+    require_alone("transfer")
     arguments = make_parser().parse_args(argv)
     from caffe_compat.commands.training import TrainOptions, train
     from caffe_compat.commands.transfer_actions import make_transfer

@@ -151,6 +151,35 @@ layer { name: "out" type: "Power" bottom: "t" top: "out" }"""
     assert 0 < one.named()["dead"] < 1
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_united_average_precision_is_that_of_all_rows_in_order(tmp_path: Path, world: int) -> None:
+    """Rows of DetectionEvaluate; equal scores stand in the order of the batches."""
+    text = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 5 } } }'
+    text += 'layer { name: "rows" type: "Power" bottom: "x" top: "rows" }'
+    nets = [net_of(tmp_path, text) for _ in range(world + 1)]
+    rng = np.random.default_rng(1)
+    batches = []
+    for number in range(5):
+        hits = rng.integers(0, 2, 3 + number)
+        found = [[number, 1, rng.choice([0.25, 0.5]), hit, 1 - hit] for hit in hits]
+        batches.append(np.array([[-1, 1, 4, -1, -1], *found], np.float32)[None, None])
+
+    def run(net: Net, group: Group) -> float:
+        engine, turns = BlobNet(net), group.ranks.turns(len(batches))
+        scores = Scores(engine, "Integral")
+        for place in range(turns.own()):
+            number = turns.batch(place)
+            engine.blob("x").reshape(*batches[number].shape)
+            engine.blob("x").set_data(torch.from_numpy(batches[number]))
+            scores.add(engine.forward(), number)
+        scores.unite(group, True)
+        return float(scores.named()["rows"])
+
+    one = run(nets[world], Group())
+    assert 0 < one < 1
+    assert together(world, lambda group: run(nets[group.ranks.rank], group)) == [one] * world
+
+
 SOLVER = """
 net_param {
   layer { name: "x" type: "DummyData" top: "x" top: "t" dummy_data_param { shape { dim: 4 dim: 3 }
