@@ -71,11 +71,18 @@ class ROIPooling(_RoiLayer):
     inclusive, in image coordinates).  Corners are multiplied by ``spatial_scale`` in float32 and rounded with halves
     away from zero; a region is at least 1 x 1; empty bins are 0.  The gradient goes to the first maximum of a bin,
     row by row (the GPU code of caffe-fast-rcnn drops it where a region is inverted; the reference values do not).
+    With ``pad_ratio`` (zhaoweicai/mscnn's) a region is wider by so many of its own widths on each side, and higher.
     """
 
     homogeneous = True
     caffe_type = "ROIPooling"
     bottom_count = (2, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.pad = float(params.section("roi_pooling_param").pad_ratio)
+        if not 0 <= self.pad < float("inf"):
+            raise self.error(f"roi_pooling_param.pad_ratio is {self.pad:g}, expected 0 or more")
 
     @property
     def fresh_top(self) -> bool:
@@ -89,13 +96,27 @@ class ROIPooling(_RoiLayer):
         images, looked = judged_indices(self, rois[:, 0], feature.shape[0], what)
         if not looked:
             rois = torch.cat([images[:, None].to(rois.dtype), rois[:, 1:]], 1)
+        if self.pad:
+            pad = (rois[:, 3:] - rois[:, 1:3] + 1) * self.pad
+            rois = torch.cat([rois[:, :1], rois[:, 1:3] - pad, rois[:, 3:] + pad], 1)
         return _roi_pool(self, feature, rois, self.scale, self.size)
+
+    def _onnx_padded(self, graph: OnnxGraph, rois: str) -> str:
+        """The regions with ``pad_ratio``."""
+        add, constant = graph.add, graph.constant
+        bounds = ((0, 1), (1, 3), (3, 5))
+        image, low, high = (add("Slice", [rois, constant([a]), constant([b]), constant([1])]) for a, b in bounds)
+        sides = add("Add", [add("Sub", [high, low]), constant(1.0)])
+        pad = add("Mul", [sides, constant(self.pad)])
+        return add("Concat", [image, add("Sub", [low, pad]), add("Add", [high, pad])], axis=1)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """MaxRoiPool, whose rounding and bins are Caffe's, or for a GPU what equals it without being it."""
         feature, rois = bottoms
         if len(graph.shape(rois)) != 2:
             rois = graph.add("Reshape", [rois, graph.constant([-1, 5])])
+        if self.pad:
+            rois = self._onnx_padded(graph, rois)
         if graph.roi == "gpu":
             write_roi_pooling(graph, [feature, rois], tops, self.size, self.scale)
             return

@@ -228,6 +228,18 @@ foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
   PoolingParameter pad_l pad_r pad_t pad_b
   PoolingParameter.PoolMethod AVE_EXC_PAD
   ReLUParameter relu6
+zhaoweicai/mscnn mscnn
+  type BboxAccuracy BoxOutput DecodeBBox DetectionAccuracy DetectionLoss ImageGtData ProposalTarget ROIPooling
+    SmoothL1Loss
+  LayerParameter box_output_param bbox_reg_param detection_loss_param detection_accuracy_param image_gt_data_param
+    proposal_target_param
+  ROIPoolingParameter pad_ratio
+zhaoweicai/cascade-rcnn mscnn
+  type BboxAccuracy BoxGroupOutput DecodeBBox DetectionData DetectionGroupAccuracy DetectionGroupLoss EvalData
+    FrcnnOutput ProposalTarget ROIAlign ScaleRoute Smooth_L1
+  LayerParameter box_group_output_param bbox_reg_param detection_data_param detection_group_loss_param
+    detection_group_accuracy_param eval_data_param frcnn_output_param scale_route_param proposal_target_param
+  ROIPoolingParameter pad_ratio
 sanghoon/caffe pvanet
   type Proposal ROIPooling SmoothL1Loss
   LayerParameter proposal_param

@@ -283,6 +283,7 @@ FORKS = (
         schema_nets.OLD,
         schema_nets.VIDEO,
         schema_nets.PVANET,
+        schema_nets.MSCNN,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

@@ -1,6 +1,19 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
-__all__ = ["COMPACT", "DENSE", "FACE", "NORMS", "OLD", "PVANET", "RFCN", "SEGMENTATION", "SYNOPSYS", "VIDEO", "YOLO"]
+__all__ = [
+    "COMPACT",
+    "DENSE",
+    "FACE",
+    "MSCNN",
+    "NORMS",
+    "OLD",
+    "PVANET",
+    "RFCN",
+    "SEGMENTATION",
+    "SYNOPSYS",
+    "VIDEO",
+    "YOLO",
+]
 
 # eric612/MobileNet-YOLO, farmingyard/ShuffleNet: src/caffe/proto/caffe.proto
 COMPACT = """
@@ -167,4 +180,18 @@ LayerParameter
 ProposalParameter
   1 feat_stride uint32=16, 2 base_size uint32=16, 3 min_size uint32=16, 4 ratio float*, 5 scale float*,
   6 pre_nms_topn uint32=6000, 7 post_nms_topn uint32=300, 8 nms_thresh float=0.7
+"""
+
+# zhaoweicai/mscnn: 151 and 154; private numbers, since others have them
+MSCNN = """
+LayerParameter
+  8003151 box_output_param BoxOutputParameter, 8003154 bbox_reg_param BBoxRegParameter
+BoxOutputParameter
+  1 fg_thr float=0.0, 2 iou_thr float=0.5, 3 nms_type string="IOU", 4 field_h uint32*, 5 field_w uint32*,
+  6 downsample_rate uint32*, 7 field_whr float=2.0, 8 field_xyr float=2.0, 9 max_nms_num uint32=0,
+  10 max_post_nms_num uint32=0, 11 min_size float=15.0
+BBoxRegParameter
+  1 bbox_mean float*, 2 bbox_std float*, 3 cls_aware bool=true
+ROIPoolingParameter
+  4 pad_ratio float=0.0
 """

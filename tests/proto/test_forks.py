@@ -38,7 +38,7 @@ def test_owners() -> None:
     assert owned_by("type", "Correlation") == (
         " (BVLC Caffe has none; it is of the fork lmb-freiburg/flownet2 and not supported here)"
     )
-    assert "and 7 more" in owned_by("type", "SmoothL1Loss")
+    assert "and 8 more" in owned_by("type", "SmoothL1Loss")
 
 
 @pytest.mark.parametrize(("value", "size"), [("false", 2), ("true", 3)])
