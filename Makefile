@@ -2,6 +2,7 @@
 # make test      style and types, then the tests
 # make test-all  the same with the tests that take minutes
 # make check     style and types
+# make bench     every benchmark, the curves of what grows (a picture in output/), and a table that names the machine
 # make layers    docs/layers.md anew, from the registered layers
 # make docs-pictures the demo, then the pictures under docs/pictures, of what it made
 # make onnx-matrix   every exported layer in every ONNX runtime: minutes, and about 2 GB of small environments in output/
@@ -39,7 +40,8 @@ check: $(BIN)/.ready
 	$(BIN)/mypy
 
 bench: $(BIN)/.ready
-	$(BIN)/python tools/bench.py
+	mkdir -p output
+	$(BIN)/python tools/bench.py --plot output/bench_scale.png
 
 layers: $(BIN)/.ready
 	$(BIN)/python -c 'from caffe_compat.onnx import support_page; print(support_page(), end="")' > docs/layers.md.new

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from caffe_compat import log
 from caffe_compat.net.blobs import gradient_of
+from caffe_compat.net.exhausted import updating
 from caffe_compat.solver import lock
 from caffe_compat.solver.actions import Action
 from caffe_compat.solver.later import Later, SmoothedLoss
@@ -184,7 +185,7 @@ class Solver(Tested):
         if display:
             log.info(f"Iteration {self.iter}, lr = {log.number(rate)}", "sgd_solver.cpp:105")
             self.on_display(rate)
-        with torch.no_grad():
+        with torch.no_grad(), updating(self.learnables):
             which, moved = self._resting.moving(self.learnables, self.history)
             gradients = [gradient_of(learnable.parameter) for learnable in moved]
             if self._scale is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Curve", "Measured", "exponent", "measure", "rows"]
+__all__ = ["Curve", "Measured", "exponent", "head", "measure", "row"]
 
 ENOUGH = 0.2
 """Seconds after which a size is not repeated."""
@@ -156,21 +156,26 @@ def _status(key: str) -> float:
         return next(float(line.split()[1]) * 1024 for line in stream if line.startswith(key))
 
 
-def rows(found: Sequence[Measured]) -> list[str]:
-    """A table: for each curve the sizes, the costs at the largest, what one more costs, and the exponents."""
-    lines = [f"{'what grows':50s} {'from':>8s} {'to':>9s} {'seconds':>9s} {'us each':>9s} {'exponent':>8s} "
-             f"{'MB':>8s} {'bytes each':>10s} {'exponent':>8s}"]  # fmt: skip
-    for one in found:
-        first, last = one.sizes[0], one.sizes[-1]
-        notes = ["steeper than linear"] * (one.growth > TOO_STEEP or one.memory_growth > TOO_STEEP)
-        notes += [f"left out: {', '.join(map(str, one.left_out))}"] * bool(one.left_out)
-        memory = one.memory[-1]
-        lines.append(
-            f"{f'{one.curve.label} by {one.curve.unit}':50s} {first:8d} {last:9d} {one.seconds[-1]:9.4f} "
-            f"{1e6 * one.seconds[-1] / last:9.2f} {_number(one.growth)} {_number(memory / 1e6, '8.1f')} "
-            f"{_number(memory / last, '10.0f')} {_number(one.memory_growth)}  {'; '.join(notes)}".rstrip()
-        )
-    return lines
+def head() -> str:
+    """Of a table of curves: the sizes, the costs at the largest, what one more costs, and the exponents."""
+    return (
+        f"{'what grows':62s} {'from':>8s} {'to':>10s} {'seconds':>9s} {'us each':>9s} {'exponent':>8s} "
+        f"{'MB':>8s} {'bytes each':>10s} {'exponent':>8s}"
+    )
+
+
+def row(one: Measured) -> str:
+    """A curve's line of that table."""
+    first, last = one.sizes[0], one.sizes[-1]
+    notes = ["steeper than linear"] * (one.growth > TOO_STEEP or one.memory_growth > TOO_STEEP)
+    notes += [f"left out: {', '.join(map(str, one.left_out))}"] * bool(one.left_out)
+    seconds, memory = one.seconds[-1], one.memory[-1]
+    what = f"{one.curve.label}, {one.curve.unit}"
+    return (
+        f"{what:62s} {first:8d} {last:10d} {seconds:9.4f} {1e6 * seconds / last:9.3f} "
+        f"{_number(one.growth)} {_number(memory / 1e6, '8.1f')} {_number(memory / last, '10.1f')} "
+        f"{_number(one.memory_growth)}  {'; '.join(notes)}"
+    ).rstrip()
 
 
 def _number(value: float, form: str = "8.2f") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["OnnxSettings"]
+__all__ = ["OnnxSettings", "ScaleSettings"]
 
 
 @dataclass(frozen=True)
@@ -22,3 +22,18 @@ class OnnxSettings:
     batches: tuple[int, ...] = ()
     rois: int = 300
     gpu: int | None = None
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """What the curves look at.
+
+    Attributes:
+        groups: of curves, all by default.
+        seconds: a size that would take longer is left out; None: 20, and 2 among all other benchmarks.
+        plot: the picture to write; empty: none.
+    """
+
+    groups: tuple[str, ...] = ()
+    seconds: float | None = None
+    plot: str = ""
