@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -19,21 +18,21 @@ from caffe_compat.media.records import Place, read_place
 __all__ = ["Record", "RecordJob", "RecordReader"]
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Record:
     """A record of a database, and what to call it.
 
     Args:
-        place: the value, or where it is.
+        place: the value, where it is, or, for this process alone, what reads it.
     """
 
     name: str
-    place: Place | bytes
+    place: Place | bytes | Callable[[], bytes]
 
-    @functools.cached_property
+    @property
     def value(self) -> bytes:
-        """As it is in the database."""
-        return read_place(self.place)
+        """As it is in the database, read now."""
+        return self.place() if callable(self.place) else read_place(self.place)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -65,6 +65,7 @@ class DataLayer(Layer):
         self._client: Client | None = None
         self._reading: Callable[[Any], tuple[np.ndarray, ...]] | None = None
         self._levels: Sequence[Levels] = ()
+        self._ready = False
         self._position = 0
         self.samples: int | None = None
         self.turns = Turns()
@@ -174,6 +175,9 @@ class DataLayer(Layer):
 
     def _get_ready(self) -> None:
         """Choose who reads, before the first batch and after a :meth:`close`."""
+        if not self._ready:
+            self.require_memory("a batch", self.shapes)  # its job may be as long as the batch
+            self._ready = True
         self._prefetcher.depth, self._prefetcher.threads = self._depth()
         if self._reading is not None or self.reader is None:
             return
@@ -222,6 +226,7 @@ class DataLayer(Layer):
         """Stop reading ahead and end threads and workers; the next forward pass starts them again."""
         self._prefetcher.close()
         self._client = self._reading = None
+        self._ready = False
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shapes of the last batch; before the first, those that the data source announces."""
@@ -252,8 +257,8 @@ class DataLayer(Layer):
 
     def record(self, database: Database, number: int) -> Record:
         """A record for the reader: workers read it themselves where they can."""
-        value = database[number] if self._client is None else database.place(number)
-        return Record(database.name(number), value)
+        place = partial(database.__getitem__, number) if self._client is None else database.place(number)
+        return Record(database.name(number), place)
 
     def batch_size(self, section: Section) -> int:
         """The field ``batch_size``, which must be positive."""
