@@ -143,6 +143,8 @@ class VideoFrames(DataLayer):
         transform = read_transform(params)
         if self.size > 1 and not transform.one_size and transform.resizes:
             raise self.error(f"data_param.batch_size is {self.size}, expected 1 with FIT_SMALL_SIZE")
+        for one in transform.resizes:
+            self.require_memory("a batch of resized pictures", [(self.size, 3, one.height, one.width)])
         self.reader = reader = FrameReader.opened(self.who, str(section.video_file), transform, self.skip + 1)
         first = reader.frame(0, np.random.default_rng(0))
         self.shapes = [(self.size, *first.shape), (self.size,)][: len(params.tops)]
