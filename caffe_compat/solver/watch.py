@@ -9,7 +9,7 @@ iteration and the layer that it would have named at once, and no snapshot of lat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,6 +30,7 @@ class Watch:
 
     def __init__(self, engine: BlobNet) -> None:
         self._engine = engine
+        self._keys = sorted({blob for node in engine.net.nodes for blob in node.top_ids})
         self.forget()
 
     def forget(self) -> None:
@@ -57,7 +58,8 @@ class Watch:
 
     @torch.no_grad()
     def _note(self, loss: Tensor, iteration: int, moved: Sequence[Learnable], norms: Tensor | None) -> None:
-        good = [_finite(list(self._blobs())), _finite(list(self._parameters()))]
+        blobs = [self._engine.blobs[blob].tensor for blob in self._keys]
+        good = [_finite(blobs, loss.device), _finite(self._parameters(), loss.device)]
         good.append(torch.isfinite(norms) if norms is not None else good[0].new_zeros(0))
         now = torch.stack([torch.full_like(loss, iteration, dtype=torch.float64), loss.double()])
         if self._first is None:
@@ -93,29 +95,20 @@ class Watch:
         blobs, parameters, norms = ([bool(one) for one in flags.tolist()] for flags in self._good)
         gradients = {id(one.parameter) for one, good in zip(self._moved, norms, strict=False) if not good}
         return Found(
-            blobs={blob for blob, good in zip(self._blob_keys(), blobs, strict=True) if not good},
-            parameters={id(one) for one, good in zip(self._every_parameter(), parameters, strict=True) if not good},
+            blobs={blob for blob, good in zip(self._keys, blobs, strict=True) if not good},
+            parameters={id(one) for one, good in zip(self._parameters(), parameters, strict=True) if not good},
             who=by_gradients(self._engine, gradients),
         )
 
-    def _blob_keys(self) -> list[int]:
-        return sorted({blob for node in self._engine.net.nodes for blob in node.top_ids})
-
-    def _blobs(self) -> Iterator[Tensor]:
-        return (self._engine.blobs[blob].tensor.detach() for blob in self._blob_keys())
-
-    def _every_parameter(self) -> list[Tensor]:
+    def _parameters(self) -> list[Tensor]:
         return [parameter for node in self._engine.net.nodes for parameter in node.layer.blobs]
 
-    def _parameters(self) -> Iterator[Tensor]:
-        return (parameter.detach() for parameter in self._every_parameter())
 
-
-def _finite(values: Sequence[Tensor]) -> Tensor:
+def _finite(values: Sequence[Tensor], device: torch.device) -> Tensor:
     """Of each tensor whether all its numbers are finite, bool [N]; one kernel for all of a type."""
+    good: list[Tensor] = [torch.ones((), dtype=torch.bool, device=device)] * len(values)
     if not values:
-        return torch.zeros(0, dtype=torch.bool)
-    good: list[Tensor] = [torch.ones((), dtype=torch.bool, device=values[0].device)] * len(values)
+        return torch.zeros(0, dtype=torch.bool, device=device)
     kinds: dict[torch.dtype, list[int]] = {}
     for index, value in enumerate(values):
         if value.numel():
