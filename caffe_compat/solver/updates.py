@@ -21,7 +21,9 @@ from caffe_compat.solver.gradients import normalize, regularize
 __all__ = ["Part", "blocks", "part_of", "update"]
 
 CPU_BLOCK = 1 << 16
-"""Numbers of each kind that are in hand at a time on the CPU: 256 KiB each, of which a core's cache holds four."""
+"""Numbers of each kind that one thread has in hand at a time: 256 KiB each, of which a core's cache holds four."""
+SHARED_BLOCK = 1 << 22
+"""The same for all of several threads, which wait for each other after every operation: so there are to be few."""
 GPU_BLOCK = 1 << 25
 """The same on a GPU, where only the memory for what a rule needs besides is at stake: 128 MiB each."""
 
@@ -91,7 +93,7 @@ def blocks(whole: Part, limit: int | None = None) -> Iterator[Part]:
     """
     if not whole.gradients:
         return
-    size = limit or (CPU_BLOCK if whole.gradients[0].device.type == "cpu" else GPU_BLOCK)
+    size = limit or _usual(whole.gradients[0].device)
     rows: list[tuple[Any, ...]] = []
     filled = 0
     for row in _pieces(whole, size):
@@ -101,6 +103,14 @@ def blocks(whole: Part, limit: int | None = None) -> Iterator[Part]:
         rows.append(row)
         filled += row[0].numel()
     yield _part(rows)
+
+
+def _usual(device: torch.device) -> int:
+    """The size of blocks on a device."""
+    if device.type != "cpu":
+        return GPU_BLOCK
+    threads = torch.get_num_threads()
+    return CPU_BLOCK if threads == 1 else max(SHARED_BLOCK, 2 * threads * CPU_BLOCK)
 
 
 def _pieces(whole: Part, size: int) -> Iterator[tuple[Any, ...]]:

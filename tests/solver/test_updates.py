@@ -138,7 +138,7 @@ def test_what_a_rule_needs_besides_is_as_large_as_a_block(kind: str, monkeypatch
                     made.append(value.untyped_storage().nbytes() // 4)
             return result
 
-    monkeypatch.setattr(updates, "CPU_BLOCK", 1 << 12)
+    monkeypatch.setattr(updates, "_usual", lambda device: 1 << 12)
     param = caffe_pb2.SolverParameter(**FIELDS)
     part = _part(SOLVERS[kind].histories)
     with Watch():
