@@ -222,10 +222,22 @@ lmb-freiburg/flownet2
     range_start range_end rand_permute rand_permute_order rand_permute_seed slice_point encoding verbose subtract
     permute_every_iter block_size
 foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
-  type HardSwish Mul Squeeze
-  LayerParameter squeeze_param mul_param
+  type Add BatchToSpaceND DepthToSpace HardSwish ICNetSubgraph Mish Mul Pad Pooling3D ResizeBilinear
+    ResizeNearestNeighbor Reverse SpaceToBatchND Squeeze UpsampleDarknet YoloV2Loss YoloV3Loss
+  BNParameter icnet
+  BatchNormParameter add_eps_before_sqrt
   ConvolutionParameter pad_l pad_r pad_t pad_b
-  PoolingParameter pad_l pad_r pad_t pad_b
+  DataParameter random
+  DetectionOutputParameter nbottom no_permute objectness_score
+  DistortionParameter exposure_lower exposure_upper
+  LayerParameter squeeze_param mul_param batch_to_space_nd_param depth_to_space_param pad_param pooling3d_param
+    resize_bilinear_param resize_nearest_neighbor_param reverse_param space_to_batch_nd_param upsample_darknet_param
+    yolo_v2_loss_param yolo_v3_loss_param
+  MultiBoxLossParameter objectness_score
+  PoolingParameter pad_l pad_r pad_t pad_b pad_type
+  PriorBoxParameter tf yx_order
+  ResizeParameter jitter
+  TransformationParameter caffe_yolo
   PoolingParameter.PoolMethod AVE_EXC_PAD
   ReLUParameter relu6
 zhaoweicai/mscnn mscnn
@@ -236,13 +248,54 @@ zhaoweicai/mscnn mscnn
   ROIPoolingParameter pad_ratio
 zhaoweicai/cascade-rcnn mscnn
   type BboxAccuracy BoxGroupOutput DecodeBBox DetectionData DetectionGroupAccuracy DetectionGroupLoss EvalData
-    FrcnnOutput ProposalTarget ROIAlign ScaleRoute Smooth_L1
+    FrcnnOutput HardMining ProposalTarget ROIAlign ScaleRoute Smooth_L1
   LayerParameter box_group_output_param bbox_reg_param detection_data_param detection_group_loss_param
-    detection_group_accuracy_param eval_data_param frcnn_output_param scale_route_param proposal_target_param
+    detection_group_accuracy_param eval_data_param frcnn_output_param hard_mining_param scale_route_param
+    proposal_target_param
   ROIPoolingParameter pad_ratio
 sanghoon/caffe pvanet
   type Proposal ROIPooling SmoothL1Loss
   LayerParameter proposal_param
+jolibrain/caffe
+  type ContinuationIndicator CtcLoss DiceCoefLoss LabelsequenceAccuracy Reverse SparseData SparseInnerProduct
+  DetectionOutputParameter objectness_score
+  DistortionParameter all_effects brightness contrast hue prob random_order saturation
+  LayerParameter continuation_indicator_param ctc_loss_param labelsequence_accuracy_param reverse_param
+  MultiBoxLossParameter objectness_score
+  NoiseParameter all_effects
+  NonMaximumSuppressionParameter soft_nms theta
+  TransformationParameter geometry_param
+facebook/C3D
+  type Convolution3D Pooling3D
+  ConvolutionParameter kernel_depth temporal_pad temporal_stride
+  ImageDataParameter is_flow new_length num_truth_channels show_data truth_scale use_image use_temporal_jitter
+  LayerParameter convolution3d_param pooling3d_param
+  PoolingParameter kernel_depth temporal_stride
+wenwei202/caffe
+  type Sparsify
+  LayerParameter sparsify_param
+  ParamSpec force_mult
+quhezheng/caffe_yolo_v2
+  type Region
+  DataParameter num_label
+  DetectionOutputParameter biases classes coords nms_threshold
+  LayerParameter region_param
+  RegionLossParameter num_label
+sfzhang15/RefineDet
+  DetectionOutputParameter objectness_score
+  MultiBoxLossParameter objectness_score
+MhLiao/TextBoxes_plusplus
+  type CTCGreedyDecoder Reverse
+  DetectionOutputParameter use_polygon
+  LayerParameter ctc_decoder_param ctc_loss_param reverse_param
+  PriorBoxParameter denser_prior_boxes
+shenwei1231/caffe-LDLForests
+  type MAE NeuralDecisionDLForestWithLoss NeuralDecisionForest
+  LayerParameter neural_decision_forest_param
+Robert0812/deepsaldet
+  WindowDataParameter shuffle
+TheLegendAli/DeepLab-Context
+  ImageDataParameter has_label
 BVLC/caffe#3057
   PoolingParameter ceil_mode
 lim0606/caffe-googlenet-bn
