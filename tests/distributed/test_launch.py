@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from caffe_compat.commands import processes
-from caffe_compat.commands.processes import launched, own_device, seen
+from caffe_compat.commands.processes import launched, seen
+from caffe_compat.devices import own_device
 from caffe_compat.distributed import launch as launching
 from caffe_compat.distributed.launch import launch
 from caffe_compat.distributed.same import digest
