@@ -109,7 +109,7 @@ def _start(task: Task, group: Group) -> Solver:
     solver: Solver | None = None
     mine = 0 if group.ranks.is_first or task.imdb is None else 1  # rank 0 computes what the others find in files
     for turn in range(2 if group.ranks.several else 1):
-        with group.together():
+        with group.together(patient=True):
             if turn == mine:
                 solver = built(task)
     assert solver is not None

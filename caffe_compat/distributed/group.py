@@ -60,8 +60,11 @@ class Group:
         return lambda: None
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, patient: bool = False) -> Iterator[None]:
         """At the end of the block wait for the others; if the block failed in one of them, end all.
+
+        Args:
+            patient: wait for as long as they live: in the block a process may compute for hours.
 
         Raises:
             CaffeCompatError: the block's own in rank 0, or one that says what was wrong in which other rank.

@@ -77,6 +77,7 @@ class Several(Group):
         self._store = PrefixStore("caffe_compat", store)
         self._store.set(f"who/{ranks.rank}", f"process {os.getpid()} on {socket.gethostname()}")
         self._gradients: Any = None
+        self._waits = 0
         try:
             dist.init_process_group(
                 "gloo",
@@ -170,14 +171,16 @@ class Several(Group):
     # -- ends -------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self, patient: bool = False) -> Iterator[None]:
         """As :meth:`Group.together`."""
         own: CaffeCompatError | None = None
         try:
             yield
         except CaffeCompatError as error:
             own = error
-        said = [text.decode() for text in self.gather(b"" if own is None else one_line(own).encode())]
+        if patient:
+            self._wait_for_all()
+        said = [text.decode() for text in self.gather(b"" if own is None else one_line(own, 1000).encode())]
         failed = {rank: text for rank, text in enumerate(said) if text}
         if not failed:
             return
@@ -198,9 +201,21 @@ class Several(Group):
             raise
         except CaffeCompatError as error:
             with contextlib.suppress(RuntimeError):  # the store is gone: nobody is left to be told
-                self._store.set(f"ended/{self.ranks.rank}", one_line(error))
+                self._store.set(f"ended/{self.ranks.rank}", one_line(error, 1000))
+                if self.ranks.is_first:
+                    self._store.set("told", "")
+                elif self._is_told():
+                    raise ToldElsewhere from error
             with in_file("" if self.ranks.is_first else f"{self.ranks}"):
                 raise
+
+    def _wait_for_all(self) -> None:
+        """Wait until every process has come here as often as this one, or is known to have ended."""
+        self._waits += 1
+        self._store.set(f"came/{self._waits}/{self.ranks.rank}", "")
+        for rank in range(self.ranks.world):
+            while not self._has(f"came/{self._waits}/{rank}") and not self._state(rank)[1]:
+                time.sleep(0.2)
 
     def _lost(self, error: RuntimeError) -> BaseException:
         """What to raise after an exchange failed: in the first rank that lives an error that names those that do not.
@@ -209,11 +224,7 @@ class Several(Group):
         """
         said = _first_line(error)
         traceback.clear_frames(error.__traceback__)  # which hold the connections
-        if self._gradients is not None:
-            with contextlib.suppress(RuntimeError):
-                self._gradients.abort()  # or NCCL waits for sums that will never be there
-        self.close()
-        gc.collect()
+        self._leave()
         try:
             dead = self._roll_call()
         except RuntimeError:
@@ -223,9 +234,32 @@ class Several(Group):
             )
         if not dead:
             return LostError(f"{self.ranks}: lost the connection to other processes: {said}")
-        if self.ranks.rank != min(set(range(self.ranks.world)) - set(dead)):
+        if self.ranks.rank != min(set(range(self.ranks.world)) - set(dead)) or (0 in dead and self._has("told")):
             return ToldElsewhere()
+        self._store.set("told", "")
         return LostError("; ".join(f"rank {rank} of {self.ranks.world} {how}" for rank, how in dead.items()))
+
+    def _leave(self) -> None:
+        """Close all connections, whoever waits for what."""
+        if self._gradients is not None:
+            with contextlib.suppress(RuntimeError):
+                self._gradients.abort()  # or NCCL waits for sums that will never be there
+        self.close()
+        gc.collect()
+
+    def _is_told(self) -> bool:
+        """Whether rank 0, or who finds out that this process ends, tells why; leaves the group, so that they do."""
+        self._leave()
+        start = time.monotonic()
+        while not self._has("told"):
+            if time.monotonic() - start > 2 * ROLL_CALL:
+                return False
+            time.sleep(0.05)
+        return True
+
+    def _has(self, key: str) -> bool:
+        found: bool = self._store.check([key])
+        return found
 
     def _roll_call(self) -> dict[int, str]:
         """Processes that do not answer, and how they ended."""
@@ -240,11 +274,11 @@ class Several(Group):
 
     def _state(self, rank: int) -> tuple[str, bool]:
         """How a process ended ("": it has answered that it lives), and whether that is sure."""
-        if self._store.check([f"ended/{rank}"]):
+        if self._has(f"ended/{rank}"):
             return f"ended: {self._store.get(f'ended/{rank}').decode()}", True
-        if self._store.check([f"here/{rank}"]):
+        if self._has(f"here/{rank}"):
             return "", True
-        who = self._store.get(f"who/{rank}").decode() if self._store.check([f"who/{rank}"]) else "never seen"
+        who = self._store.get(f"who/{rank}").decode() if self._has(f"who/{rank}") else "never seen"
         return f"({who}) has ended without a word", _has_ended(who)
 
 

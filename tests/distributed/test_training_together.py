@@ -50,6 +50,14 @@ def test_two_processes_are_one_of_twice_the_iter_size(folder: Path, rule: str) -
     assert_alike(folder, f"one_{rule}", f"two_{rule}", 8)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_mixed_precision(folder: Path, amp: str) -> None:
+    alone(folder, solver(folder, f"one_{amp}", iter_size=2, base_lr=0.001), "--amp", amp)
+    together(folder, 2, solver(folder, f"two_{amp}", base_lr=0.001), "--amp", amp)
+    assert_alike(folder, f"one_{amp}", f"two_{amp}", rest=1e-3)
+
+
 def test_three_processes_with_passes_of_their_own_and_clipping(folder: Path) -> None:
     """Caffe compares the mean over processes with clip_gradients, but the sum over the passes of one."""
     alone(folder, solver(folder, "one_3", iter_size=6, clip_gradients=3.0))
@@ -87,6 +95,20 @@ def test_another_number_of_processes_goes_on(folder: Path) -> None:
     alone(folder, solver(folder, "whole", iter_size=6))
     assert_alike(folder, "whole", "second")
     assert_alike(folder, "whole", "third")
+
+
+def test_an_error_of_one_is_told_once(folder: Path, tmp_path: Path) -> None:
+    """A picture that only one of them reads cannot be decoded."""
+    whole = (folder / "rgb3.png").read_bytes()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "cut.txt").write_text((folder / "pairs.txt").read_text().replace("rgb3.png", "cut.png"))
+    (folder / "cut.prototxt").write_text(NET.replace("pairs.txt", "cut.txt"))
+    file = solver(folder, "cut_run", net='"cut.prototxt"', test_interval=1000, test_initialization="false")
+    found = run_ranks(3, "train_net", "--solver", file, "--no-tensorboard", folders=folder)
+    assert [done.status for done in found] == [2, 2, 2], [done.stderr[-500:] for done in found]
+    errors = [line for done in found for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "cut.png" in errors[0], errors
+    assert not any(done.stderr for done in found[1:]), found[1].stderr
 
 
 def wait_for_snapshot(running: Running, path: Path) -> None:
