@@ -15,7 +15,7 @@ from caffe_compat.resources import SHORT
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CALLED = re.compile(r"(?:(?:tools|data)/(\w+)\.py|caffe-compat ([\w-]+))\s*(.*)")
+CALLED = re.compile(r"(?:torchrun .*?)?(?:(?:tools|data)/(\w+)\.py|caffe-compat ([\w-]+))\s*(.*)")
 
 
 def lines(page: Path) -> list[tuple[str, str]]:

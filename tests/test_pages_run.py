@@ -6,6 +6,7 @@ neither run nor named, and an entry of these tables that meets no line, fail.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import page_material as material
 import pytest
+from forked import ranked
 from program import ROOT, call
 
 from caffe_compat.__main__ import main as overview
@@ -22,7 +24,7 @@ from caffe_compat.commands import COMMANDS
 from caffe_compat.media import Preparation, Preprocessing, write_preparation
 from caffe_compat.resources import SHORT
 
-CALLED = re.compile(r"(?:python )?(?:(?:tools|data)/(\w+)\.py|caffe-compat(?: ([\w-]+))?)(?:\s+(.*))?$")
+CALLED = re.compile(r"(?:python |torchrun .*?)?(?:(?:tools|data)/(\w+)\.py|caffe-compat(?: ([\w-]+))?)(?:\s+(.*))?$")
 DATA = "needs a data set that is not here"
 NETWORK = "needs the network"
 LARGE = "num_output: 96 kernel_size: 11"
@@ -94,6 +96,12 @@ def rgbd(folder: Path) -> None:
     shutil.copytree(folder / "color", folder / "recording" / "color")
     shutil.copytree(folder / "depth", folder / "recording" / "depth")
     material.calibrations(folder)
+
+
+def processes(folder: Path) -> None:
+    depth(folder)
+    material.own_net(folder)
+    material.pictures(folder / "pictures", 6, material.SIDES)
 
 
 def training(folder: Path) -> None:
@@ -193,6 +201,13 @@ PAGES: Mapping[str, Page] = {
             "tools/average_splits.py": DATA,
         },
     ),
+    "docs/processes.md": Page(
+        processes,
+        not_run={
+            "torchrun --nproc-per-node 8 tools/test_net.py": ELSEWHERE,
+            "torchrun --nproc-per-node 2 tools/extract_features.py": ELSEWHERE,
+        },
+    ),
     "docs/rgbd.md": Page(
         rgbd,
         after={
@@ -249,7 +264,9 @@ def lines(page: str) -> list[str]:
 
 def blocks_of_output(line: str) -> bool:
     """Whether a line is what a command says."""
-    return not re.match(r"(tools/|data/|pip |make |caffe-compat|python |capi=|mkdir |ln |g\+\+ |convert )", line)
+    return not re.match(
+        r"(tools/|data/|torchrun |pip |make |caffe-compat|python |capi=|mkdir |ln |g\+\+ |convert )", line
+    )
 
 
 def run(line: str, more: Mapping[str, str], folder: Path) -> None:
@@ -262,8 +279,10 @@ def run(line: str, more: Mapping[str, str], folder: Path) -> None:
         return
     assert name in COMMANDS, name
     words = [*shlex.split(called[3] or ""), *shlex.split(more.get(name, ""))]
-    done = call(name, *words, folder=folder)
-    assert done.status == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    world = re.match(r"torchrun --nproc-per-node (\d+) ", line)
+    with contextlib.chdir(folder):
+        done = ranked(int(world[1]), name, *words, folder=folder) if world else [call(name, *words)]
+    assert not any(one.status for one in done), f"{line}\n{done}"
 
 
 @pytest.mark.slow

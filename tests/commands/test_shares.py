@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from PIL import Image
 from program import ROOT, call
 from small_detectors import picture
 from tools.test_data_tools import content
+from waiting import LIMIT, wait_for
 
 from caffe_compat import load_net
 from caffe_compat.deploy.journal import Journal
@@ -236,19 +238,58 @@ def test_features(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "error" not in refused[1].stderr
 
 
-@pytest.mark.slow
-def test_torchrun(folder: Path) -> None:
-    words = [ROOT / "tools" / "make_hha.py", folder / "in", "-o", folder / "out", *CAMERA]
-    call("make_hha", folder / "in", "-o", folder / "alone", *CAMERA)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    (folder / "in" / "bad.png").unlink()
-    done = subprocess.run(
-        [*torchrun, *map(str, words)],
+def torchrun(name: str, *words: object) -> subprocess.Popen[str]:
+    """Start a command by torchrun, as two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [*command, str(ROOT / "tools" / f"{name}.py"), *map(str, words)],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert "\n7 written, 0 already there, 0 failed\n" in f"\n{done.stdout}"
-    assert everything(folder / "out") == everything(folder / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["make_hha", "make_flow", "predict"])
+def test_torchrun(folder: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(pictures)
+    (folder / "in" / "bad.png").unlink()
+    (pictures / "pictures" / "5.png").unlink()
+    write_frames(folder / "clip", moved(STEPS))
+    words: dict[str, tuple[object, ...]] = {
+        "make_hha": ("in", *CAMERA, "-o", "OUT"),
+        "make_flow": ("clip", "--quiet", "-o", "OUT"),
+        "predict": (*PREDICT, "--json", "OUT"),
+    }
+    alone, several = ([str(word).replace("OUT", out) for word in words[name]] for out in ("alone", "out"))
+    expected = call(name, *alone)
+    process = torchrun(name, *several)
+    out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0, err
+    assert set(expected.stdout.replace("alone", "out").splitlines()) <= set(out.splitlines())
+    assert "rank 1 of 2: " in out
+    if name == "predict":
+        assert Path("out").read_bytes() == Path("alone").read_bytes()
+    else:
+        assert everything(folder / "out") == everything(folder / "alone")
+
+
+@pytest.mark.slow
+def test_torchrun_of_which_one_process_is_killed(folder: Path) -> None:
+    for number in range(300):
+        shutil.copy(folder / "in" / "0.png", folder / "in" / f"more{number}.png")
+    process = torchrun("make_hha", folder / "in", "-o", folder / "out", *CAMERA)
+    lock = folder / "out.ranks" / "1.lock"
+    wait_for(lambda: lock.exists() and (folder / "out").exists() and lock.read_text().isdecimal(), process)
+    os.kill(int(lock.read_text()), signal.SIGKILL)
+    _, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 1
+    told = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1 and "goes on from what is done" in told[0], err
+    assert not (folder / "out.ranks").exists()
+    for path in (folder / "out").glob("*.png"):
+        Image.open(path).load()
+    again = torchrun("make_hha", folder / "in", "-o", folder / "out", *CAMERA)
+    out, err = again.communicate(timeout=LIMIT)
+    assert "307 already there" not in out and " 1 failed" in out, err

@@ -3,6 +3,7 @@
 import contextlib
 import mmap
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from gpu import needs_gpu
 
 from caffe_compat import load_net
@@ -223,6 +225,18 @@ def test_hdf5_that_is_chunked_or_double_is_copied(files, tmp_path, caplog):
                     target.create_dataset(f"data/{layer}/{index}", data=values.astype("f8"))
     same_parameters(files.load(path, mmap=True), files.load(files.hdf5))
     assert "5 of 5 blobs" in caplog.text
+
+
+def test_the_page_s_program_runs(files, tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "processes.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deploy.prototxt").write_text(files.prototxt.read_text())
+    (tmp_path / "net.caffemodel").write_bytes(files.model.read_bytes())
+    names = {}
+    exec(program, names)  # noqa: S102 - the page's own
+    same_parameters(names["net"], files.load(files.model))
+    assert sys.platform != "linux" or is_mapped(names["net"].layer("c").blobs[0], tmp_path / "mapped.caffemodel")
 
 
 def test_wrong_options(files):
