@@ -26,7 +26,7 @@ OTHER = {
 }  # fmt: skip
 """Values of required arguments that name no file to be looked at."""
 NO_FILE = {
-    "bench": {"WHICH"},
+    "bench": {"WHICH", "--curves"},
     "classify": {"--ext"},
     "convert_imageset": {"--encode_type", "ROOTFOLDER/"},
     "detect": {"--camera"},
