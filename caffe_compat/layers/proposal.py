@@ -26,11 +26,11 @@ class Proposal(Layer):
     """Regions of an image by falling score; no gradient passes.
 
     Bottoms: probabilities [1, 2 A, H, W], the first A of background, offsets [1, 4 A, H, W], and height and width of
-    the image and the scales of both [1, 4].  Tops: regions [R, 5] (0, x1, y1, x2, y2), cut to the image, and scores
-    [R].  Anchors are those of py-faster-rcnn, halves rounded up.  Unlike there a box that is smaller than ``min_size``
-    stays, with a score of 0, and goes into suppression; and a box goes where its overlap with a better one is more
-    than ``nms_thresh``, not already where it is that.  Of equal scores the first anchor comes first (the original's
-    sort leaves that open).
+    the image and the scales of both [1, 4] (published nets have [1, 6]: what follows is not read).  Tops: regions
+    [R, 5] (0, x1, y1, x2, y2), cut to the image, and scores [R].  Anchors are those of py-faster-rcnn, halves rounded
+    up.  Unlike there a box that is smaller than ``min_size`` stays, with a score of 0, and goes into suppression; and
+    a box goes where its overlap with a better one is more than ``nms_thresh``, not already where it is that.  Of equal
+    scores the first anchor comes first (the original's sort leaves that open).
     """
 
     caffe_type = "Proposal"
@@ -70,7 +70,8 @@ class Proposal(Layer):
                 "one image",
             )
         self.require(
-            count(info) == 4, f"bottom 2 has the shape {list(info)}, expected 1 x 4 (height, width, and their scales)"
+            count(info) >= 4,
+            f"bottom 2 has the shape {list(info)}, expected 1 x 4 (height, width, and their scales) or longer",
         )
         most = min(anchors * count(scores, 2), self.before, self.after)
         shapes: list[Shape] = [(most, 5), (most,)]
@@ -89,7 +90,7 @@ class Proposal(Layer):
         flat = scores[0, len(self.grid) :].permute(1, 2, 0).reshape(-1)
         anchors = self.grid.boxes(height, width, scores.device)
         boxes = moved(anchors, deltas[0].permute(1, 2, 0).reshape(-1, 4))
-        high, wide, scale_high, scale_wide = info.reshape(-1)
+        high, wide, scale_high, scale_wide = info.reshape(-1)[:4]
         last = torch.stack([wide, high, wide, high]).to(boxes) - 1
         boxes = torch.minimum(boxes, last).clamp(min=0)
         if can_look(boxes) and bool(boxes.isnan().any()):

@@ -59,14 +59,14 @@ def _slow(scores: np.ndarray, deltas: np.ndarray, info: np.ndarray, before: int,
 
 
 @pytest.mark.parametrize(("before", "after"), [(6000, 300), (30, 300), (6000, 7)])
-@pytest.mark.parametrize("info", [(30, 40, 1, 1), (60, 75, 2, 1.5)])
+@pytest.mark.parametrize("info", [(30, 40, 1, 1), (60, 75, 2, 1.5, 50, 50)])  # what follows four is not read
 def test_number_by_number(before: int, after: int, info: tuple[float, ...]) -> None:
     random = np.random.default_rng(before)
     scores, deltas = random.random((12, 4, 5)), random.normal(size=(24, 4, 5)) * 0.6
     layer = one_layer(
         "Proposal",
         _body(f"pre_nms_topn: {before} post_nms_topn: {after}"),
-        *((1, 12, 4, 5), (1, 24, 4, 5), (1, 4)),
+        *((1, 12, 4, 5), (1, 24, 4, 5), (1, len(info))),
         tops=("rois", "scores"),
     )
     rois, values = layer(torch.from_numpy(scores)[None], torch.from_numpy(deltas)[None], torch.tensor([info]).double())
