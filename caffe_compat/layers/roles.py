@@ -20,6 +20,7 @@ from caffe_compat.layers import (
     depthwise,
     detection,
     dropout,
+    interp,
     linear,
     lrn,
     multibox,
@@ -34,6 +35,7 @@ from caffe_compat.layers import (
     shaping,
     softmax,
     transfer,
+    yolov3_loss,
 )
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.data import hdf5
@@ -220,10 +222,10 @@ def _pooling(layer: pooling.Pooling, bottoms: Sequence[Shape]) -> Role | None:
     image = bottoms[0][2:]
     window = layer.window_for(image)
     outs = window.sizes(image)
-    if layer.method == "STOCHASTIC" or len(layer.params.tops) > 1 or 0 in outs or 0 in bottoms[0]:
+    if layer.method == "STOCHASTIC" or 0 in outs or 0 in bottoms[0] or not window.as_torch(image, outs):
         return None
-    if not window.as_torch(image, outs):
-        return None
+    if len(layer.params.tops) > 1:
+        return Plain(torch.inf)  # the mask
     if layer.method == "AVE":
         return Plain()
     return Pool(window.kernel, window.stride, window.pad, window.ceil)
@@ -249,17 +251,37 @@ def _dropout(layer: dropout.Dropout, bottoms: Sequence[Shape]) -> Role | None:
     return Same() if layer.scale_train else Plain()
 
 
+def _prelu(layer: activation.PReLU, bottoms: Sequence[Shape]) -> Role:
+    slope = layer.blob(0).detach()
+    return Plain(max(1.0, float(slope.abs().max()) if slope.numel() else 0.0))
+
+
+def _anyhow(layer: Layer, bottoms: Sequence[Shape]) -> Role:
+    """Whose numbers have no bound here."""
+    return Plain(torch.inf)
+
+
 _ROLES: dict[type[Layer], Callable[..., Role | None]] = {
     activation.ReLU: lambda layer, bottoms: Rectify(layer.negative_slope),
-    activation.Sigmoid: lambda layer, bottoms: Plain(torch.inf),
+    activation.AbsVal: lambda layer, bottoms: Plain(),
+    activation.BNLL: _anyhow,
+    activation.Clip: _anyhow,
+    activation.ELU: lambda layer, bottoms: Plain(max(1.0, abs(layer.alpha))),
+    activation.PReLU: _prelu,
+    activation.Sigmoid: _anyhow,
+    activation.Swish: _anyhow,
     activation.TanH: lambda layer, bottoms: Plain(),
     arithmetic.Eltwise: _eltwise,
+    arithmetic.Power: _anyhow,
     bn.MovingBN: _moving,
     bn.ScaleShiftBN: _scale_shift,
     convolution.Convolution: _convolution,
+    convolution.Deconvolution: _anyhow,
     depthwise.ConvolutionDepthwise: _convolution,
     depthwise.DepthwiseConvolution: _convolution,
     dropout.Dropout: _dropout,
+    dropout.SpatialDropoutLayer: _anyhow,
+    interp.Interp: _anyhow,
     linear.InnerProduct: _product,
     lrn.LRN: _nearby,
     normalization.BatchNorm: _normalization,
@@ -271,7 +293,7 @@ _ROLES: dict[type[Layer], Callable[..., Role | None]] = {
     shaping.Concat: lambda layer, bottoms: Plain() if len(bottoms) > 1 else Same(),
     shaping.Slice: lambda layer, bottoms: Plain(),
     shaping.Split: lambda layer, bottoms: Same(),
-    softmax.Softmax: lambda layer, bottoms: Plain(torch.inf),
+    softmax.Softmax: _anyhow,
 }
 """By the very type: what inherits from one of these may compute something else."""
 
@@ -288,5 +310,6 @@ _LOOKING: tuple[type[Layer], ...] = (
     selection.PickItems,
     selection.PickSlice,
     transfer.ExplainedVariance,
+    yolov3_loss.Yolov3,
 )
 """Layers that choose by the numbers, check them, or call what torch.compile does not know."""

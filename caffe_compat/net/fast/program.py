@@ -166,7 +166,7 @@ class _Lowering:
         look, hopeless = self._follow(op, kernel)
         if kernel.maps:
             self.maps.update(op.writes)
-        if isinstance(op.role, Convolve):
+        if isinstance(op.role, Convolve) and kernel.maps:
             self.fresh.update(op.writes)
         return Step(op.node, kernel.exact if hopeless else kernel.run, kernel.exact, *common, look=look)
 
