@@ -13,6 +13,7 @@ from caffe_compat.net import Net, blobs, engine
 from caffe_compat.net.exhausted import is_out_of_memory, updating
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.text import parse
+from caffe_compat.solver import SGDSolver
 
 TEXT = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 3 dim: 20 dim: 30 } } }
@@ -168,3 +169,12 @@ def test_other_errors_stay_what_they_are(error, monkeypatch):
     assert caught.value is error
     with pytest.raises(type(error)), updating(net.learnables):
         raise error
+
+
+def test_a_solver_whose_update_runs_out_says_of_which_parameter():
+    param = caffe_pb2.SolverParameter(base_lr=0.1, lr_policy="fixed", momentum=0.9, random_seed=1)
+    param.train_net_param.CopyFrom(parse(TEXT, caffe_pb2.NetParameter))
+    solver = SGDSolver(param)
+    solver.compute_updates = raising(CUDA)
+    with pytest.raises(NetError, match=r"in the update of 2 parameters .*layer 'conv' blob 0 of shape \[8, 3, 3, 3\]"):
+        solver.step(1)
