@@ -224,7 +224,17 @@ PAGES: Mapping[str, Page] = {
             "tools/caffe.py": DATA,
         },
     ),
-    "docs/training.md": Page(training, instead={"x_iter_1000": "x_iter_2"}, more={"train_net": "--iters 4 --gpu -1"}),
+    "docs/training.md": Page(
+        training,
+        instead={"x_iter_1000": "x_iter_2"},
+        more={"train_net": "--iters 4 --gpu -1"},
+        not_run={
+            "tools/caffe.py train --solver=S.prototxt --gpu=all": "needs a GPU",
+            "tools/train_net.py --solver S.prototxt --processes": ELSEWHERE,
+            "torchrun --nproc-per-node 8 tools/train_net.py": ELSEWHERE,
+            "torchrun --nnodes 2": "needs two machines",
+        },
+    ),
     "docs/transfer.md": Page(
         transfer,
         instead={

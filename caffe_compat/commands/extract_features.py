@@ -2,7 +2,7 @@
 
     tools/extract_features.py WEIGHTS MODEL BLOB1[,BLOB2] DB1[,DB2] NUM_BATCHES DB_TYPE [CPU|GPU] [DEVICE_ID]
 
-MODEL is run in the TEST phase and brings its own data layer.
+MODEL is run in the TEST phase and brings its own data layer.  Processes of torchrun take turns at the batches.
 """
 
 from __future__ import annotations

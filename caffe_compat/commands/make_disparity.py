@@ -11,6 +11,7 @@ A demo:             make_disparity.py --stereo-motorcycle out/
 A data set gets out/color/, out/disparity/ and out/pairs.txt, the list that the transfer nets read.
 
 Run again, it goes on where it stopped.  A frame that cannot be used is skipped and reported at the end (exit status 1).
+torchrun --nproc-per-node N tools/make_disparity.py ... shares the frames between N processes.
 """
 
 from __future__ import annotations

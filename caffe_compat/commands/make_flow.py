@@ -8,6 +8,7 @@ One pair:           make_flow.py a.png b.png -o flow.png --truth true.flo --whee
 Flow that is there: make_flow.py tvl1/ -o flow/ --stored two-stream    (x_*.jpg, y_*.jpg of 20 px; or --stored flo)
 
 Run again, it goes on where it stopped.  What cannot be used is left out and reported at the end (exit status 1).
+torchrun --nproc-per-node N tools/make_flow.py ... shares clips, or the frames of a few, between N processes.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ A demo:             make_hha.py --stereo-motorcycle out/
 A data set gets out/color/, out/hha/ and out/pairs.txt, the list that the transfer nets read.
 
 Run again, it goes on where it stopped.  A frame that cannot be used is skipped and reported at the end (exit status 1).
+torchrun --nproc-per-node N tools/make_hha.py ... shares the frames between N processes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ How pictures become numbers is said by preprocessing.json, which training writes
 elsewhere by --preprocessing train_val.prototxt (its transform_param), or by --mean, --mean-file, --scale and --resize.
 
 Pictures that cannot be used are named at the end, and the exit status is 1.  The same command goes on where it was
-stopped.  For exported models: infer_onnx.
+stopped.  Processes of torchrun take turns at the batches.  For exported models: infer_onnx.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 
 Results stand in output/EXP_DIR/IMDB/NET/: detections.npz and .mat (before suppression), eval.txt, .mat, .json, .npz and
 precision against recall (.csv, .png), and config.yml, the options that were used.  A run that was stopped or killed
-goes on where it was when the same command is given again.
+goes on where it was when the same command is given again.  Processes of torchrun share the images.
 
 With --sds 1 stored detections are segmented: output/EXP_DIR/IMDB/NET/segm/detections.npz holds boxes and regions,
 segm_eval.txt, .mat and .json say AP^r at overlaps 0.5 and 0.7.  Images that cannot be used (no superpixels, objects
