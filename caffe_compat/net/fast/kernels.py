@@ -20,12 +20,13 @@ from caffe_compat.layers.lrn import negative_power
 from caffe_compat.layers.roles import Affine, Convolve, Nearby, Pool, Product
 from caffe_compat.net.fast.graph import Op
 
-__all__ = ["Kernel", "Packs", "has_onednn"]
+__all__ = ["Kernel", "Packs", "has_onednn", "is_wide"]
 
 ROWS = 4
 """From so many rows on oneDNN's matrix product beats MKL's; below, reading the weights is what takes the time."""
 WIDE = 2048
-"""From so many channels on (of windows of more than a pixel) oneDNN is slower on maps in ``channels_last``."""
+"""With so many channels under windows of more than a pixel oneDNN is slower on maps in ``channels_last``, by more than
+the rest of a net gains."""
 BAND = 512
 """Up to so many channels a product with a banded matrix beats shifted additions for LRN."""
 SQUARES = 1e17
@@ -63,6 +64,11 @@ def has_onednn(device: torch.device, dtype: torch.dtype) -> bool:
     names = ("_convolution_pointwise", "_linear_pointwise", "_reorder_convolution_weight", "_reorder_linear_weight",
              "_convolution_pointwise_")  # fmt: skip
     return bool(torch.backends.mkldnn.enabled) and all(hasattr(torch.ops.mkldnn, name) for name in names)
+
+
+def is_wide(weight: Tensor) -> bool:
+    """Whether these are weights of a convolution over very many channels."""
+    return weight.dim() == 4 and weight.shape[1] >= WIDE and count(weight.shape, 2) > 1
 
 
 class Packs:
@@ -109,26 +115,24 @@ class Packs:
     # -- convolution ------------------------------------------------------------------------------------------
 
     def _convolution(self, op: Op, role: Convolve, shape: Shape, over: bool) -> Kernel:
-        joined = self.joined and not (role.weight.shape[1] >= WIDE and count(role.weight.shape, 2) > 1)
-
         def make() -> tuple[Tensor, Tensor | None, float, float]:
             weight, bias = _folded(role.weight, role.bias, op)
             bounds = _bounds(weight, bias)
-            if joined:
+            if self.joined:
                 geometry = (role.pad, role.stride, role.dilation, role.group, shape)
                 weight = torch.ops.mkldnn._reorder_convolution_weight(weight.contiguous(), *geometry)
             return weight, bias, *bounds
 
         weight, bias, gain, offset = self._once((op.number, op.folded, shape[0] == 1), make)
         geometry = (role.pad, role.stride, role.dilation, role.group)
-        fragile = joined and op.slope == 0
-        if joined:
+        fragile = self.joined and op.slope == 0
+        if self.joined:
             run = _joined_convolution(weight, bias, geometry, op.slope, op.added, over)
             bare = _joined_convolution(weight, bias, geometry, None, op.added, over)
             exact = _then(bare, op.slope) if fragile else run
         else:
             run = exact = _torch_convolution(weight, bias, geometry, op.slope, op.added)
-        return Kernel(run, exact, gain, offset, joined, fragile)
+        return Kernel(run, exact, gain, offset, self.joined, fragile)
 
     # -- matrix product ---------------------------------------------------------------------------------------
 
@@ -236,7 +240,7 @@ def _torch_convolution(
     pad, stride, dilation, group = geometry
 
     def run(x: Tensor) -> Tensor:
-        return F.conv2d(x.contiguous(), weight, bias, stride, pad, dilation, group)
+        return F.conv2d(x, weight, bias, stride, pad, dilation, group)
 
     def run_added(x: Tensor, other: Tensor) -> Tensor:
         return run(x).add_(other)

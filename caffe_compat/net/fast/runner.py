@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from caffe_compat.errors import NetError
-from caffe_compat.net.fast.kernels import Packs, has_onednn
+from caffe_compat.net.fast.kernels import Packs, has_onednn, is_wide
 from caffe_compat.net.fast.program import Program, make_program
 from caffe_compat.net.net import Net
 from caffe_compat.net.plan import Node
@@ -125,5 +125,6 @@ class Optimized:
             return make_program(plan, self.net.result_keys, given, kept, None)
         ((dtype, device),) = kinds
         if self._packs is None:
-            self._packs = Packs(has_onednn(device, dtype))
+            wide = any(is_wide(blob) for node in plan.nodes for blob in node.layer.blobs[:1])
+            self._packs = Packs(has_onednn(device, dtype) and not wide)
         return make_program(plan, self.net.result_keys, given, kept, self._packs)
