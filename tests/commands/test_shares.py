@@ -234,7 +234,7 @@ def test_features(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = ranked(3, *words, "c,d", 2, "lmdb", folder=pictures)
     assert "there are more processes (3) than batches (2)" in refused[0].stderr
     refused = ranked(2, *words, "a_data,a_ip", 5, "lmdb", folder=pictures)
-    assert "a_data: exists already" in refused[0].stderr and [one.status for one in refused] == [2, 2]
+    assert "a_data: exists already" in refused[0].stderr and refused[0].status == 2
     assert "error" not in refused[1].stderr
 
 
