@@ -207,6 +207,15 @@ class ClipReader(Reader[ClipJob]):
         except CaffeCompatError as error:
             raise self.error(f"{self._line(clip)}: {error}") from error
 
+    def one_frame(self, clip: ClipFolder) -> tuple[int, int, int]:
+        """Channels, height and width of a clip's first frame, resized."""
+        try:
+            pictures = self._frame(clip, 1)
+        except CaffeCompatError as error:
+            raise self.error(f"{self._line(clip)}: {error}") from error
+        height, width = pictures[0].shape[:2]
+        return sum(1 if picture.ndim == 2 else picture.shape[2] for picture in pictures), height, width
+
     def starts(self, clip: ClipFolder, random: np.random.Generator) -> list[int]:
         """Frames before the stack in each part: in TRAIN drawn, in TEST those up to the middle; 0 in short ones."""
         each = clip.frames // self.segments
