@@ -21,6 +21,7 @@ WRITING = {
 ELSEWHERE = {
     "files.py": "the writer itself",
     "compare/references.py": "a folder of its own that nobody sees",
+    "commands/features.py": "a part of the records, in gathering's folder",
     "gathering.py": "a folder of its own that is gone at the end",
 }
 DIRECT = {
@@ -39,6 +40,7 @@ ALLOWED = {
     ("detection/snapshots.py", "savez"): "into a stream of the writer",
     ("evaluation/reports.py", "savez_compressed"): "into a stream of the writer",
     ("evaluation/detections.py", "savez"): "into a stream of the writer",
+    ("solver/scores.py", "savez"): "into memory",
     ("segmentation/stored.py", "savez_compressed"): "into a stream of the writer",
     ("commands/measurements/detector.py", "write_bytes"): "pictures to measure on, in a temporary folder",
     ("commands/measurements/transfer_gpu.py", "write_bytes"): "pictures to measure on, in a temporary folder",
@@ -53,6 +55,7 @@ ALLOWED = {
     ("commands/measurements/curves_lists.py", "write_text"): "lists to measure on, in a temporary folder",
     ("commands/measurements/curves_regions.py", "write_text"): "nets to measure, in a temporary folder",
     ("commands/classifying.py", "save"): "into memory",
+    ("commands/measurements/loader.py", "write_text"): "a list to measure with, in a temporary folder",
     ("commands/measurements/roi.py", "savez"): "inputs to measure with, in a temporary folder",
     ("datasets/proposal_file.py", "savez_compressed"): "into a stream of the writer",
 }
