@@ -25,6 +25,9 @@ __all__ = ["SIDES", "Convolution", "Deconvolution", "Im2col"]
 SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
 """Paddings by side, of synopsys-caffe; a convolution of another meaning reads them where they are not 0."""
 
+LONG = 256
+"""From here on strides are looked at: no trained net has such."""
+
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     1: F.conv_transpose1d,
@@ -242,6 +245,13 @@ class _Learned(_Windowed):
         self.onnx_unbatched(graph, value, (self.outputs, *sizes), bottom, top)
 
 
+def _strides(window: ConvWindow, sizes: Sequence[int]) -> Shape:
+    """Strides that mean the same, none longer than the padded image: on such torch's backward pass crashes."""
+    if max(window.stride) < LONG:
+        return window.stride
+    return tuple(max(1, min(s, n + 2 * p)) for s, n, p in zip(window.stride, sizes, window.pad, strict=True))
+
+
 @register
 class Convolution(_Learned):
     """Cross-correlation with zero padding.
@@ -275,7 +285,8 @@ class Convolution(_Learned):
         if unfolds(x) and 0 not in outs:
             top = convolve(x, weight, bias, w, self.group)
         elif self.spatial in _CONV:
-            top = _CONV[self.spatial](x, weight, bias, w.stride, w.pad, w.dilation, self.group)
+            stride = _strides(w, x.shape[2:])
+            top = _CONV[self.spatial](x, weight, bias, stride, w.pad, w.dilation, self.group)
         else:
             top = correlate(x, weight, bias, w, self.group)
         return first(top, outs)
