@@ -59,7 +59,8 @@ def test_affine(name: str) -> None:
         before = run(layer, bottoms)
         with torch.no_grad():
             layer.blobs[0].div_(FACTOR)
-        same = run(layer, [bottoms[0] * FACTOR, *bottoms[1:]])
+        scaled = len(bottoms) if len(before) == len(bottoms) else 1  # a top of each bottom, or one of the first
+        same = run(layer, [bottom * FACTOR for bottom in bottoms[:scaled]] + bottoms[scaled:])
         with torch.no_grad():
             layer.blobs[0].mul_(FACTOR)
             for blob in layer.blobs:
