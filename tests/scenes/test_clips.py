@@ -204,6 +204,7 @@ def test_actions_are_balanced_and_videos_have_others() -> None:
     assert [s.action for s in specs] != [s.action for s in clip_specs(ClipSettings(seed=1))]
 
 
+@pytest.mark.slow
 def test_the_tool_completes_a_folder(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     open_clips(tmp_path / "out", SMALL)
     for spec in clip_specs(SMALL)[::2]:

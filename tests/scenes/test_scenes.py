@@ -236,6 +236,7 @@ def test_scenes_belong_to_one_split_and_labels_are_balanced() -> None:
 # Determinism, resuming, refusals
 
 
+@pytest.mark.slow
 def test_tool_completes_a_folder_and_workers_do_not_matter(root: Path, tmp_path: Path) -> None:
     arguments = ["--train", 8, "--pairs", 6, "--val", 3, "--test", 5, "--seed", 3, "--width", 64, "--height", 48]
     half = [spec for spec in frame_specs(SMALL) if spec.id % 2]

@@ -44,6 +44,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_three_splits(folder: Path) -> None:
     runs = []
     for split in (1, 2, 3):

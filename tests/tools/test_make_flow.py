@@ -131,6 +131,7 @@ def test_a_pair_with_everything(tmp_path: Path) -> None:
     assert "1 written" in again.stdout and (tmp_path / "w.png").exists()
 
 
+@pytest.mark.slow
 def test_truth_of_a_folder(folder: Path) -> None:
     for number, step in enumerate(STEPS[:2], 1):
         (folder / "true").mkdir(exist_ok=True)

@@ -101,6 +101,7 @@ def test_the_header_command_writes_the_same_files_again() -> None:
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_feature_before_its_relu_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [*USUAL, "--measure", "pairs/train_pairs.txt", "--sweep", "0"]
     make("--teacher", "torchvision:resnet18@layer1.1.bn2", *RESNET[2:], *arguments)
