@@ -14,7 +14,7 @@ from torch import Tensor
 from caffe_compat.layers.base import LossLayer, Shape, count
 from caffe_compat.layers.labels import check_regions
 from caffe_compat.layers.params import Params
-from caffe_compat.layers.region_truth import OBJECTS, SquaredDiff, check_objects, first_zero, overlap
+from caffe_compat.layers.region_truth import OBJECTS, SquaredDiff, best_overlap, check_objects, first_zero, overlap
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 
@@ -140,9 +140,7 @@ class RegionLoss(LossLayer):
         centre = (box[:, :2].sigmoid() + torch.stack(torch.meshgrid(cells, cells, indexing="xy"))) / max(side, 1)
         predicted = torch.cat([centre, box[:, 2:4].exp() * biases[:, :, None, None]], 1).movedim(1, -1)
         sure = box[:, 4].sigmoid()
-        best = sure.new_zeros(sure.shape)
-        if len(seen):
-            best = overlap(predicted[..., None, :], seen).amax(-1)
+        best = best_overlap(predicted, seen)
         diff[:, 4] = torch.where(best > self.thresh, 0.0, self.noobject_scale * sure * sure * (1 - sure))
         if not len(objects):
             return

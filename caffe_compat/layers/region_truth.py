@@ -12,7 +12,7 @@ from torch import Tensor
 
 from caffe_compat.layers.base import Layer
 
-__all__ = ["OBJECTS", "SquaredDiff", "check_objects", "first_zero", "overlap"]
+__all__ = ["OBJECTS", "SquaredDiff", "best_overlap", "check_objects", "first_zero", "overlap"]
 
 OBJECTS = 300  #: rows of ground truth of an image
 
@@ -40,6 +40,11 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
     high = torch.minimum(a[..., :2] + a[..., 2:] / 2, b[..., :2] + b[..., 2:] / 2)
     both = (high - low).clamp(min=0).prod(-1)
     return both / (a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - both)
+
+
+def best_overlap(boxes: Tensor, objects: Tensor) -> Tensor:
+    """The largest overlap of each of ``boxes`` [..., 4] with one of ``objects`` [T, 4]; 0 where there are none."""
+    return overlap(boxes[..., None, :], objects).amax(-1) if len(objects) else boxes.new_zeros(boxes.shape[:-1])
 
 
 def first_zero(column: Tensor) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from caffe_compat.layers.base import LossLayer, Shape, count
 from caffe_compat.layers.labels import check_regions
 from caffe_compat.layers.params import Params
-from caffe_compat.layers.region_truth import OBJECTS, SquaredDiff, check_objects, first_zero, overlap
+from caffe_compat.layers.region_truth import OBJECTS, SquaredDiff, best_overlap, check_objects, first_zero
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 
@@ -115,9 +115,7 @@ class Yolov3(LossLayer):
     def _fill(self, value: Tensor, objects: Tensor, diff: Tensor) -> None:
         """The diff of one image [num, 5 + classes, H, W]; ``value``: sigmoids, but widths and heights as they are."""
         seen = objects[: first_zero(objects[:, 1]), 1:]
-        best = value.new_zeros(value[:, 4].shape)
-        if len(seen):
-            best = overlap(self._boxes(value)[..., None, :], seen).amax(-1)
+        best = best_overlap(self._boxes(value), seen)
         diff[:, 4] = torch.where(best > self.thresh, 0.0, value[:, 4])
         objects = objects[: first_zero(objects[:, 3])]
         if not len(objects):

@@ -9,23 +9,11 @@ import pytest
 import torch
 from cases_region_loss import BIASES
 from one_layer import one_layer
+from yolo_loops import Box, iou_of, sigmoid
 
 from caffe_compat.errors import LayerError, ShapeError
 
 B = [float(word) for word in BIASES.split()[1::2]]
-Box = list[float]
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-def _iou(a: Box, b: Box) -> float:
-    sides = [
-        min(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - max(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)
-    ]
-    both = 0 if min(sides) < 0 else sides[0] * sides[1]
-    return both / (a[2] * a[3] + b[2] * b[3] - both)
 
 
 def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool, rescore: bool) -> np.ndarray:
@@ -36,7 +24,7 @@ def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool,
     def box(b: int, n: int, i: int, j: int) -> Box:
         tx, ty, tw, th = x[b, n * each : n * each + 4, j, i]
         sizes = math.exp(tw) * B[2 * n] / side, math.exp(th) * B[2 * n + 1] / side
-        return [(i + _sigmoid(tx)) / side, (j + _sigmoid(ty)) / side, *sizes]
+        return [(i + sigmoid(tx)) / side, (j + sigmoid(ty)) / side, *sizes]
 
     for b in range(len(x)):
         for j, i, n in np.ndindex(side, side, num):
@@ -44,8 +32,8 @@ def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool,
             for row in label[b]:
                 if not row[1]:
                     break
-                best = max(best, _iou(box(b, n, i, j), list(row[1:])))
-            p = _sigmoid(x[b, n * each + 4, j, i])
+                best = max(best, iou_of(box(b, n, i, j), list(row[1:])))
+            p = sigmoid(x[b, n * each + 4, j, i])
             diff[b, n * each + 4, j, i] = 0 if best > 0.3 else 0.5 * p * p * (1 - p)
         for row in label[b]:
             if not row[3]:
@@ -54,19 +42,19 @@ def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool,
             best, n = 0.0, 0
             for k in range(num):
                 size = [B[2 * k] / side, B[2 * k + 1] / side] if match else box(b, k, i, j)[2:]
-                iou = _iou([0, 0, *size], [0, 0, *row[3:]])
+                iou = iou_of([0, 0, *size], [0, 0, *row[3:]])
                 if iou > best:
                     best, n = iou, k
             at = n * each
             scale = 3 if rescore else 3 * (2 - row[3] * row[4])
             for k, whole in ((0, i), (1, j)):
-                place = _sigmoid(x[b, at + k, j, i])
+                place = sigmoid(x[b, at + k, j, i])
                 diff[b, at + k, j, i] = -scale * (row[1 + k] * side - whole - place) * place * (1 - place)
                 diff[b, at + 2 + k, j, i] = -scale * (
                     math.log(row[3 + k] * side / B[2 * n + k]) - x[b, at + 2 + k, j, i]
                 )
-            p = _sigmoid(x[b, at + 4, j, i])
-            goal = _iou(box(b, n, i, j), list(row[1:])) if rescore else 1
+            p = sigmoid(x[b, at + 4, j, i])
+            goal = iou_of(box(b, n, i, j), list(row[1:])) if rescore else 1
             diff[b, at + 4, j, i] = -5 * (goal - p) * p * (1 - p)
             e = np.exp(x[b, at + 5 : at + each, j, i])
             for c in range(classes):
@@ -144,7 +132,7 @@ def _slow_intel(x: np.ndarray, rows: np.ndarray, num: int, classes: int, match: 
     def box(b: int, n: int, i: int, j: int) -> Box:
         tx, ty, tw, th = x[b, n * each : n * each + 4, j, i]
         sizes = math.exp(tw) * B[2 * n] / side, math.exp(th) * B[2 * n + 1] / side
-        return [(i + _sigmoid(tx)) / side, (j + _sigmoid(ty)) / side, *sizes]
+        return [(i + sigmoid(tx)) / side, (j + sigmoid(ty)) / side, *sizes]
 
     def held(value: float) -> float:
         return 1 if value > 1 else -1 if value < -1 else value
@@ -156,24 +144,24 @@ def _slow_intel(x: np.ndarray, rows: np.ndarray, num: int, classes: int, match: 
             if row[0] == b
         ]
         for j, i, n in np.ndindex(side, side, num):
-            best = max([_iou(box(b, n, i, j), truth) for _, truth in objects], default=0)
-            p = _sigmoid(x[b, n * each + 4, j, i])
+            best = max([iou_of(box(b, n, i, j), truth) for _, truth in objects], default=0)
+            p = sigmoid(x[b, n * each + 4, j, i])
             diff[b, n * each + 4, j, i] = 0 if best > 0.3 else 0.5 * p * p * (1 - p)
         for label, truth in objects:
             i, j = int(truth[0] * side), int(truth[1] * side)
             best, n = 0.0, 0
             for k in range(num):
                 size = [B[2 * k] / side, B[2 * k + 1] / side] if match else box(b, k, i, j)[2:]
-                iou = _iou([0, 0, *size], [0, 0, *truth[2:]])
+                iou = iou_of([0, 0, *size], [0, 0, *truth[2:]])
                 if iou > best:
                     best, n = iou, k
             at = n * each
             for k, whole in ((0, i), (1, j)):
-                place = _sigmoid(x[b, at + k, j, i])
+                place = sigmoid(x[b, at + k, j, i])
                 diff[b, at + k, j, i] = -3 * held(truth[k] * side - whole - place) * place * (1 - place)
                 wanted = math.log(truth[2 + k] * side / B[2 * n + k])
                 diff[b, at + 2 + k, j, i] = -3 * held(wanted - x[b, at + 2 + k, j, i])
-            p = _sigmoid(x[b, at + 4, j, i])
+            p = sigmoid(x[b, at + 4, j, i])
             diff[b, at + 4, j, i] = -5 * 2 * (1 - p) ** 3 * p * (1 - p)
             e = np.exp(x[b, at + 5 : at + each, j, i])
             for c in range(classes):

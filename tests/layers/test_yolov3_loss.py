@@ -9,23 +9,11 @@ import pytest
 import torch
 from cases_yolov3_loss import BIASES, SIZES
 from one_layer import one_layer
+from yolo_loops import iou_of
 
 from caffe_compat.errors import LayerError, ShapeError
 
-Box = list[float]
 MASK = "num: 3 mask: 3 mask: 4 mask: 5"
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-def _iou(a: Box, b: Box) -> float:
-    sides = [
-        min(a[k] + a[k + 2] / 2, b[k] + b[k + 2] / 2) - max(a[k] - a[k + 2] / 2, b[k] - b[k + 2] / 2) for k in (0, 1)
-    ]
-    both = 0 if min(sides) < 0 else sides[0] * sides[1]
-    return both / (a[2] * a[3] + b[2] * b[3] - both)
 
 
 class _Loop:
@@ -57,7 +45,7 @@ class _Loop:
                 for row in label[b]:
                     if not row[1]:
                         break
-                    best = max(best, _iou(box, list(row[1:])))
+                    best = max(best, iou_of(box, list(row[1:])))
                 diff[b, at + 4, j, i] = 0 if best > 0.3 else swap[b, at + 4, j, i]
             for row in label[b]:
                 if not row[3]:
@@ -76,7 +64,7 @@ class _Loop:
         best, best_n = 0.0, -1
         shapes = [[0, 0, w / (32 * self.width), h / (32 * self.height)] for w, h in SIZES]
         for n, shape in enumerate(shapes):
-            iou = _iou(shape, wanted)
+            iou = iou_of(shape, wanted)
             if iou > best:
                 best, best_n = iou, n
         mask_n = self.mask.index(best_n) if best_n in self.mask else -1
@@ -85,7 +73,7 @@ class _Loop:
             self._learn(b, mask_n, j, i, row)
         for n, shape in enumerate(shapes):
             mask_n = self.mask.index(n) if n in self.mask else -1
-            if mask_n >= 0 and n != best_n and self.iou_thresh < 1 and _iou(shape, wanted) > self.iou_thresh:
+            if mask_n >= 0 and n != best_n and self.iou_thresh < 1 and iou_of(shape, wanted) > self.iou_thresh:
                 self._learn(b, mask_n, j, i, row)
 
     def _learn(self, b: int, place: int, j: int, i: int, row: np.ndarray) -> None:
