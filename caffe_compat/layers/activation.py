@@ -93,7 +93,8 @@ class ReLU(NeuronLayer):
 class PReLU(NeuronLayer):
     """max(x, 0) + slope * min(x, 0) with a learned slope per channel (axis 1), or one for all (``channel_shared``).
 
-    Blob: the slopes, shape (C,) or (); filled with 0.25 unless ``filler`` says otherwise.
+    Blob: the slopes, shape (C,) or (); filled with 0.25 unless ``filler`` says otherwise.  Of any number of axes from 2
+    on, as in intel/caffe; BVLC's takes up to 4.
     """
 
     homogeneous = True
@@ -112,7 +113,7 @@ class PReLU(NeuronLayer):
         return Reads() if self.params.in_place else Reads(bottoms=(0,))
 
     def _check_rank(self, shape: Shape) -> None:
-        self.require(2 <= len(shape) <= 4, f"the bottom has shape {list(shape)}, expected 2 to 4 axes")
+        self.require(len(shape) >= 2, f"the bottom has shape {list(shape)}, expected 2 axes or more")
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the bottom."""

@@ -44,6 +44,8 @@ class BatchNorm(NeuronLayer):
         section = params.section("batch_norm_param")
         self.use_global_stats: bool | None = section.optional("use_global_stats")
         self.fraction, self.eps = float(section.moving_average_fraction), float(section.eps)
+        if not section.message.stats_batch_size:  # else PartBatchNorm is meant
+            section.ignore("stats_batch_size")
         for index, spec in enumerate(params.description.params[:3]):
             if spec.lr_mult != 0:
                 given = 1 if spec.lr_mult is None else spec.lr_mult

@@ -26,11 +26,18 @@ class Meaning:
     Attributes:
         when: tells from the parameters whether a layer is meant so; ``None``: if no other meaning applies.
         dialect: which Caffe means it so; ``""`` for BVLC's or the only one.
+        marked: whether ``when`` decides in every dialect: a field has that meaning, and without it the type has the
+            other ones, in that Caffe too.
     """
 
     layer: type[Layer]
     when: Callable[[Params], bool] | None = None
     dialect: str = ""
+    marked: bool = False
+
+    def fits(self, params: Params) -> bool:
+        """Whether the condition holds; False without one.  What it reads does not count as read by the layer."""
+        return self.when is not None and self.when(Params(params.description))
 
 
 _registry: dict[str, list[Meaning]] = {}
@@ -40,15 +47,17 @@ _MOST_LAYERS = 3  # of one unknown type, that a message names
 @overload
 def register(cls: _L, /) -> _L: ...
 @overload
-def register(*, when: Callable[[Params], bool] | None = None, dialect: str = "") -> Callable[[_L], _L]: ...
 def register(
-    cls: _L | None = None, /, *, when: Callable[[Params], bool] | None = None, dialect: str = ""
+    *, when: Callable[[Params], bool] | None = None, dialect: str = "", marked: bool = False
+) -> Callable[[_L], _L]: ...
+def register(
+    cls: _L | None = None, /, *, when: Callable[[Params], bool] | None = None, dialect: str = "", marked: bool = False
 ) -> _L | Callable[[_L], _L]:
     """Class decorator: make a layer known under its ``caffe_type``.
 
     Forks gave new meanings to old names.  ``@register(when=..., dialect="...")`` adds a meaning to a type that has one
     already (or has none without a condition): it applies to layers for which ``when(params)`` is true.  What ``when``
-    reads does not count as read by the layer.
+    reads does not count as read by the layer.  ``marked``: a caller who names the dialect does not change that.
 
     Raises:
         NetError: the type has an unconditional meaning already.
@@ -58,7 +67,7 @@ def register(
         known = _registry.setdefault(cls.caffe_type, [])
         if when is None and any(meaning.when is None for meaning in known):
             raise NetError(f"layer type '{cls.caffe_type}' is registered already")
-        known.append(Meaning(cls, when, dialect))
+        known.append(Meaning(cls, when, dialect, marked))
         known.sort(key=lambda meaning: (meaning.when is not None, meaning.dialect))
         return cls
 
@@ -112,10 +121,11 @@ def layer_class(params: Params) -> type[Layer]:
     refuse_unknown([params.description])
     known = _registry[params.type]
     dialect = params.description.dialect
+    found = [meaning for meaning in known if meaning.fits(params)]
     named = [meaning for meaning in known if dialect.name and meaning.dialect == dialect.name]
+    named = [meaning for meaning in named if not meaning.marked or meaning in found]
     if named and dialect.given:
-        return named[0].layer
-    found = [meaning for meaning in known if meaning.when and meaning.when(Params(params.description))]
+        return next((meaning for meaning in named if meaning in found), named[0]).layer
     found = found or [meaning for meaning in known if meaning.when is None]
     if len(found) != 1 and named and named[0] in (found or known):
         _log.warning("layer '%s' (%s): read as in %s, like the rest of the net", params.name, params.type, dialect.name)

@@ -1,4 +1,5 @@
-"""BatchNorm that learns a scale and a shift of its own, as intel/caffe and NVIDIA/caffe have it."""
+"""BatchNorm that learns a scale and a shift of its own, as intel/caffe and NVIDIA/caffe have it, and intel/caffe's
+over parts of a batch."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from caffe_compat.layers.normalization import BatchNorm
 from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 
-__all__ = ["IntelBatchNorm", "NvidiaBatchNorm"]
+__all__ = ["IntelBatchNorm", "NvidiaBatchNorm", "PartBatchNorm"]
 
 ONE = Filler(value=1.0)
 
@@ -22,6 +23,10 @@ ONE = Filler(value=1.0)
 def _means_intel(params: Params) -> bool:
     section = params.section("batch_norm_param")
     return any(section.has(name) for name in ("filler", "use_weight_bias", "bias_term"))
+
+
+def _means_parts(params: Params) -> bool:
+    return bool(params.section("batch_norm_param").stats_batch_size) and not _means_intel(params)
 
 
 def _means_nvidia(params: Params) -> bool:
@@ -68,8 +73,53 @@ class _Scaled(BatchNorm):
         graph.node("Add", [graph.add("Mul", [normalized, scale]), shift], tops)
 
 
+class _Shared(BatchNorm):
+    """BatchNorm whose batch may be cut into equal parts of ``stats_batch_size`` items, each with statistics of its own.
+
+    The moving sums take one part after the other.  Source: ``batch_norm_layer.cpp`` of intel/caffe.
+    """
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        self.part = int(params.section("batch_norm_param").stats_batch_size)
+
+    def _parts(self, items: int) -> int:
+        """How many parts a batch is cut into."""
+        if not self.part or self.global_stats:
+            return 1
+        self.require(
+            items % self.part == 0,
+            f"the bottom has {items} items, expected a multiple of batch_norm_param.stats_batch_size {self.part}",
+        )
+        return items // self.part
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The shape of the bottom."""
+        if self.layer_phase == "TRAIN" or self.use_global_stats is False:
+            self._parts(bottoms[0][0])
+        return super().top_shapes(bottoms)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """Normalize part by part."""
+        parts = self._parts(len(bottom))
+        if parts < 2:
+            return super().forward(bottom)
+        return torch.cat([super(_Shared, self).forward(part) for part in bottom.chunk(parts)])
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Those of BatchNorm, unless statistics of parts are asked for in TEST too."""
+        if self.part and self.use_global_stats is False:
+            raise self.export_error("statistics of parts of a batch (stats_batch_size) have no ONNX form")
+        super().to_onnx(graph, bottoms, tops)
+
+
+@register(when=_means_parts, dialect="intel", marked=True)
+class PartBatchNorm(_Shared):
+    """BatchNorm over parts of the batch: ``stats_batch_size`` items each (``bn_stats_batch_size`` of the net)."""
+
+
 @register(when=_means_intel, dialect="intel")
-class IntelBatchNorm(_Scaled):
+class IntelBatchNorm(_Scaled, _Shared):
     """BatchNorm with ``use_weight_bias``, as the engines of intel/caffe have it: blobs 3 and 4 are learned.
 
     Without ``bias_term`` there is no shift; with ``use_weight_bias: false`` neither.  The scale starts at 1.

@@ -74,6 +74,7 @@ class Reshape(Layer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         reshape = params.section("reshape_param")
+        reshape.ignore("pixelshuffler")  # 1 here; PixelShuffler is of another meaning
         self.dims = [int(dim) for dim in reshape.shape.dim]
         self.first, self.num_axes = int(reshape.value("axis")), int(reshape.num_axes)
         if self.dims.count(-1) > 1 or min(self.dims, default=0) < -1:
@@ -202,6 +203,7 @@ class Concat(_Along):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms, "concat_param", "concat_dim")
+        self.section.ignore("per_fla_fuse")  # FlatConcat is of another meaning
 
     def shared_memory(self) -> tuple[Share, ...]:
         """The top of a single bottom is that bottom, data and diff."""

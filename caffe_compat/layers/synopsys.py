@@ -27,7 +27,7 @@ def _sided(params: Params) -> bool:
     return any(section.value(name) for name in SIDES)
 
 
-@register(when=_sided, dialect="synopsys")
+@register(when=_sided, dialect="synopsys", marked=True)
 class SidedConvolution(Convolution):
     """A convolution over an image with a padding for each side: ``pad_t``, ``pad_b``, ``pad_l``, ``pad_r``.
 
@@ -70,7 +70,7 @@ class SidedConvolution(Convolution):
         return [self.top, self.left, self.bottom + extra[0], self.right + extra[1]]
 
 
-@register(when=lambda params: bool(params.section("relu_param").relu6), dialect="synopsys")
+@register(when=lambda params: bool(params.section("relu_param").relu6), dialect="synopsys", marked=True)
 class CappedReLU(ReLU6):
     """ReLU with ``relu6``: :class:`~caffe_compat.layers.compact.ReLU6` under another name."""
 

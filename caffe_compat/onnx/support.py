@@ -31,4 +31,4 @@ def support_table() -> str:
             title = f"{name} ({meaning.dialect})" if meaning.dialect else name
             source = origin(name, meaning.dialect) or "this package"
             lines.append(f"| {title} | {source} | {'yes' if exports else 'no'} | {reason} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(dict.fromkeys(lines)) + "\n"  # a fork may have several meanings of one name

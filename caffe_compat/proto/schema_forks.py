@@ -212,9 +212,10 @@ ImageDataParameter
   8000014 threads uint32=4, 8000015 cache bool=false, 8000016 precache bool=false
 """
 
+# intel/caffe; its CompileNetState stands in files that it writes itself
 INTEL = """
 NetParameter
-  8000009 engine string="", 8000101 multinode MultinodeParameter
+  8000009 engine string="", 8000101 multinode MultinodeParameter, 8000102 bn_stats_batch_size uint32=0
 MnModelParallelParameter
   1 layer_from string!, 2 layer_to string, 3 num_nodes uint32, 4 model_parts uint32
 MnParamGradCompressLayerTypeList
@@ -248,10 +249,18 @@ QuantizationParameter
 LayerParameter
   8000151 engine string="", 8000152 multinode MultinodeLayerParameter, 8000156 mn_grad_compress_param
     MnParamGradCompressParameter, 8000158 quantization_param QuantizationParameter,
-  8000208 split_param SplitParameter
+  8000208 split_param SplitParameter, 8000301 eval_detection_param EvalDetectionParameter
+EvalDetectionParameter
+  enum ScoreType: OBJ=0 PROB=1 MULTIPLY=2
+  1 side uint32=7, 2 num_class uint32=20, 3 num_object uint32=2, 4 threshold float=0.5, 5 sqrt bool=true,
+  6 constriant bool=true, 7 score_type ScoreType=MULTIPLY, 8 nms float=-1.0, 9 biases float*
 ConcatParameter
   enum Engine: DEFAULT=0 CAFFE=1 MKL2017=3 MKLDNN=4
-  8000003 engine Engine=DEFAULT
+  8000003 engine Engine=DEFAULT, 8000004 per_fla_fuse bool=false
+ReshapeParameter
+  8000004 pixelshuffler int32=1
+BatchNormParameter
+  8000016 stats_batch_size uint32=0
 EltwiseParameter
   enum Engine: DEFAULT=0 CAFFE=1 MKL2017=3 MKLDNN=4
   8000004 engine Engine=DEFAULT

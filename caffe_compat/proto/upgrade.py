@@ -90,6 +90,7 @@ def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
     if result.input:
         _upgrade_input(result, origins, where)
     _upgrade_batch_norm(result)
+    _upgrade_parts(result)
     for problem in problems:
         _log.error("%s%s", where, problem)
     return UpgradedNet(result, origins, problems)
@@ -206,6 +207,16 @@ def _upgrade_batch_norm(net: Any) -> None:
             for spec in layer.param:
                 spec.lr_mult = 0.0
                 spec.decay_mult = 0.0
+
+
+def _upgrade_parts(net: Any) -> None:
+    """``bn_stats_batch_size`` of intel/caffe: what every BatchNorm layer has, whatever its own field says."""
+    if not net.HasField("bn_stats_batch_size"):
+        return
+    for layer in net.layer:
+        if layer.type == "BatchNorm":
+            layer.batch_norm_param.stats_batch_size = net.bn_stats_batch_size
+    net.ClearField("bn_stats_batch_size")
 
 
 def upgrade_solver(solver: Any, filename: str | None = None) -> None:

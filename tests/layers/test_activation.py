@@ -73,8 +73,7 @@ def test_threshold_is_strict():
 @pytest.mark.parametrize(
     ("kind", "body", "shape", "tops", "message"),
     [
-        ("PReLU", "", (3,), ["y"], "expected 2 to 4 axes"),
-        ("PReLU", "", (1, 2, 1, 1, 1), ["y"], "expected 2 to 4 axes"),
+        ("PReLU", "", (3,), ["y"], "expected 2 axes or more"),
         ("AbsVal", "", (3,), ["x0"], "in place"),
         ("Sigmoid", "relu_param { negative_slope: 1 }", (3,), ["y"], "relu_param means nothing"),
     ],

@@ -96,6 +96,20 @@ def test_a_given_dialect_decides_before_the_condition() -> None:
         describe_net(net, dialect="segnett")
 
 
+def test_a_marked_meaning_needs_its_field_in_a_given_dialect_too() -> None:
+    register(Plain)
+    register(when=shifted, dialect="segnet", marked=True)(Shifted)
+    layers = [
+        f'layer {{ name: "{name}" type: "Twofold" bottom: "d" top: "{name}" {body} }}'
+        for name, body in (("plain", ""), ("shifted", "power_param { shift: 2 }"))
+    ]
+    text = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 } } }' + "".join(layers)
+    for dialect in ("", "segnet"):
+        plain, shift = describe_net(parse_text(text, caffe_pb2.NetParameter), dialect=dialect).layers[-2:]
+        assert layer_registry.layer_class(Params(plain)) is Plain
+        assert layer_registry.layer_class(Params(shift)) is Shifted
+
+
 def test_the_rest_of_the_net_decides_where_conditions_do_not_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     register(when=shifted, dialect="segnet")(Plain)
     register(when=shifted, dialect="ssd")(Shifted)
