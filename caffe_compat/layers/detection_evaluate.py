@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caffe_compat.errors import MissingFileError
 from caffe_compat.files import open_existing
 from caffe_compat.layers.base import Layer, Shape
 from caffe_compat.layers.box_coding import unclear
@@ -20,6 +22,7 @@ from caffe_compat.layers.samples import boxes as sample_boxes
 
 __all__ = ["DetectionEvaluate"]
 
+_log = logging.getLogger(__name__)
 _f32 = np.float32
 _NONE = -1
 
@@ -42,7 +45,8 @@ class DetectionEvaluate(Layer):
     -1, -1], then for each detection [image, label, score, true, false]; both are 0 where it meets a difficult box that
     is not to be evaluated.  Source: weiliu89/caffe, detection_evaluate_layer.cpp.  With ``name_size_file`` (name,
     height and width a line) boxes are compared in pixels, whose sides count one more; its line goes on with each image
-    that has detections, as there.  Equal scores keep their order (std::sort leaves that open).  No gradient.
+    that has detections, as there; if the file is not there, that is said, and boxes are compared as without.  Equal
+    scores keep their order (std::sort leaves that open).  No gradient.
     """
 
     caffe_type = "DetectionEvaluate"
@@ -69,9 +73,19 @@ class DetectionEvaluate(Layer):
         self._line = 0
 
     def _read_sizes(self, path: str) -> list[tuple[int, int]]:
+        """Heights and widths; none where the file is not there, so that a net can be run on pictures without it."""
         sizes = []
-        with open_existing(os.fspath(path), "name_size_file") as stream:
-            words = stream.read().decode("utf-8", "surrogateescape").split()
+        try:
+            with open_existing(os.fspath(path), "name_size_file") as stream:
+                words = stream.read().decode("utf-8", "surrogateescape").split()
+        except MissingFileError as error:
+            _log.warning(
+                "layer '%s': detection_evaluate_param.name_size_file: %s; boxes are compared without it, in parts of "
+                "the picture instead of pixels, so average precision can differ a little, and no results are written",
+                self.name,
+                error,
+            )
+            return []
         for line in range(0, len(words), 3):
             try:
                 _, height, width = words[line : line + 3]

@@ -23,6 +23,7 @@ from caffe_compat.layers.windows import FLT_MAX
 __all__ = ["DetectionOutput"]
 
 _log = logging.getLogger(__name__)
+_WRITTEN = ("label_map_file", "name_size_file")  # of save_output_param: what the original reads to write results
 
 
 @register
@@ -67,8 +68,13 @@ class DetectionOutput(Layer):
     def _tell_ignored(self) -> None:
         section = self.params.section("detection_output_param")
         section.ignore("visualize_threshold", "save_file")
-        if section.has("save_output_param") and section.save_output_param.output_directory:
-            _log.warning("layer '%s': save_output_param writes no files here; use the rows of the top", self.name)
+        output = section.save_output_param if section.has("save_output_param") else None
+        named = [] if output is None else [name for name in _WRITTEN if getattr(output, name)]
+        if output is not None and (output.output_directory or named):
+            files = "".join(f", {name} {getattr(output, name)!r} is not read" for name in named)
+            _log.warning(
+                "layer '%s': save_output_param writes no files here%s; use the rows of the top", self.name, files
+            )
         if section.visualize:
             _log.warning("layer '%s': visualize shows no windows here", self.name)
 

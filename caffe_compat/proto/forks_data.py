@@ -367,4 +367,5 @@ PYTHON = """
 enet TimoSaemann/ENet
 fast-rcnn s-gupta/fast-rcnn
 faster-rcnn rbgirshick/py-faster-rcnn
+fcn shelhamer/fcn.berkeleyvision.org
 """

@@ -3,6 +3,14 @@
 fast-rcnn's data layers need minibatches before their forward pass.
 """
 
+import tempfile
+from pathlib import Path
+
+from fcn_folders import FOLDERS, TOPS, body, write_folders
+
+_folder = tempfile.TemporaryDirectory(prefix="caffe_compat_cases_")
+write_folders(Path(_folder.name))
+
 
 def regions(module: str, layer: str, text: str) -> str:
     return f'python_param {{ module: "{module}" layer: "{layer}" param_str: "{text}" }}'
@@ -21,6 +29,10 @@ CASES = {
             regions("lib.sds.hypercolumn_data_layer", "HypercolumnDataLayer", "--max_size 688 --num_images 2"),
             [],
             {"tops": 7, "forward": False},
+        ),
+        *(
+            (body(which, _folder.name, "'split': 'val'"), [], {"tops": TOPS.get(which.split()[1], 2)})
+            for which in FOLDERS
         ),
     ],
 }

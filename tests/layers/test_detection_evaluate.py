@@ -137,6 +137,22 @@ def test_in_pixels_line_after_line(tmp_path: Path) -> None:
     assert np.array_equal(layer(*bottoms).numpy(), want)
 
 
+def test_absent_sizes_are_told_and_done_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, truth = _values(1)
+    layer = one_layer(
+        "DetectionEvaluate", _text(more='name_size_file: "none.txt"'), (1, 1, *found.shape), (1, 1, *truth.shape)
+    )
+    (warning,) = caplog.messages
+    for word in ("layer 'under_test'", "detection_evaluate_param.name_size_file", "none.txt", "no results are written"):
+        assert word in warning
+    made = layer(*(torch.from_numpy(array)[None, None] for array in (found, truth))).numpy()
+    assert np.array_equal(made, judged(found, truth, 4))
+    assert len(caplog.messages) == 1 and not list(tmp_path.iterdir())
+
+
 def test_what_detection_output_says_of_nothing() -> None:
     """Rows of label -1 are no detections; a ground truth of image -1 ends the list."""
     found = torch.tensor([[0, -1, -1, -1, -1, -1, -1], [1, -1, -1, -1, -1, -1, -1]]).float()[None, None]

@@ -275,6 +275,7 @@ def test_refusals() -> None:
 
 
 def test_what_is_not_done_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    text = 'num_classes: 2 visualize: true save_output_param { output_directory: "x" }'
+    text = 'num_classes: 2 visualize: true save_output_param { output_directory: "x" name_size_file: "none.txt" }'
     one_net("DetectionOutput", f"detection_output_param {{ {text} }}", [(1, 4), (1, 2), (1, 2, 4)])
-    assert "writes no files here" in caplog.text and "shows no windows here" in caplog.text
+    said = "layer 'under_test': save_output_param writes no files here, name_size_file 'none.txt' is not read"
+    assert caplog.text.count(said) == 1 and "shows no windows here" in caplog.text

@@ -3,6 +3,7 @@
 from caffe_compat.layers.data.annotated import AnnotatedData
 from caffe_compat.layers.data.clips import VideoClips, VideoFrames
 from caffe_compat.layers.data.database import Data
+from caffe_compat.layers.data.fcn import ContextSegData, NYUDSegData, SBDDSegData, SIFTFlowSegData, VOCSegData
 from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.hypercolumns import HypercolumnData, HypercolumnSettings
 from caffe_compat.layers.data.image import ImageData
@@ -17,6 +18,7 @@ from caffe_compat.layers.data.window import WindowData
 
 __all__ = [
     "AnnotatedData",
+    "ContextSegData",
     "Data",
     "DataLayer",
     "DenseImageData",
@@ -28,12 +30,16 @@ __all__ = [
     "ImageLabelmapData",
     "ImageSegData",
     "MemoryData",
+    "NYUDSegData",
     "ObjectData",
     "PairedImageData",
     "RegionData",
     "RoIDataLayer",
     "RoIDataLayerPi",
+    "SBDDSegData",
+    "SIFTFlowSegData",
     "Transformer",
+    "VOCSegData",
     "VideoClips",
     "VideoFrames",
     "WindowData",
