@@ -28,6 +28,7 @@ __all__ = [
     "EuclideanLoss",
     "HingeLoss",
     "InfogainLoss",
+    "L1Loss",
     "MultinomialLogisticLoss",
     "SigmoidCrossEntropyLoss",
     "SoftmaxWithLoss",
@@ -264,6 +265,17 @@ class EuclideanLoss(LossLayer):
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """One mean squared error."""
         return F.mse_loss(a, b.reshape(a.shape), reduction="sum") / (2 * a.shape[0])
+
+
+@register
+class L1Loss(EuclideanLoss):
+    """Sum of |a - b| over N; gradients go to both bottoms, 0 where they are equal.  Source: NVIDIA/caffe."""
+
+    caffe_type = "L1Loss"
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """One mean of sums."""
+        return F.l1_loss(a, b.reshape(a.shape), reduction="sum") / a.shape[0]
 
 
 @register

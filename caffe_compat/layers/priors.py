@@ -16,7 +16,7 @@ from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Share
 
-__all__ = ["Permute", "PriorBox"]
+__all__ = ["Permute", "PriorBox", "PriorBoxClustered"]
 
 _SAME = 1e-6  #: aspect ratios closer than this are one
 
@@ -103,10 +103,7 @@ class PriorBox(Layer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = params.section("prior_box_param")
-        self.sizes = self._sizes(section)
-        self.ratios = _ratios([np.float32(ratio) for ratio in section.aspect_ratio], bool(section.flip))
-        if not all(math.isfinite(ratio) and ratio > 0 for ratio in self.ratios):
-            raise self.error(f"prior_box_param.aspect_ratio is {list(section.aspect_ratio)}, expected positive numbers")
+        self.sides = self._sides(section)
         self.variances = np.array(section.variance or [0.1], np.float32)
         if len(self.variances) not in (1, 4) or not (self.variances > 0).all():
             raise self.error(
@@ -118,6 +115,21 @@ class PriorBox(Layer):
         if self.image is None and len(bottoms) < 2:
             raise self.error("has no image, expected a second bottom, or prior_box_param.img_size, or img_h and img_w")
         self._made: dict[_Image, np.ndarray] = {}
+
+    def _sides(self, section: Section) -> np.ndarray:
+        """Widths and heights of a cell's boxes, of float32 values [P, 2]."""
+        ratios = _ratios([np.float32(ratio) for ratio in section.aspect_ratio], bool(section.flip))
+        if not all(math.isfinite(ratio) and ratio > 0 for ratio in ratios):
+            raise self.error(f"prior_box_param.aspect_ratio is {list(section.aspect_ratio)}, expected positive numbers")
+        sides: list[tuple[float, float]] = []
+        for smallest, largest in self._sizes(section):
+            sides.append((smallest, smallest))
+            if largest is not None:
+                root = math.sqrt(smallest * largest)
+                sides.append((root, root))
+            roots = [math.sqrt(float(ratio)) for ratio in ratios[1:]]
+            sides += [(smallest * root, smallest / root) for root in roots]
+        return np.array(sides, np.float32).astype(np.float64)
 
     def _sizes(self, section: Section) -> list[tuple[int, int | None]]:
         smallest, largest = list(section.min_size), list(section.max_size)
@@ -148,12 +160,6 @@ class PriorBox(Layer):
             raise self.error(f"prior_box_param: {both} or {high} and {wide} are {list(two)}, expected positive numbers")
         return two[0], two[1]
 
-    @property
-    def priors(self) -> int:
-        """Boxes for each cell."""
-        squares = sum(1 if largest is None else 2 for _, largest in self.sizes)
-        return squares + len(self.sizes) * (len(self.ratios) - 1)
-
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """1 x 2 x (H W P 4)."""
         legacy_rank(self, bottoms)
@@ -165,7 +171,7 @@ class PriorBox(Layer):
             self.image is not None or min(_plane(bottoms[-1])) > 0,
             f"the image has the shape {list(bottoms[-1])}, expected a height and a width",
         )
-        top = (1, 2, height * width * self.priors * 4)
+        top = (1, 2, height * width * len(self.sides) * 4)
         self.require_memory("the boxes", [top])
         self.require(count(top) < 2**31, f"has {count(top)} numbers, expected less than 2^31")
         return [top]
@@ -199,24 +205,12 @@ class PriorBox(Layer):
             step = np.float32(image.step[axis] if image.step else np.float32(image.pixels[axis]) / np.float32(cells))
             middle: np.ndarray = (np.arange(cells, dtype=np.float32) + self.offset) * step
             centres.append(middle.astype(np.float64))
-        shape = (*image.cells, self.priors)
+        shape = (*image.cells, len(self.sides))
         y, x = np.broadcast_to(centres[0][:, None, None], shape), np.broadcast_to(centres[1][None, :, None], shape)
-        half_w, half_h = self._sides().T / 2
+        half_w, half_h = self.sides.T / 2
         corners = [(x - half_w) / wide, (y - half_h) / high, (x + half_w) / wide, (y + half_h) / high]
         boxes = np.stack(corners, -1).astype(np.float32)
         return boxes.clip(0, 1) if self.clip else boxes
-
-    def _sides(self) -> np.ndarray:
-        """Widths and heights of a cell's boxes, of float32 values [P, 2]."""
-        sides: list[tuple[float, float]] = []
-        for smallest, largest in self.sizes:
-            sides.append((smallest, smallest))
-            if largest is not None:
-                root = math.sqrt(smallest * largest)
-                sides.append((root, root))
-            roots = [math.sqrt(float(ratio)) for ratio in self.ratios[1:]]
-            sides += [(smallest * root, smallest / root) for root in roots]
-        return np.array(sides, np.float32).astype(np.float64)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """A constant; the sizes of the map and the image cannot be open, the batch can."""
@@ -227,6 +221,29 @@ class PriorBox(Layer):
                 raise self.export_error(f"the height and width of '{bottom}' decide the boxes, expected fixed ones")
             planes.append((1, 1, *plane))
         graph.node("Identity", [graph.constant(self._boxes(planes))], tops)
+
+
+@register
+class PriorBoxClustered(PriorBox):
+    """PriorBox whose boxes have the widths and heights that are listed: those of clusters of the training boxes.
+
+    ``prior_box_param`` has as many ``width`` as ``height``, in pixels, not cut to whole ones.  Bottoms, top and the
+    other fields as of :class:`PriorBox`.  Source: the operation's specification in OpenVINO, whose Open Model Zoo has
+    such nets.
+    """
+
+    caffe_type = "PriorBoxClustered"
+
+    def _sides(self, section: Section) -> np.ndarray:
+        section.ignore("flip")  # it belongs to aspect ratios
+        wide, high = list(section.width), list(section.height)
+        if not wide or len(wide) != len(high):
+            raise self.error(
+                f"prior_box_param has {len(wide)} width and {len(high)} height, expected as many of both, one at least"
+            )
+        if not all(math.isfinite(size) and size > 0 for size in wide + high):
+            raise self.error(f"prior_box_param has width {wide} and height {high}, expected positive numbers")
+        return np.stack([np.array(sizes, np.float32) for sizes in (wide, high)], -1).astype(np.float64)
 
 
 def _plane(shape: Shape) -> tuple[int, int]:

@@ -309,6 +309,9 @@ farmingyard/ShuffleNet
 happynear/NormFace
   type Normalize
   LayerParameter normalize_param
+openvinotoolkit/open_model_zoo
+  type PriorBoxClustered
+  PriorBoxParameter height width
 """
 
 # What names another kernel, precision or memory, or who computes: it changes no number that a float32 net without it
@@ -368,4 +371,5 @@ enet TimoSaemann/ENet
 fast-rcnn s-gupta/fast-rcnn
 faster-rcnn rbgirshick/py-faster-rcnn
 fcn shelhamer/fcn.berkeleyvision.org
+detectnet NVIDIA/caffe
 """

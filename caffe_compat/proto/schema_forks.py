@@ -195,7 +195,14 @@ LayerParameter
   8000149 debug bool=false, 8000150 cudnn_math_override int32=-1
 TransformationParameter
   enum Packing: NCHW=0 NHWC=1
-  8000008 use_gpu_transform bool=false, 8000021 forward_packing Packing=NCHW, 8000022 display bool=false
+  enum InterpolationAlgo: INTER_NEAREST=0 INTER_LINEAR=1 INTER_CUBIC=2 INTER_AREA=3
+  8000008 use_gpu_transform bool=false, 8000010 img_rand_resize_lower uint32=0,
+  8000011 img_rand_resize_upper uint32=0, 8000012 rand_resize_ratio_lower float=0.0,
+  8000013 rand_resize_ratio_upper float=0.0, 8000014 vertical_stretch_lower float=1.0,
+  8000015 vertical_stretch_upper float=1.0, 8000016 horizontal_stretch_lower float=1.0,
+  8000017 horizontal_stretch_upper float=1.0, 8000018 interpolation_algo_down InterpolationAlgo=INTER_NEAREST,
+  8000019 interpolation_algo_up InterpolationAlgo=INTER_CUBIC, 8000020 allow_upscale bool=false,
+  8000021 forward_packing Packing=NCHW, 8000022 display bool=false
 BatchNormParameter
   enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2 MKL2017=3 MKLDNN=4
   8000015 engine Engine=DEFAULT
@@ -293,6 +300,8 @@ FORKS = (
         schema_nets.VIDEO,
         schema_nets.PVANET,
         schema_nets.MSCNN,
+        schema_nets.DETECTNET,
+        schema_nets.CLUSTERED,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

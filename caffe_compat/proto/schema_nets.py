@@ -1,8 +1,10 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
 __all__ = [
+    "CLUSTERED",
     "COMPACT",
     "DENSE",
+    "DETECTNET",
     "FACE",
     "MSCNN",
     "NORMS",
@@ -171,6 +173,33 @@ VideoDataParameter
 TransformationParameter
   8000030 fix_crop bool=false, 8000031 multi_scale bool=false, 8000032 scale_ratios float*,
   8000033 max_distort int32=1, 8000034 is_flow bool=false, 8000035 more_fix_crop bool=false
+"""
+
+# NVIDIA/caffe: 8000xxx are private
+DETECTNET = """
+LayerParameter
+  8000161 detectnet_groundtruth_param DetectNetGroundTruthParameter,
+  8000162 detectnet_augmentation_param DetectNetAugmentationParameter
+DetectNetGroundTruthParameter
+  enum GridboxType: GRIDBOX_MAX=0 GRIDBOX_MIN=1
+  enum CoverageType: RECTANGULAR=0
+  1 stride uint32=4, 2 scale_cvg float=0.5, 3 gridbox_type GridboxType=GRIDBOX_MAX, 4 max_cvg_len uint32=50,
+  5 min_cvg_len uint32=50, 7 coverage_type CoverageType=RECTANGULAR, 8 image_size_x uint32=1248,
+  9 image_size_y uint32=384, 11 obj_norm bool=false, 12 crop_bboxes bool=true,
+  13 object_class DetectNetClassMapping*
+DetectNetClassMapping
+  1 src uint32!, 2 dst uint32!
+DetectNetAugmentationParameter
+  1 crop_prob float=1.0, 2 shift_x uint32=0, 3 shift_y uint32=0, 4 scale_prob float=0.33, 5 scale_min float=0.7,
+  6 scale_max float=1.0, 7 flip_prob float=0.33, 8 rotation_prob float=0.33, 9 max_rotate_degree float=1.0,
+  10 hue_rotation_prob float=0.33, 11 hue_rotation float=15.0, 12 desaturation_prob float=0.33,
+  13 desaturation_max float=0.5
+"""
+
+# The fork of OpenVINO's Open Model Zoo, of which only the nets are public
+CLUSTERED = """
+PriorBoxParameter
+  8000003 height float*, 8000004 width float*
 """
 
 # sanghoon/caffe, branch dev_pvanet: 8266713, private here

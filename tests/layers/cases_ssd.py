@@ -60,6 +60,13 @@ CASES = {
         ("permute_param { order: 2 }", [(2, 3, 4)], {}),
         ("", [(2, 3)], {}),
     ],
+    "PriorBoxClustered": [
+        (
+            "prior_box_param { width: 9.4 width: 25.1 height: 15 height: 39.6 step: 16 variance: 0.1 }",
+            [(2, 3, 3, 2), (2, 3, 48, 32)],
+            {},
+        ),
+    ],
     "PriorBox": [
         (f"prior_box_param {{ {_SIZES} clip: true }}", [(2, 3, 2, 3), (2, 3, 12, 20)], {}),
         ("prior_box_param { min_size: 3.7 step: 8 offset: 0.25 img_size: 30 }", [(1, 2, 3, 2)], {}),

@@ -177,3 +177,26 @@ def test_prior_box_without_image() -> None:
     assert one_layer("PriorBox", "prior_box_param { min_size: 3 img_h: 8 img_w: 9 }", (1, 2, 3, 3)) is not None
     with pytest.raises(ShapeError, match="map of at least one cell"):
         one_net("PriorBox", "prior_box_param { min_size: 3 }", [(1, 2, 0, 3), (1, 3, 9, 9)])
+
+
+def test_clustered_boxes() -> None:
+    """OpenVINO's PriorBoxClustered: the sizes as listed, in float, centred in each cell."""
+    body = "prior_box_param { width: 9.4 width: 25 height: 15 height: 39.6 step: 16 variance: 0.1 %s }"
+    top = one_layer("PriorBoxClustered", body % "", (1, 2, 3, 2), (1, 3, 48, 40))(
+        torch.zeros(1, 2, 3, 2), torch.zeros(1, 3, 48, 40)
+    )
+    want = []
+    for y, x, (w, h) in itertools.product(range(3), range(2), ((9.4, 15), (25, 39.6))):
+        cx, cy = (x + 0.5) * 16, (y + 0.5) * 16
+        want += [(cx - w / 2) / 40, (cy - h / 2) / 48, (cx + w / 2) / 40, (cy + h / 2) / 48]
+    assert top.shape == (1, 2, 48) and np.allclose(top[0, 0].numpy(), want, atol=1e-6)
+    assert bool((top[0, 1] == f32(0.1)).all())
+    for text, message in (
+        ("width: 3", "3 width and 2 height"),
+        ("width: -1 height: 2", "positive"),
+        ("min_size: 3", "min_size means nothing"),
+    ):
+        with pytest.raises(LayerError, match=f"'under_test'.*{message}"):
+            one_net("PriorBoxClustered", body % text, [(1, 2, 3, 2), (1, 3, 48, 40)])
+    with pytest.raises(LayerError, match="width.*means nothing"):
+        one_net("PriorBox", "prior_box_param { min_size: 4 width: 3 }", [(1, 2, 3, 2), (1, 3, 48, 40)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from caffe_compat.batches.stretching import Stretching
 from caffe_compat.batches.transform import Transform
 from caffe_compat.batches.varying import Varying
-from caffe_compat.layers.params import Params
+from caffe_compat.layers.params import Params, Section
 from caffe_compat.media import MODALITIES, Preprocessing, read_mean
 
 __all__ = ["Transformer", "plain"]
@@ -17,15 +18,24 @@ def plain(value: np.floating) -> float:
     return float(f"{value:.8g}")
 
 
-def _read_varying(params: Params) -> Varying | None:
-    """intel/caffe's ``random_resize_param``, else ``random_aspect_ratio_param``."""
+def _read_varying(params: Params) -> Varying | Stretching | None:
+    """intel/caffe's ``random_resize_param``, else ``random_aspect_ratio_param``, or NVIDIA/caffe's sizes."""
     section = params.section("transform_param")
     both = [section.value(name) for name in _VARYING if section.has(name)]
-    if not both:
+    drawn = [name for name in _STRETCHING if section.has(name)]
+    if not both and not drawn:
+        section.ignore("interpolation_algo_down", "interpolation_algo_up", "allow_upscale")  # of a size that is drawn
         return None
-    own, crop = both[0], int(section.crop_size)
+    crop = int(section.crop_size)
     if not crop:
-        raise params.error(f"transform_param has {own.DESCRIPTOR.name} and no crop_size, expected one")
+        raise params.error(
+            f"transform_param has {both[0].DESCRIPTOR.name if both else drawn[0]} and no crop_size, expected one"
+        )
+    if both and drawn:
+        raise params.error(f"transform_param has {both[0].DESCRIPTOR.name} and {drawn[0]}, expected one of them")
+    if drawn:
+        return _read_stretching(params, section, crop)
+    own = both[0]
     if section.has(_VARYING[0]):
         if own.max_size and own.min_size > own.max_size:
             raise params.error(f"random_resize_param has sizes {own.min_size} to {own.max_size}, expected min <= max")
@@ -38,6 +48,34 @@ def _read_varying(params: Params) -> Varying | None:
     return Varying(crop, None, own, own.resize_param)
 
 
+def _read_stretching(params: Params, section: Section, crop: int) -> Stretching:
+    low, high = int(section.img_rand_resize_lower), int(section.img_rand_resize_upper)
+    if low > high > 0:
+        raise params.error(f"transform_param: img_rand_resize_lower is {low}, expected at most the upper {high}")
+    names = ("rand_resize_ratio", "vertical_stretch", "horizontal_stretch")
+    ratio, vertical, horizontal = (
+        (float(section.value(f"{name}_lower")), float(section.value(f"{name}_upper"))) for name in names
+    )
+    for name, pair in zip(names, (ratio, vertical, horizontal), strict=True):
+        if not np.isfinite(pair).all():
+            raise params.error(f"transform_param: {name}_lower and {name}_upper are {pair}, expected numbers")
+    return Stretching(
+        crop,
+        (low, high),
+        ratio,
+        vertical,
+        horizontal,
+        int(section.interpolation_algo_down),
+        int(section.interpolation_algo_up),
+        bool(section.allow_upscale),
+    )
+
+
+_STRETCHING = tuple(
+    f"{name}_{end}"
+    for name in ("img_rand_resize", "rand_resize_ratio", "vertical_stretch", "horizontal_stretch")
+    for end in ("lower", "upper")
+)
 _VARYING = ("random_resize_param", "random_aspect_ratio_param")
 
 
