@@ -8,61 +8,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
-from caffe_compat.layers.params import Params
+from caffe_compat.layers.base import OnnxGraph, Shape, count
 from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.shaping import Concat
 from caffe_compat.layers.sharing import Share
+from caffe_compat.layers.tiling import Tiling
 
 __all__ = ["FlatConcat", "PixelShuffler"]
 
 
 @register(when=lambda params: params.section("reshape_param").pixelshuffler != 1, dialect="intel", marked=True)
-class PixelShuffler(Layer):
+class PixelShuffler(Tiling):
     """Reshape with ``pixelshuffler: r``: r r channels become blocks of r x r pixels of one channel.
 
     Tensor[N, C r r, H, W] -> Tensor[N, C, H r, W r]; channel c r r + y r + x is row y and column x of a block.  The
     fork reads no other field of ``reshape_param`` then; any of them is an error here.
     """
 
-    homogeneous = True
-    precision = "any"
     caffe_type = "Reshape"
-
-    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
-        super().__init__(params, bottoms)
-        self.side = int(params.section("reshape_param").pixelshuffler)
-        if self.side < 1:
-            raise self.error(f"reshape_param.pixelshuffler is {self.side}, expected 1 or more")
-
-    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
-        """The pixels whose blocks are touched."""
-        rows, columns = ((first // self.side, last // self.side) for first, last in spans)
-        return rows, columns
-
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """[N, C, H r, W r]."""
-        shape, block = tuple(bottoms[0]), self.side**2
-        self.require(
-            len(shape) == 4 and shape[1] % block == 0,
-            f"bottom has shape {list(shape)}, expected 4 axes and a multiple of {block} channels (pixelshuffler "
-            f"{self.side})",
-        )
-        return [(shape[0], shape[1] // block, shape[2] * self.side, shape[3] * self.side)]
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        """torch's pixel_shuffle."""
-        if not bottom.numel():
-            return bottom.reshape(self.top_shapes([tuple(bottom.shape)])[0])
-        return F.pixel_shuffle(bottom, self.side)
-
-    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """DepthToSpace."""
-        graph.node("DepthToSpace", bottoms, tops, blocksize=self.side, mode="CRD")
+    field = ("reshape_param", "pixelshuffler")
 
 
 @register(when=lambda params: bool(params.section("concat_param").per_fla_fuse), dialect="intel", marked=True)

@@ -1,16 +1,19 @@
-"""Layers that repeat their bottom: Tile, RepMat."""
+"""Layers that repeat their bottom, or make blocks of pixels of channels: Tile, RepMat, Tiling."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.params import Params
+from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 
-__all__ = ["RepMat", "Tile"]
+__all__ = ["RepMat", "Tile", "Tiling"]
 
 
 @register
@@ -74,3 +77,49 @@ class RepMat(Layer):
         if rank < 4:
             bottom = graph.add("Unsqueeze", [bottom, graph.constant(list(range(rank, 4)))])
         graph.node("Tile", [bottom, graph.constant(self.repeats)], tops)
+
+
+@register
+class Tiling(Layer):
+    """Channels that become blocks of ``tile_dim`` x ``tile_dim`` pixels of one channel: PixelShuffle.
+
+    Tensor[N, C r r, H, W] -> Tensor[N, C, H r, W r]; channel c r r + y r + x is row y and column x of a block.
+    Source: ``tiling_layer.cpp`` of SeokjuLee/VPGNet.
+    """
+
+    homogeneous = True
+    precision = "any"
+    caffe_type = "Tiling"
+    field: ClassVar[tuple[str, str]] = ("tiling_param", "tile_dim")
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section, name = self.field
+        self.side = int(params.section(section).value(name))
+        if self.side < 1:
+            raise self.error(f"{section}.{name} is {self.side}, expected 1 or more")
+
+    def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
+        """The pixels whose blocks are touched."""
+        rows, columns = ((first // self.side, last // self.side) for first, last in spans)
+        return rows, columns
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """[N, C, H r, W r]."""
+        shape, block = tuple(bottoms[0]), self.side**2
+        self.require(
+            len(shape) == 4 and shape[1] % block == 0,
+            f"bottom has shape {list(shape)}, expected 4 axes and a multiple of {block} channels ({self.field[1]} "
+            f"{self.side})",
+        )
+        return [(shape[0], shape[1] // block, shape[2] * self.side, shape[3] * self.side)]
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """torch's pixel_shuffle."""
+        if not bottom.numel():
+            return bottom.reshape(self.top_shapes([tuple(bottom.shape)])[0])
+        return F.pixel_shuffle(bottom, self.side)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """DepthToSpace."""
+        graph.node("DepthToSpace", bottoms, tops, blocksize=self.side, mode="CRD")

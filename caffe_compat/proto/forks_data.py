@@ -309,6 +309,9 @@ farmingyard/ShuffleNet
 happynear/NormFace
   type Normalize
   LayerParameter normalize_param
+SeokjuLee/VPGNet
+  type DriveData Tiling
+  LayerParameter tiling_param drive_data_param
 openvinotoolkit/open_model_zoo
   type PriorBoxClustered
   PriorBoxParameter height width

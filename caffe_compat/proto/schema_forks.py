@@ -302,6 +302,7 @@ FORKS = (
         schema_nets.MSCNN,
         schema_nets.DETECTNET,
         schema_nets.CLUSTERED,
+        schema_nets.TILING,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

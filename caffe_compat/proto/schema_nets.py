@@ -13,6 +13,7 @@ __all__ = [
     "RFCN",
     "SEGMENTATION",
     "SYNOPSYS",
+    "TILING",
     "VIDEO",
     "YOLO",
 ]
@@ -194,6 +195,14 @@ DetectNetAugmentationParameter
   6 scale_max float=1.0, 7 flip_prob float=0.33, 8 rotation_prob float=0.33, 9 max_rotate_degree float=1.0,
   10 hue_rotation_prob float=0.33, 11 hue_rotation float=15.0, 12 desaturation_prob float=0.33,
   13 desaturation_max float=0.5
+"""
+
+# SeokjuLee/VPGNet
+TILING = """
+LayerParameter
+  8000171 tiling_param TilingParameter
+TilingParameter
+  1 tile_dim int32
 """
 
 # The fork of OpenVINO's Open Model Zoo, of which only the nets are public

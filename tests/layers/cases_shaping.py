@@ -3,6 +3,7 @@
 IMAGE = (2, 6, 4, 5)
 
 CASES = {
+    "Tiling": [("tiling_param { tile_dim: 2 }", [(2, 8, 2, 3)], {})],
     "Flatten": [
         ("", [IMAGE], {}),
         ("flatten_param { axis: 2 }", [IMAGE], {}),

@@ -92,8 +92,10 @@ def test_pixels_shuffled(side: int) -> None:
     want = np.zeros((2, 2, 2 * side, 3 * side))
     for n, c, h, w in np.ndindex(*shape):
         want[n, c // side**2, h * side + c // side % side, w * side + c % side**2 % side] = x[n, c, h, w]
+    tiling = one_layer("Tiling", f"tiling_param {{ tile_dim: {side} }}", shape)  # tiling_layer.cpp has the same loop
     layer = one_layer("Reshape", f"reshape_param {{ pixelshuffler: {side} }}", shape)
-    np.testing.assert_array_equal(layer(torch.from_numpy(x)).numpy(), want)
+    for one in (tiling, layer):
+        np.testing.assert_array_equal(one(torch.from_numpy(x)).numpy(), want)
     source = torch.from_numpy(x).requires_grad_()
     (gradient,) = torch.autograd.grad(layer(source), source, torch.from_numpy(want))
     np.testing.assert_array_equal(gradient.numpy(), x)
