@@ -70,9 +70,9 @@ def parse_yaml(
             nested or expands too far.
     """
     try:
-        tree = yaml.load(text, loader)  # noqa: S506 - a SafeLoader
+        tree = yaml.load(text, _shallow(loader))  # noqa: S506 - a SafeLoader
     except RecursionError:
-        raise error(f"{where}: not YAML that can be used: it is nested too deeply") from None
+        raise error(f"{where}: nested deeper than {DEEPEST} levels") from None
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as problem:
         # PyYAML's constructors raise what int(), float(), date() and base64 raise
         raise error(f"{where}: not valid YAML: {one_line(problem)}") from problem
@@ -109,6 +109,25 @@ def _key_lines(node: yaml.Node | None, prefix: str = "") -> Iterator[tuple[str, 
             name = f"{prefix}{key.value}"
             yield name, key.start_mark.line + 1
             yield from _key_lines(value, f"{name}.")
+
+
+def _shallow(loader: type[yaml.SafeLoader]) -> type[yaml.SafeLoader]:
+    """The loader, which gives up on too deep a document at the level, not where Python's stack ends: PyYAML takes a
+    second to get there."""
+
+    class Shallow(loader):  # type: ignore[misc, valid-type]
+        depth = 0
+
+        def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+            if self.depth == DEEPEST:
+                raise RecursionError
+            self.depth += 1
+            try:
+                return super().compose_node(parent, index)  # type: ignore[no-any-return]
+            finally:
+                self.depth -= 1
+
+    return Shallow
 
 
 def _check_finite(tree: Any, where: str, error: type[CaffeCompatError]) -> None:

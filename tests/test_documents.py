@@ -35,6 +35,8 @@ def test_json_that_cannot_be_used(text, message):
 
 def test_yaml():
     assert parse_yaml("a: &x [1, 2]\nb: *x\n", "here", yaml.SafeLoader) == {"a": [1, 2], "b": [1, 2]}
+    deep = "[" * 50 + "]" * 50
+    assert str(parse_yaml(deep, "here", yaml.SafeLoader)) == deep
 
 
 @pytest.mark.parametrize(
@@ -43,8 +45,8 @@ def test_yaml():
         ("a: 2020-99-99", "not valid YAML: month must be in 1..12"),
         ("a: &a [*a]", "inside its own anchor"),
         ("&a {b: *a}", "inside its own anchor"),
-        ("[" * 10_000, "nested too deeply"),
-        ("[" * 60 + "]" * 60, "nested deeper than 50"),
+        ("[" * 10_000, "nested deeper than 50"),
+        ("[" * 51 + "]" * 51, "nested deeper than 50"),
         ("9" * 5000, "not valid YAML: Exceeds the limit"),
         ("a: [", "not valid YAML: while parsing"),
         ("a: !!binary x", "not valid YAML"),
