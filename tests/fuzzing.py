@@ -4,7 +4,8 @@
     python tests/fuzzing.py --kind caffemodel --only 1234  # one mutant again, with its traceback
 
 Mutants are a pure function of kind and number.  They run in a child process with a limit on its memory and a clock, so
-that a crash, a hang and a blow-up are findings like any other.
+that a crash, a hang and a blow-up are findings like any other.  All children are forked off one process that has
+imported what they need.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn, Self
 
 from mutations import mutate_binary, mutate_text
 
@@ -32,6 +34,7 @@ GOLDEN = Path(__file__).resolve().parent / "data" / "golden"
 HERE = Path(__file__).resolve()
 SECONDS = 20  #: for one mutant
 MEMORY = 400 << 20  #: how much one mutant may add to the peak
+SAID = ("said.out", "said.err")  #: files of what a child says
 
 
 @dataclass(frozen=True)
@@ -658,25 +661,73 @@ def work(name: str, start: int, stop: int) -> None:
     Path("progress").write_text(str(stop))
 
 
-def run(name: str, count: int, folder: Path, start: int = 0, script: Path = HERE) -> list[tuple[int, str]]:
-    """Run ``count`` mutants of a kind in child processes (of ``script``); the findings."""
+def serve() -> None:
+    """Fork a child for each line of standard input (folder, kind, first and last mutant); print how it ended."""
+    import torch  # noqa: F401
+
+    import caffe_compat.datasets
+    import caffe_compat.solver  # noqa: F401
+
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            _live(*json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def _live(folder: str, name: str, start: int, stop: int) -> NoReturn:
+    """The life of a child; what it says goes into files of the folder."""
+    status = 1
+    try:
+        os.chdir(folder)
+        for descriptor, said in enumerate(SAID, 1):
+            os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        work(name, start, stop)
+        status = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+class Server:
+    """The process (of ``script``) off which children are forked; it starts with the first of them."""
+
+    def __init__(self, script: Path = HERE) -> None:
+        self.script, self.process = script, None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process is not None:
+            self.process.communicate()
+
+    def work(self, folder: Path, name: str, start: int, stop: int) -> int:
+        """Run mutants in a child; its exit status."""
+        if self.process is None:
+            paths = (HERE.parents[1], HERE.parent, HERE.parent / "datasets")
+            self.process = subprocess.Popen(
+                [sys.executable, "-X", "faulthandler", str(self.script), "--serve"], text=True,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))},
+            )  # fmt: skip
+        print(json.dumps([str(folder), name, start, stop]), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+
+def run(name: str, count: int, folder: Path, server: Server, start: int = 0) -> list[tuple[int, str]]:
+    """Run ``count`` mutants of a kind in children of a server; the findings."""
     found: list[tuple[int, str]] = []
     stop, at = start + count, start
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(map(str, (HERE.parents[1], HERE.parent, HERE.parent / "datasets"))),
-    }
     while at < stop:
         (folder / "progress").write_text(str(at))
-        child = subprocess.run(
-            [sys.executable, "-X", "faulthandler", str(script), "--work", name, str(at), str(stop)],
-            cwd=folder, env=environment, capture_output=True, text=True, errors="replace",
-        )  # fmt: skip
-        found += [tuple(json.loads(line)) for line in child.stdout.splitlines() if line.startswith("[")]
+        status = server.work(folder, name, at, stop)
+        out, err = ((folder / said).read_text(errors="replace") for said in SAID)
+        found += [tuple(json.loads(line)) for line in out.splitlines() if line.startswith("[")]
         at = int((folder / "progress").read_text())
-        if child.returncode and at < stop:
-            found.append((at, f"the process ended with status {child.returncode}: {child.stderr[-1500:]}"))
+        if status and at < stop:
+            found.append((at, f"the process ended with status {status}: {err[-1500:]}"))
             at += 1
     return found
 
@@ -688,14 +739,13 @@ def main() -> int:
     parser.add_argument("--kind", choices=KINDS, action="append", help="only this kind")
     parser.add_argument("--start", type=int, default=0, help="number of the first mutant")
     parser.add_argument("--only", type=int, help="run this mutant of --kind here, and show what happens")
-    parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.work:
-        name, start, stop = arguments.work
-        work(name, int(start), int(stop))
+    if arguments.serve:
+        serve()
         return 0
     kinds = arguments.kind or list(KINDS)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, Server() as server:
         if arguments.only is not None:
             os.chdir(name)
             kind = KINDS[kinds[0]]
@@ -708,7 +758,7 @@ def main() -> int:
         for kind_name in kinds:
             clock = time.perf_counter()
             count = arguments.count // len(kinds)
-            found = run(kind_name, count, Path(name), arguments.start)
+            found = run(kind_name, count, Path(name), server, arguments.start)
             bad += len(found)
             print(f"{kind_name}: {count} mutants, {len(found)} findings, {time.perf_counter() - clock:.0f} s")
             for number, what in found[:20]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
 
 import fuzzing
 import pytest
@@ -12,9 +12,16 @@ from caffe_compat.errors import DataError
 COUNT = 40
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[fuzzing.Server]:
+    """The process that has imported what all mutants need."""
+    with fuzzing.Server() as started:
+        yield started
+
+
 @pytest.mark.parametrize("kind", fuzzing.KINDS)
-def test_mutants_are_refused_or_read(kind, tmp_path):
-    found = fuzzing.run(kind, COUNT, tmp_path)
+def test_mutants_are_refused_or_read(kind, tmp_path, server):
+    found = fuzzing.run(kind, COUNT, tmp_path, server)
     assert not found, "\n".join(f"mutant {number}: {what}" for number, what in found[:10])
 
 
@@ -52,10 +59,10 @@ def test_a_crash_a_hang_and_a_blow_up_are_findings(tmp_path):
         "    if number == 2: os.abort()\n"
         "    while number == 5: time.sleep(1)\n"
         "    if number == 7: b'x' * (2 * fuzzing.MEMORY)\n"
-        "fuzzing.SECONDS = 6\n"
         "fuzzing.KINDS['bad'] = fuzzing.Kind('.bin', lambda: [b'abc'], lambda: use)\n"
         "fuzzing.main()\n"
     )
-    found = fuzzing.run("bad", 8, tmp_path, script=Path(script))
+    with fuzzing.Server(script) as server:
+        found = fuzzing.run("bad", 8, tmp_path, server)
     assert [number for number, _ in found] == [2, 5, 7]
     assert "status -6" in found[0][1] and "Timeout" in found[1][1] and "peak of memory" in found[2][1]
