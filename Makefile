@@ -15,6 +15,9 @@ TORCH_INDEX ?=
 # Threads that wait by spinning slow each other down where others use the cores too.
 export GOMP_SPINCOUNT ?= 20000
 
+# Tests run in as many processes as there are cores, eight at most, each one thread wide; a file in one process.
+PYTEST = $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+
 .PHONY: demo test test-all check bench layers docs-pictures onnx-matrix clean
 
 $(BIN)/.ready: setup.py pyproject.toml
@@ -28,11 +31,13 @@ $(BIN)/.ready: setup.py pyproject.toml
 demo: $(BIN)/.ready
 	$(BIN)/python tools/demo.py --seeds $(DEMO_SEEDS)
 
+test test-all: export OMP_NUM_THREADS ?= 1
+
 test: check
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-all: check
-	$(BIN)/python -m pytest -m ""
+	$(PYTEST) -m ""
 
 check: $(BIN)/.ready
 	$(BIN)/ruff check .

@@ -92,6 +92,7 @@ setup(
         "bench": ["onnxscript>=0.5", "openvino>=2025.0"],
         "dev": [
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "setuptools>=77",
             "scikit-learn>=1.4",
             "ruff>=0.17,<0.18",
