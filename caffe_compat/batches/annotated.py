@@ -14,7 +14,7 @@ from caffe_compat.batches.augmenting import as_jpeg, distorted, expanded, jitter
 from caffe_compat.batches.images import Seed
 from caffe_compat.batches.reader import New, Reader, shown
 from caffe_compat.batches.records import Record, RecordJob
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import DataError
 from caffe_compat.media import datum_channels, fill_blob
 from caffe_compat.media.annotations import Annotations, Frame, extrapolated, mirrored, projected, resized
 from caffe_compat.proto import caffe_pb2
@@ -184,12 +184,12 @@ class AnnotatedReader(Reader[AnnotatedJob]):
     def message(self, record: Record) -> Any:
         """A record as a message."""
         message = caffe_pb2.AnnotatedDatum()
+        with self.naming():
+            value = record.value
         try:
-            message.ParseFromString(record.value)
+            message.ParseFromString(value)
         except DecodeError as error:
             raise self.error(f"{record.name}: is no AnnotatedDatum: {error}") from error
-        except CaffeCompatError as error:
-            raise self.error(str(error)) from error
         return message
 
     def item(
@@ -197,21 +197,17 @@ class AnnotatedReader(Reader[AnnotatedJob]):
     ) -> tuple[np.ndarray, Annotations]:
         """One picture and its boxes, after all that is done to them; or after what decides the shape."""
         name, message = record.name, self.message(record)
-        try:
+        with self.naming():
             raw = message.datum.SerializeToString()
             channels, _ = datum_channels(raw, name, own.force_color, own.force_gray)
             pixels = np.ascontiguousarray(np.stack(list(channels), -1))
             if pixels.dtype != np.uint8:
                 raise DataError(f"{name}: holds numbers of another type than uint8")
-        except CaffeCompatError as error:
-            raise self.error(str(error)) from error
-        try:
+        with self.naming(name):
             found = Annotations.of(message)
             if augmented:
                 pixels, found = self._augmented(pixels, found, random, own)
             return own(pixels, found, random)
-        except CaffeCompatError as error:
-            raise self.error(f"{name}: {error}") from error
 
     def _augmented(
         self, pixels: np.ndarray, found: Annotations, random: np.random.Generator, own: AnnotatedTransform

@@ -14,7 +14,7 @@ import numpy as np
 from caffe_compat.batches.annotated import AnnotatedTransform
 from caffe_compat.batches.images import Seed
 from caffe_compat.batches.reader import New, Reader, shown
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import DataError
 from caffe_compat.media import read_picture, resize_caffe
 from caffe_compat.media.annotations import Annotations
 from caffe_compat.media.video import EndOfVideo, Videos
@@ -85,7 +85,7 @@ class ClipTransform:
             DataError: the mean or the crop does not fit.
         """
         channels, height, width = planes.shape
-        self._check(planes)
+        self.shape(channels, height, width)
         mirror = self.mirror and bool(random.integers(2))
         (high, wide), (top, left) = self._drawn(height, width, random)
         part = planes[:, top : top + high, left : left + wide]
@@ -103,16 +103,21 @@ class ClipTransform:
         out *= self.scale
         return out[:, :, ::-1] if mirror else out
 
-    def _check(self, planes: np.ndarray) -> None:
-        channels, height, width = planes.shape
-        if self.mean is not None and self.mean.shape != planes.shape:
-            raise DataError(f"is {list(planes.shape)}, the mean file is for {list(self.mean.shape)}")
+    def shape(self, channels: int, height: int, width: int) -> tuple[int, int, int]:
+        """Shape of what becomes of planes of that shape.
+
+        Raises:
+            DataError: the mean or the crop does not fit.
+        """
+        if self.mean is not None and self.mean.shape != (channels, height, width):
+            raise DataError(f"is {[channels, height, width]}, the mean file is for {list(self.mean.shape)}")
         if self.mean_values.size and channels % self.mean_values.size:
             raise DataError(
                 f"has {channels} channels, but there are {self.mean_values.size} mean_value entries, expected a divisor"
             )
         if self.crop > min(height, width):
             raise DataError(f"is {width}x{height}, smaller than crop_size {self.crop}")
+        return channels, self.crop or height, self.crop or width
 
     def _drawn(self, height: int, width: int, random: np.random.Generator) -> tuple[tuple[int, int], tuple[int, int]]:
         """Height and width of the crop, row and column of its start."""
@@ -193,7 +198,7 @@ class ClipReader(Reader[ClipJob]):
 
     def clip(self, clip: ClipFolder, random: np.random.Generator) -> np.ndarray:
         """One stack, transformed."""
-        try:
+        with self.naming(self._line(clip)):
             frames = [
                 picture
                 for start in self.starts(clip, random)
@@ -204,17 +209,13 @@ class ClipReader(Reader[ClipJob]):
                 raise DataError("has frames of several sizes, expected new_height and new_width")
             planes = np.concatenate([frame[None] if frame.ndim == 2 else frame.transpose(2, 0, 1) for frame in frames])
             return self.transform(planes, random)
-        except CaffeCompatError as error:
-            raise self.error(f"{self._line(clip)}: {error}") from error
 
-    def one_frame(self, clip: ClipFolder) -> tuple[int, int, int]:
-        """Channels, height and width of a clip's first frame, resized."""
-        try:
+    def shape(self, clip: ClipFolder) -> tuple[int, int, int]:
+        """Shape of what :meth:`clip` gives, by the clip's first frame."""
+        with self.naming(self._line(clip)):
             pictures = self._frame(clip, 1)
-        except CaffeCompatError as error:
-            raise self.error(f"{self._line(clip)}: {error}") from error
-        height, width = pictures[0].shape[:2]
-        return sum(1 if picture.ndim == 2 else picture.shape[2] for picture in pictures), height, width
+            channels = sum(1 if picture.ndim == 2 else picture.shape[2] for picture in pictures)
+            return self.transform.shape(channels * self.length * self.segments, *pictures[0].shape[:2])
 
     def starts(self, clip: ClipFolder, random: np.random.Generator) -> list[int]:
         """Frames before the stack in each part: in TRAIN drawn, in TEST those up to the middle; 0 in short ones."""
@@ -283,9 +284,9 @@ class FrameReader(Reader[FrameJob]):
     def frame(self, number: int, random: np.random.Generator) -> np.ndarray:
         """One frame, transformed."""
         nothing = Annotations(np.zeros((0, 4), np.float32), np.zeros((0, 3), np.int64))
-        try:
-            return self.transform(self.videos.read(self.path, number), nothing, random)[0]
-        except EndOfVideo as error:
-            raise self.error(f"the video is at its end: {error}") from error
-        except CaffeCompatError as error:
-            raise self.error(str(error)) from error
+        with self.naming():
+            try:
+                picture = self.videos.read(self.path, number)
+            except EndOfVideo as error:
+                raise DataError(f"the video is at its end: {error}") from error
+            return self.transform(picture, nothing, random)[0]

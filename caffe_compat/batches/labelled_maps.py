@@ -103,11 +103,9 @@ class MapReader(Reader[MapJob]):
         return np.broadcast_to(np.float32(0), (1, *shape))
 
     def load(self, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        try:
+        with self.naming(f"{self.source}, line {pair.line}"):
             picture = read_picture(pair.first, "color" if self.color else "gray")
             gray = read_picture(pair.second, "gray")
-        except CaffeCompatError as error:
-            raise self.error(f"{self.source}, line {pair.line}: {error}") from error
         if picture.shape[:2] != gray.shape[:2] and (self.strict or not self.new_size[0]):
             raise self._about(pair, f"is {picture.shape[:2]}, its labels {gray.shape[:2]}, expected one size")
         if self.new_size[0]:

@@ -14,7 +14,7 @@ from caffe_compat.batches.boxes import View, draw_boxes
 from caffe_compat.batches.images import Seed
 from caffe_compat.batches.kept import Kept
 from caffe_compat.batches.reader import Bytes, Levels, New, Reader, shown
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import DataError
 from caffe_compat.media import (
     Pair,
     different_sizes,
@@ -149,19 +149,15 @@ class PairReader(Reader[PairJob]):
     def load(self, pair: Pair, draw: Draw) -> tuple[np.ndarray, np.ndarray, View]:
         """Both images of a pair, resized and cropped: uint8 (height, width, 3); and how."""
         first, second, size = self.kept.get(pair, lambda: self._decode(pair))
-        try:
+        with self.naming(f"{self.source}, line {pair.line}: {pair.first}"):
             cut = self.window(first.shape[0], first.shape[1], draw)
-        except DataError as error:
-            raise self.error(f"{self.source}, line {pair.line}: {pair.first}: {error}") from error
         return first[cut], second[cut], View(self._factors(*map(int, size)), *cut, draw.mirror)
 
     def _decode(self, pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Both images of a pair, resized, and the height and the width that they have in the files."""
         where = f"{self.source}, line {pair.line}"
-        try:
+        with self.naming(where):
             first, second = read_picture(pair.first), read_picture(pair.second)
-        except CaffeCompatError as error:
-            raise self.error(f"{where}: {error}") from error
         if first.shape != second.shape:
             raise self.error(f"{where}: {different_sizes(pair, first.shape, second.shape)}")
         try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from caffe_compat.errors import DataError
+from caffe_compat.errors import CaffeCompatError, DataError
 
 __all__ = ["Bytes", "Job", "Levels", "New", "Reader", "new_array", "shown"]
 
@@ -86,6 +87,14 @@ class Reader(Generic[Job]):
     def error(self, reason: str) -> DataError:
         """An error about the data, which names the layer."""
         return DataError(f"{self.who}: {reason}")
+
+    @contextlib.contextmanager
+    def naming(self, what: str = "") -> Iterator[None]:
+        """Let errors of the block name the layer, and ``what`` they are about."""
+        try:
+            yield
+        except CaffeCompatError as error:
+            raise self.error(f"{what}: {error}" if what else str(error)) from error
 
 
 def shown(names: Iterable[str]) -> str:

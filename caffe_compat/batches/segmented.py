@@ -125,14 +125,12 @@ class SegReader(Reader[SegJob]):
         number, words = line
         if self.kind != "NONE" and len(words) < 2:
             raise self._about(line, f"stands alone, expected 'picture labels' with label_type {self.kind}")
-        try:
+        with self.naming(f"{self.source}, line {number}"):
             picture = self._resized(read_picture(self.root + words[0], "color" if self.color else "gray"))
             if self.kind == "PIXEL":
                 marks = self._resized(read_picture(self.root + words[1], "gray"))
             else:
                 marks = np.full(picture.shape[:2], self._label(line), np.uint8)
-        except CaffeCompatError as error:
-            raise self.error(f"{self.source}, line {number}: {error}") from error
         if picture.shape[:2] != marks.shape:
             raise self._about(line, f"is {picture.shape[:2]}, its labels {marks.shape}, expected one size")
         return picture, marks

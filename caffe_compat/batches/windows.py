@@ -13,7 +13,6 @@ import numpy as np
 
 from caffe_compat.batches.reader import New, Reader, shown
 from caffe_compat.batches.transform import Transform
-from caffe_compat.errors import CaffeCompatError
 from caffe_compat.media import decode, fill_blob, planes, read_picture, resize_caffe
 
 __all__ = ["Box", "Placement", "Window", "WindowItem", "WindowReader", "place_window"]
@@ -159,7 +158,5 @@ class WindowReader(Reader[Sequence[WindowItem]]):
         fill_blob(channels, out[:, rows, columns], mean, self.scale)
 
     def _image(self, item: WindowItem) -> np.ndarray:
-        try:
+        with self.naming(self.source):
             return read_picture(item.path) if item.content is None else decode(item.content, item.path)
-        except CaffeCompatError as error:
-            raise self.error(f"{self.source}: {error}") from error

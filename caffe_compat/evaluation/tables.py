@@ -8,7 +8,7 @@ import numpy as np
 
 from caffe_compat.evaluation.result import Evaluation, VideoEvaluation
 
-__all__ = ["absent_classes", "branch_text", "table"]
+__all__ = ["absent_classes", "branch_text", "percent", "table"]
 
 
 def branch_text(classes: Sequence[str], ap: np.ndarray, mean: float) -> str:
@@ -25,9 +25,9 @@ def table(evaluation: Evaluation) -> str:
     for name, truths, found, ap in zip(
         evaluation.classes, evaluation.ground_truth, evaluation.detections, evaluation.ap, strict=True
     ):
-        rows.append(f"{name:<{width}}  {truths:>8d}  {found:>10d}  {_percent(ap)}")
+        rows.append(f"{name:<{width}}  {truths:>8d}  {found:>10d}  {percent(ap)}")
     total = (int(evaluation.ground_truth.sum()), int(evaluation.detections.sum()))
-    rows.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>10d}  {_percent(evaluation.mean)}")
+    rows.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>10d}  {percent(evaluation.mean)}")
     rows.append(f"{evaluation.metric} rule, {_overlap(evaluation)}, {evaluation.images} images")
     if evaluation.video is None:
         rows += [f"{name} {100 * value:.1f}" for name, value in evaluation.summary.items() if not np.isnan(value)]
@@ -43,11 +43,11 @@ def _video_rows(video: VideoEvaluation) -> list[str]:
     heads = "".join(f"  from {least:g}" for least in video.thresholds)
     rows = [f"{'video AUC':<{width}}  {'clips':>6}  {'tubes':>6}{heads}"]
     for c, name in enumerate(video.classes):
-        areas = "".join(f"  {_percent(value):>8}" for value in video.area[:, c])
+        areas = "".join(f"  {percent(value, 8)}" for value in video.area[:, c])
         rows.append(f"{name:<{width}}  {video.clips[c]:>6d}  {video.tubes[c]:>6d}{areas}")
     totals = f"  {int(video.clips.sum()):>6d}  {int(video.tubes.sum()):>6d}"
     for name, values in (("mean of classes", video.mean), ("mean curve", video.area_of_mean)):
-        rows.append(f"{name:<{width}}{totals}" + "".join(f"  {_percent(value):>8}" for value in values))
+        rows.append(f"{name:<{width}}{totals}" + "".join(f"  {percent(value, 8)}" for value in values))
     gaps = int(video.gaps.sum())
     if gaps:
         pairs = int(video.clips.sum()) * len(video.classes)
@@ -66,8 +66,9 @@ def absent_classes(evaluation: Evaluation) -> list[str]:
     return [f"without an object, so {taken}: {', '.join(evaluation.without_truth)}"]
 
 
-def _percent(value: float) -> str:
-    return f"{'-':>6}" if np.isnan(value) else f"{100 * value:6.2f}"
+def percent(value: float, width: int = 6) -> str:
+    """A number of a table in percent, a dash for NaN, ``width`` characters wide."""
+    return f"{'-':>{width}}" if np.isnan(value) else f"{100 * value:{width}.2f}"
 
 
 def _overlap(evaluation: Evaluation) -> str:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, LossLayer, OnnxGraph, Shape, count
-from caffe_compat.layers.labels import can_look, judged_indices, legacy_rank, read_indices
+from caffe_compat.layers.labels import can_look, judged_indices, read_indices, same_legacy_shape
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.roi_onnx import write_roi_pooling
@@ -226,9 +226,7 @@ class SmoothL1Loss(LossLayer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar; all bottoms have the same shape."""
         tops = super().top_shapes(bottoms)
-        legacy_rank(self, bottoms)
-        padded = [(*shape, 1, 1, 1, 1)[:4] for shape in bottoms]
-        self.require(len(set(padded)) == 1, f"expected equal shapes, bottoms are {[list(s) for s in bottoms]}")
+        same_legacy_shape(self, bottoms)
         return tops
 
     def forward(self, a: Tensor, b: Tensor, *weights: Tensor) -> Tensor:

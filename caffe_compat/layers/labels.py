@@ -18,9 +18,11 @@ __all__ = [
     "check_regions",
     "judged_indices",
     "legacy_rank",
+    "legacy_shape",
     "on_axis",
     "read_indices",
     "read_labels",
+    "same_legacy_shape",
 ]
 
 
@@ -121,7 +123,22 @@ def legacy_rank(layer: Layer, bottoms: Sequence[Shape]) -> None:
         layer.require(len(shape) <= 4, f"bottom '{name}' has the shape {list(shape)}, expected at most 4 axes")
 
 
+def legacy_shape(shape: Sequence[int]) -> tuple[int, int, int, int]:
+    """Num, channels, height and width of at most 4 axes."""
+    number, channels, height, width = (*shape, 1, 1, 1, 1)[:4]
+    return number, channels, height, width
+
+
+def same_legacy_shape(layer: Layer, bottoms: Sequence[Shape]) -> tuple[int, int, int, int]:
+    """Num, channels, height and width of all bottoms; raise a ShapeError unless they agree."""
+    legacy_rank(layer, bottoms)
+    shapes = [legacy_shape(shape) for shape in bottoms]
+    layer.require(len(set(shapes)) == 1, f"expected equal shapes, bottoms are {[list(shape) for shape in bottoms]}")
+    return shapes[0]
+
+
 def check_labels(layer: Layer, shape: Shape, label: Shape, axis: int) -> None:
+    """Raise a ShapeError unless there is a label for each position of scores of that shape."""
     positions = count(shape, 0, axis) * count(shape, axis + 1)
     layer.require(
         positions == count(label),

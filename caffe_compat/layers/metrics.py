@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, Shape, count
-from caffe_compat.layers.labels import legacy_rank, read_indices, read_labels
+from caffe_compat.layers.base import Layer, Shape
+from caffe_compat.layers.labels import check_labels, legacy_rank, legacy_shape, on_axis, read_indices, read_labels
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 
@@ -40,12 +40,7 @@ class Accuracy(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar, and one value per class."""
         axis = self.section.axis("axis", len(bottoms[0]))
-        positions = count(bottoms[0], 0, axis) * count(bottoms[0], axis + 1)
-        self.require(
-            positions == count(bottoms[1]),
-            f"expected {positions} labels for {list(bottoms[0])}, bottom '{self.params.bottoms[1]}' has the shape "
-            f"{list(bottoms[1])}",
-        )
+        check_labels(self, bottoms[0], bottoms[1], axis)
         classes = bottoms[0][axis]
         self.require(self.top_k <= classes, f"accuracy_param.top_k is {self.top_k}, expected at most {classes} classes")
         return [(), (classes,)][: len(self.params.tops)]
@@ -55,8 +50,7 @@ class Accuracy(Layer):
         """Correct ones among those whose label is not ignored; 0 if there are none."""
         axis = self.section.axis("axis", scores.dim())
         classes = scores.shape[axis]
-        label = label.reshape(*scores.shape[:axis], 1, *scores.shape[axis + 1 :])
-        label, valid = read_labels(self, label, classes, self.ignore)
+        label, valid = read_labels(self, on_axis(label, scores.shape, axis), classes, self.ignore)
         better = (scores >= scores.gather(axis, label)).sum(axis, keepdim=True) - 1
         correct = (better < self.top_k).to(scores).flatten()
         counted = torch.ones_like(correct) if valid is None else valid.to(scores).flatten()
@@ -101,7 +95,7 @@ class SegAccuracy(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """1 x 1 x 1 x 3; a label for each pixel."""
         legacy_rank(self, bottoms)
-        scores, labels = ((*shape, 1, 1, 1)[:4] for shape in bottoms)
+        scores, labels = map(legacy_shape, bottoms)
         self.require(bool(bottoms[0]) and scores[1] > 0, f"bottom 0 has the shape {list(bottoms[0])}, expected classes")
         self.require(
             labels == (scores[0], 1, *scores[2:]),
@@ -113,7 +107,7 @@ class SegAccuracy(Layer):
     @torch.no_grad()
     def forward(self, scores: Tensor, label: Tensor) -> Tensor:
         """A matrix of labels and predictions, and what it says."""
-        maps = scores.reshape((*scores.shape, 1, 1, 1)[:4])
+        maps = scores.reshape(legacy_shape(scores.shape))
         classes = maps.shape[1]
         whole = label.long().flatten()
         valid = torch.ones_like(whole, dtype=torch.bool)

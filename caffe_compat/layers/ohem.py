@@ -18,9 +18,11 @@ from caffe_compat.layers.labels import (
     can_look,
     check_labels,
     legacy_rank,
+    legacy_shape,
     on_axis,
     read_indices,
     read_labels,
+    same_legacy_shape,
 )
 from caffe_compat.layers.losses import FLT_MIN
 from caffe_compat.layers.params import Params
@@ -29,12 +31,6 @@ from caffe_compat.layers.sharing import Reads, Reread, kept
 from caffe_compat.layers.softmax import softmax_section
 
 __all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
-
-
-def _four(shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Num, channels, height and width."""
-    number, channels, height, width = (*shape, 1, 1, 1, 1)[:4]
-    return number, channels, height, width
 
 
 class _SoftmaxLoss(torch.autograd.Function):
@@ -161,15 +157,12 @@ class SmoothL1LossOHEM(LossLayer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar, and N x 1 x H x W."""
         super().top_shapes(bottoms)
-        legacy_rank(self, bottoms)
-        shapes = [_four(shape) for shape in bottoms]
-        self.require(len(set(shapes)) == 1, f"expected equal shapes, bottoms are {[list(s) for s in bottoms]}")
-        number, _, height, width = shapes[0]
+        number, _, height, width = same_legacy_shape(self, bottoms)
         return [(), (number, 1, height, width)][: max(1, len(self.params.tops))]
 
     def forward(self, a: Tensor, b: Tensor, weight: Tensor | None = None) -> tuple[Tensor, ...]:
         """No gradient goes to the weights."""
-        shape = _four(a.shape)
+        shape = legacy_shape(a.shape)
         divisor = self.normalizer.divisor(None, shape[0], shape[2] * shape[3])
         weight = None if weight is None else weight.detach().reshape(a.shape)
         loss, each = _SmoothL1.apply(a, b.reshape(a.shape), weight, shape, float(divisor))  # type: ignore[no-untyped-call]
@@ -200,16 +193,16 @@ class BoxAnnotatorOHEM(Layer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """R x 1 x H x W and R x B x H x W."""
         legacy_rank(self, bottoms)
-        number, channels, height, width = _four(bottoms[0])
+        number, channels, height, width = legacy_shape(bottoms[0])
         self.require(
             channels == 5, f"bottom 0 has the shape {list(bottoms[0])}, expected R x 5 (index, x1, y1, x2, y2)"
         )
         for index in (1, 2, 3):
-            shape = _four(bottoms[index])
+            shape = legacy_shape(bottoms[index])
             fits = shape[0] == number and shape[2:] == (height, width) and (index == 3 or shape[1] == 1)
             wanted = f"{number} x {'B' if index == 3 else 1} x {height} x {width}"
             self.require(fits, f"bottom {index} has the shape {list(bottoms[index])}, expected {wanted}")
-        return [(number, 1, height, width), (number, _four(bottoms[3])[1], height, width)]
+        return [(number, 1, height, width), (number, legacy_shape(bottoms[3])[1], height, width)]
 
     @torch.no_grad()
     def forward(self, rois: Tensor, loss: Tensor, labels: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -219,7 +212,7 @@ class BoxAnnotatorOHEM(Layer):
         if can_look(flat) and bool(flat.isnan().any()):
             raise self.error(f"bottom '{self.params.bottoms[1]}' holds NaN, expected the loss of each region")
         what = f"an image index in '{self.params.bottoms[0]}'"
-        image = read_indices(self, rois.reshape(_four(rois.shape))[:, 0].reshape(-1), 1 << 31, what)
+        image = read_indices(self, rois.reshape(legacy_shape(rois.shape))[:, 0].reshape(-1), 1 << 31, what)
         by_loss = flat.argsort(descending=True, stable=True)
         order = by_loss[image[by_loss].argsort(stable=True)]
         at = torch.arange(len(order), device=order.device)

@@ -17,7 +17,7 @@ from caffe_compat.evaluation.average import AveragePrecision
 from caffe_compat.evaluation.checks import check_threshold
 from caffe_compat.evaluation.curves import average_precision
 from caffe_compat.evaluation.result import Evaluation
-from caffe_compat.evaluation.tables import absent_classes
+from caffe_compat.evaluation.tables import absent_classes, percent
 
 __all__ = ["THRESHOLDS", "RegionAverage", "region_table", "region_text"]
 
@@ -108,15 +108,11 @@ def region_table(evaluations: Mapping[float, Evaluation]) -> str:
     heads = "".join(f"  {f'AP^r {threshold:g}':>8}" for threshold in evaluations)
     lines = [f"{'class':<{width}}  {'objects':>8}  {'regions':>8}{heads}"]
     for k, name in enumerate(first.classes):
-        ap = "".join(f"  {_percent(found.ap[k])}" for found in evaluations.values())
+        ap = "".join(f"  {percent(found.ap[k], 8)}" for found in evaluations.values())
         lines.append(f"{name:<{width}}  {first.ground_truth[k]:>8d}  {first.detections[k]:>8d}{ap}")
-    means = "".join(f"  {_percent(found.mean)}" for found in evaluations.values())
+    means = "".join(f"  {percent(found.mean, 8)}" for found in evaluations.values())
     total = (int(first.ground_truth.sum()), int(first.detections.sum()))
     lines.append(f"{'mean':<{width}}  {total[0]:>8d}  {total[1]:>8d}{means}")
     lines.append(f"overlap of regions in pixels, {first.images} images")
     lines += absent_classes(first)
     return "\n".join(lines)
-
-
-def _percent(value: float) -> str:
-    return f"{'-':>8}" if np.isnan(value) else f"{100 * value:8.2f}"

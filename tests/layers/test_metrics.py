@@ -32,7 +32,7 @@ def test_spatial_labels() -> None:
 def test_refusals() -> None:
     with pytest.raises(ShapeError, match="top_k is 6, expected at most 5"):
         one_layer("Accuracy", "accuracy_param { top_k: 6 }", (3, 5), (3,))
-    with pytest.raises(ShapeError, match="expected 3 labels"):
+    with pytest.raises(ShapeError, match="expected one label per position, 3 for"):
         one_layer("Accuracy", "", (3, 5), (4,))
     with pytest.raises(LayerError, match="is 5, expected 0 to 4"):
         one_layer("Accuracy", "", (1, 5), (1,))(torch.zeros(1, 5), torch.tensor([5.0]))

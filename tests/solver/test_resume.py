@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from solver import noise_pairs
 
 from caffe_compat.errors import SolverError
 from caffe_compat.solver import Action, load_solver
@@ -35,15 +35,7 @@ snapshot_prefix: "{folder}/{name}" random_seed: 7 type: "{type}" iter_size: 2
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    lines = []
-    for index in range(5):
-        for kind in ("rgb", "hha"):
-            cv2.imwrite(str(tmp_path / f"{kind}{index}.png"), rng.integers(0, 255, (16, 14, 3), np.uint8))
-        lines.append(f"rgb{index}.png hha{index}.png\n")
-    (tmp_path / "pairs.txt").write_text("".join(lines))
-    (tmp_path / "net.prototxt").write_text(NET.format(folder=tmp_path))
-    return tmp_path
+    return noise_pairs.write(tmp_path, NET, 5, (16, 14))
 
 
 def _solver(folder: Path, name: str, snapshot: int = 0, rule: str = "SGD") -> Path:

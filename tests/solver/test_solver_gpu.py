@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from gpu import DEVICE, needs_gpu, same
+from solver import noise_pairs
 from solver.diverging_net import DIVERGES
 
 from caffe_compat.errors import SolverError
@@ -55,15 +55,7 @@ MORE = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    lines = []
-    for index in range(6):
-        for kind in ("rgb", "hha"):
-            cv2.imwrite(str(tmp_path / f"{kind}{index}.png"), rng.integers(0, 255, (30, 28, 3), np.uint8))
-        lines.append(f"rgb{index}.png hha{index}.png\n")
-    (tmp_path / "pairs.txt").write_text("".join(lines))
-    (tmp_path / "net.prototxt").write_text(NET.format(folder=tmp_path))
-    return tmp_path
+    return noise_pairs.write(tmp_path, NET, 6, (30, 28))
 
 
 def _solver(folder: Path, rule: str, device: torch.device, name: str = "s", more: str = "") -> Solver:

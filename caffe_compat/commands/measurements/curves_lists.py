@@ -29,24 +29,20 @@ IMAGES = (100, 1000, 10_000, 100_000)
 
 def list_curves() -> Iterator[Curve]:
     """Reading lists, their orders; records, regions, proposals and results of more images."""
-    lines: dict[str, Callable[[int, Path], Callable[[], object]]] = {
-        "reading a list of labelled images": _images,
-        "reading a list of pairs": _pairs,
-        "reading the first paths of a list": _paths,
-        "writing a list of labelled images": _writing,
-        "a shuffled order of an epoch": _shuffling,
-        "a report of frames": _reporting,
-    }
-    for label, prepare in lines.items():
-        yield Curve("list length", label, "lines", LINES, prepare)
-    images: dict[str, Callable[[int, Path], Callable[[], object]]] = {
-        "an index of frames": _index,
-        "a roidb with 100 proposals an image": _roidb,
-        "reading proposals, 100 an image": _proposals,
-        "evaluating 20 detections an image": _evaluating,
-    }
-    for label, prepare in images.items():
-        yield Curve("list length", label, "images", IMAGES, prepare)
+    measured: list[tuple[str, str, tuple[int, ...], Callable[[int, Path], Callable[[], object]]]] = [
+        ("reading a list of labelled images", "lines", LINES, _images),
+        ("reading a list of pairs", "lines", LINES, _pairs),
+        ("reading the first paths of a list", "lines", LINES, _paths),
+        ("writing a list of labelled images", "lines", LINES, _writing),
+        ("a shuffled order of an epoch", "lines", LINES, _shuffling),
+        ("a report of frames", "lines", LINES, _reporting),
+        ("an index of frames", "images", IMAGES, _index),
+        ("a roidb with 100 proposals an image", "images", IMAGES, _roidb),
+        ("reading proposals, 100 an image", "images", IMAGES, _proposals),
+        ("evaluating 20 detections an image", "images", IMAGES, _evaluating),
+    ]
+    for label, unit, sizes, prepare in measured:
+        yield Curve("list length", label, unit, sizes, prepare)
 
 
 def _name(number: int) -> str:

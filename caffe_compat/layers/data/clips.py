@@ -104,11 +104,8 @@ class VideoClips(DataLayer):
             segments,
             _read_clip_transform(params),
         )
-        channels, height, width = reader.one_frame(self.clips[self.order[0]])
-        side = (reader.transform.crop,) * 2 if reader.transform.crop else (height, width)
-        self.require_memory("a batch of clips", [(self.size, channels * length * segments, *side)])
-        first = reader.clip(self.clips[self.order[0]], np.random.default_rng(0))
-        self.shapes = [(self.size, *first.shape), (self.size, 1, 1, 1)]
+        self.shapes = [(self.size, *reader.shape(self.clips[self.order[0]])), (self.size, 1, 1, 1)]
+        self.require_memory("a batch of clips", self.shapes[:1])
 
     def job(self, number: int) -> ClipJob:
         """As :meth:`DataLayer.job`."""

@@ -51,7 +51,7 @@ class Data(DataLayer):
         pool = int(section.shuffle_pool_size)
         self.order = Order(self.samples, bool(section.shuffle) or pool > 1, self.seed)
         self.reader = self._reader = RecordReader(self.who, self.transformer.plain())
-        shape = self._reader.load(self._record(self.order[0]))[2]
+        shape = self._reader.load(self._record(self.order[0])).shape
         self.shapes = [(self.size, *shape), (self.size,)][: len(params.tops)]
 
     def job(self, number: int) -> RecordJob:

@@ -60,9 +60,9 @@ class ImageData(DataLayer):
         self.samples = len(self.images)
         self.rand_skip = int(section.rand_skip)
         self._shuffle()
-        self.reader = ImageReader(self.who, self.source, self.new_size, self.color, self.transformer.plain())
+        self.reader = ImageReader(self.who, self.transformer.plain(), self.source, self.new_size, self.color)
         first = self.images[self.order[self.skip]]
-        self.shapes = [(self.size, *self.reader.shape(self.reader.load(first), first)), (self.size,)]
+        self.shapes = [(self.size, *self.reader.load(first).shape), (self.size,)]
 
     def _shuffle(self) -> None:
         """Decide the order, and what to skip at the start."""
