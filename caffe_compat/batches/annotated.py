@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError
 
 from caffe_compat import log
 from caffe_compat.batches.augmenting import as_jpeg, distorted, expanded, jittered, make_noise, resize_picture, sampled
+from caffe_compat.batches.effects import has_switches
 from caffe_compat.batches.images import Seed
 from caffe_compat.batches.reader import New, Reader, shown
 from caffe_compat.batches.records import Record, RecordJob
@@ -22,6 +23,13 @@ from caffe_compat.proto import caffe_pb2
 __all__ = ["YOLO_ROWS", "AnnotatedJob", "AnnotatedReader", "AnnotatedTransform", "resize_mode"]
 
 YOLO_ROWS = 300  #: boxes of a picture, with ``yolo_data_type: 1``
+
+
+def _colored(pixels: np.ndarray) -> np.ndarray:
+    """The same, for ``distort_param``."""
+    if pixels.shape[2] != 3:
+        raise DataError(f"has {pixels.shape[2]} channel(s), expected 3 for distort_param")
+    return pixels
 
 
 def resize_mode(resize: Any) -> str:
@@ -83,8 +91,10 @@ class AnnotatedTransform:
         size = (pixels.shape[0], pixels.shape[1])
         if self.resize is not None:
             pixels = resize_picture(pixels, self.resize, random)
+        if self.distort is not None and has_switches(self.distort):
+            pixels = distorted(_colored(pixels), self.distort, random)
         if self.noise is not None:
-            pixels = make_noise(pixels, self.noise, random)
+            pixels = make_noise(pixels, self.noise, random, self._chance)
         height, width = pixels.shape[:2]
         high, wide = self.crop if self.crop[0] else (height, width)
         if high > height or wide > width:
@@ -101,6 +111,12 @@ class AnnotatedTransform:
         if self.resize is not None:
             found = extrapolated(found, size, self.resize, part)
         return self._blob(pixels[top : top + high, left : left + wide], mirror), found
+
+    @property
+    def _chance(self) -> float:
+        """Of each noise; ``prob`` is not SSD's, which reads it nowhere."""
+        switches = has_switches(self.noise) or (self.distort is not None and has_switches(self.distort))
+        return float(self.noise.prob) if switches else 1.0
 
     def _blob(self, pixels: np.ndarray, mirror: bool) -> np.ndarray:
         """The mean is that of the place where a pixel goes to."""
@@ -214,9 +230,7 @@ class AnnotatedReader(Reader[AnnotatedJob]):
     ) -> tuple[np.ndarray, Annotations]:
         """Distorted, expanded, and a part of that."""
         if own.distort is not None:
-            if pixels.shape[2] != 3:
-                raise DataError(f"has {pixels.shape[2]} channel(s), expected 3 for distort_param")
-            pixels = as_jpeg(distorted(pixels, own.distort, random))
+            pixels = as_jpeg(distorted(_colored(pixels), own.distort, random))
         if own.expand is not None:
             pixels, found = expanded(pixels, found, own.expand, own.emit, own.mean, random)
         if self.jitter:

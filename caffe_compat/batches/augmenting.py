@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from caffe_compat.batches.effects import happens, has_switches
 from caffe_compat.errors import DataError
 from caffe_compat.media.annotations import Annotations, Frame, coverage, jaccard, projected
 from caffe_compat.memory import SMALL, available_memory, human_size
@@ -57,6 +58,8 @@ def distorted(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> n
 
     Contrast comes before saturation and hue in half of the cases, behind them in the other.
     """
+    if has_switches(wanted) and not wanted.prob > 0:
+        return pixels
     early = random.random() > 0.5
     pixels = _brighter(pixels, wanted, random)
     if early:
@@ -65,7 +68,7 @@ def distorted(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> n
     pixels = _hued(pixels, wanted, random)
     if not early:
         pixels = _contrasted(pixels, wanted, random)
-    if random.random() < wanted.random_order_prob:
+    if happens(wanted, "random_order", random):
         pixels = np.ascontiguousarray(pixels[..., random.permutation(3)])
     return pixels
 
@@ -77,20 +80,20 @@ def _linear(pixels: np.ndarray, factor: float, added: float) -> np.ndarray:
 
 
 def _brighter(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> np.ndarray:
-    if not random.random() < wanted.brightness_prob:
+    if not happens(wanted, "brightness", random):
         return pixels
     return _linear(pixels, 1, random.uniform(-wanted.brightness_delta, wanted.brightness_delta))
 
 
 def _contrasted(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> np.ndarray:
-    if not random.random() < wanted.contrast_prob:
+    if not happens(wanted, "contrast", random):
         return pixels
     factor = random.uniform(wanted.contrast_lower, wanted.contrast_upper)
     return _linear(pixels, factor, 0) if abs(factor - 1) > 1e-3 else pixels
 
 
 def _saturated(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> np.ndarray:
-    if not random.random() < wanted.saturation_prob:
+    if not happens(wanted, "saturation", random):
         return pixels
     factor = random.uniform(wanted.saturation_lower, wanted.saturation_upper)
     colors = cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV)
@@ -99,7 +102,7 @@ def _saturated(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> 
 
 
 def _hued(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> np.ndarray:
-    if not random.random() < wanted.hue_prob:
+    if not happens(wanted, "hue", random):
         return pixels
     added = random.uniform(-wanted.hue_delta, wanted.hue_delta)
     colors = cv2.cvtColor(pixels, cv2.COLOR_BGR2HSV)
@@ -277,33 +280,33 @@ def _resize(pixels: np.ndarray, height: int, width: int, mode: int) -> np.ndarra
     return cv2.resize(pixels, (width, height), interpolation=mode).reshape(height, width, pixels.shape[2])
 
 
-def make_noise(pixels: np.ndarray, wanted: Any, random: np.random.Generator) -> np.ndarray:
-    """What ``NoiseParameter`` asks for, in the original's order; its ``prob`` is read nowhere there.
+def make_noise(pixels: np.ndarray, wanted: Any, random: np.random.Generator, chance: float = 1.0) -> np.ndarray:
+    """What ``NoiseParameter`` asks for, in the original's order; all but JPEG with probability ``chance``."""
 
-    Raises:
-        DataError: what is not done here: conversions to other colours, whose numbers are no picture's.
-    """
-    if wanted.convert_to_hsv or wanted.convert_to_lab:
-        raise DataError("noise_param has convert_to_hsv or convert_to_lab, which is not done here")
-    if wanted.decolorize:
+    def happens(effect: str) -> bool:
+        return bool(getattr(wanted, effect) and (chance >= 1 or random.random() < chance))
+
+    if not chance:
+        return pixels
+    if happens("decolorize"):
         pixels = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    if wanted.gauss_blur:
+    if happens("gauss_blur"):
         pixels = _three(cv2.GaussianBlur(pixels, (7, 7), 1.5), pixels)
-    if wanted.hist_eq:
+    if happens("hist_eq"):
         pixels = _lightness(pixels, cv2.equalizeHist)
-    if wanted.clahe:
+    if happens("clahe"):
         pixels = _lightness(pixels, cv2.createCLAHE(clipLimit=4).apply)
     if wanted.jpeg > 0:
         _, buffer = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, int(wanted.jpeg)])
         pixels = np.asarray(cv2.imdecode(buffer, cv2.IMREAD_COLOR))
-    if wanted.erode:
+    if happens("erode"):
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3), (1, 1))
         pixels = _three(cv2.erode(pixels, kernel), pixels)
-    if wanted.posterize:
+    if happens("posterize"):
         pixels = (pixels // _REDUCED * _REDUCED + _REDUCED // 2).astype(np.uint8)
-    if wanted.inverse:
+    if happens("inverse"):
         pixels = 255 - pixels
-    return _peppered(pixels, wanted.saltpepper_param, random) if wanted.saltpepper else pixels
+    return _peppered(pixels, wanted.saltpepper_param, random) if happens("saltpepper") else pixels
 
 
 def _three(result: np.ndarray, like: np.ndarray) -> np.ndarray:

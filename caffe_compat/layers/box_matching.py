@@ -82,7 +82,12 @@ def match(boxes: Tensor, truth: Tensor, rule: Matching) -> tuple[np.ndarray, np.
 
 
 def mine(
-    found: np.ndarray, best: np.ndarray, losses: np.ndarray, boxes: Tensor | None, rule: Mining
+    found: np.ndarray,
+    best: np.ndarray,
+    losses: np.ndarray,
+    boxes: Tensor | None,
+    rule: Mining,
+    open_to: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The matches that stay, and the places of the negatives.
 
@@ -90,10 +95,11 @@ def mine(
         found, best: of :func:`match`.
         losses: of each prior; the largest are selected.
         boxes: what suppression looks at; None without it.
+        open_to: which may be selected (bool[P]); None: all.
     """
     hard = rule.kind == "HARD_EXAMPLE"
     eligible = np.ones(len(found), bool) if hard else (found == NONE) & (best < np.float32(rule.overlap))
-    places = np.flatnonzero(eligible)
+    places = np.flatnonzero(eligible if open_to is None else eligible & open_to)
     most = rule.samples if hard else int(np.float32((found > NONE).sum()) * np.float32(rule.ratio))
     if boxes is not None:
         picked = places[_suppressed(boxes[places], losses[places], rule)][:most]

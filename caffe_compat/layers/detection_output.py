@@ -6,13 +6,14 @@ import importlib
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
-from caffe_compat.layers.box_coding import Coding, areas, overlaps, read_priors, unclear
+from caffe_compat.layers.box_coding import Coding, Priors, areas, overlaps, read_priors, unclear
 from caffe_compat.layers.detection_output_onnx import Wanted, write_detections
 from caffe_compat.layers.labels import legacy_rank
 from caffe_compat.layers.params import Params
@@ -41,7 +42,7 @@ class DetectionOutput(Layer):
 
     caffe_type = "DetectionOutput"
     bottom_count = (3, 4)
-    no_gradient = (0, 1, 2, 3)
+    no_gradient: ClassVar[tuple[int, ...]] = (0, 1, 2, 3)
     sized_by_values = True
     rows_axis = 2
 
@@ -134,7 +135,7 @@ class DetectionOutput(Layer):
         return [(1, 1, 1, 7)]
 
     @torch.no_grad()
-    def forward(self, predicted: Tensor, scores: Tensor, priors: Tensor, picture: Tensor | None = None) -> Tensor:
+    def forward(self, predicted: Tensor, scores: Tensor, priors: Tensor, *more: Tensor) -> Tensor:
         """Decoded where the net runs, chosen on the CPU, as the original does on a GPU too."""
         shapes = [tuple(predicted.shape), tuple(scores.shape), tuple(priors.shape)]
         total = self._priors(shapes)
@@ -145,8 +146,9 @@ class DetectionOutput(Layer):
         known = read_priors(self, priors.to(predicted.dtype))
         self.coding.check(self, known)
         each = predicted.reshape(len(predicted), total, -1, 4).transpose(1, 2)
-        decoded = self.coding.decode(known, each).cpu()  # [N, L, P, 4]
-        by_class = scores.reshape(len(scores), total, self.classes).transpose(1, 2).contiguous().cpu()
+        decoded = self.decoded(known, each, more).cpu()  # [N, L, P, 4]
+        by_class = self.scored(scores.reshape(len(scores), total, self.classes), more)
+        by_class = by_class.transpose(1, 2).contiguous().cpu()
         found = [
             row for number in range(len(decoded)) for row in self._image(number, decoded[number], by_class[number])
         ]
@@ -157,32 +159,40 @@ class DetectionOutput(Layer):
             top = torch.cat(found).to(predicted.device)
         return top[None, None]
 
+    def decoded(self, priors: Priors, predicted: Tensor, more: Sequence[Tensor]) -> Tensor:
+        """Boxes of predictions (Tensor[N, L, P, 4]); ``more``: the bottoms behind the priors, which SSD's reads not."""
+        return self.coding.decode(priors, predicted)
+
+    def scored(self, scores: Tensor, more: Sequence[Tensor]) -> Tensor:
+        """The scores that count (Tensor[N, P, C])."""
+        return scores
+
     def _image(self, number: int, decoded: Tensor, scores: Tensor) -> Iterator[Tensor]:
         """Rows of one image, a Tensor[.., 7] for each class that has some."""
-        found = {label: self._suppressed(decoded[0 if self.share else label], scores[label]) for label in self.labels}
+        found = {label: self.suppressed(decoded[0 if self.share else label], scores[label]) for label in self.labels}
         total = sum(map(len, found.values()))
         if -1 < self.keep < total:
             values = torch.cat([scores[label][kept] for label, kept in found.items()])
             order = torch.sort(values, descending=True, stable=True)[1][: self.keep]
-            stays = torch.zeros(total, dtype=torch.bool).index_fill_(0, order, True)
-            parts = stays.split([len(kept) for kept in found.values()])
-            found = {label: kept[part] for (label, kept), part in zip(found.items(), parts, strict=True)}
+            labels = torch.cat([torch.full((len(kept),), label) for label, kept in found.items()])[order]
+            every = torch.cat(list(found.values()))[order]
+            found = {label: every[labels == label] for label in found}
         for label, kept in found.items():
             if len(kept):
                 boxes = decoded[0 if self.share else label][kept]
                 head = boxes.new_tensor([number, label]).expand(len(kept), 2)
                 yield torch.cat((head, scores[label][kept, None], boxes), 1)
 
-    def _suppressed(self, boxes: Tensor, scores: Tensor) -> Tensor:
+    def suppressed(self, boxes: Tensor, scores: Tensor) -> Tensor:
         """Places of the boxes of one class that stay, best first."""
-        places = self._best(scores)
+        places = self.best(scores)
         boxes = boxes[places]
         if self.eta < 1 or not bool(areas(boxes).isfinite().all()):
             return places[self._one_by_one(boxes)]
         falling = torch.arange(len(places), 0, -1, dtype=torch.float32)
         return places[_nms(self, boxes, falling, self.nms)]
 
-    def _best(self, scores: Tensor) -> Tensor:
+    def best(self, scores: Tensor) -> Tensor:
         """Places above the threshold, the best ``top_k`` of them, falling; equal ones in their order."""
         values = scores.numpy()
         places = np.flatnonzero(values > self.threshold)
@@ -217,7 +227,13 @@ class DetectionOutput(Layer):
         if not most or not self.labels or not self.keep:
             raise self.export_error("nothing can be detected: no class, or top_k or keep_top_k 0")
         wanted = Wanted(priors, self.classes, tuple(self.labels), self.share, most, self.keep)
-        write_detections(graph, bottoms, tops, wanted, self.coding, (self.threshold, self.nms))
+        write_detections(
+            graph, self.onnx_bottoms(graph, bottoms), tops, wanted, self.coding, (self.threshold, self.nms)
+        )
+
+    def onnx_bottoms(self, graph: OnnxGraph, bottoms: Sequence[str]) -> list[str]:
+        """Predicted boxes, scores that count, priors, and what is decoded against those first, if anything."""
+        return list(bottoms[:3])
 
 
 def _nms(layer: Layer, boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:

@@ -57,7 +57,7 @@ def write_detections(
     """Nodes that compute the layer's top.
 
     Args:
-        bottoms: predicted boxes, scores, priors.
+        bottoms: predicted boxes, scores, priors, and possibly predictions that move the priors first.
         thresholds: the scores must be more, the overlaps not more.
     """
     ints = graph.constant
@@ -90,24 +90,30 @@ def _decoded(graph: OnnxGraph, bottoms: Sequence[str], wanted: Wanted, coding: C
         predicted = graph.add("Gather", [predicted, ints(list(wanted.labels))], axis=1)
     halves = graph.add("Reshape", [bottoms[2], ints([2, wanted.priors, 4])])
     priors, variances = (graph.add("Gather", [halves, ints(np.array(half, np.int64))], axis=0) for half in (0, 1))
+    for first in bottoms[3:]:  # what moves the priors of each image, before these are decoded against
+        moved = graph.add("Reshape", [first, ints([-1, 1, wanted.priors, 4])])
+        priors = _moved(graph, priors, variances, moved, coding)
+    boxes = _moved(graph, priors, variances, predicted, coding)
+    return graph.add("Reshape", [boxes, ints([-1, wanted.priors, 4])]) if wanted.share else boxes
+
+
+def _moved(graph: OnnxGraph, priors: str, variances: str, predicted: str, coding: Coding) -> str:
+    """As :meth:`Coding.decode`."""
     moved = predicted if coding.in_target else graph.add("Mul", [variances, predicted])
     if coding.kind == "CORNER":
-        boxes = graph.add("Add", [priors, moved])
-    else:
-        low, high = (_columns(graph, priors, half) for half in (0, 1))
-        size = graph.add("Sub", [high, low])
-        if coding.kind == "CORNER_SIZE":
-            side = graph.add("Concat", [size, size], axis=1)
-            boxes = graph.add("Add", [priors, graph.add("Mul", [moved, side])])
-        else:
-            half = graph.constant(0.5)
-            middle = graph.add("Mul", [graph.add("Add", [low, high]), half])
-            centre = graph.add("Add", [graph.add("Mul", [_columns(graph, moved, 0), size]), middle])
-            grown = graph.add("Mul", [graph.add("Exp", [_columns(graph, moved, 1)]), size])
-            reach = graph.add("Mul", [grown, half])
-            corners = [graph.add("Sub", [centre, reach]), graph.add("Add", [centre, reach])]
-            boxes = graph.add("Concat", corners, axis=-1)
-    return graph.add("Reshape", [boxes, ints([-1, wanted.priors, 4])]) if wanted.share else boxes
+        return graph.add("Add", [priors, moved])
+    low, high = (_columns(graph, priors, half) for half in (0, 1))
+    size = graph.add("Sub", [high, low])
+    if coding.kind == "CORNER_SIZE":
+        side = graph.add("Concat", [size, size], axis=-1)
+        return graph.add("Add", [priors, graph.add("Mul", [moved, side])])
+    half = graph.constant(0.5)
+    middle = graph.add("Mul", [graph.add("Add", [low, high]), half])
+    centre = graph.add("Add", [graph.add("Mul", [_columns(graph, moved, 0), size]), middle])
+    grown = graph.add("Mul", [graph.add("Exp", [_columns(graph, moved, 1)]), size])
+    reach = graph.add("Mul", [grown, half])
+    corners = [graph.add("Sub", [centre, reach]), graph.add("Add", [centre, reach])]
+    return graph.add("Concat", corners, axis=-1)
 
 
 def _columns(graph: OnnxGraph, boxes: str, half: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import boxes as sample_boxes
 from caffe_compat.layers.sharing import Reads
 
-__all__ = ["MultiBoxLoss"]
+__all__ = ["MultiBoxLoss", "Stage"]
 
 _LOG_MIN = math.log(1.17549435e-38)  #: of FLT_MIN: SoftmaxWithLoss holds a probability above it
 
@@ -47,6 +48,26 @@ class _Chosen:
         return sum(int((found > NONE).sum()) for image in self.matches for found in image.values())
 
 
+@dataclass(frozen=True)
+class Stage:
+    """The priors of a step of detection.
+
+    Attributes:
+        given: those of the bottom.
+        learnt: what is matched and learnt against; RefineDet has some of each image (boxes Tensor[N, P, 4]).
+        open: which priors may be negatives (bool[N, P]); None: all.
+    """
+
+    given: Priors
+    learnt: Priors
+    open: np.ndarray | None = None
+
+    def of(self, image: int) -> Priors:
+        """What one image learns against."""
+        boxes = self.learnt.boxes
+        return Priors(boxes[image] if boxes.dim() == 3 else boxes, self.learnt.variances)
+
+
 @register
 class MultiBoxLoss(LossLayer):
     """Smooth L1 (or L2) of the boxes of matched priors, and softmax (or logistic) loss of the classes.
@@ -56,12 +77,13 @@ class MultiBoxLoss(LossLayer):
     normalizer, with VALID the number of matched priors.  Source: weiliu89/caffe, multibox_loss_layer.cpp.  With
     ``encode_variance_in_target`` the gradient is Caffe's, which leaves the division by the variance out.  With LOGISTIC
     and no mining the marks of the second and later images stand where Caffe writes them, ``P`` numbers on and not
-    ``P C``.  Without ``top_k`` in ``nms_param`` nothing survives suppression, as there.
+    ``P C``.  Without ``top_k`` in ``nms_param`` nothing survives suppression, as there.  With two classes the labels 2
+    and more, which SSD refuses, count as 1, as RefineDet has it.
     """
 
     caffe_type = "MultiBoxLoss"
     bottom_count = (4, 4)
-    no_gradient = (2, 3)
+    no_gradient: ClassVar[tuple[int, ...]] = (2, 3)
     on_meta = False
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
@@ -138,7 +160,7 @@ class MultiBoxLoss(LossLayer):
         """A scalar, after Caffe's checks of all sizes."""
         tops = super().top_shapes(bottoms)
         legacy_rank(self, bottoms)
-        predicted, scores, priors, truth = bottoms
+        predicted, scores, priors, truth = bottoms[:4]
         self.require(
             len(priors) >= 3 and priors[:2] == (1, 2) and priors[2] % 4 == 0 and count(priors, 3) == 1,
             f"the priors have the shape {list(priors)}, expected 1 x 2 x (P 4)",
@@ -158,9 +180,13 @@ class MultiBoxLoss(LossLayer):
             )
         return tops
 
-    def forward(self, predicted: Tensor, scores: Tensor, priors: Tensor, truth: Tensor) -> Tensor:
+    def stage(self, known: Priors, more: Sequence[Tensor]) -> Stage:
+        """What is learnt against, on the CPU; ``more``: the bottoms behind the ground truth, of which SSD has none."""
+        return Stage(known, known)
+
+    def forward(self, predicted: Tensor, scores: Tensor, priors: Tensor, truth: Tensor, *more: Tensor) -> Tensor:
         """Choose without gradients on the CPU, then the two losses where the net runs."""
-        for number, bottom in enumerate((predicted, scores, priors, truth)):
+        for number, bottom in enumerate((predicted, scores, priors, truth, *more)):
             unclear(self, bottom.detach(), number)
         total = priors.shape[2] // 4
         boxes = predicted.reshape(len(predicted), total, -1, 4)
@@ -169,11 +195,12 @@ class MultiBoxLoss(LossLayer):
             known = read_priors(self, priors.cpu())
             known = Priors(known.boxes.to(boxes.dtype), known.variances.to(boxes.dtype))
             self.coding.check(self, known)
-            chosen = self._choose(boxes.detach().cpu(), values.detach().cpu(), known, truth.detach().cpu())
+            stage = self.stage(known, [one.detach().to("cpu", boxes.dtype) for one in more])
+            chosen = self._choose(boxes.detach().cpu(), values.detach().cpu(), stage, truth.detach().cpu())
         divisor = self._divisor(len(boxes), total, chosen.count)
         loss: Tensor = boxes[:0].sum() + values[:0].sum()
         if self.counts[0] and chosen.count:
-            loss = loss + self.loc_weight * self._location_losses(boxes, known, chosen).sum() / divisor
+            loss = loss + self.loc_weight * self._location_losses(boxes, stage.learnt, chosen).sum() / divisor
         if self.counts[1]:
             loss = loss + self._class_loss(values, chosen) / divisor
         return loss
@@ -195,6 +222,8 @@ class MultiBoxLoss(LossLayer):
         """
         rows = rows.reshape(-1, 8)
         rows = rows[rows[:, 0].trunc() != NONE]
+        if self.classes == 2 and not self.agnostic:
+            rows = torch.cat([rows[:, :1], rows[:, 1:2].clamp(max=1), rows[:, 2:]], 1)
         labels = rows[:, 1].trunc()
         wrong = (labels == self.background) | (labels < 0) | (labels >= self.classes) & (not self.agnostic)
         if bool(wrong.any()):
@@ -211,18 +240,20 @@ class MultiBoxLoss(LossLayer):
             found.append(_Truth(own[:, 3:7], own[:, 1].numpy().astype(np.int64)) if len(own) else None)
         return found
 
-    def _choose(self, boxes: Tensor, scores: Tensor, priors: Priors, rows: Tensor) -> _Chosen:
+    def _choose(self, boxes: Tensor, scores: Tensor, stage: Stage, rows: Tensor) -> _Chosen:
         """Matches and negatives of a batch."""
         truth = self._truth(rows.to(boxes.dtype), len(boxes))
         matches: list[dict[int, np.ndarray]] = []
         best: list[dict[int, np.ndarray]] = []
         for image, own in enumerate(truth):
+            priors = stage.of(image) if self.of_priors else stage.given
             found = self._match(boxes[image], priors, own) if own is not None else {}
             matches.append({kind: pair[0] for kind, pair in found.items()})
             best.append({kind: pair[1] for kind, pair in found.items()})
         chosen = _Chosen(truth, matches, [np.zeros(0, np.int64) for _ in truth])
         if self.mining.kind == "NONE":
             return chosen
+        priors = stage.given
         losses = self._losses(boxes, scores, priors, chosen)
         for image, own in enumerate(truth):
             if own is None:
@@ -230,7 +261,8 @@ class MultiBoxLoss(LossLayer):
             looked = None
             if self.mining.nms > 0:
                 looked = priors.boxes if self.mining.nms_of_priors else self.coding.decode(priors, boxes[image, :, 0])
-            stay, negatives = mine(matches[image][0], best[image][0], losses[image], looked, self.mining)
+            open_to = None if stage.open is None else stage.open[image]
+            stay, negatives = mine(matches[image][0], best[image][0], losses[image], looked, self.mining, open_to)
             chosen.matches[image][0], chosen.negatives[image] = stay, negatives
         return chosen
 
@@ -298,7 +330,8 @@ class MultiBoxLoss(LossLayer):
         if self.coding.kind == "CENTER_SIZE" and bool(((wide <= 0) | (high <= 0)).any()):
             row = truth[int(((wide <= 0) | (high <= 0)).int().argmax())].tolist()
             raise self.error(f"ground truth in '{self.params.bottoms[3]}' is {row}, expected x1 < x2 and y1 < y2")
-        own = Priors(priors.boxes[place], priors.variances[place])
+        known = priors.boxes[image, place] if priors.boxes.dim() == 3 else priors.boxes[place]
+        own = Priors(known, priors.variances[place])
         target = self.coding.encode(own, truth)
         device = boxes.device
         picked = boxes[image.to(device), place.to(device), kind.to(device)]

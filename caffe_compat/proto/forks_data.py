@@ -256,7 +256,7 @@ zhaoweicai/cascade-rcnn mscnn
 sanghoon/caffe pvanet
   type Proposal ROIPooling SmoothL1Loss
   LayerParameter proposal_param
-jolibrain/caffe
+jolibrain/caffe deepdetect
   type ContinuationIndicator CtcLoss DiceCoefLoss LabelsequenceAccuracy Reverse SparseData SparseInnerProduct
   DetectionOutputParameter objectness_score
   DistortionParameter all_effects brightness contrast hue prob random_order saturation
@@ -281,7 +281,8 @@ quhezheng/caffe_yolo_v2
   DetectionOutputParameter biases classes coords nms_threshold
   LayerParameter region_param
   RegionLossParameter num_label
-sfzhang15/RefineDet
+sfzhang15/RefineDet refinedet
+  type DetectionOutput MultiBoxLoss
   DetectionOutputParameter objectness_score
   MultiBoxLossParameter objectness_score
 MhLiao/TextBoxes_plusplus

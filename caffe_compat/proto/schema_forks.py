@@ -6,7 +6,7 @@ ones above 8000000 (1000 for values of enums).  In text only names matter, and w
 parameters inside.
 """
 
-from caffe_compat.proto import schema_nets
+from caffe_compat.proto import schema_nets, schema_small
 
 __all__ = ["FORKS"]
 
@@ -303,6 +303,7 @@ FORKS = (
         schema_nets.DETECTNET,
         schema_nets.CLUSTERED,
         schema_nets.TILING,
+        schema_small.DEEPDETECT,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 _SIZES = "min_size: 3 max_size: 5 aspect_ratio: 2 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2"
 
-_BOXES = [[0, 0, 0.5, 0.5], [0.1, 0.1, 0.6, 0.5], [0.5, 0.5, 1, 1], [0.5, 0, 1, 0.6], [0.2, 0.3, 0.4, 0.9]]
-_PRIORS = [_BOXES, [[0.1, 0.1, 0.2, 0.2]] * 5]
-_TRUTH = [[0, 1, 0, 0, 0, 0.5, 0.4, 0], [0, 2, 0, 0.5, 0.6, 0.9, 1, 0], [1, 2, 0, 0.5, 0, 1, 0.5, 1]]
+BOXES = [[0, 0, 0.5, 0.5], [0.1, 0.1, 0.6, 0.5], [0.5, 0.5, 1, 1], [0.5, 0, 1, 0.6], [0.2, 0.3, 0.4, 0.9]]
+PRIORS = [BOXES, [[0.1, 0.1, 0.2, 0.2]] * 5]
+TRUTH = [[0, 1, 0, 0, 0, 0.5, 0.4, 0], [0, 2, 0, 0.5, 0.6, 0.9, 1, 0], [1, 2, 0, 0.5, 0, 1, 0.5, 1]]
 _FOUND = [[0, 1, 0.9, 0, 0, 0.5, 0.5], [0, 2, 0.8, 0, 0, 0.5, 0.5], [1, 2, 0.7, 0.5, 0, 1, 0.6]]
 _NMS = "nms_param { nms_threshold: 0.45 top_k: 4 }"
 
@@ -15,7 +15,7 @@ CASES = {
         (
             "detection_evaluate_param { num_classes: 3 overlap_threshold: 0.4 }",
             [(1, 1, 3, 7), (1, 1, 3, 8)],
-            {"values": {0: _FOUND, 1: _TRUTH}},
+            {"values": {0: _FOUND, 1: TRUTH}},
         )
     ],
     "DetectionOutput": [
@@ -23,36 +23,36 @@ CASES = {
             f"detection_output_param {{ num_classes: 3 code_type: CENTER_SIZE keep_top_k: 5 {_NMS} "
             "confidence_threshold: 0.01 }",
             [(2, 20), (2, 15), (1, 2, 20)],
-            {"values": {2: _PRIORS}},
+            {"values": {2: PRIORS}},
         ),
         (
             f"detection_output_param {{ num_classes: 3 background_label_id: 1 share_location: false {_NMS} "
             "code_type: CORNER_SIZE }",
             [(2, 60), (2, 15), (1, 2, 20)],
-            {"values": {2: _PRIORS}},
+            {"values": {2: PRIORS}},
         ),
         (
             "detection_output_param { num_classes: 2 background_label_id: -1 variance_encoded_in_target: true "
             "keep_top_k: 3 }",
             [(1, 20), (1, 10), (1, 2, 20), (1, 3, 4, 4)],
-            {"values": {2: _PRIORS}},
+            {"values": {2: PRIORS}},
         ),
         (
             "detection_output_param { num_classes: 2 confidence_threshold: 9 }",  # nothing is found
             [(2, 20), (2, 10), (1, 2, 20)],
-            {"values": {2: _PRIORS}},
+            {"values": {2: PRIORS}},
         ),
     ],
     "MultiBoxLoss": [
         (
             "multibox_loss_param { num_classes: 3 code_type: CENTER_SIZE overlap_threshold: 0.3 }",
             [(2, 20), (2, 15), (1, 2, 20), (1, 1, 3, 8)],
-            {"values": {2: _PRIORS, 3: _TRUTH}},
+            {"values": {2: PRIORS, 3: TRUTH}},
         ),
         (
             "multibox_loss_param { num_classes: 3 share_location: false mining_type: NONE }",
             [(2, 60), (2, 15), (1, 2, 20), (1, 1, 3, 8)],
-            {"values": {2: _PRIORS, 3: _TRUTH}},
+            {"values": {2: PRIORS, 3: TRUTH}},
         ),
     ],
     "Permute": [

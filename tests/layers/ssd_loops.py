@@ -114,6 +114,13 @@ def multibox(
     def decoded(image: int, c: int) -> Boxes:
         return [_decode(boxes[p], variances[p], kind, in_target, codes[image, p, c]) for p in range(count)]
 
+    def refined(image: int) -> Boxes:
+        """RefineDet's priors of an image: given["moved"] decoded against the priors of all."""
+        if "moved" not in given:
+            return list(boxes)
+        moved = given["moved"].reshape(len(loc), count, 4)[image]
+        return [_decode(boxes[p], variances[p], kind, in_target, moved[p]) for p in range(count)]
+
     all_matches: list[dict[int, list[int]]] = []
     all_best: list[dict[int, list[float]]] = []
     for image in range(len(loc)):
@@ -127,7 +134,7 @@ def multibox(
                         continue
                     matches[label], best[label] = match(gts[image], decoded(image, c), label, given)
             else:
-                found, overlap = match(gts[image], [list(box) for box in boxes], -1, given)
+                found, overlap = match(gts[image], [list(box) for box in refined(image)], -1, given)
                 if share:
                     matches[-1], best[-1] = found, overlap
                 else:
@@ -139,13 +146,16 @@ def multibox(
         all_best.append(best)
     negatives = _mined(given, scores, codes, boxes, variances, gts, all_matches, all_best, decoded)
     matched = sum(g > -1 for matches in all_matches for found in matches.values() for g in found)
+    places = [refined(image) for image in range(len(loc))]
     location = sum(
         value
         for image, matches in enumerate(all_matches)
         for label, found in matches.items()
         for p, g in enumerate(found)
         if g > -1
-        for value in _location(given, boxes[p], variances[p], codes[image, p, 0 if share else label], gts[image][g])
+        for value in _location(
+            given, places[image][p], variances[p], codes[image, p, 0 if share else label], gts[image][g]
+        )
     )
     confidence = _confidence(given, scores, gts, all_matches, negatives, mining)
     sizes = {"FULL": len(loc) * count, "VALID": matched, "BATCH_SIZE": len(loc), "NONE": 1}
@@ -209,6 +219,9 @@ def _mined(  # noqa: PLR0913 - as the original's
         eligible = [
             p for p in range(len(found)) if hard or (found[p] == -1 and best[p] < f32(given.get("neg_overlap", 0.5)))
         ]
+        if "objects" in given:
+            table = given["objects"].reshape(len(all_matches), -1, 2)
+            eligible = [p for p in eligible if table[image, p, 1] >= f32(given["objectness"])]
         positives = sum(g > -1 for g in found)
         wanted = given.get("samples", 64) if hard else int(positives * given.get("ratio", 3.0))
         wanted = min(wanted, len(eligible))

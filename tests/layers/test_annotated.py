@@ -213,6 +213,44 @@ def test_distortions_are_as_strong_and_as_often_as_asked() -> None:
     assert grey.min() == grey.max() == 180  # without saturation the value is left
 
 
+def test_distortions_by_switches() -> None:
+    """jolibrain/caffe's words: one probability for the effects that are switched on."""
+    pixels, random = np.full((4, 4, 3), 100, np.uint8), np.random.default_rng(0)
+
+    def often(text: str) -> float:
+        wanted = parse_text(f"{text} brightness_delta: 32 contrast_lower: 2 contrast_upper: 2", _DISTORTION)
+        values = np.array([augmenting.distorted(pixels, wanted, random)[0, 0, 0] for _ in range(300)])
+        return float((values != 100).mean())
+
+    assert often("prob: 0") == often("brightness: true") == often("prob: 1") == 0
+    assert 0.4 < often("prob: 0.5 brightness: true") < 0.6
+    assert 0.65 < often("prob: 0.5 all_effects: true") < 0.85  # brightness or contrast
+    assert often("prob: 1 contrast: true") == 1
+
+
+def test_noise_by_chance(folder: Path) -> None:
+    pixels = image(0, 30, 40).transpose(2, 0, 1).astype(np.float32)
+
+    def part(text: str) -> float:
+        layer = _layer(folder, text, batch=1)
+        return float(np.mean([np.array_equal(layer()[0][0].numpy(), 255 - pixels) for _ in range(90)]))
+
+    assert part("noise_param { inverse: true prob: 0.5 }") == 1 / 3  # SSD's reads no prob; one of three records
+    assert part("noise_param { inverse: true }  distort_param { all_effects: false }") == 0
+    assert part("noise_param { all_effects: false inverse: true prob: 1 }") == 1 / 3
+    assert 0.1 < part("noise_param { all_effects: false inverse: true prob: 0.6 }") < 0.3
+
+
+def test_a_picture_is_distorted_twice_by_switches(folder: Path) -> None:
+    text = "distort_param { prob: 1 contrast: true contrast_lower: 1.1 contrast_upper: 1.1 }"
+    data, _ = _layer(folder, text)()
+    once = augmenting.as_jpeg(augmenting._linear(image(0, 30, 40), 1.1, 0))
+    assert np.array_equal(data[0].numpy(), augmenting._linear(once, 1.1, 0).transpose(2, 0, 1))
+
+
+_DISTORTION = caffe_pb2.DistortionParameter
+
+
 @pytest.mark.parametrize(
     ("text", "change"),
     [
@@ -254,7 +292,9 @@ def test_the_same_batch_again(folder: Path) -> None:
         ("expand_param { max_expand_ratio: 1 }", "", "max_expand_ratio is 1, expected more than 1"),
         ("crop_h: 3", "", "crop_h and crop_w"),
         ("crop_size: 100", "", "smaller than the crop of 100x100"),
-        ("noise_param { convert_to_lab: true }", "", "convert_to_lab, which is not done here"),
+        ("noise_param { convert_to_lab: true }", "", "convert_to_lab or all_effects, which is not done here"),
+        ("noise_param { all_effects: true prob: 1.5 }", "", "noise_param.prob is 1.5, expected 0 to 1"),
+        ("distort_param { prob: 0.5 hue_prob: 0.5 }", "", "distort_param has hue_prob .SSD's. with prob or a switch"),
         ("", "batch_sampler { sampler { min_scale: 0 } }", "batch_sampler 0 has scales 0 to 1"),
         ("", "batch_sampler { sampler { max_aspect_ratio: 0.5 } }", "aspect ratios 1 to 0.5"),
         ("mean_value: 1 mean_value: 2", "", "3 channel.s., but there are 2 mean_value"),

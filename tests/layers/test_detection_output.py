@@ -94,7 +94,7 @@ def detections(loc: np.ndarray, conf: np.ndarray, priors: np.ndarray, **given: A
         found: dict[int, list[int]] = {}
         for c in range(classes):
             if c != background:
-                found[c] = _fast_nms(
+                found[c] = given.get("suppress", _fast_nms)(
                     decoded[0 if share else c],
                     scores[:, c],
                     given.get("threshold", -np.inf),

@@ -9,6 +9,7 @@ import numpy as np
 
 from caffe_compat.batches.annotated import YOLO_ROWS, AnnotatedJob, AnnotatedReader, AnnotatedTransform, resize_mode
 from caffe_compat.batches.augmenting import check_samplers
+from caffe_compat.batches.effects import check_effects
 from caffe_compat.batches.records import Record
 from caffe_compat.errors import DataError
 from caffe_compat.layers.base import Shape
@@ -43,6 +44,8 @@ def read_transform(params: Params) -> AnnotatedTransform:
     noise, emit, distort, expand = (section.value(name) if section.has(name) else None for name in fields)
     if mean_file and (mean.size or expand is not None or crop[0]):
         raise params.error(f"mean_file ({mean_file}) with mean_value, expand_param or a crop; expected alone")
+    if problem := check_effects(distort, noise):
+        raise params.error(f"transform_param.{problem}")
     if not all(one.height and one.width for one in resizes):
         raise params.error("transform_param.resize_param has no height or width, expected positive numbers")
     chances = [one.prob for one in resizes]
@@ -78,6 +81,9 @@ class AnnotatedData(DataLayer):
     batch_samplers, mirror, resize_param, noise_param, crop; emit_constraint says which boxes a part keeps.  Without
     those fields nothing is random in TEST.  The draws are the original's in kind and order, their numbers this
     package's.
+
+    ``distort_param`` and ``noise_param`` may be in jolibrain/caffe's words, one ``prob`` and a switch for each effect;
+    as there a picture is distorted a second time after ``resize_param``.
 
     With ``yolo_data_type: 1`` (eric612/MobileNet-YOLO) the second top is batch x 1 x 300 x 5, rows [label - 1, centre
     x, y, width, height] of each picture, the rest 0, without difficult boxes if ``train_diffcult`` is false; without
