@@ -99,7 +99,8 @@ def _remade(kind: type[CaffeCompatError], args: tuple[Any, ...]) -> CaffeCompatE
 def in_file(source: str | os.PathLike[str]) -> Iterator[None]:
     """Let errors of the block say in which file they were found, unless they name it already.
 
-    The error stays the object that it is, with its type and fields.  Nothing happens if ``source`` is empty.
+    The error stays the object that it is, with its type and fields.  Nothing happens if ``source`` is empty.  What
+    else a message begins with serves as well: ``layer 'data' (Data)``.
     """
     try:
         yield

@@ -152,8 +152,7 @@ def describe(
         return _measured(description)
     except MissingFileError as error:
         raise UsageError(
-            f"{model}: {error}; to describe the net without its data give --shape for what its data layers make, "
-            "or --plain"
+            f"{error}; to describe the net without its data give --shape for what its data layers make, or --plain"
         ) from error
 
 

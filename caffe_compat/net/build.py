@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from caffe_compat.description import LayerDescription, NetDescription, ParamSpec
+from caffe_compat.errors import in_file
 from caffe_compat.layers import Layer, Params, Shape, count, layer_class, refuse_unknown
 from caffe_compat.net.exhausted import in_building, is_out_of_memory
 from caffe_compat.net.plan import AUTOMATIC, Learnable, Node, Plan, layer_shapes, make_plan
@@ -265,7 +266,8 @@ class _Builder:
 def _make_layer(description: LayerDescription, bottoms: list[Shape]) -> tuple[Layer, list[Shape]]:
     params = Params(description)
     try:
-        layer = layer_class(params)(params, bottoms)
+        with in_file(f"layer '{params.name}' ({params.type})"):
+            layer = layer_class(params)(params, bottoms)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
