@@ -17,7 +17,7 @@ from caffe_compat.layers.refused import NO_GRADIENT, Refused
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
-__all__ = ["MVN", "BatchNorm", "onnx_mean", "onnx_moments"]
+__all__ = ["MVN", "BatchNorm", "normalize_rows", "onnx_mean", "onnx_moments"]
 
 
 @register
@@ -148,6 +148,12 @@ class _Normalize(torch.autograd.Function):
         return _normalized_gradient(dy, y, deviation), None
 
 
+def normalize_rows(rows: Tensor, eps: float) -> Tensor:
+    """(x - mean) / (deviation + eps) of each row (Tensor[R, N]), with Caffe's gradient; N is 1 or more."""
+    found: Tensor = _Normalize.apply(rows, eps)
+    return found
+
+
 def _normalized_gradient(dy: Tensor, y: Tensor, deviation: Tensor) -> Tensor:
     return (dy - dy.mean(1, keepdim=True) - y * (dy * y).mean(1, keepdim=True)) / deviation
 
@@ -201,8 +207,7 @@ class MVN(Layer):
         if not self.variance:
             return (rows - rows.mean(1, keepdim=True)).view(shape)
         if not self.params.in_place:
-            found: Tensor = _Normalize.apply(rows, self.eps).view(shape)
-            return found
+            return normalize_rows(rows, self.eps).view(shape)
         with torch.no_grad():
             top = _Normalize.apply(rows, self.eps).view(shape)
         refused: Tensor = Refused.apply(bottom, top, self.error(NO_GRADIENT))

@@ -77,7 +77,8 @@ class Pooling(_PoolLayer):
 
     STOCHASTIC runs on every device here; Caffe has it on GPUs only.  Its gradient is that of what was computed (in
     TEST, Caffe would send it to the positions drawn in some earlier TRAIN pass).  Padding that differs from side to
-    side (``pad_t``, ...) and means over the image's part of a window alone (AVE_EXC_PAD) are synopsys-caffe's.
+    side (``pad_t``, ...) and means over the image's part of a window alone (AVE_EXC_PAD) are synopsys-caffe's,
+    which has AVE_TF as an older name of the latter.
     """
 
     homogeneous = True
@@ -89,7 +90,7 @@ class Pooling(_PoolLayer):
         section = params.section("pooling_param")
         section.ignore("engine")
         self.method = section.enum("pool")
-        self.inside = self.method == "AVE_EXC_PAD"
+        self.inside = self.method in ("AVE_EXC_PAD", "AVE_TF")
         self.method = "AVE" if self.inside else self.method
         self.precision = "any" if self.method != "STOCHASTIC" and len(params.tops) == 1 else "single"
         if self.method != "MAX" and len(params.tops) > 1:

@@ -1,7 +1,7 @@
-"""What nets converted from TensorFlow use: paddings by side, Squeeze, HardSwish, Mul, a ReLU up to 6.
+"""What nets converted from TensorFlow use: paddings by side, Squeeze, HardSwish, Add, Mul, a ReLU up to 6.
 
 Source: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, ``base_conv_layer.cpp``, ``squeeze_layer.cpp``,
-``hard_swish_layer.cpp``, ``mul_layer.cpp``, ``relu_layer.cpp``.
+``hard_swish_layer.cpp``, ``add_layer.cpp``, ``mul_layer.cpp``, ``relu_layer.cpp``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from caffe_compat.layers.reach import NOTHING, Spans, window_reach
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Share
 
-__all__ = ["CappedReLU", "HardSwish", "Mul", "SidedConvolution", "Squeeze"]
+__all__ = ["Add", "CappedReLU", "HardSwish", "Mul", "SidedConvolution", "Squeeze"]
 
 
 def _sided(params: Params) -> bool:
@@ -146,8 +146,46 @@ class HardSwish(NeuronLayer):
         graph.node("HardSwish", bottoms, tops)
 
 
+class _Broadcast(Layer):
+    """Two operands of which axes of size 1, or missing, repeat."""
+
+    def other_shape(self, bottoms: Sequence[Shape]) -> Shape:
+        """Of the second operand."""
+        return tuple(bottoms[1])
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """The larger size of each axis."""
+        one, other = tuple(bottoms[0]), self.other_shape(bottoms)
+        rank = max(len(one), len(other))
+        pairs = list(zip(*((1,) * (rank - len(shape)) + shape for shape in (one, other)), strict=True))
+        self.require(
+            all(a == b or 1 in (a, b) for a, b in pairs),
+            f"shapes {list(one)} and {list(other)}, expected equal sizes or 1, counted from the last axis",
+        )
+        return [tuple(b if a == 1 else a for a, b in pairs)]
+
+
 @register(dialect="synopsys")
-class Mul(Layer):
+class Add(_Broadcast):
+    """The sum of two bottoms; axes of size 1, or missing, repeat.
+
+    The fork takes a blob for a second bottom that is not there, but makes none: it must come from a weights file.
+    """
+
+    caffe_type = "Add"
+    bottom_count = (2, 2)
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """Add."""
+        return one + other
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Add."""
+        graph.node("Add", bottoms, tops)
+
+
+@register(dialect="synopsys")
+class Mul(_Broadcast):
     """The product of two bottoms, or of one and a blob of ``mul_shape``; axes of size 1, or missing, repeat."""
 
     caffe_type = "Mul"
@@ -168,17 +206,9 @@ class Mul(Layer):
         """All bottoms."""
         return Reads(bottoms=tuple(range(len(self.params.bottoms))))
 
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """The larger size of each axis."""
-        one = tuple(bottoms[0])
-        other = tuple(bottoms[1]) if len(bottoms) == 2 else self.blob_shapes[0]
-        rank = max(len(one), len(other))
-        pairs = list(zip(*((1,) * (rank - len(shape)) + shape for shape in (one, other)), strict=True))
-        self.require(
-            all(a == b or 1 in (a, b) for a, b in pairs),
-            f"shapes {list(one)} and {list(other)}, expected equal sizes or 1, counted from the last axis",
-        )
-        return [tuple(b if a == 1 else a for a, b in pairs)]
+    def other_shape(self, bottoms: Sequence[Shape]) -> Shape:
+        """Of the second bottom or of the blob."""
+        return tuple(bottoms[1]) if len(bottoms) == 2 else self.blob_shapes[0]
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         """Multiply."""

@@ -6,7 +6,7 @@ That of caffe-sds, with a width and a height, is in ``upsampling.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -133,12 +133,14 @@ class NearestUpsample(Layer):
 
     homogeneous = True
     caffe_type = "Upsample"
+    factor: ClassVar[tuple[str, str]] = ("upsample_param", "scale")  #: the field that says how many
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        self.scale = int(params.section("upsample_param").scale)
+        section, field = self.factor
+        self.scale = int(params.section(section).value(field))
         if self.scale < 1:
-            raise self.error(f"upsample_param.scale is {self.scale}, expected a positive number")
+            raise self.error(f"{section}.{field} is {self.scale}, expected a positive number")
 
     def reach(self, bottom: int, top: int, spans: Spans, bottoms: Sequence[Shape]) -> Spans:
         """The pixels of which those are."""

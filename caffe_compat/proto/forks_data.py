@@ -238,8 +238,9 @@ foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
   PriorBoxParameter tf yx_order
   ResizeParameter jitter
   TransformationParameter caffe_yolo
-  PoolingParameter.PoolMethod AVE_EXC_PAD
+  PoolingParameter.PoolMethod AVE_EXC_PAD AVE_TF
   ReLUParameter relu6
+  ReshapeParameter pixelshuffler
 zhaoweicai/mscnn mscnn
   type BboxAccuracy BoxOutput DecodeBBox DetectionAccuracy DetectionLoss ImageGtData ProposalTarget ROIPooling
     SmoothL1Loss

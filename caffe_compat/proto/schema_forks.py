@@ -6,7 +6,7 @@ ones above 8000000 (1000 for values of enums).  In text only names matter, and w
 parameters inside.
 """
 
-from caffe_compat.proto import schema_nets, schema_small
+from caffe_compat.proto import schema_nets, schema_small, schema_synopsys
 
 __all__ = ["FORKS"]
 
@@ -296,6 +296,7 @@ FORKS = (
         schema_nets.DENSE,
         schema_nets.NORMS,
         schema_nets.SYNOPSYS,
+        schema_synopsys.CONVERTED,
         schema_nets.OLD,
         schema_nets.VIDEO,
         schema_nets.PVANET,

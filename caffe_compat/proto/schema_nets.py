@@ -131,7 +131,7 @@ DenseImageDataParameter
   11 crop_width uint32=0, 12 crop_height uint32=0, 13 label_divide_factor uint32=1
 """
 
-# foss-for-synopsys-dwc-arc-processors/synopsys-caffe; its AVE_TF, an older name, stands for AVE_EXC_PAD no more
+# foss-for-synopsys-dwc-arc-processors/synopsys-caffe; more of it is in schema_synopsys.py
 SYNOPSYS = """
 LayerParameter
   8002001 squeeze_param SqueezeParameter, 8002002 mul_param MulParameter

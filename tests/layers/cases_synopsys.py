@@ -21,6 +21,11 @@ CASES = {
         ("pooling_param { pool: AVE kernel_size: 3 stride: 2 pad_t: 1 pad_r: 2 }", [(2, 3, 6, 7)], {}),
         ("pooling_param { pool: AVE_EXC_PAD kernel_size: 3 stride: 2 pad: 1 }", [(2, 3, 6, 7)], {}),
         ("pooling_param { pool: AVE_EXC_PAD kernel_size: 3 pad_b: 2 pad_l: 1 }", [(2, 3, 5, 4)], {}),
+        ("pooling_param { pool: AVE_TF kernel_size: 3 pad: 1 }", [(2, 3, 5, 4)], {}),
+        ("pooling_param { kernel_size: 2 pad_type: 1 }", [(2, 3, 5, 4)], {}),
+        ("pooling_param { pool: AVE kernel_size: 4 stride: 3 pad_type: 1 }", [(2, 3, 7, 5)], {}),
+        ("pooling_param { pool: AVE_EXC_PAD kernel_size: 3 stride: 2 pad_type: 1 }", [(1, 2, 4, 5)], {}),
+        ("pooling_param { kernel_size: 3 stride: 2 pad_type: 0 }", [(2, 3, 6, 6)], {}),
     ],
     "ReLU": [("relu_param { relu6: true }", [(2, 3, 2)], {}), ("relu_param { relu6: false }", [(2, 3)], {})],
     "Squeeze": [
@@ -28,7 +33,18 @@ CASES = {
         ("", [(2, 1, 3, 1)], {}),
         ("", [(2, 3)], {}),
     ],
+    "BatchNorm": [
+        ("batch_norm_param { add_eps_before_sqrt: false eps: 0.1 }", [(2, 3, 2, 4)], {}),
+        ("batch_norm_param { add_eps_before_sqrt: true eps: 0.1 }", [(2, 3)], {}),
+        # with the batch's statistics the gradient is the fork's
+        (
+            "batch_norm_param { add_eps_before_sqrt: false eps: 0.1 use_global_stats: false }",
+            [(2, 3, 4)],
+            {"gradcheck": False},
+        ),
+    ],
     "HardSwish": [("", [(2, 3, 2)], {})],
+    "Add": [("", [(2, 3, 2, 4), (2, 3, 1, 1)], {}), ("", [(3, 1), (2, 3, 2)], {}), ("", [(2, 3), ()], {})],
     "Mul": [
         ("", [(2, 3, 2, 4), (2, 3, 1, 1)], {}),
         ("", [(3, 1), (2, 3, 2)], {}),

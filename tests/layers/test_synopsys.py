@@ -1,4 +1,4 @@
-"""Paddings by side, Squeeze, HardSwish, Mul and relu6, against loops written down from synopsys-caffe's source."""
+"""What synopsys-caffe adds to Caffe's layers and its operators, against loops written down from its source."""
 
 from __future__ import annotations
 
@@ -73,6 +73,68 @@ def test_convolution_by_side(pads: tuple[int, int, int, int], stride: int) -> No
     np.testing.assert_allclose(got, want, rtol=1e-10)
 
 
+@pytest.mark.parametrize("method", ["MAX", "AVE", "AVE_EXC_PAD"])
+@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (3, 2), (2, 3), (4, 3), (1, 2)])
+@pytest.mark.parametrize("size", [(5, 6), (4, 7)])
+def test_pooling_as_tensorflow_pads(method: str, kernel: int, stride: int, size: tuple[int, int]) -> None:
+    x = np.random.default_rng(kernel).normal(size=size)
+    body = f"pooling_param {{ pool: {method} kernel_size: {kernel} stride: {stride} pad_type: 1 }}"
+    top = one_layer("Pooling", body, (1, 1, *size))(torch.from_numpy(x)[None, None])[0, 0].numpy()
+    assert top.shape == tuple(-(-n // stride) for n in size)
+    before = []
+    for n in size:
+        along = max(kernel - stride, 0) if n % stride == 0 else max(kernel - n % stride, 0)
+        before.append(along // 2)
+    for i, j in np.ndindex(*top.shape):
+        h, w = i * stride - before[0], j * stride - before[1]
+        part = x[max(h, 0) : max(h + kernel, 0), max(w, 0) : max(w + kernel, 0)]
+        area = part.size if method == "AVE_EXC_PAD" else kernel**2
+        want = part.max() if method == "MAX" else part.sum() / area
+        np.testing.assert_allclose(top[i, j], want, rtol=1e-12)
+
+
+def _slow_deviation_norm(x: np.ndarray, mean: np.ndarray, variance: np.ndarray, eps: float) -> np.ndarray:
+    """Forward_cpu of batch_norm_layer.cpp without add_eps_before_sqrt; x is N x C x S."""
+    top = np.zeros_like(x)
+    for n, c, s in np.ndindex(*x.shape):
+        top[n, c, s] = (x[n, c, s] - mean[c]) / (np.sqrt(variance[c]) + eps)
+    return top
+
+
+def test_eps_beside_the_deviation() -> None:
+    x, rng = np.random.default_rng(2).normal(size=(3, 2, 5)), np.random.default_rng(3)
+    mean, variance = rng.normal(size=2), rng.random(2)
+    body = "batch_norm_param { add_eps_before_sqrt: false eps: 0.25 moving_average_fraction: 0.5 }"
+    blobs = {"blob0": 2 * mean, "blob1": 2 * variance, "blob2": np.array([2.0])}
+    stored = one_layer("BatchNorm", body, x.shape).double()
+    with torch.no_grad():
+        for index, values in enumerate(blobs.values()):
+            stored.blobs[index].copy_(torch.from_numpy(values))
+    got = stored(torch.from_numpy(x)).numpy()
+    np.testing.assert_allclose(got, _slow_deviation_norm(x, mean, variance, 0.25), rtol=1e-12)
+    learning = one_layer("BatchNorm", body, x.shape, phase="TRAIN").double()
+    bottom = torch.from_numpy(x).requires_grad_()
+    top = learning(bottom)
+    mean, variance = x.mean((0, 2)), x.var((0, 2))
+    y = _slow_deviation_norm(x, mean, variance, 0.25)
+    np.testing.assert_allclose(top.detach().numpy(), y, rtol=1e-10)
+    np.testing.assert_allclose(learning.blobs[0].numpy(), mean, rtol=1e-10)
+    np.testing.assert_allclose(learning.blobs[1].numpy(), variance * 15 / 14, rtol=1e-10)
+    assert learning.blobs[2].item() == 1
+    dy = rng.normal(size=x.shape)
+    top.backward(torch.from_numpy(dy))
+    deviation = np.sqrt(variance) + 0.25  # temp_ of Backward_cpu
+    inner = (dy * y).mean((0, 2))[:, None] * y + dy.mean((0, 2))[:, None]
+    assert bottom.grad is not None
+    np.testing.assert_allclose(bottom.grad.numpy(), (dy - inner) / deviation[:, None], rtol=1e-10)
+
+
+def test_add_repeats_axes_of_one() -> None:
+    a, b = torch.randn(2, 3, 4, 5), torch.randn(3, 1, 1)
+    torch.testing.assert_close(one_layer("Add", "", a.shape, b.shape)(a, b), a + b)
+    torch.testing.assert_close(one_layer("Add", "", b.shape, a.shape)(b, a), a + b)
+
+
 def test_paddings_of_zero_are_none() -> None:
     body = "convolution_param { num_output: 2 kernel_size: 3 pad: 1 pad_l: 0 pad_r: 0 pad_t: 0 pad_b: 0 }"
     assert one_layer("Convolution", body, (1, 3, 5, 6)).top_shapes([(1, 3, 5, 6)]) == [(1, 2, 5, 6)]
@@ -119,6 +181,9 @@ _POOL = "pooling_param { %s }"
         ("Pooling", _POOL % "kernel_size: 3 pad: 1 pad_l: 1", [(1, 1, 4, 4)], LayerError, "pad OR pad_t"),
         ("Pooling", _POOL % "kernel_size: 3 pad_r: 3", [(1, 1, 4, 4)], LayerError, "less than the kernel"),
         ("Pooling", _POOL % "global_pooling: true pad_r: 1", [(1, 1, 4, 4)], LayerError, "global_pooling with pad"),
+        ("Pooling", _POOL % "kernel_size: 3 pad_type: 2", [(1, 1, 4, 4)], LayerError, "pad_type is 2"),
+        ("Pooling", _POOL % "kernel_size: 3 pad_type: 1 pad: 1", [(1, 1, 4, 4)], LayerError, "pad_type and another"),
+        ("Add", "", [(2, 3), (3, 2)], ShapeError, "expected equal sizes or 1"),
         ("Squeeze", "squeeze_param { axis: 1 }", [(1, 2, 1)], ShapeError, "axis 1 of the bottom's"),
         ("Mul", "", [(2, 3), (3, 2)], ShapeError, "expected equal sizes or 1"),
     ],
