@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ class BatchNorm(NeuronLayer):
     gathers = True
     statistics_section = "batch_norm_param"
     phase_dependent = True
+    rates_refused: ClassVar[bool] = True  #: whether a ``lr_mult`` other than 0 for the statistics is an error
 
     def multiply_adds(self, bottoms: Sequence[Shape], tops: Sequence[Shape]) -> int:
         """One per number."""
@@ -47,7 +48,7 @@ class BatchNorm(NeuronLayer):
         if not section.message.stats_batch_size:  # else PartBatchNorm is meant
             section.ignore("stats_batch_size")
         for index, spec in enumerate(params.description.params[:3]):
-            if spec.lr_mult != 0:
+            if self.rates_refused and spec.lr_mult != 0:
                 given = 1 if spec.lr_mult is None else spec.lr_mult
                 raise self.error(f"param[{index}].lr_mult is {given:g}, expected 0: statistics are not learned")
         self.require(len(bottoms[0]) > 1, f"bottom has shape {list(bottoms[0])}, expected at least 2 axes")

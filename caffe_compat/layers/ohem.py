@@ -30,7 +30,7 @@ from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, kept
 from caffe_compat.layers.softmax import softmax_section
 
-__all__ = ["BoxAnnotatorOHEM", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
+__all__ = ["BoxAnnotatorOHEM", "RfcnSmoothL1Loss", "RfcnSoftmaxWithLoss", "SmoothL1LossOHEM", "SoftmaxWithLossOHEM"]
 
 
 class _SoftmaxLoss(torch.autograd.Function):
@@ -97,6 +97,13 @@ class SoftmaxWithLossOHEM(LossLayer):
         loss, each, softmax = _SoftmaxLoss.apply(scores, which, valid, axis, divisor)  # type: ignore[no-untyped-call]
         tops: tuple[Tensor, ...] = (loss, softmax, each.reshape(label.shape))
         return tops[: max(1, len(self.params.tops))]
+
+
+@register(when=lambda params: len(params.tops) > 2, dialect="rfcn")
+class RfcnSoftmaxWithLoss(SoftmaxWithLossOHEM):
+    """The same under BVLC's name: in daijifeng001/caffe-rfcn, whose third top no other SoftmaxWithLoss has."""
+
+    caffe_type = "SoftmaxWithLoss"
 
 
 class _SmoothL1(torch.autograd.Function):
@@ -167,6 +174,18 @@ class SmoothL1LossOHEM(LossLayer):
         weight = None if weight is None else weight.detach().reshape(a.shape)
         loss, each = _SmoothL1.apply(a, b.reshape(a.shape), weight, shape, float(divisor))  # type: ignore[no-untyped-call]
         return (loss, each)[: max(1, len(self.params.tops))]
+
+
+def _measures_regions(params: Params) -> bool:
+    """Whether there is what fast-rcnn's layer, which divides by the number of regions, has not."""
+    return len(params.tops) > 1 or params.section("loss_param").has("pre_fixed_normalizer")
+
+
+@register(when=_measures_regions, dialect="rfcn")
+class RfcnSmoothL1Loss(SmoothL1LossOHEM):
+    """The same under fast-rcnn's name: in daijifeng001/caffe-rfcn (``smooth_L1_loss_layer.cu``)."""
+
+    caffe_type = "SmoothL1Loss"
 
 
 @register(dialect="rfcn")

@@ -82,9 +82,10 @@ class RpnLayer(Layer):
                 raise self.error(f"bottom '{name}' holds NaN or infinite numbers, expected finite ones")
 
     def check_info(self, shape: Shape, bottom: int = 2) -> None:
-        """Height, width and scale of one image."""
+        """Height, width and scale of one image; more numbers may follow (sanghoon/pva-faster-rcnn has six)."""
         self.require(
-            count(shape) == 3, f"bottom {bottom} has the shape {list(shape)}, expected 1 x 3 (height, width, scale)"
+            count(shape) >= 3 and count(shape[:-1]) == 1,
+            f"bottom {bottom} has the shape {list(shape)}, expected 1 x 3 or more (height, width, scale)",
         )
 
 
@@ -176,7 +177,7 @@ class ProposalLayer(RpnLayer):
         height, width = scores.shape[2:]
         flat = scores[0, len(self.anchors) :].permute(1, 2, 0).reshape(-1)
         boxes = moved(self.anchors.boxes(height, width, scores.device), deltas[0].permute(1, 2, 0).reshape(-1, 4))
-        high, wide, scale = info.reshape(-1)
+        high, wide, scale = info.reshape(-1)[:3]
         least, last = torch.zeros(4).to(boxes), (torch.stack([wide, high, wide, high]) - 1).to(boxes)
         boxes = torch.maximum(torch.minimum(boxes, last), least)
         if can_look(boxes) and bool(boxes.isnan().any()):

@@ -123,7 +123,7 @@ class AnchorTargetLayer(_TargetLayer):
         self.check_values((scores[:0], gt, info))
         height, width = scores.shape[2:]
         boxes = self.anchors.boxes(height, width, scores.device)
-        high, wide, _ = info.double().reshape(-1)
+        high, wide = info.double().reshape(-1)[:2]
         low, end = -self.border, torch.stack([wide, high]) + self.border
         inside = ((boxes[:, :2] >= low) & (boxes[:, 2:] < end)).all(1).nonzero().reshape(-1)
         if not len(inside):

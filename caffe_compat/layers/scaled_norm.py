@@ -139,9 +139,12 @@ class NvidiaBatchNorm(_Scaled):
 
     Blobs 0 and 1 are moving averages, not sums, and blob 2 stays 1: fraction x old + (1 - fraction) x the batch's, the
     variance biased; the first two batches are taken as they are.  TRAIN uses the batch's, TEST the averages, whatever
-    ``use_global_stats`` says; eps is at least 1e-5.  The CPU code of the fork, unlike its GPU code, followed here,
-    averages variances with eps in them.  Source: ``batch_norm_layer.cu`` of NVIDIA/caffe.
+    ``use_global_stats`` says; eps is at least 1e-5.  A ``lr_mult`` of blobs 0 to 2 means
+    nothing; those of blobs 3 and 4 count, where the fork puts 1.  The CPU code of the fork, unlike its GPU code,
+    followed here, averages variances with eps in them.  Source: ``batch_norm_layer.cu`` of NVIDIA/caffe.
     """
+
+    rates_refused = False
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

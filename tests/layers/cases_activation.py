@@ -3,6 +3,7 @@
 CASES = {
     "ReLU": [("", [(2, 3, 4, 5)], {}), ("relu_param { negative_slope: 0.1 }", [(2, 3)], {})],
     "PReLU": [
+        ("", [(2, 3, 2, 1, 2)], {}),
         ("", [(2, 3, 4, 5)], {}),
         ("prelu_param { channel_shared: true filler { value: 0.4 } }", [(2, 3)], {}),
         ("prelu_param { filler { type: 'uniform' min: 0.1 max: 0.6 } }", [(2, 3, 4)], {}),

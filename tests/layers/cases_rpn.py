@@ -19,8 +19,8 @@ CASES = {
         ),
         (
             named("rpn.proposal_layer", "ProposalLayer", "{feat_stride: 8, scales: [2], post_nms_top_n: 7}"),
-            [(1, 6, 9, 10), (1, 12, 9, 10), (1, 3)],
-            {"values": {2: _INFO}},
+            [(1, 6, 9, 10), (1, 12, 9, 10), (1, 6)],
+            {"values": {2: [[*_INFO[0], 1.5, 0, 0]]}},
         ),
         (
             named("rpn.anchor_target_layer", "AnchorTargetLayer", "{feat_stride: 16, scales: [1, 2], batch_size: 32}"),

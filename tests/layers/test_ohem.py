@@ -102,6 +102,28 @@ def test_smooth_l1_number_by_number(text: str, divisor: object, weighted: bool) 
     assert not weighted or tensors[2].grad is None
 
 
+def test_under_the_names_of_caffe_rfcn() -> None:
+    """Three tops of SoftmaxWithLoss, two of SmoothL1Loss, or a fixed normalizer: the numbers of the layers above."""
+    scores, label, boxes = torch.randn(4, 3), torch.tensor([0.0, 2, 1, 2]), [torch.randn(4, 8) for _ in range(3)]
+    fixed = "loss_param { pre_fixed_normalizer: 6 normalization: PRE_FIXED }"
+    for kind, wanted, body, bottoms, tops in (
+        ("SoftmaxWithLoss", "SoftmaxWithLossOHEM", WEIGHTS, [scores, label], ("l", "p", "e")),
+        ("SmoothL1Loss", "SmoothL1LossOHEM", "loss_weight: 0 loss_weight: 0", boxes, ("l", "e")),
+        ("SmoothL1Loss", "SmoothL1LossOHEM", fixed, boxes, "l"),
+    ):
+        shapes = [tuple(bottom.shape) for bottom in bottoms]
+        found = one_layer(kind, body, *shapes, tops=tops)(*bottoms)
+        for one, other in zip(found, one_layer(wanted, body, *shapes, tops=tops)(*bottoms), strict=True):
+            torch.testing.assert_close(one, other)
+    assert found[0].item() == pytest.approx(_huber(boxes[2] * (boxes[0] - boxes[1])) / 6)
+    plain = one_layer("SmoothL1Loss", "loss_weight: 1", *shapes)(*boxes)
+    assert plain.item() == pytest.approx(_huber(boxes[2] * (boxes[0] - boxes[1])) / 4)
+
+
+def _huber(values: torch.Tensor) -> float:
+    return sum(0.5 * d * d if abs(d) < 1 else abs(d) - 0.5 for d in values.flatten().tolist())
+
+
 def test_smooth_l1_keeps_its_difference() -> None:
     layer = one_layer("SmoothL1LossOHEM", "", (2, 3), (2, 3))
     then, now = [torch.randn(2, 3), torch.zeros(2, 3)], [torch.ones(2, 3, requires_grad=True), torch.zeros(2, 3)]

@@ -83,15 +83,24 @@ class Minibatches:
         return tuple(np.arange(np.prod(shape), dtype=np.float32).reshape(shape) for shape in self.shapes)
 
 
+def _rows() -> np.ndarray:
+    """Of the minibatch below, row by row, with the columns of the classes from 1 on added up."""
+    columns = np.arange(7 * 12, dtype=np.float32).reshape(7, 12)
+    return np.array([[*row[:4], *(row[4 + k] + row[8 + k] for k in range(4))] for row in columns])
+
+
 @pytest.mark.parametrize(("dialect", "ones"), [("", ()), ("rfcn", (1, 1))])
 def test_data_layers(dialect: str, ones: tuple[int, ...]) -> None:
     body = named("roi_data_layer.layer", "RoIDataLayer", "'num_classes': 3")
     tops = " ".join(f'top: "{name}"' for name in DATA)
     net = _net(f'layer {{ name: "d" type: "Python" {tops} {body} }}', dialect)
+    assert [shape[1] for shape in net.layer("d").shapes[3:]] == [8 if ones else 12] * 3
     net.layer("d").feed(Minibatches((1, 3, 8, 9), (7, 5), (7,), (7, 12), (7, 12)))
     shapes = {name: tuple(value.shape) for name, value in net().items()}
-    wide = dict.fromkeys(DATA[3:], (7, 12, *ones))
+    wide = dict.fromkeys(DATA[3:], (7, 8 if ones else 12, *ones))  # R-FCN's boxes are of no class
     assert shapes == {"data": (1, 3, 8, 9), "rois": (7, 5, *ones), "labels": (7, *ones, *ones[:1]), **wide}
+    if ones:
+        np.testing.assert_array_equal(net()["targets"].reshape(7, 8), _rows())
     tops = 'top: "data" top: "im_info" top: "gt_boxes"'
     net = _net(f'layer {{ name: "d" type: "Python" {tops} {body} }}', dialect)
     net.layer("d").feed(Minibatches((1, 3, 8, 9), (1, 3), (4, 5)))

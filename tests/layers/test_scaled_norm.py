@@ -61,6 +61,14 @@ def test_nvidia_averages_from_the_third_batch_on() -> None:
     np.testing.assert_allclose(layer(x).detach().numpy(), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_nvidia_learns_no_statistics_whatever_is_written() -> None:
+    text = "param { lr_mult: 1 } param { } batch_norm_param { scale_bias: true }"
+    layer = one_layer("BatchNorm", text, SHAPE)
+    assert type(layer) is NvidiaBatchNorm and [blob.requires_grad for blob in layer.blobs] == [False] * 3 + [True] * 2
+    with pytest.raises(LayerError, match="lr_mult is 1, expected 0"):
+        one_layer("BatchNorm", "param { lr_mult: 1 } batch_norm_param { filler {} }", SHAPE)
+
+
 def test_which_is_meant() -> None:
     for body, kind in (
         ("bias_filler {}", NvidiaBatchNorm),

@@ -33,6 +33,7 @@ __all__ = [
 
 DIALECT = "fast-rcnn"
 _SIDE = 100  #: height and width of the pictures before the first minibatch, as in fast-rcnn
+_WHOLE_SIDE = 128  #: of nets that propose regions: TRAIN.SCALES and MAX_SIZE there, which fit all strides of a net
 
 
 class MinibatchSource(BatchSource, Protocol):
@@ -78,7 +79,13 @@ class RegionData(FedData[MinibatchSource]):
             )
         self.regression = rest > 2
         self.shapes = [(1, 3, _SIDE, _SIDE)] * self.num_data
-        self.shapes += [four_axes(params, shape) for shape in [(1, 5), (1,), *[(1, 4 * self.num_classes)] * (rest - 2)]]
+        shapes: list[Shape] = [(1, 5), (1,), *[(1, 4 * self.boxes_of)] * (rest - 2)]
+        self.shapes += [four_axes(params, shape) for shape in shapes]
+
+    @property
+    def boxes_of(self) -> int:
+        """How many classes have targets of their own."""
+        return self.num_classes
 
     def _parse(self, text: str) -> Mapping[str, object]:
         """The settings in ``param_str``."""
@@ -136,20 +143,33 @@ class RoIDataLayer(RegionData):
     """fast-rcnn's layer, for one kind of pictures; ``param_str`` is YAML: ``'num_classes': 21``.
 
     As in py-faster-rcnn, ``bbox_outside_weights`` may follow the weights: 1 where these are above 0.  In R-FCN's nets
-    all but the pictures have 4 axes, see :func:`four_axes`.
+    all but the pictures have 4 axes, see :func:`four_axes`, and targets and weights are of two classes, the background
+    and all others (TRAIN.AGNOSTIC, which all configurations of YuwenXiong/py-R-FCN for these nets set).
     """
 
     outside = True
+
+    @property
+    def boxes_of(self) -> int:
+        """Two in R-FCN's nets."""
+        return 2 if self.params.description.dialect.name == "rfcn" else super().boxes_of
 
     def _parse(self, text: str) -> Mapping[str, object]:
         return read_yaml(self, text, "'num_classes': 21")
 
     def formed(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """As :meth:`FedData.formed`."""
-        found = arrays
+        found = tuple(self._agnostic(blob) if index > self.num_data + 1 else blob for index, blob in enumerate(arrays))
         more = ((found[-1] > 0).astype(np.float32),) if len(found) < len(self.shapes) else ()
         rest = (blob.reshape(four_axes(self.params, blob.shape)) for blob in (*found[self.num_data :], *more))
         return (*found[: self.num_data], *rest)
+
+    def _agnostic(self, columns: np.ndarray) -> np.ndarray:
+        """Targets or weights [R, 4 num_classes], of which one class's are not 0, as those of two classes."""
+        if self.boxes_of == self.num_classes:
+            return columns
+        classes = columns.reshape(len(columns), -1, 4)
+        return np.concatenate([classes[:, 0], classes[:, 1:].sum(1)], 1)
 
 
 class ObjectSource(BatchSource, Protocol):
@@ -181,7 +201,7 @@ class ObjectData(FedData[ObjectSource]):
         if set(values) != {"num_classes"} or isinstance(classes, bool) or not isinstance(classes, int) or classes < 2:
             raise self.error(f"param_str is {str(section.param_str)!r}, expected num_classes, a whole number from 2")
         self.num_classes = classes
-        self.shapes = [(1, 3, _SIDE, _SIDE), (1, 3), four_axes(params, (1, 5))]
+        self.shapes = [(1, 3, _WHOLE_SIDE, _WHOLE_SIDE), (1, 3), four_axes(params, (1, 5))]
 
     def formed(self, arrays: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
         """As :meth:`FedData.formed`."""
