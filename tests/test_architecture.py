@@ -201,6 +201,7 @@ ASKS_BY_TYPE = {
     "description/net.py": "names the two types that Caffe's net itself knows: inputs, and the splits that it inserts",
     "onnx/fold.py": "operators of ONNX, of which Mul is called like a layer",
     "proto/upgrade.py": "old formats of messages",
+    "proto/upgrade_c3d.py": "an old format of messages",
     "pycaffe/coord_map.py": "BVLC's own module, translated",
     "pycaffe/draw.py": "BVLC's own module, translated",
 }

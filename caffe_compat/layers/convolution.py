@@ -1,4 +1,4 @@
-"""Convolution, Deconvolution, Im2col: a window that slides over any number of spatial axes.
+"""Convolution, Deconvolution: a window that slides over any number of spatial axes.
 
 torch convolves over one to three axes.  No axis is treated as one axis of size 1; four and more go through
 :mod:`caffe_compat.layers.sliding`.
@@ -7,8 +7,8 @@ torch convolves over one to three axes.  No axis is treated as one axis of size 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -17,10 +17,10 @@ from caffe_compat.layers.params import ConvWindow, Params, Section
 from caffe_compat.layers.reach import NOTHING, Spans, window_reach
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
-from caffe_compat.layers.sliding import correlate, correlate_adjoint, first, patches
+from caffe_compat.layers.sliding import correlate, correlate_adjoint, first
 from caffe_compat.layers.unfolding import convolve, unfolds
 
-__all__ = ["SIDES", "Convolution", "Deconvolution", "Im2col"]
+__all__ = ["SIDES", "Convolution", "Deconvolution", "Learned", "Windowed"]
 
 SIDES = ("pad_t", "pad_b", "pad_l", "pad_r")
 """Paddings by side, of synopsys-caffe; a convolution of another meaning reads them where they are not 0."""
@@ -36,11 +36,13 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
 }
 
 
-class _Windowed(Layer):
+class Windowed(Layer):
     """Reads ``convolution_param``: the channel axis, and a window over the axes after it.
 
     Axes before the channel axis are all batch.
     """
+
+    own_section: ClassVar[str] = "convolution_param"
 
     bottom_count = (1, UNLIMITED)
     top_count = (1, UNLIMITED)
@@ -48,18 +50,21 @@ class _Windowed(Layer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        self.section: Section = params.section("convolution_param")
+        self.section: Section = params.section(self.own_section)
         self.rank = len(bottoms[0])
-        self.axis = self.section.axis("axis", self.rank)
+        self.axis, self.window = self.read_window()
         self.spatial = self.rank - self.axis - 1
         self.channels = bottoms[0][self.axis]
-        if self.spatial == 0 and not self.section.has("kernel_size"):
-            self.window = ConvWindow((), (), (), ())
-            self.section.ignore("stride", "pad", "dilation")
-        else:
-            self.window = self.section.window(self.spatial)
+
+    def read_window(self) -> tuple[int, ConvWindow]:
+        """The channel axis and the window, as the section has them."""
+        axis = self.section.axis("axis", self.rank)
         zeros = (name for name in SIDES if not getattr(self.section.message, name))
         self.section.ignore("engine", "force_nd_im2col", *zeros)
+        if axis == self.rank - 1 and not self.section.has("kernel_size"):
+            self.section.ignore("stride", "pad", "dilation")
+            return axis, ConvWindow((), (), (), ())
+        return axis, self.section.window(self.rank - axis - 1)
 
     def check_bottoms(self, bottoms: Sequence[Shape]) -> None:
         """Caffe's checks at Reshape: number of axes and channels stay, all bottoms have one shape."""
@@ -160,7 +165,7 @@ class _Windowed(Layer):
         return [*self.window.pad, *(p + e for p, e in zip(self.window.pad, extra, strict=True))]
 
 
-class _Learned(_Windowed):
+class Learned(Windowed):
     """What Convolution and Deconvolution share: weights, bias, groups."""
 
     affine = True
@@ -173,10 +178,10 @@ class _Learned(_Windowed):
         section = self.section
         self.outputs, self.group = self.counts()
         if self.outputs < 1:
-            raise self.error(f"convolution_param.num_output is {self.outputs}, expected a positive number")
+            raise self.error(f"{section.field}.num_output is {self.outputs}, expected a positive number")
         if self.group < 1 or self.channels % self.group or self.outputs % self.group:
             raise self.error(
-                f"convolution_param.group is {self.group}, expected a divisor of the {self.channels} channels and of "
+                f"{section.field}.group is {self.group}, expected a divisor of the {self.channels} channels and of "
                 f"num_output {self.outputs}"
             )
         self.add_blob((*self.filters(), *self.window.kernel), section.filler("weight_filler"))
@@ -253,7 +258,7 @@ def _strides(window: ConvWindow, sizes: Sequence[int]) -> Shape:
 
 
 @register
-class Convolution(_Learned):
+class Convolution(Learned):
     """Cross-correlation with zero padding.
 
     Weights [num_output, channels / group, kernel...], bias [num_output]; both start at 0 without a filler.
@@ -298,7 +303,7 @@ class Convolution(_Learned):
 
 
 @register
-class Deconvolution(_Learned):
+class Deconvolution(Learned):
     """The adjoint of Convolution: sizes stride (n - 1) + extent - 2 pad.
 
     Weights [channels, num_output / group, kernel...] as in torch's transposed convolution.
@@ -351,48 +356,3 @@ class Deconvolution(_Learned):
         """ConvTranspose."""
         for bottom, top in zip(bottoms, tops, strict=True):
             self.write(graph, "ConvTranspose", bottom, top, [*self.window.pad] * 2 or [0, 0])
-
-
-@register
-class Im2col(_Windowed):
-    """The windows of an image as channels: channel c * prod(kernel) + position in the kernel, row-major."""
-
-    caffe_type = "Im2col"
-    bottom_count = (1, 1)
-    top_count = (1, 1)
-
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """Channels times the size of the kernel; spatial sizes as of a convolution."""
-        bottom = bottoms[0]
-        self.require(
-            len(bottom) == self.rank, f"bottom has shape {list(bottom)}, expected {self.rank} axes as when it was built"
-        )
-        channels = bottom[self.axis] * count(self.window.kernel)
-        return [(*bottom[: self.axis], channels, *self.slid(bottom[self.axis + 1 :]))]
-
-    def forward(self, bottom: Tensor) -> Tensor:
-        """Copy the windows; zeros outside the image."""
-        x = self.batched(bottom)
-        outs = self.slid(x.shape[2:])
-        extra = self.missing(x.shape[2:], outs)
-        found = patches(x, self.window, extra)  # [batch, channels, outs..., kernel...]
-        n = self.spatial
-        moved = found.permute(0, 1, *range(2 + n, 2 + 2 * n), *range(2, 2 + n))
-        top = moved.reshape(x.shape[0], x.shape[1] * count(self.window.kernel), *moved.shape[2 + n :])
-        return self.unbatched(first(top, outs), bottom)
-
-    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
-        """Conv with one group per channel whose kernels are the unit vectors."""
-        size = count(self.window.kernel)
-        kernel = self.window.kernel or (1,)
-        unit = np.eye(size, dtype=np.float32).reshape(size, 1, *kernel)
-        weight = graph.constant(np.tile(unit, (self.channels, *[1] * (unit.ndim - 1))))
-        pads = self.onnx_pads(graph, bottoms[0])
-        inputs = [self.onnx_batched(graph, bottoms[0]), weight]
-        attributes = {"group": self.channels, "pads": pads, **self.onnx_window()}
-        if self.axis == 1 and self.spatial:
-            graph.node("Conv", inputs, tops, **attributes)
-            return
-        spatial = [n for n in graph.shape(bottoms[0])[self.axis + 1 :] if n is not None]
-        top = (self.channels * size, *self.slid(spatial)) if len(spatial) == self.spatial else ()
-        self.onnx_unbatched(graph, graph.add("Conv", inputs, **attributes), top, bottoms[0], tops[0])

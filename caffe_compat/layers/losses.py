@@ -243,7 +243,7 @@ class HingeLoss(LossLayer):
 
 @register
 class EuclideanLoss(LossLayer):
-    """Sum of (a - b)^2 over 2N; gradients go to both bottoms."""
+    """Sum of (a - b)^2 over 2N; gradients go to both bottoms.  Any number of axes, as in C3D; BVLC's takes up to 4."""
 
     caffe_type = "EuclideanLoss"
     unforced = ()
@@ -255,7 +255,6 @@ class EuclideanLoss(LossLayer):
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar; as many values per item in both bottoms."""
         tops = super().top_shapes(bottoms)
-        legacy_rank(self, bottoms)
         self.require(
             count(bottoms[0], 1) == count(bottoms[1], 1),
             f"inputs must have the same dimension: bottoms are {list(bottoms[0])} and {list(bottoms[1])}",

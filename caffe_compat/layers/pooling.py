@@ -52,7 +52,7 @@ class _PoolLayer(Layer):
             min(outs) >= 0, f"kernel {list(window.kernel)} is larger than the padded image of size {list(bottom[2:])}"
         )
         self.require(
-            not (window.any_pad and window.beyond(bottom[2:], outs)),
+            not ((window.any_pad or window.clipped) and window.beyond(bottom[2:], outs)),
             f"pad {list(window.pad)} leaves a window outside the image of size {list(bottom[2:])}",
         )
         self.require_memory("the image with all windows", [(*bottom[:2], *window.reads(outs))])
@@ -77,8 +77,10 @@ class Pooling(_PoolLayer):
 
     STOCHASTIC runs on every device here; Caffe has it on GPUs only.  Its gradient is that of what was computed (in
     TEST, Caffe would send it to the positions drawn in some earlier TRAIN pass).  Padding that differs from side to
-    side (``pad_t``, ...) and means over the image's part of a window alone (AVE_EXC_PAD) are synopsys-caffe's,
-    which has AVE_TF as an older name of the latter.
+    side (``pad_t``, ...) and means over the image's part of a window alone (AVE_EXC_PAD) are synopsys-caffe's, which
+    has AVE_TF as an older name of the latter.  intel/caffe's are ``avg_include_pad: false``, and kernels of 1 row or
+    column, of which without padding too no window lies beyond the image (``last_inside``, which upgrading its nets
+    sets).
     """
 
     homogeneous = True
@@ -90,8 +92,11 @@ class Pooling(_PoolLayer):
         section = params.section("pooling_param")
         section.ignore("engine")
         self.method = section.enum("pool")
-        self.inside = self.method in ("AVE_EXC_PAD", "AVE_TF")
+        excluded = not section.avg_include_pad and self.method == "AVE"
+        self.inside = excluded or self.method in ("AVE_EXC_PAD", "AVE_TF")
         self.method = "AVE" if self.inside else self.method
+        if section.value("axis") != 1:
+            raise self.error(f"pooling_param.axis is {section.value('axis')}, expected the channels on axis 1")
         self.precision = "any" if self.method != "STOCHASTIC" and len(params.tops) == 1 else "single"
         if self.method != "MAX" and len(params.tops) > 1:
             raise self.error(f"produces at most 1 top blob with {self.method} pooling, the prototxt gives 2")
@@ -109,7 +114,7 @@ class Pooling(_PoolLayer):
             raise self.error("pooling_param has no or two kernel sizes, expected kernel_size OR kernel_h and kernel_w")
         size = section.kernel_size
         kernel = (size, size) if section.has("kernel_size") else (section.kernel_h, section.kernel_w)
-        self.window = PoolWindow(kernel, stride, pad, self.ceil, tail, self.inside)
+        self.window = PoolWindow(kernel, stride, pad, self.ceil, tail, self.inside, bool(section.last_inside))
         self.check_window(self.window)
 
     def backward_reads(self) -> Reads:

@@ -38,6 +38,7 @@ class PoolWindow:
         ceil: whether a partial last window counts (Caffe's default) or not.
         tail: padding at the ends of the axes, where it is not that at their starts.
         inside: whether AVE divides by what of a window lies in the image; else padding counts.
+        clipped: whether no window starts beyond the image without padding either.
     """
 
     kernel: Size
@@ -46,6 +47,7 @@ class PoolWindow:
     ceil: bool = True
     tail: Size | None = None
     inside: bool = False
+    clipped: bool = False
 
     @property
     def after(self) -> Size:
@@ -63,7 +65,7 @@ class PoolWindow:
         for size, kernel, stride, pad, after in zip(image, self.kernel, self.stride, self.pad, self.after, strict=True):
             rest = size + pad + after - kernel
             out = (-(-rest // stride) if self.ceil else rest // stride) + 1
-            if self.any_pad and (out - 1) * stride >= size + pad:
+            if (self.any_pad or self.clipped) and (out - 1) * stride >= size + pad:
                 out -= 1
             result.append(out)
         return result[0], result[1]
@@ -98,7 +100,7 @@ class PoolWindow:
         ends = []
         for kernel, stride, pad in zip(self.kernel, self.stride, self.after, strict=True):
             end = pad + (stride - 1 if self.ceil else 0)
-            ends.append(min(end, kernel - 1) if self.any_pad else end)
+            ends.append(min(end, kernel - 1) if self.any_pad or self.clipped else end)
         return ends[0], ends[1]
 
     def lengths(self, image: Sequence[int], outs: Size) -> list[np.ndarray]:

@@ -11,8 +11,9 @@ from caffe_compat.errors import ModelFileError
 from caffe_compat.files import write_file
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.read import read_message_binary
+from caffe_compat.proto.weights import read_blob_proto
 
-__all__ = ["read_mean", "write_mean"]
+__all__ = ["read_mean", "read_volume_mean", "write_mean"]
 
 
 def read_mean(path: str) -> np.ndarray:
@@ -37,6 +38,23 @@ def read_mean(path: str) -> np.ndarray:
         raise ModelFileError(f"{path}: {np.count_nonzero(~np.isfinite(values))} values of the mean are NaN or infinite")
     image: np.ndarray = values.reshape(shape + (1,) * (4 - len(shape)))[0]
     return image
+
+
+def read_volume_mean(path: str) -> np.ndarray:
+    """The mean of clips in a ``.binaryproto``, float32 (channels, length, height, width); of C3D 1.0 or later.
+
+    Raises:
+        MissingFileError: no such file.
+        ModelFileError: it holds no blob of five axes, the first of size 1, or NaN or infinity.
+    """
+    mean = read_blob_proto(path)
+    if mean.ndim != 5 or len(mean) != 1 or not mean.size or not np.isfinite(mean).all():
+        raise ModelFileError(
+            f"{path}: a mean blob of shape {list(mean.shape)} cannot be used, expected finite numbers of shape "
+            "1 x channels x length x height x width"
+        )
+    found: np.ndarray = mean[0]
+    return found
 
 
 def write_mean(path: str | os.PathLike[str], mean: np.ndarray) -> None:

@@ -19,7 +19,16 @@ from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 from caffe_compat.media.sizes import check_size
 
-__all__ = ["VIDEO_SUFFIXES", "EndOfVideo", "VideoHead", "Videos", "gray_of", "video_frames", "video_head"]
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "EndOfVideo",
+    "VideoHead",
+    "Videos",
+    "gray_of",
+    "video_clip",
+    "video_frames",
+    "video_head",
+]
 
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 """Endings of video files."""
@@ -81,6 +90,34 @@ def video_frames(path: str | os.PathLike[str]) -> Iterator[np.ndarray]:
             number += 1
         if number < stated or not number:
             raise EndOfVideo(f"{os.fspath(path)}: ends after {number} frames, its head says {stated}")
+
+
+def video_clip(path: str | os.PathLike[str], numbers: range) -> list[np.ndarray]:
+    """Frames of a video: uint8 [H, W, 3], blue first; those before and between them are passed, not decoded to pixels.
+
+    Args:
+        numbers: of the frames, rising.
+
+    Raises:
+        MissingFileError: no such file.
+        EndOfVideo: it has fewer frames than that.
+        DataError: it is no video that OpenCV can decode, or its frames are larger than the limit.
+    """
+    name, found = os.fspath(path), []
+    with _opened(path) as capture:
+        for number in range(numbers.stop):
+            if not capture.grab():
+                raise EndOfVideo(f"{name}: ends after {number} frames, frame {numbers[-1]} is wanted")
+            if number not in numbers:
+                continue
+            done, picture = capture.retrieve()
+            if not done:
+                raise DataError(f"{name}: frame {number} cannot be decoded")
+            check_size(picture.shape[0], picture.shape[1], name)
+            found.append(np.asarray(picture, np.uint8))
+            if len(found) == len(numbers):
+                break
+    return found
 
 
 class Videos:

@@ -140,10 +140,10 @@ def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool
             f"{who}: incompatible number of blobs, the file has {len(sources)}, the net has {len(layer.blobs)}"
         )
     for index, ((shape, legacy), target) in enumerate(zip(sources, layer.blob_shapes, strict=True)):
-        expected = (1,) * (4 - len(target)) + target if legacy else target
-        if _is_vector(layer, shape, target):
+        expected = (1,) * (len(shape) - len(target)) + target if legacy else target
+        if _is_vector(layer, shape, target) or (legacy and _without_length(shape) == target):
             continue
-        if shape != expected or (legacy and len(target) > 4):
+        if shape != expected or (legacy and len(target) > len(shape)):
             raise WeightsError(
                 f"{who}: cannot copy blob {index}: shape mismatch, the file has {list(shape)}, the net has "
                 f"{list(target)}; to learn this layer from scratch, rename it"
@@ -152,7 +152,13 @@ def _check_blobs(path: PathLike, node: Node, sources: Sequence[tuple[Shape, bool
 
 def _is_vector(layer: Layer, shape: Shape, target: Shape) -> bool:
     """Whether the shapes are one vector's, of a layer whose forks write it with different axes of size 1."""
-    return layer.vector_blobs and [n for n in shape if n != 1] == [n for n in target if n != 1]
+    sizes = [n for n in target if n != 1]
+    return layer.vector_blobs and len(sizes) < 2 and [n for n in shape if n != 1] == sizes
+
+
+def _without_length(shape: Shape) -> Shape:
+    """The shape of C3D's filters over height and width alone, which have a length of 1, as others write it."""
+    return (*shape[:2], *shape[3:]) if len(shape) == 5 and shape[2] == 1 else shape
 
 
 def _copy_hdf5(plan: Plan, path: PathLike, mapped: bool) -> list[str]:

@@ -46,8 +46,9 @@ class Blob:
     """One stored blob: its shape, and where its numbers lie in the file.
 
     Attributes:
-        shape: the axes; for ``legacy`` blobs always (num, channels, height, width).
-        legacy: the shape came from the four old fields, so Caffe matches it right-aligned with 1s in front.
+        shape: the axes; for ``legacy`` blobs always (num, channels, height, width), of C3D 1.0 with the length before
+            the height.
+        legacy: the shape came from the old fields, so Caffe matches it right-aligned with 1s in front.
         error: what is wrong with it, if it cannot be used.
     """
 

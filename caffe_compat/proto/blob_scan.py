@@ -1,4 +1,8 @@
-"""BlobProto in a scanned file: shape, legacy dims, packed, unpacked and chunked numbers, NVCaffe's raw numbers."""
+"""BlobProto in a scanned file: shape, legacy dims, packed, unpacked and chunked numbers, NVCaffe's raw numbers.
+
+C3D 1.0 has a fifth dim, ``length``, in the middle: its fields 3 to 7 are length, height, width, data and diff.  The
+width, a number where Caffe has its data, tells; it writes the fields in order.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,8 @@ from caffe_compat.proto.wire import BYTES, FIXED32, FIXED64, MAX_AXES, MAX_COUNT
 __all__ = ["scan_blob"]
 
 _NUMBERS = {5: (4, FIXED32), 6: (4, FIXED32), 8: (8, FIXED64), 9: (8, FIXED64)}  # data, diff, double_data, double_diff
+_WIDTH = 5  # of C3D
+_MOVED = {6: 5, 7: 6}  # C3D's data and diff
 _RAW_TYPES = {10: 12, 11: 13}  # raw_data_type, raw_diff_type (NVCaffe 0.16 and later) and where their bytes are
 _RAW_ITEMS = {0: 8, 1: 4, 2: 2}  # double, float, half
 
@@ -40,7 +46,7 @@ def scan_blob(scan: Scanner, start: int, end: int, label: str) -> Blob:
     at = start
     while at < end:
         at = _scan_field(scan, at, end, found)
-    shape = tuple(found.legacy.get(axis, 0) for axis in (1, 2, 3, 4)) if found.legacy else tuple(found.dims)
+    shape = _legacy_shape(found.legacy) if found.legacy else tuple(found.dims)
     data, diff = (
         _raw(scan, found, kind) or _stored(found.numbers[double]) or _stored(found.numbers[single])
         for kind, double, single in ((10, 8, 5), (11, 9, 6))
@@ -52,13 +58,24 @@ def scan_blob(scan: Scanner, start: int, end: int, label: str) -> Blob:
     return Blob(scan.path, label, shape, bool(found.legacy), scan.stamp, error, data, diff)
 
 
+def _legacy_shape(dims: dict[int, int]) -> tuple[int, ...]:
+    """Num, channels, height and width; with C3D's length after the channels, which old files of its do not have."""
+    if _WIDTH not in dims:
+        return tuple(dims.get(axis, 0) for axis in (1, 2, 3, 4))
+    return tuple(dims.get(axis, 0) or int(axis == 3) for axis in (1, 2, 3, 4, _WIDTH))
+
+
 def _scan_field(scan: Scanner, at: int, end: int, found: _Found) -> int:
     """Take in one field; returns where the next one starts."""
     number, wire, value, after = scan.field(at, end)
-    if number <= 4:
+    tag = number << 3 | wire
+    if number <= 4 or (number == _WIDTH and wire == VARINT and _WIDTH - 1 in found.legacy):
         scan.expect(at, number, wire, VARINT)
         found.legacy[number] = _signed(value, 32)
-    elif number == 7:
+        return after
+    if _WIDTH in found.legacy:
+        number = _MOVED.get(number, number)
+    if number == 7:
         scan.expect(at, number, wire, BYTES)
         _scan_shape(scan, value, after, found.dims)
     elif number in _RAW_TYPES and wire == VARINT:
@@ -73,7 +90,7 @@ def _scan_field(scan: Scanner, at: int, end: int, found: _Found) -> int:
             found.numbers[number].append(_packed(scan, at, value, after, item))
         else:
             scan.expect(at, number, wire, unpacked_wire)
-            if count := scan.run(at, end, number << 3 | wire, item):
+            if count := scan.run(at, end, tag, item):
                 after = at + count * (item + 1)
                 found.numbers[number].append(Segment(at, count, item, item + 1))
             else:  # a tag written with needless bytes

@@ -266,8 +266,9 @@ jolibrain/caffe deepdetect
   NoiseParameter all_effects
   NonMaximumSuppressionParameter soft_nms theta
   TransformationParameter geometry_param
-facebook/C3D
-  type Convolution3D Pooling3D
+facebook/C3D c3d
+  type Convolution3D Deconvolution3D DownSampling Pooling3D VideoSegmentationData VideoWithVoxelTruthData
+    VoxelCustomLoss VoxelSoftmaxWithLoss
   ConvolutionParameter kernel_depth temporal_pad temporal_stride
   ImageDataParameter is_flow new_length num_truth_channels show_data truth_scale use_image use_temporal_jitter
   LayerParameter convolution3d_param pooling3d_param

@@ -281,6 +281,8 @@ LRNParameter
   enum Engine: MKL2017=3 MKLDNN=4
 PoolingParameter
   enum Engine: MKL2017=3 MKLDNN=4
+  8000021 avg_include_pad bool=true, 8000022 axis int32=1, 8000023 pad_3d uint32*, 8000024 kernel_size_3d uint32*,
+  8000025 stride_3d uint32*, 8000026 last_inside bool=false
 ReLUParameter
   enum Engine: MKL2017=3 MKLDNN=4
 """
@@ -305,6 +307,7 @@ FORKS = (
         schema_nets.CLUSTERED,
         schema_nets.TILING,
         schema_small.DEEPDETECT,
+        schema_nets.C3D,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

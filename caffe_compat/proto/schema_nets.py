@@ -1,6 +1,7 @@
 """Messages of the forks that compact nets, R-FCN, SegNet, PSPNet and YOLO are trained with; see ``schema_forks.py``."""
 
 __all__ = [
+    "C3D",
     "CLUSTERED",
     "COMPACT",
     "DENSE",
@@ -232,4 +233,41 @@ BBoxRegParameter
   1 bbox_mean float*, 2 bbox_std float*, 3 cls_aware bool=true
 ROIPoolingParameter
   4 pad_ratio float=0.0
+"""
+
+# facebook/C3D: 6661 and 6662, and in LayerParameter of version 1.0, which is V1LayerParameter here, fields of other
+# messages, moved by upgrade_c3d.py; layer types 30 to 40 of that time are Caffe's own others
+C3D = """
+LayerParameter
+  6661 convolution3d_param Convolution3DParameter, 6662 pooling3d_param Pooling3DParameter,
+  8006663 down_sampling_param DownSamplingParameter
+V1LayerParameter
+  enum LayerType: CONVOLUTION3D=1030 POOLING3D=1031 VIDEO_DATA=1033 DECONVOLUTION3D=1034
+    VIDEO_SEGMENTATION_DATA=1035 VOXEL_SOFTMAX=1036 VOXEL_SOFTMAX_LOSS=1037 VIDEO_WITH_VOXEL_TRUTH_DATA=1038
+    VOXEL_CUSTOM_LOSS=1039 DOWN_SAMPLING=1042
+  8000042 down_sampling_param DownSamplingParameter
+Convolution3DParameter
+  1 num_output uint32, 2 bias_term bool=true, 3 pad uint32=0, 4 kernel_size uint32, 5 group uint32=1,
+  6 kernel_depth uint32, 7 stride uint32=1, 8 temporal_stride uint32=1, 9 weight_filler FillerParameter,
+  10 bias_filler FillerParameter, 11 filter_group uint32=1, 12 temporal_pad uint32=0
+Pooling3DParameter
+  enum PoolMethod: MAX=0 AVE=1 STOCHASTIC=2
+  1 pool PoolMethod=MAX, 2 kernel_size uint32, 3 stride uint32=1, 4 pad uint32=0, 5 kernel_depth uint32,
+  6 temporal_stride uint32=1
+DownSamplingParameter
+  enum DownSamplingType: NONE=0 VOTE=1 AVERAGE=2
+  1 type DownSamplingType=VOTE, 2 spatial_factor int32, 3 temporal_factor int32
+ConvolutionParameter
+  8000031 kernel_depth uint32, 8000032 temporal_stride uint32=1, 8000033 filter_group uint32=1,
+  8000034 temporal_pad uint32=0
+PoolingParameter
+  8000031 kernel_depth uint32, 8000032 temporal_stride uint32=1
+ImageDataParameter
+  8000031 new_length uint32=0, 8000032 show_data int32=0, 8000033 use_image bool=false,
+  8000034 sampling_rate int32=1, 8000035 use_label bool=true, 8000036 use_temporal_jitter bool=false,
+  8000037 mean_value float=0.0, 8000038 num_truth_channels uint32=1, 8000039 use_byte_input bool=false,
+  8000040 is_flow bool=false, 8000041 truth_scale float=1.0, 8000042 clip_min float, 8000043 clip_max float
+VideoDataParameter
+  8000038 num_truth_channels uint32=1, 8000039 use_byte_input bool=false, 8000040 is_flow bool=false,
+  8000041 truth_scale float=1.0, 8000042 clip_min float, 8000043 clip_max float
 """

@@ -15,7 +15,8 @@ from typing import Any
 from caffe_compat import log
 from caffe_compat.errors import NetError, SolverError
 from caffe_compat.proto import caffe_pb2
-from caffe_compat.proto.forks import accepted_in
+from caffe_compat.proto.forks import accepted_in, owners
+from caffe_compat.proto.upgrade_c3d import upgrade_c3d
 from caffe_compat.proto.upgrade_v0 import upgrade_v0
 
 __all__ = ["SOLVER_TYPES", "UpgradedNet", "V1_TYPES", "upgrade_net", "upgrade_solver"]
@@ -26,7 +27,8 @@ _CAMEL = (
     "AbsVal Accuracy ArgMax BNLL Concat ContrastiveLoss Convolution Data Deconvolution Dropout DummyData EuclideanLoss"
     " Eltwise Exp Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData InfogainLoss InnerProduct LRN MemoryData"
     " MultinomialLogisticLoss MVN Pooling Power ReLU Sigmoid SigmoidCrossEntropyLoss Silence Softmax Split Slice TanH"
-    " WindowData Threshold BN Crop"
+    " WindowData Threshold BN Crop Convolution3D Pooling3D Deconvolution3D VideoData VideoSegmentationData"
+    " VideoWithVoxelTruthData VoxelCustomLoss DownSampling"
 )
 _BY_KEY = {name.upper(): name for name in _CAMEL.split()}
 
@@ -35,6 +37,8 @@ V1_TYPES: dict[int, str] = {
 }
 """V2 type string of every V1 layer type number (NONE gives an empty string)."""
 V1_TYPES[caffe_pb2.V1LayerParameter.SOFTMAX_LOSS] = "SoftmaxWithLoss"
+V1_TYPES[caffe_pb2.V1LayerParameter.VOXEL_SOFTMAX] = "Softmax"  # over the channels, whatever the axes
+V1_TYPES[caffe_pb2.V1LayerParameter.VOXEL_SOFTMAX_LOSS] = "VoxelSoftmaxWithLoss"
 
 SOLVER_TYPES = {0: "SGD", 1: "Nesterov", 2: "AdaGrad", 3: "RMSProp", 4: "AdaDelta", 5: "Adam"}
 """Type string of every ``solver_type`` number."""
@@ -86,7 +90,7 @@ def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
     _upgrade_forks(result, where)
     _upgrade_data_transform(result)
     if result.layers:
-        _upgrade_v1(result, problems)
+        _upgrade_v1(result, problems, where)
     if result.input:
         _upgrade_input(result, origins, where)
     _upgrade_batch_norm(result)
@@ -97,10 +101,15 @@ def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
 
 
 def _upgrade_forks(net: Any, where: str) -> None:
-    """Drop what changes no result, saying so once, and write ``ceil_mode`` as Caffe 1.0's ``round_mode``."""
-    _drop_accepted(net, where)
+    """Drop what changes no result, saying so once, and write ``ceil_mode`` as Caffe 1.0's ``round_mode``.
+
+    In a net of intel/caffe poolings with a kernel of 1 are marked: there no window lies beyond the image.
+    """
+    intel = _drop_accepted(net, where) or net.HasField("bn_stats_batch_size")
     for layer in (*net.layer, *net.layers):
         pooling = layer.pooling_param if layer.HasField("pooling_param") else None
+        if pooling is not None and intel and 1 in (pooling.kernel_size, pooling.kernel_h, pooling.kernel_w):
+            pooling.last_inside = True
         if pooling is None or not pooling.HasField("ceil_mode"):
             continue
         wanted = pooling.RoundMode.Value("CEIL" if pooling.ceil_mode else "FLOOR")
@@ -114,14 +123,21 @@ def _upgrade_forks(net: Any, where: str) -> None:
         pooling.ClearField("ceil_mode")
 
 
-def _drop_accepted(message: Any, where: str) -> None:
-    """Clear the fields of forks that name only a kernel, a precision or a machine, with one warning."""
+def _drop_accepted(message: Any, where: str) -> bool:
+    """Clear the fields of forks that name only a kernel, a precision or a machine, with one warning.
+
+    Returns:
+        Whether one of them is intel/caffe's alone.
+    """
     dropped: dict[str, None] = {}
+    intel = False
     for owner, name, fork in accepted_in(message):
         owner.ClearField(name)
         dropped[f"{name} ({fork})"] = None
+        intel = intel or owners(owner.DESCRIPTOR.name, name) == ["intel/caffe"]
     if dropped:
         _log.warning("%sread without effect, everything is computed in float32: %s", where, ", ".join(dropped))
+    return intel
 
 
 def _upgrade_data_transform(net: Any) -> None:
@@ -136,9 +152,10 @@ def _upgrade_data_transform(net: Any) -> None:
                 param.ClearField(name)
 
 
-def _upgrade_v1(net: Any, problems: list[str]) -> None:
+def _upgrade_v1(net: Any, problems: list[str], where: str) -> None:
     for old in net.layers:
         _upgrade_v1_layer(old, net.layer.add(), problems)
+        upgrade_c3d(net.layer[-1], where)
     net.ClearField("layers")
 
 

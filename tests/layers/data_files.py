@@ -43,6 +43,29 @@ def write_clips(folder: Path, frames: tuple[int, ...] = (7, 4, 2), height: int =
     video.release()
 
 
+def volume(number: int, kind: type[np.generic], channels: int = 5) -> np.ndarray:
+    """Numbers [channels, 3, 5, 6] of a volume."""
+    values = np.arange(channels * 90).reshape(channels, 3, 5, 6)
+    return ((37 * values + 11 * number) % 251).astype(kind)
+
+
+def write_volumes(folder: Path) -> None:
+    """Folders ``frames0`` and ``frames1`` of 8 pictures, numbered from 0, and C3D's binary volumes; lists of them."""
+    for clip in range(2):
+        (folder / f"frames{clip}").mkdir()
+        for number in range(8):
+            cv2.imwrite(str(folder / f"frames{clip}" / f"{number:06d}.jpg"), image(10 * clip + number))
+    (folder / "frames.txt").write_text(f"{folder}/frames0 1 3\n{folder}/frames1 2 4\n")
+    (folder / "counts.txt").write_text(f"{folder}/frames0 7 3\n")
+    (folder / "several.txt").write_text(f"{folder}/frames0 1 3,0\n{folder}/frames1 2 2\n")
+    for name, kind in (("bytes", np.uint8), ("floats", np.float32)):
+        for number in range(2):
+            numbers = volume(number, kind)
+            head = np.array([1, *numbers.shape], "<i4").tobytes()
+            (folder / f"{name}{number}.bin").write_bytes(head + numbers.tobytes())
+        (folder / f"{name}.txt").write_text("".join(f"{folder}/{name}{number}.bin\n" for number in range(2)))
+
+
 def datum(number: int) -> bytes:
     """An image as a raw Datum."""
     pixels = image(number)

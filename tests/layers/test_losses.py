@@ -230,7 +230,6 @@ def test_contrastive(legacy: bool) -> None:
         ("SoftmaxWithLoss", "", [(3, 5, 2), (3,)], "one label per position, 6 for"),
         ("SoftmaxWithLoss", "softmax_param { axis: 2 }", [(3, 5), (3,)], "softmax_param.axis is 2"),
         ("EuclideanLoss", "", [(3, 5), (3, 4)], "the same dimension"),
-        ("EuclideanLoss", "", [(3, 1, 1, 1, 1), (3, 1, 1, 1, 1)], "at most 4 axes"),
         ("SigmoidCrossEntropyLoss", "", [(3, 5), (3, 4)], "the same count"),
         ("MultinomialLogisticLoss", "", [(3, 5), (3, 2)], "one label per item"),
         ("InfogainLoss", "", [(3, 5), (3,), (4, 4)], "expected 25 values"),

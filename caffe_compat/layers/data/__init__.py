@@ -14,6 +14,7 @@ from caffe_compat.layers.data.regions import ObjectData, RegionData, RoIDataLaye
 from caffe_compat.layers.data.segmented import ImageSegData
 from caffe_compat.layers.data.source import DataLayer
 from caffe_compat.layers.data.transformer import Transformer
+from caffe_compat.layers.data.volumes import VideoSegmentationData, VideoVolumes, VideoWithVoxelTruthData
 from caffe_compat.layers.data.window import WindowData
 
 __all__ = [
@@ -42,5 +43,8 @@ __all__ = [
     "VOCSegData",
     "VideoClips",
     "VideoFrames",
+    "VideoSegmentationData",
+    "VideoVolumes",
+    "VideoWithVoxelTruthData",
     "WindowData",
 ]

@@ -18,7 +18,10 @@ from caffe_compat.media import read_clip_list, read_mean
 __all__ = ["VideoClips", "VideoFrames"]
 
 _FRAMES = ("video_type", "device_id", "video_file", "skip_frames")
-_C3D = ("use_image", "use_temporal_jitter", "sampling_rate", "show_data", "use_multiple_label", "is_color")
+_C3D = (
+    *("use_image", "use_temporal_jitter", "sampling_rate", "show_data", "use_multiple_label", "is_color"),
+    "use_sampling_rate_jitter",
+)
 
 
 def _means_frames(params: Params) -> bool:
