@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from caffe_compat.layers.base import UNLIMITED, Layer, Shape, count
+from caffe_compat.layers.base import UNLIMITED, Layer, OnnxGraph, Shape, count
+from caffe_compat.layers.box_output_onnx import Decoding, write_regions
 from caffe_compat.layers.labels import can_look
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
@@ -39,7 +40,6 @@ class BoxOutput(Layer):
     bottom_count = (1, UNLIMITED)
     top_count = (1, 2)
     sized_by_values = True
-    onnx_reason = "no ONNX form yet"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -136,6 +136,18 @@ class BoxOutput(Layer):
         if self.after:
             stay = stay[: self.after]
         return torch.cat([corners.new_full((len(stay), 1), item), corners[stay], scores[stay, None]], 1)
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Decoding, TopK, NonMaxSuppression; batch and sizes may be open."""
+        if self.kind != "IOU":
+            raise self.export_error(f"box_output_param.nms_type is {self.kind}; ONNX's suppression has IOU alone")
+        if not 0 <= self.iou_thr <= 1 or self.min_size < 0:
+            raise self.export_error(
+                f"box_output_param has iou_thr {self.iou_thr:g} and min_size {self.min_size:g}, ONNX's suppression "
+                "needs overlaps from 0 to 1 and sides of 0 or more"
+            )
+        decoding = Decoding(self.fields, self.means, self.stds, 1 / self.xyr, self.whr, self.fg_thr, self.min_size)
+        write_regions(graph, bottoms, tops, decoding, (self.before, self.after), self.iou_thr)
 
     def _suppressed(self, corners: Tensor, scores: Tensor) -> Tensor:
         if self.kind == "IOU":

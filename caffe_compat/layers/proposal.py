@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from caffe_compat.layers.anchors import AnchorGrid, moved, suppress
-from caffe_compat.layers.base import Layer, Shape, count
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
 from caffe_compat.layers.labels import can_look
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
+from caffe_compat.layers.rpn_onnx import Rules, write_proposals
 
 __all__ = ["Proposal"]
 
@@ -37,7 +38,6 @@ class Proposal(Layer):
     bottom_count = (3, 3)
     top_count = (1, 2)
     sized_by_values = True
-    onnx_reason = "boxes that are too small stay with a score of 0, which no exported form does yet"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -103,6 +103,15 @@ class Proposal(Layer):
         kept = suppress(self, boxes, flat, float(np.nextafter(self.threshold, np.inf)))[: self.after]
         rois = torch.cat([boxes.new_zeros(len(kept), 1), boxes[kept]], 1)
         return (rois, flat[kept])[: len(self.params.tops)]
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """Anchors by broadcasting, TopK, NonMaxSuppression; see ``rpn_onnx.py``."""
+        if not 0 <= self.threshold <= 1:
+            raise self.export_error(f"nms_thresh is {self.threshold:g}; ONNX's suppression needs 0 to 1")
+        rules = Rules(self.before, self.after, self.threshold, self.min_size, scales=(3, 2), small=0.0)
+        scores = write_proposals(graph, bottoms, tops[0], self.grid, rules)
+        if len(tops) > 1:
+            graph.node("Identity", [scores], [tops[1]])
 
 
 def _anchors(base: int, ratios: Sequence[float], scales: Sequence[float]) -> np.ndarray:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +21,7 @@ from caffe_compat.layers.data.regions import is_named, read_yaml
 from caffe_compat.layers.labels import can_look
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.layers.rpn_onnx import write_proposals
+from caffe_compat.layers.rpn_onnx import Rules, write_proposals
 
 __all__ = ["ANCHORS", "ProposalLayer", "ProposalSettings", "RpnLayer", "number", "numbers"]
 
@@ -197,5 +198,12 @@ class ProposalLayer(RpnLayer):
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Anchors by broadcasting, TopK, NonMaxSuppression; see ``rpn_onnx.py``."""
         settings = self.settings
-        limits = settings.pre_nms_top_n, settings.post_nms_top_n
-        write_proposals(graph, bottoms, tops, self.anchors, limits, (settings.nms_thresh, settings.min_size))
+        overlap = float(np.nextafter(np.float32(settings.nms_thresh), np.float32(-1)))  # that many are too much
+        if not 0 <= overlap <= 1:
+            raise self.export_error(
+                f"nms_thresh is {settings.nms_thresh:g}; ONNX's suppression needs more than 0, to 1"
+            )
+        rules = Rules(settings.pre_nms_top_n, settings.post_nms_top_n, overlap, settings.min_size)
+        scores = write_proposals(graph, bottoms, tops[0], self.anchors, rules)
+        if len(tops) > 1:
+            graph.node("Unsqueeze", [scores, graph.constant([1])], [tops[1]])

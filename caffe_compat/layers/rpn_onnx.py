@@ -1,64 +1,76 @@
-"""ProposalLayer out of operators that every runtime has."""
+"""ProposalLayer and Proposal out of operators that every runtime has."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from caffe_compat.layers.anchors import AnchorGrid
 from caffe_compat.layers.base import OnnxGraph
 
-__all__ = ["write_proposals"]
+__all__ = ["Rules", "write_proposals"]
 
 _LEAST = -float(np.finfo(np.float32).max)
 
 
-def write_proposals(
-    graph: OnnxGraph,
-    bottoms: Sequence[str],
-    tops: Sequence[str],
-    grid: AnchorGrid,
-    limits: tuple[int, int],
-    thresholds: tuple[float, float],
-) -> None:
-    """Nodes that compute regions and, if there is a second top, their scores.
+@dataclass(frozen=True)
+class Rules:
+    """Which boxes stay.
 
-    Args:
-        limits: boxes before and after suppression, 0 or less for all.
-        thresholds: overlap from which on a box goes, and the least side in pixels of the unscaled image.
+    Attributes:
+        before, after: how many are compared, and how many stay at most; 0 or less: all.
+        overlap: 0 to 1; a box with more with a better one goes.
+        min_size: least width and height, in pixels of the unscaled image.
+        scales: which numbers of the image's information scale widths and heights.
+        small: score that boxes smaller than that are given, times their own; None: they go.
+    """
+
+    before: int
+    after: int
+    overlap: float
+    min_size: float
+    scales: tuple[int, int] = (2, 2)
+    small: float | None = None
+
+
+def write_proposals(graph: OnnxGraph, bottoms: Sequence[str], top: str, grid: AnchorGrid, rules: Rules) -> str:
+    """Nodes that compute regions, the top.
+
+    Returns:
+        The blob of their scores, float32[R].
     """
     add, constant = graph.add, graph.constant
     count = len(grid)
     scores = add("Slice", [bottoms[0], constant([count]), constant([2 * count]), constant([1])])
     flat = add("Reshape", [add("Transpose", [scores], perm=[0, 2, 3, 1]), constant([-1])])
-    boxes, large = _boxes(graph, bottoms, grid, thresholds[1])
-    flat = add("Where", [large, flat, constant(-np.inf)])  # what is too small is below every score
+    boxes, large = _boxes(graph, bottoms, grid, rules)
+    below = constant(-np.inf) if rules.small is None else add("Mul", [flat, constant(rules.small)])
+    flat = add("Where", [large, flat, below])
     total = add("Shape", [flat])
-    wanted = add("Min", [total, constant([limits[0]])]) if limits[0] > 0 else total
-    best, order = f"{tops[0]}/scores", f"{tops[0]}/order"
+    wanted = add("Min", [total, constant([rules.before])]) if rules.before > 0 else total
+    best, order = f"{top}/scores", f"{top}/order"
     graph.node("TopK", [flat, wanted], [best, order], axis=0)
     boxes = add("Gather", [boxes, order], axis=0)
     ends = add("Add", [boxes, constant(np.array([[0, 0, 1, 1]], np.float32))])  # extents are x2 - x1 + 1
-    most = constant([limits[1]]) if limits[1] > 0 else total
+    most = constant([rules.after]) if rules.after > 0 else total
     inputs = [
         add("Unsqueeze", [ends, constant([0])]),
         add("Unsqueeze", [best, constant([0, 1])]),
         most,
-        constant(np.array([np.nextafter(np.float32(thresholds[0]), np.float32(-1))], np.float32)),
-        constant(np.array([_LEAST], np.float32)),
+        constant(np.array([rules.overlap], np.float32)),
+        constant(np.array([_LEAST], np.float32)),  # what is too small and goes is below
     ]
     chosen = add("NonMaxSuppression", inputs)
     kept = add("Gather", [chosen, constant(np.array(2))], axis=1)
     found = add("Gather", [boxes, kept], axis=0)
-    column = add("Unsqueeze", [add("Gather", [best, kept], axis=0), constant([1])])
     zeros = add("Mul", [add("Slice", [found, constant([0]), constant([1]), constant([1])]), constant(0.0)])
-    graph.node("Concat", [zeros, found], [tops[0]], axis=1)
-    if len(tops) > 1:
-        graph.node("Identity", [column], [tops[1]])
+    graph.node("Concat", [zeros, found], [top], axis=1)
+    return add("Gather", [best, kept], axis=0)
 
 
-def _boxes(graph: OnnxGraph, bottoms: Sequence[str], grid: AnchorGrid, min_size: float) -> tuple[str, str]:
+def _boxes(graph: OnnxGraph, bottoms: Sequence[str], grid: AnchorGrid, rules: Rules) -> tuple[str, str]:
     """Boxes cut to the image (float32[H W A, 4]), and which are large enough."""
     add, constant = graph.add, graph.constant
     count = len(grid)
@@ -68,8 +80,7 @@ def _boxes(graph: OnnxGraph, bottoms: Sequence[str], grid: AnchorGrid, min_size:
     )
     deltas = add("Reshape", [turned, split])  # H x W x A x 4
     info = add("Reshape", [bottoms[2], constant([-1])])
-    scale = add("Gather", [info, constant(np.array([2]))], axis=0)
-    anchors, least = grid.anchors.astype(np.float32), add("Mul", [scale, constant(float(min_size))])
+    anchors = grid.anchors.astype(np.float32)
     lows, highs, fits = [], [], []
     for axis in (0, 1):  # x, y
         side = anchors[:, axis + 2] - anchors[:, axis] + 1
@@ -82,6 +93,8 @@ def _boxes(graph: OnnxGraph, bottoms: Sequence[str], grid: AnchorGrid, min_size:
         last = add("Sub", [add("Gather", [info, constant(np.array([1 - axis]))], axis=0), constant(1.0)])
         low, high = (add("Max", [add("Min", [add(op, [middle, half]), last]), constant(0.0)]) for op in ("Sub", "Add"))
         extent = add("Add", [add("Sub", [high, low]), constant(1.0)])
+        scale = add("Gather", [info, constant(np.array([rules.scales[axis]]))], axis=0)
+        least = add("Mul", [scale, constant(float(rules.min_size))])
         fits.append(add("GreaterOrEqual", [extent, least]))
         lows.append(add("Unsqueeze", [low, constant([3])]))
         highs.append(add("Unsqueeze", [high, constant([3])]))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from cases_box_output import SETTINGS
-from one_layer import one_layer
+from one_layer import one_layer, one_net
 
-from caffe_compat.errors import LayerError, ShapeError
+from caffe_compat.errors import ExportError, LayerError, ShapeError
+from caffe_compat.net import Net
+from caffe_compat.onnx import export_onnx
 
 FIELDS = ((8, 10, 4), (16, 20, 8))
 Row = list[float]
@@ -68,19 +72,59 @@ def test_number_by_number(kind: str, before: int, after: int, norm: bool) -> Non
     if norm:
         numbers = zip((0.2, 0, 0, -0.1), (0.1, 0.2, 0.3, 0.4), strict=True)
         text += " bbox_reg_param { " + " ".join(f"bbox_mean: {m} bbox_std: {s}" for m, s in numbers) + " }"
-    layer = one_layer("BoxOutput", text, *(one.shape for one in maps), tops=("rois", "scored"))
-    rois, scored = layer(*(torch.from_numpy(one) for one in maps))
+    net = one_net("BoxOutput", text, [one.shape for one in maps], ("rois", "scored"))
+    rois, scored = net.layer("under_test")(*(torch.from_numpy(one) for one in maps))
     want = np.array(_slow(maps, kind, before, after, norm))
     assert rois.shape == (len(want), 5, 1, 1) and scored.shape == (len(want), 6, 1, 1) and len(want) > 5
     np.testing.assert_allclose(scored[..., 0, 0].numpy(), want, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(rois[..., 0, 0].numpy(), want[:, :5], rtol=1e-6, atol=1e-6)
+    if kind != "IOU":
+        with pytest.raises(ExportError, match=f"under_test.*nms_type is {kind}"):
+            export_onnx(net, dynamic=())
+        return
+    inputs = {f"x{n}": one.astype(np.float32) for n, one in enumerate(maps)}
+    rois, scored = net.layer("under_test")(*map(torch.from_numpy, inputs.values()))  # other scores are equal there
+    exported = exported_tops(net, inputs)
+    np.testing.assert_allclose(exported["scored"], scored, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(exported["rois"], rois, rtol=1e-5, atol=1e-5)
+
+
+def exported_tops(net: Net, inputs: dict[str, np.ndarray], dynamic: Sequence[str] | bool = ()) -> dict[str, np.ndarray]:
+    """What ONNX Runtime computes."""
+    model = export_onnx(net, dynamic=dynamic)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
 
 
 def test_without_any_region_there_is_one() -> None:
     shapes = ((1, 6, 4, 6), (1, 6, 2, 3))
-    layer = one_layer("BoxOutput", f"box_output_param {{ {SETTINGS} fg_thr: 9 }}", *shapes, tops=("rois", "scored"))
-    rois, scored = layer(*(torch.zeros(shape) for shape in shapes))
-    assert rois.flatten().tolist() == [0, 1, 1, 10, 10] and scored.flatten().tolist() == [0] * 6
+    net = one_net("BoxOutput", f"box_output_param {{ {SETTINGS} fg_thr: 9 }}", shapes, ("rois", "scored"))
+    inputs = {f"x{n}": np.zeros(shape, np.float32) for n, shape in enumerate(shapes)}
+    rois, scored = net.layer("under_test")(*map(torch.from_numpy, inputs.values()))
+    exported = exported_tops(net, inputs)
+    for found in (rois, scored), (exported["rois"], exported["scored"]):
+        assert [one.reshape(-1).tolist() for one in found] == [[0, 1, 1, 10, 10], [0] * 6]
+        assert [tuple(one.shape) for one in found] == [(1, 5, 1, 1), (1, 6, 1, 1)]
+
+
+def test_exported_for_maps_of_any_size() -> None:
+    """The same model, batch and sizes left open, on maps of other sizes; all scores are equal."""
+    shapes = ((1, 6, 4, 6), (1, 6, 2, 3))
+    body = f"box_output_param {{ {SETTINGS} fg_thr: -1 max_nms_num: 30 }}"
+    net = one_net("BoxOutput", body, shapes, ("rois", "scored"))
+    random = np.random.default_rng(3)
+    inputs = {
+        "x0": random.random((2, 6, 5, 9)).astype(np.float32),
+        "x1": random.random((2, 6, 3, 4)).astype(np.float32),
+    }
+    for value in inputs.values():
+        value[:, :2] = 0.5
+    wanted = net.layer("under_test")(*map(torch.from_numpy, inputs.values()))
+    exported = exported_tops(net, inputs, dynamic=True)
+    assert len(wanted[0]) > 10
+    np.testing.assert_allclose(exported["rois"], wanted[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(exported["scored"], wanted[1], rtol=1e-5, atol=1e-5)
 
 
 def test_regions_wider_by_a_part_of_themselves() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from cases_proposal import SETTINGS
-from one_layer import one_layer
+from one_layer import one_layer, one_net
 
 from caffe_compat.errors import LayerError, ShapeError
+from caffe_compat.onnx import export_onnx
 
 Box = list[float]
 RATIOS, SCALES = (0.5, 1.0, 2.0), (1.0, 2.5)
@@ -63,18 +65,25 @@ def _slow(scores: np.ndarray, deltas: np.ndarray, info: np.ndarray, before: int,
 def test_number_by_number(before: int, after: int, info: tuple[float, ...]) -> None:
     random = np.random.default_rng(before)
     scores, deltas = random.random((12, 4, 5)), random.normal(size=(24, 4, 5)) * 0.6
-    layer = one_layer(
+    net = one_net(
         "Proposal",
         _body(f"pre_nms_topn: {before} post_nms_topn: {after}"),
-        *((1, 12, 4, 5), (1, 24, 4, 5), (1, len(info))),
-        tops=("rois", "scores"),
+        ((1, 12, 4, 5), (1, 24, 4, 5), (1, len(info))),
+        ("rois", "scores"),
     )
+    layer = net.layer("under_test")
     rois, values = layer(torch.from_numpy(scores)[None], torch.from_numpy(deltas)[None], torch.tensor([info]).double())
     want = np.array(_slow(scores, deltas, np.array(info), before, after))
     assert rois.shape == (len(want), 5) and values.shape == (len(want),) and not rois[:, 0].any()
     np.testing.assert_allclose(rois[:, 1:].numpy(), want[:, :4], rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(values.numpy(), want[:, 4], rtol=1e-6)
     assert (values.diff() <= 0).all()
+    model = export_onnx(net, dynamic=())
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    inputs = {"x0": scores[None], "x1": deltas[None], "x2": np.array([info])}
+    exported = session.run(["rois", "scores"], {name: value.astype(np.float32) for name, value in inputs.items()})
+    np.testing.assert_allclose(exported[0], rois, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(exported[1], values, rtol=1e-6)
 
 
 def test_small_boxes_stay_with_a_score_of_0() -> None:
