@@ -5,6 +5,9 @@
     tools/detect.py --def fused.prototxt --net N --image a.jpg --depth a_depth.png --camera nyud2_color \\
         --units-per-metre 1000 --classes nyud2 --out found.png --json found.json
 
+A net with an input "im_info" in place of "rois" (Faster R-CNN, R-FCN) finds its regions itself; those of SSD and YOLO
+are run by predict.
+
 Options and class names are those that training wrote beside the weights (config.yml, preprocessing.json), unless --cfg
 and --classes say others.
 

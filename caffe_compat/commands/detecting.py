@@ -15,6 +15,7 @@ import numpy as np
 
 from caffe_compat.commands.class_names import NAMED, detector_classes
 from caffe_compat.commands.depth_images import file_camera, file_form
+from caffe_compat.commands.infer_rows import rows_output
 from caffe_compat.config import load_config
 from caffe_compat.datasets import read_any
 from caffe_compat.datasets.record import FrameRecord
@@ -26,14 +27,16 @@ from caffe_compat.depth.stated import options_of
 from caffe_compat.detection.description import BACKGROUND, stored_config
 from caffe_compat.detection.images import read_modalities
 from caffe_compat.detection.inference import Detector, load_detector_net
-from caffe_compat.detection.objects import Found, find_objects
+from caffe_compat.detection.objects import Found, find_objects, name_objects
 from caffe_compat.detection.proposer import propose
+from caffe_compat.detection.proposing import ProposingDetector, proposes
 from caffe_compat.devices import choose
 from caffe_compat.errors import DataError, UsageError, in_file, printable
 from caffe_compat.files import write_file
 from caffe_compat.media import Encoding, Preparation, can_encode, encode, stored_preparation
 from caffe_compat.media.drawing import draw_boxes
 from caffe_compat.net import Net
+from caffe_compat.net.runner import NetRunner
 
 __all__ = ["detect", "encoder_for", "write_drawing", "write_objects"]
 
@@ -54,15 +57,35 @@ def detect(args: argparse.Namespace) -> None:
     classes = _classes(args, stored)
     net = load_detector_net(args.prototxt, args.weights)
     pictures = _pictures(args, stored)
+    source = args.image or args.hha or args.depth
+    runner = NetRunner(net, None, device)
+    if proposes(runner):
+        with in_file(args.prototxt):
+            (kind,) = _seen(net, pictures, stored)
+            proposing = ProposingDetector(runner, len(classes) + 1, config, args.score_blob_name)
+        with in_file(source):
+            found = name_objects(*proposing(proposing.ask(pictures[kind])), classes, config)
+        _tell(args, pictures, found)
+        return
+    if rows_output(runner, None):
+        raise UsageError(
+            f"net '{net.description.name}' gives objects itself, as SSD and YOLO do: run it with predict, which is "
+            "told by --mean and --scale how pictures are prepared"
+        )
     blobs = (args.score_blob_name, args.bbox_blob_name)
     with in_file(args.prototxt):
         kinds = _seen(net, pictures, stored)
         detector = Detector(net, len(classes) + 1, len(kinds), config, device, blobs)
-    source = args.image or args.hha or args.depth
     boxes = _proposals(args.proposals, source, {kind: pictures[kind] for kind in kinds})
     boxes = boxes[: config.test.proposal_top_k or None]
     with in_file(source):
         found = find_objects(detector, [pictures[kind] for kind in kinds], boxes, classes, config)
+    _tell(args, pictures, found)
+
+
+def _tell(args: argparse.Namespace, pictures: Pictures, found: Sequence[Found]) -> None:
+    """Write and print objects."""
+    source = args.image or args.hha or args.depth
     sure = [one for one in found if one.score >= args.conf]
     if args.json:
         write_objects(args.json, sure, {"image": source, "net": list(args.weights), "conf": args.conf})

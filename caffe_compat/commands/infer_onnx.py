@@ -11,6 +11,9 @@ the model's inputs in their order.  A single scene of several files is written w
 model has inputs of pictures is the colour picture of the scene, drawn upon and searched for proposals.  Depth (16-bit
 png, pgm, tiff, npy) is made into the HHA or disparity pictures that the model was trained on.
 
+A model that finds objects itself is given pictures alone: SSD's and YOLO's, whose rows are boxes, and Faster R-CNN's
+and R-FCN's with the outputs rois, cls_prob and bbox_pred.
+
 With --masks every object gets its pixels: over them in pictures, as COCO's run lengths ("mask") in JSON, and in arrays
 as masks with 8 pixels of a row in a byte (numpy.unpackbits(masks, axis=2, count=width)).
 
@@ -24,7 +27,7 @@ import argparse
 
 from caffe_compat.commands.flags import add_gpu
 from caffe_compat.commands.infer_arguments import add_boxes, add_depth, add_inputs, add_masks, add_reading, add_results
-from caffe_compat.commands.inputs import ONNX, PREPROCESSING
+from caffe_compat.commands.inputs import LIST, ONNX, PREPROCESSING
 from caffe_compat.commands.parser import Parser
 
 
@@ -33,7 +36,7 @@ def make_parser() -> argparse.ArgumentParser:
     p = Parser(__doc__)
     p.add_argument("model", type=ONNX, metavar="MODEL", help="ONNX file of export_onnx")
     add_inputs(p)
-    add_results(p, "those in the model")
+    add_results(p, "those in the model", LIST.or_word("nyud2|voc|coco:.*"))
     how = p.add_argument_group("preparation")
     how.add_argument(
         "--preprocessing",

@@ -17,13 +17,24 @@ from caffe_compat.detection.inference import Answer as Said
 from caffe_compat.detection.inference import Question, answer, ask
 from caffe_compat.detection.objects import Found, name_objects
 from caffe_compat.detection.proposer import propose
+from caffe_compat.detection.proposing import Scene
 from caffe_compat.errors import DataError, UsageError, nearest
 from caffe_compat.media import read_picture
 from caffe_compat.media.drawing import LEAST_SIDE, draw_boxes, draw_text
 from caffe_compat.segmentation.pictures import draw_masks
 from caffe_compat.segmentation.regions import Superpixels
 
-__all__ = ["Answer", "Detects", "Labels", "Loaded", "Objects", "Task", "check_output_name", "object_answer"]
+__all__ = [
+    "Answer",
+    "Detects",
+    "Labels",
+    "Loaded",
+    "Objects",
+    "Task",
+    "check_output_name",
+    "object_answer",
+    "to_look_at",
+]
 
 Proposals = Callable[[FrameRecord], np.ndarray]
 
@@ -48,6 +59,7 @@ class Loaded:
         question: of a detector.
         pictures: what the model sees, where the pixels of objects are wanted.
         superpixels: of these.
+        scene: of a detector that finds its regions itself.
     """
 
     sample: Sample
@@ -56,6 +68,7 @@ class Loaded:
     question: Question | None = None
     pictures: Sequence[np.ndarray] = ()
     superpixels: Superpixels | None = None
+    scene: Scene | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,11 +140,11 @@ class Labels:
     def load(self, sample: Sample) -> Loaded:
         """Read the pictures and make blobs of them."""
         pictures = self.feed.pictures(sample)
-        return Loaded(sample, _to_look_at(sample, pictures), self.feed.blobs(pictures))
+        return Loaded(sample, to_look_at(sample, pictures), self.feed.blobs(pictures))
 
     def shown(self, sample: Sample) -> np.ndarray:
         """The picture to look at."""
-        return _to_look_at(sample, () if sample.color else self.feed.pictures(sample))
+        return to_look_at(sample, () if sample.color else self.feed.pictures(sample))
 
     def run(self, loaded: Sequence[Loaded]) -> list[Answer]:
         """One run of the model; a batch that it fixes is filled up with zeros."""
@@ -220,12 +233,12 @@ class Objects:
 
     def shown(self, sample: Sample) -> np.ndarray:
         """The picture to look at."""
-        return _to_look_at(sample, () if sample.color else self.feed.pictures(sample))
+        return to_look_at(sample, () if sample.color else self.feed.pictures(sample))
 
     def read(self, sample: Sample) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """The pictures, the one to look at, and proposals [N, 4] in its pixels."""
         pictures = self.feed.pictures(sample)
-        shown = _to_look_at(sample, pictures)
+        shown = to_look_at(sample, pictures)
         if self.proposals is None:
             keys = [modality_key(self.feed.wanted[name]) for name in self.feed.names]
             seen = dict(zip(keys, pictures, strict=True))
@@ -280,7 +293,7 @@ def object_answer(
     )
 
 
-def _to_look_at(sample: Sample, pictures: Sequence[np.ndarray]) -> np.ndarray:
+def to_look_at(sample: Sample, pictures: Sequence[np.ndarray]) -> np.ndarray:
     """uint8 [H, W, 3]; grey is shown in three channels."""
     shown = read_picture(sample.color) if sample.color else pictures[0]
     return shown if shown.shape[2] == 3 else shown.repeat(3, 2)

@@ -8,10 +8,11 @@ from typing import Any
 
 import onnxruntime
 
-from caffe_compat.commands.class_names import read_class_names
+from caffe_compat.commands.class_names import detector_classes, read_class_names
 from caffe_compat.commands.infer_boxes import BoxesInGraph
 from caffe_compat.commands.infer_inputs import depth_encoder, find_samples
 from caffe_compat.commands.infer_masks import object_masks
+from caffe_compat.commands.infer_rows import own_objects, rows_output
 from caffe_compat.commands.infer_run import check_run, reading_threads, run_over, task_settings
 from caffe_compat.commands.infer_tasks import Labels, Objects, Task, check_output_name
 from caffe_compat.config import load_config
@@ -54,16 +55,23 @@ def _task(args: argparse.Namespace, session: Session, device: str) -> Task:
     feed = Feed(session, preparation)
     encode = depth_encoder(feed.wanted, args, _torch_device(args))
     feed = Feed(session, preparation, encode, Videos(args.every, reading_threads(args)).read)
-    classes = read_class_names(args.classes) if args.classes else feed.classes
     if is_mask_net(session.inputs):
         raise UsageError("the model segments boxes, it finds none: give a detector, and this model as --masks")
+    own = own_objects(args, session, feed, args.cfg, not args.cfg)
+    if own is not None:
+        if args.masks:
+            raise UsageError("--masks goes with a detector that is given proposals")
+        return own
     if not {"rois", "proposals"} & set(session.inputs):
         if args.masks:
             raise UsageError("--masks goes with a detector, this model finds no objects")
         kept = (args.blobs or session.output_names) if args.npz or args.h5 else ()
         for name in kept:
             check_output_name(session, name)
-        return Labels(session, feed, args.batch, args.scores, classes, args.top, kept)
+        classes = read_class_names(args.classes) if args.classes else feed.classes
+        top = 0 if args.blobs and rows_output(session, None) else args.top
+        return Labels(session, feed, args.batch, args.scores, classes, top, kept)
+    classes = detector_classes(args.classes) if args.classes else feed.classes
     if not classes:
         raise UsageError("which classes? the model names none: give --classes FILE, one a line")
     if args.blobs:

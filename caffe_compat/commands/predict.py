@@ -6,12 +6,15 @@
     tools/predict.py --model zoo:caffenet --weights N --mean 104,117,123 pictures/ --h5 features.h5 --blobs fc7
     tools/predict.py --model deploy.prototxt --weights N --mean 104,117,123 clip.mp4 --every 30 --json labels.json
     tools/predict.py --model hha/deploy.prototxt --weights N pairs.txt --units-per-metre 1000 --camera kinect_v1
+    tools/predict.py --model deploy.prototxt --weights ssd.caffemodel --mean 104,117,123 a.jpg --draw drawn/
     tools/predict.py --def test.prototxt --net fast_rcnn_iter_40000.caffemodel pictures/ --json boxes.json --draw drawn/
 
 An input is a picture, a folder of pictures, a video, or a text file with a line for each scene: the files of the net's
 inputs in their order.  A single scene of several files is written with commas.  One file more than the net has inputs
 of pictures is the colour picture of the scene, to look at.  Depth (16-bit png, pgm, tiff, npy) is made into the HHA or
 disparity pictures that the net was trained on.  A net with an input "rois" is a Fast R-CNN detector: it gets proposals.
+Nets that find objects themselves get none: those with an input "im_info" (Faster R-CNN, R-FCN, PVANET), whose options
+are the detector's, and SSD's and YOLO's, whose pictures are prepared as those of other nets.
 
 How pictures become numbers is said by preprocessing.json, which training writes beside the weights; for nets from
 elsewhere by --preprocessing train_val.prototxt (its transform_param), or by --mean, --mean-file, --scale and --resize.

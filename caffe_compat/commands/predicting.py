@@ -11,6 +11,7 @@ import torch
 
 from caffe_compat.commands.class_names import detector_classes, read_class_names
 from caffe_compat.commands.infer_inputs import depth_encoder, find_samples
+from caffe_compat.commands.infer_rows import own_objects, rows_output
 from caffe_compat.commands.infer_run import check_run, reading_threads, run_over, task_settings
 from caffe_compat.commands.infer_tasks import Labels, Objects, Task, check_output_name
 from caffe_compat.commands.predict_preparation import described, find_preparation
@@ -21,6 +22,7 @@ from caffe_compat.description import NetDescription, State, describe_net
 from caffe_compat.detection.deployed import detector_options
 from caffe_compat.detection.description import BACKGROUND, stored_config
 from caffe_compat.detection.inference import Detector, load_detector_net
+from caffe_compat.detection.proposing import proposes
 from caffe_compat.devices import own_device
 from caffe_compat.errors import UsageError, in_file, printable
 from caffe_compat.media import Preparation, model_preparation
@@ -47,9 +49,11 @@ def predict(args: argparse.Namespace) -> int:
     with in_file(args.model):
         runner = NetRunner(net, None, device)
         shapes = {name: net.blob_shapes[name] for name in picture_inputs(runner)}
-        detector = "rois" in runner.inputs
+        detector = "rois" in runner.inputs or proposes(runner)
         runner.preparation, stored = find_preparation(args, shapes, detector) if shapes else (None, False)
-        task = _detection(args, runner, weights, stored) if detector else _labels(args, runner)
+        task = _own(args, runner, weights[0], stored)
+        if task is None:
+            task = _detection(args, runner, weights, stored) if detector else _labels(args, runner)
         said = stored and not (args.preprocessing or "").endswith(".prototxt")
         if runner.preparation is not None and not (said or detector) and here().is_first:
             for line in described(runner.preparation):
@@ -82,6 +86,14 @@ def _feed(args: argparse.Namespace, runner: NetRunner) -> Feed:
     return Feed(runner, None, encode, Videos(args.every, reading_threads(args)).read)
 
 
+def _own(args: argparse.Namespace, runner: NetRunner, weights: str, stored: bool) -> Task | None:
+    """What is done with a net that finds objects itself."""
+    if not proposes(runner) and rows_output(runner, args.scores) is None:
+        return None
+    file = args.cfg or stored_config(weights)
+    return own_objects(args, runner, _feed(args, runner), file, stored and file is None)
+
+
 def _labels(args: argparse.Namespace, runner: NetRunner) -> Task:
     feed = _feed(args, runner)
     classes = read_class_names(args.classes) if args.classes else feed.classes
@@ -91,6 +103,7 @@ def _labels(args: argparse.Namespace, runner: NetRunner) -> Task:
     top = args.top
     if args.blobs and not (args.scores or args.classes or args.json or args.sheet):  # features, no labels
         top = 0 if "prob" not in runner.output_names and len(runner.output_names) > 1 else top
+        top = 0 if rows_output(runner, None) else top
     return Labels(runner, feed, args.batch, args.scores, classes, top, kept)
 
 

@@ -10,6 +10,7 @@ and why some models are not for a runtime.  Ends with status 0 only if nothing f
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import shutil
 import subprocess
@@ -131,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "output" / "onnx-matrix")
     parser.add_argument("--opsets", nargs="+", type=int, default=OPSETS, metavar="N", help="default: %(default)s")
     args = parser.parse_args(argv)
+    logging.getLogger("caffe_compat.net.untrained").setLevel(logging.ERROR)  # random weights are what is wanted here
     pythons = {name: make(name, args.folder / "environments") for name in args.only}
     cases = args.folder / "cases"
     models, refused = export_all(cases, args.cases, args.opsets)
