@@ -13,6 +13,7 @@ import numpy as np
 
 from caffe_compat.batches.reader import Levels
 from caffe_compat.batches.stretching import Stretching
+from caffe_compat.batches.turning import Affine
 from caffe_compat.batches.varying import Varying
 from caffe_compat.errors import DataError
 from caffe_compat.media import fill_blob, negate_planes, planes, split_into
@@ -33,7 +34,7 @@ class Transform:
 
     Args:
         mean_values: of all channels, or of each; none where there is a ``mean`` for each pixel, that of ``mean_file``.
-        varying: what comes before the crop, intel/caffe's or NVIDIA/caffe's.
+        varying: what comes before the crop, intel/caffe's, NVIDIA/caffe's or lim0606/ndsb's.
     """
 
     train_phase: bool
@@ -46,7 +47,7 @@ class Transform:
     mean_values: np.ndarray
     negate_x: int
     mean: np.ndarray | None = None
-    varying: Varying | Stretching | None = None
+    varying: Varying | Stretching | Affine | None = None
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, ...]:
         """Shape of what becomes of an image of that size.

@@ -152,6 +152,8 @@ class Yolov3(LossLayer):
         Args:
             sizes: [T, 2] of objects, as parts of the image.
         """
+        if not width * height:  # no cell, so no box
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
         shapes = self.biases / np.array([width * self.pixels, height * self.pixels])
         both = np.minimum(shapes, sizes[:, None]).prod(-1)
         iou = both / (shapes.prod(-1) + sizes.prod(-1)[:, None] - both)

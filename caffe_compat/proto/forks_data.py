@@ -273,6 +273,11 @@ facebook/C3D c3d
   ImageDataParameter is_flow new_length num_truth_channels show_data truth_scale use_image use_temporal_jitter
   LayerParameter convolution3d_param pooling3d_param
   PoolingParameter kernel_depth temporal_stride
+lim0606/ndsb
+  type AvgProbs AvgProbsMultiSources ImageDataAffine ImageDataMultipleInference
+  LayerParameter avg_probs_param image_data_affine_param image_data_multi_infer_param
+  V1LayerParameter avg_probs_param image_data_affine_param image_data_multi_infer_param
+  TransformationParameter affine_param
 wenwei202/caffe
   type Sparsify
   LayerParameter sparsify_param
@@ -321,8 +326,11 @@ openvinotoolkit/open_model_zoo
 """
 
 # What names another kernel, precision or memory, or who computes: it changes no number that a float32 net without it
-# would not give.  The types are in schema_forks.py.
+# would not give.  The types are in schema_forks.py.  force_mult is a
+# factor of the solver's force_decay, which is 0 unless a solver says it (and such solvers are refused).
 ACCEPTED = """
+wenwei202/caffe
+  ParamSpec force_mult
 NVIDIA/caffe
   NetParameter default_forward_type default_backward_type default_forward_math default_backward_math global_grad_scale
     global_grad_scale_adaptive default_conv_algos_override reduce_buckets default_cudnn_math_override

@@ -308,6 +308,8 @@ FORKS = (
         schema_nets.TILING,
         schema_small.DEEPDETECT,
         schema_nets.C3D,
+        schema_small.PLANKTON,
+        schema_small.SPARSE,
     ),
     *(SMALL, QUIET, NVIDIA, INTEL),
 )

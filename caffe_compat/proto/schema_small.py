@@ -1,6 +1,6 @@
 """Messages and fields of smaller forks, and of jolibrain/caffe (beniz/deepdetect's); see ``schema_forks.py``."""
 
-__all__ = ["DEEPDETECT"]
+__all__ = ["DEEPDETECT", "PLANKTON", "SPARSE"]
 
 # jolibrain/caffe: LayerParameter 157 to 159, DistortionParameter 1, 2, 4, 6, 8, 10, 12, 13, whose others are SSD's
 DEEPDETECT = """
@@ -24,4 +24,36 @@ DetectionOutputParameter
   13 objectness_score float=0.01
 MultiBoxLossParameter
   24 objectness_score float=0.01
+"""
+
+# lim0606/ndsb: V1LayerParameter 43 to 45, TransformationParameter 6
+PLANKTON = """
+V1LayerParameter
+  enum LayerType: IMAGE_DATA_AFFINE=1043 IMAGE_DATA_MULTIPLE_INFERENCE=1044 AVG_PROBS=1045 AVG_PROBS_MULTI_SOURCES=1046
+  8000043 image_data_affine_param ImageDataAffineParameter,
+  8000044 image_data_multi_infer_param ImageDataAffineParameter, 8000045 avg_probs_param AVGProbsParameter
+LayerParameter
+  8005043 image_data_affine_param ImageDataAffineParameter,
+  8005044 image_data_multi_infer_param ImageDataAffineParameter, 8005045 avg_probs_param AVGProbsParameter
+ImageDataAffineParameter
+  1 source string, 2 scale float=1.0, 3 mean_file string, 4 batch_size uint32, 5 crop_size uint32=0,
+  6 mirror bool=false, 7 rand_skip uint32=0, 8 shuffle bool=false, 9 new_size uint32=0, 11 is_color bool=true,
+  12 root_folder string="", 13 multi_infer_size uint32=1
+AVGProbsParameter
+  1 multi_infer_size uint32=1
+TransformationParameter
+  8000041 affine_param AffineParameter
+AffineParameter
+  1 x_stretch_unirnd_range float=0.2, 2 y_stretch_unirnd_range float=0.2, 3 rotation_unirnd_range float=180.0,
+  4 max_translation float=0.0, 5 background_color uint32=0
+"""
+
+# wenwei202/caffe: ParamSpec 6, and sparsify_param
+SPARSE = """
+LayerParameter
+  8005047 sparsify_param SparsifyParameter
+SparsifyParameter
+  1 thre float=0.0, 2 coef float=0.0
+ParamSpec
+  8000006 force_mult float=0.0
 """

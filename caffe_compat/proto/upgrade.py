@@ -29,6 +29,7 @@ _CAMEL = (
     " MultinomialLogisticLoss MVN Pooling Power ReLU Sigmoid SigmoidCrossEntropyLoss Silence Softmax Split Slice TanH"
     " WindowData Threshold BN Crop Convolution3D Pooling3D Deconvolution3D VideoData VideoSegmentationData"
     " VideoWithVoxelTruthData VoxelCustomLoss DownSampling"
+    " ImageDataAffine ImageDataMultipleInference AvgProbs AvgProbsMultiSources"
 )
 _BY_KEY = {name.upper(): name for name in _CAMEL.split()}
 

@@ -39,8 +39,8 @@ def test_v1_type(old, new):
 
 def test_every_v1_type_has_a_name():
     assert [number for number, name in upgrade.V1_TYPES.items() if not name] == [caffe_pb2.V1LayerParameter.NONE]
-    assert len(upgrade.V1_TYPES) == 52
-    assert len(set(upgrade.V1_TYPES.values())) == 51  # C3D's VOXEL_SOFTMAX is SOFTMAX
+    assert len(upgrade.V1_TYPES) == 56
+    assert len(set(upgrade.V1_TYPES.values())) == 55  # C3D's VOXEL_SOFTMAX is SOFTMAX
 
 
 def test_v1_layer():

@@ -1,5 +1,6 @@
 """Layers that bring data into a net, or write it: images, databases, HDF5 files, windows, memory."""
 
+from caffe_compat.layers.data.affine import ImageDataAffine, ImageDataMultipleInference
 from caffe_compat.layers.data.annotated import AnnotatedData
 from caffe_compat.layers.data.clips import VideoClips, VideoFrames
 from caffe_compat.layers.data.database import Data
@@ -28,6 +29,8 @@ __all__ = [
     "HypercolumnData",
     "HypercolumnSettings",
     "ImageData",
+    "ImageDataAffine",
+    "ImageDataMultipleInference",
     "ImageLabelmapData",
     "ImageSegData",
     "MemoryData",
