@@ -26,12 +26,16 @@ __all__ = ["MovingBN", "ScaleShiftBN", "by_batch", "column"]
 
 def _means_segnet(params: Params) -> bool:
     section = params.section("bn_param")
+    if section.has("icnet"):  # both are synopsys-caffe's, which says so
+        return not section.icnet
     return any(section.has(name) for name in ("scale_filler", "shift_filler", "bn_mode"))
 
 
 def _means_pspnet(params: Params) -> bool:
     """PSPNet's, by a field or by specs of four blobs."""
     section = params.section("bn_param")
+    if section.has("icnet"):
+        return bool(section.icnet)
     named = any(section.has(name) for name in ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine"))
     return named or (len(params.description.params) == 4 and not _means_segnet(params))
 
@@ -109,6 +113,7 @@ class ScaleShiftBN(_BN):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = params.section("bn_param")
+        section.ignore("icnet")
         self.learns = section.enum("bn_mode") == "LEARN"
         if not self.learns and len(params.tops) > 1:
             raise self.error(
@@ -200,7 +205,7 @@ class MovingBN(_BN):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         section = params.section("bn_param")
-        section.ignore("engine")
+        section.ignore("engine", "icnet")
         self.momentum, self.eps, self.frozen = float(section.momentum), float(section.eps), bool(section.frozen)
         if not self.eps > 0:
             raise self.error(f"bn_param.eps is {self.eps:g}, expected a positive number")

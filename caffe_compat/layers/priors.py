@@ -209,8 +209,12 @@ class PriorBox(Layer):
         y, x = np.broadcast_to(centres[0][:, None, None], shape), np.broadcast_to(centres[1][None, :, None], shape)
         half_w, half_h = self.sides.T / 2
         corners = [(x - half_w) / wide, (y - half_h) / high, (x + half_w) / wide, (y + half_h) / high]
-        boxes = np.stack(corners, -1).astype(np.float32)
+        boxes = np.stack(self._adjusted(corners), -1).astype(np.float32)
         return boxes.clip(0, 1) if self.clip else boxes
+
+    def _adjusted(self, corners: list[np.ndarray]) -> list[np.ndarray]:
+        """Four coordinates [H, W, P] out of x1, y1, x2, y2."""
+        return corners
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """A constant; the sizes of the map and the image cannot be open, the batch can."""

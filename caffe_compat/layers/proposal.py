@@ -1,6 +1,6 @@
-"""PVANET's Proposal: regions out of scores and offsets of anchors, as a layer with a message of its own.
+"""Proposal of PVANET and of synopsys-caffe: regions out of scores and offsets of anchors, with a message of its own.
 
-Source: sanghoon/caffe, branch dev_pvanet, ``proposal_layer.cpp`` and ``nms.cpp``.
+Source: sanghoon/caffe, branch dev_pvanet, ``proposal_layer.cpp`` and ``nms.cpp``; synopsys-caffe.
 """
 
 from __future__ import annotations
@@ -19,11 +19,63 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.rpn_onnx import Rules, write_proposals
 
-__all__ = ["Proposal"]
+__all__ = ["FixedProposal", "Proposal"]
+
+
+class _Proposal(Layer):
+    """What the two share: anchors, checks, boxes that are moved and cut."""
+
+    caffe_type = "Proposal"
+    bottom_count = (3, 3)
+    top_count = (1, 2)
+    sized_by_values = True
+    grid: AnchorGrid
+    before: int  #: boxes that go into suppression
+    after: int  #: boxes that stay
+    info_most = 4  #: numbers of bottom 2 that are read
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """As many regions as there can be."""
+        scores, deltas, info = (tuple(shape) for shape in bottoms)
+        anchors = len(self.grid)
+        for index, (shape, channels) in enumerate(((scores, 2 * anchors), (deltas, 4 * anchors))):
+            self.require(
+                len(shape) == 4 and shape[:2] == (1, channels) and shape[2:] == scores[2:],
+                f"bottom {index} has the shape {list(shape)}, expected 1 x {channels} x H x W: {anchors} anchors of "
+                "one image",
+            )
+        self.require(
+            count(info) >= self.info_most,
+            f"bottom 2 has the shape {list(info)}, expected 1 x {self.info_most} (height, width, and their scales) or "
+            "longer",
+        )
+        most = min(anchors * count(scores, 2), self.before, self.after)
+        shapes: list[Shape] = [(most, 5), (most,)]
+        return shapes[: len(self.params.tops)]
+
+    def _check_numbers(self, bottoms: Sequence[Tensor]) -> None:
+        for name, value in zip(self.params.bottoms, bottoms, strict=True):
+            if can_look(value) and not bool(torch.isfinite(value).all()):
+                raise self.error(f"bottom '{name}' holds NaN or infinite numbers, expected finite ones")
+
+    def _cut(self, anchors: Tensor, deltas: Tensor, high: Tensor, wide: Tensor) -> Tensor:
+        """Anchors moved by deltas (Tensor[N, 4] both) and cut to the image."""
+        boxes = moved(anchors, deltas)
+        last = torch.stack([wide, high, wide, high]).to(boxes) - 1
+        boxes = torch.minimum(boxes, last).clamp(min=0)
+        if can_look(boxes) and bool(boxes.isnan().any()):
+            raise self.error("offsets make boxes that are no numbers, expected smaller ones in bottom 1")
+        return boxes
+
+    def _regions(self, boxes: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+        """Regions [R, 5] of boxes, the best first, that overlap no better one by more; and which boxes those are."""
+        falling = torch.arange(len(boxes), 0, -1, dtype=boxes.dtype, device=boxes.device)
+        kept = suppress(self, boxes, falling, float(np.nextafter(threshold, np.inf)))[: self.after]
+        return torch.cat([boxes.new_zeros(len(kept), 1), boxes[kept]], 1), kept
 
 
 @register(dialect="pvanet")
-class Proposal(Layer):
+class Proposal(_Proposal):
     """Regions of an image by falling score; no gradient passes.
 
     Bottoms: probabilities [1, 2 A, H, W], the first A of background, offsets [1, 4 A, H, W], and height and width of
@@ -33,11 +85,6 @@ class Proposal(Layer):
     a box goes where its overlap with a better one is more than ``nms_thresh``, not already where it is that.  Of equal
     scores the first anchor comes first (the original's sort leaves that open).
     """
-
-    caffe_type = "Proposal"
-    bottom_count = (3, 3)
-    top_count = (1, 2)
-    sized_by_values = True
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -59,50 +106,24 @@ class Proposal(Layer):
                 f"{self.threshold:g}, expected positive numbers and a finite one"
             )
 
-    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
-        """As many regions as there can be."""
-        scores, deltas, info = (tuple(shape) for shape in bottoms)
-        anchors = len(self.grid)
-        for index, (shape, channels) in enumerate(((scores, 2 * anchors), (deltas, 4 * anchors))):
-            self.require(
-                len(shape) == 4 and shape[:2] == (1, channels) and shape[2:] == scores[2:],
-                f"bottom {index} has the shape {list(shape)}, expected 1 x {channels} x H x W: {anchors} anchors of "
-                "one image",
-            )
-        self.require(
-            count(info) >= 4,
-            f"bottom 2 has the shape {list(info)}, expected 1 x 4 (height, width, and their scales) or longer",
-        )
-        most = min(anchors * count(scores, 2), self.before, self.after)
-        shapes: list[Shape] = [(most, 5), (most,)]
-        return shapes[: len(self.params.tops)]
-
     @torch.no_grad()
     def forward(self, scores: Tensor, deltas: Tensor, info: Tensor) -> tuple[Tensor, ...]:
         """Move, cut, sort, suppress."""
         bottoms = (scores, deltas, info)
         if scores.is_meta:
             return tuple(scores.new_empty(s) for s in self.top_shapes([tuple(value.shape) for value in bottoms]))
-        for name, value in zip(self.params.bottoms, bottoms, strict=True):
-            if can_look(value) and not bool(torch.isfinite(value).all()):
-                raise self.error(f"bottom '{name}' holds NaN or infinite numbers, expected finite ones")
+        self._check_numbers(bottoms)
         height, width = scores.shape[2:]
         flat = scores[0, len(self.grid) :].permute(1, 2, 0).reshape(-1)
         anchors = self.grid.boxes(height, width, scores.device)
-        boxes = moved(anchors, deltas[0].permute(1, 2, 0).reshape(-1, 4))
         high, wide, scale_high, scale_wide = info.reshape(-1)[:4]
-        last = torch.stack([wide, high, wide, high]).to(boxes) - 1
-        boxes = torch.minimum(boxes, last).clamp(min=0)
-        if can_look(boxes) and bool(boxes.isnan().any()):
-            raise self.error("offsets make boxes that are no numbers, expected smaller ones in bottom 1")
+        boxes = self._cut(anchors, deltas[0].permute(1, 2, 0).reshape(-1, 4), high, wide)
         sides = boxes[:, 2:] - boxes[:, :2] + 1
         least = self.min_size * torch.stack([scale_wide, scale_high]).to(boxes)
         flat = flat * (sides >= least).all(1)
         order = flat.argsort(descending=True, stable=True)[: self.before]
-        boxes, flat = boxes[order], flat[order]
-        kept = suppress(self, boxes, flat, float(np.nextafter(self.threshold, np.inf)))[: self.after]
-        rois = torch.cat([boxes.new_zeros(len(kept), 1), boxes[kept]], 1)
-        return (rois, flat[kept])[: len(self.params.tops)]
+        rois, kept = self._regions(boxes[order], self.threshold)
+        return (rois, flat[order][kept])[: len(self.params.tops)]
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Anchors by broadcasting, TopK, NonMaxSuppression; see ``rpn_onnx.py``."""
@@ -112,6 +133,73 @@ class Proposal(Layer):
         scores = write_proposals(graph, bottoms, tops[0], self.grid, rules)
         if len(tops) > 1:
             graph.node("Identity", [scores], [tops[1]])
+
+
+def _means_synopsys(params: Params) -> bool:
+    """None of the fields that only PVANET's has."""
+    section = params.section("proposal_param")
+    return not any(
+        section.has(name) for name in ("ratio", "scale", "base_size", "min_size", "post_nms_topn", "nms_thresh")
+    )
+
+
+@register(when=_means_synopsys, dialect="synopsys")
+class FixedProposal(_Proposal):
+    """Regions of an image by falling score, of py-faster-rcnn's nine anchors; no gradient passes.
+
+    Bottoms: probabilities [1, 2 A, H, W], the first A of background, offsets [1, 4 A, H, W], and height, width and
+    scale of the image [1, 3].  Tops: regions [R, 5] (0, x1, y1, x2, y2), cut to the image, and scores [R, 1].
+    ``anchor_scale`` 3 stands for scales of 8, 16, 32, ``anchor_ratio`` 3 for ratios of 0.5, 1, 2; every other number
+    for 32 and for 1.  Boxes below ``rpn_min_size`` times the scale go, but for the last anchor of the last cell, which
+    the fork does not look at.  Of equal scores the later box comes first, by anchor, row and column.  A box goes where
+    its overlap with a better one is more than ``rpn_nms_thresh``.  Past the best ``pre_nms_topn`` boxes the fork goes
+    on with the others in no order; here they go.  Source: ``proposal_layer.cpp`` of synopsys-caffe.
+    """
+
+    info_most = 3
+    onnx_reason = "the last box stays however small it is, which no exported form does yet"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("proposal_param")
+        scales = (8.0, 16.0, 32.0) if section.anchor_scale == 3 else (32.0,)
+        ratios = (0.5, 1.0, 2.0) if section.anchor_ratio == 3 else (1.0,)
+        stride, base = int(section.feat_stride), int(section.anchor_base_size)
+        self.before, self.after = int(section.pre_nms_topn), int(section.max_rois)
+        self.min_size, self.threshold = float(section.rpn_min_size), float(np.float32(section.rpn_nms_thresh))
+        if min(stride, base, self.before, self.after) < 1 or not math.isfinite(self.min_size + self.threshold):
+            raise self.error(
+                f"proposal_param has feat_stride {stride}, anchor_base_size {base}, pre_nms_topn {self.before}, "
+                f"max_rois {self.after}, rpn_min_size {self.min_size:g} and rpn_nms_thresh {self.threshold:g}, "
+                "expected positive numbers"
+            )
+        self.grid = AnchorGrid(stride, scales, ratios, base)
+        self.grid.anchors = _anchors(base, ratios, scales)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """As many regions as there can be."""
+        return [(*shape, *[1] * (2 - len(shape))) for shape in super().top_shapes(bottoms)]
+
+    @torch.no_grad()
+    def forward(self, scores: Tensor, deltas: Tensor, info: Tensor) -> tuple[Tensor, ...]:
+        """Move, cut, drop, sort, suppress."""
+        bottoms = (scores, deltas, info)
+        if scores.is_meta:
+            return tuple(scores.new_empty(s) for s in self.top_shapes([tuple(value.shape) for value in bottoms]))
+        self._check_numbers(bottoms)
+        each, (height, width) = len(self.grid), scores.shape[2:]
+        flat = scores[0, each:].reshape(-1)
+        anchors = self.grid.boxes(height, width, scores.device).view(height, width, each, 4)
+        anchors = anchors.permute(2, 0, 1, 3).reshape(-1, 4)
+        high, wide, scale = info.reshape(-1)[:3]
+        moves = deltas[0].view(each, 4, height, width).permute(0, 2, 3, 1).reshape(-1, 4)
+        boxes = self._cut(anchors, moves, high.trunc(), wide.trunc())
+        large = (boxes[:, 2:] - boxes[:, :2] + 1 >= self.min_size * scale).all(1)
+        large[-1:] = True
+        boxes, flat = boxes[large].flip(0), flat[large].flip(0)
+        order = flat.argsort(descending=True, stable=True)[: self.before]
+        rois, kept = self._regions(boxes[order], self.threshold)
+        return (rois, flat[order][kept, None])[: len(self.params.tops)]
 
 
 def _anchors(base: int, ratios: Sequence[float], scales: Sequence[float]) -> np.ndarray:

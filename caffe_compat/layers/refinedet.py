@@ -38,7 +38,8 @@ def check_refining(layer: Layer, bottoms: Sequence[Shape], first: int, priors: i
 def _is_refined(params: Params) -> bool:
     section = params.section("detection_output_param")
     soft = section.has("nms_param") and section.nms_param.HasField("soft_nms")
-    return bool(section.has("objectness_score") or soft or len(params.bottoms) > 4)
+    parted = section.no_permute or section.has("nbottom")  # synopsys-caffe's, whose bottoms are those of maps
+    return bool(section.has("objectness_score") or soft or (len(params.bottoms) > 4 and not parted))
 
 
 @register(when=_is_refined, dialect="refinedet")

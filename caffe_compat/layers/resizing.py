@@ -58,10 +58,14 @@ class _Resize(Layer):
 
     def _sizes(self, shape: Shape) -> tuple[int, ...]:
         """Of the resized axes."""
-        given = zip(self.made, self.scales, self.axes, strict=True)
-        return tuple(
-            int(np.floor(np.float32(shape[axis]) * scale)) if made is None else int(made) for made, scale, axis in given
-        )
+        sizes = []
+        for made, scale, axis in zip(self.made, self.scales, self.axes, strict=True):
+            size = float(shape[axis]) * float(scale) if made is None else float(made)
+            self.require(
+                abs(size) < 2**31, f"{self.own_section} has a factor of {scale:g}, expected one that makes a size"
+            )
+            sizes.append(int(np.floor(np.float32(shape[axis]) * scale)) if made is None else int(made))
+        return tuple(sizes)
 
     def _step(self, made: int, size: int) -> np.float32:
         """Pixels of the bottom for one of the top."""

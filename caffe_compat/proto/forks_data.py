@@ -223,7 +223,7 @@ lmb-freiburg/flownet2
     permute_every_iter block_size
 foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
   type Add BatchToSpaceND DepthToSpace HardSwish ICNetSubgraph Mish Mul Pad Pooling3D ResizeBilinear
-    ResizeNearestNeighbor Reverse SpaceToBatchND Squeeze UpsampleDarknet YoloV2Loss YoloV3Loss
+    Proposal ResizeNearestNeighbor Reverse SpaceToBatchND Squeeze UpsampleDarknet YoloV2Loss YoloV3Loss
   BNParameter icnet
   BatchNormParameter add_eps_before_sqrt
   ConvolutionParameter pad_l pad_r pad_t pad_b
@@ -236,6 +236,7 @@ foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
   MultiBoxLossParameter objectness_score
   PoolingParameter pad_l pad_r pad_t pad_b pad_type
   PriorBoxParameter tf yx_order
+  ProposalParameter anchor_base_size anchor_scale anchor_ratio max_rois rpn_min_size rpn_nms_thresh
   ResizeParameter jitter
   TransformationParameter caffe_yolo
   PoolingParameter.PoolMethod AVE_EXC_PAD AVE_TF

@@ -33,4 +33,13 @@ PoolingParameter
   8000020 pad_type uint32=0
 BatchNormParameter
   8000004 add_eps_before_sqrt bool=true
+PriorBoxParameter
+  8000017 tf bool=false, 8000018 yx_order bool=false
+DetectionOutputParameter
+  8000032 no_permute bool=false, 8000033 nbottom int32=6
+BNParameter
+  8000010 icnet bool=false
+ProposalParameter
+  8000002 anchor_base_size int32=16, 8000003 anchor_scale int32=3, 8000004 anchor_ratio int32=3,
+  8000005 max_rois int32=300, 8000007 rpn_min_size float=16.0, 8000008 rpn_nms_thresh float=0.7
 """

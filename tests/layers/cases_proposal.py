@@ -9,5 +9,10 @@ CASES = {
             [(1, 8, 3, 4), (1, 16, 3, 4), (1, 4)],
             {"tops": 2, "values": {2: [[30, 40, 1, 1]]}, "gradcheck": False},
         ),
+        (
+            "proposal_param { feat_stride: 8 anchor_base_size: 1 anchor_scale: 1 max_rois: 5 }",
+            [(1, 6, 3, 4), (1, 12, 3, 4), (1, 3)],
+            {"tops": 2, "values": {2: [[60, 70, 1]]}, "gradcheck": False},
+        ),
     ],
 }

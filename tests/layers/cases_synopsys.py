@@ -1,5 +1,7 @@
 """Configurations for the registry tests: synopsys.py, and what Pooling has of synopsys-caffe."""
 
+from cases_ssd import PRIORS
+
 FILLERS = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
 
 CASES = {
@@ -28,6 +30,33 @@ CASES = {
         ("pooling_param { kernel_size: 3 stride: 2 pad_type: 0 }", [(2, 3, 6, 6)], {}),
     ],
     "ReLU": [("relu_param { relu6: true }", [(2, 3, 2)], {}), ("relu_param { relu6: false }", [(2, 3)], {})],
+    "BN": [
+        ("bn_param { icnet: true frozen: true slope_filler { value: 2 } }", [(2, 3, 2, 4)], {}),
+        ("bn_param { icnet: false bn_mode: INFERENCE scale_filler { value: 2 } }", [(2, 3, 2, 4)], {}),
+    ],
+    "ICNetSubgraph": [("", [(1, 2, 6, 9)], {}), ("", [(1, 1, 20, 34)], {})],
+    "PriorBox": [
+        (
+            "prior_box_param { tf: true yx_order: true min_size: 60 max_size: 80 aspect_ratio: 2 offset: 0.25 }",
+            [(2, 3, 2, 3), (2, 3, 120, 200)],
+            {},
+        ),
+        ("prior_box_param { tf: false min_size: 6 max_size: 8 img_size: 30 }", [(1, 2, 3, 2)], {}),
+    ],
+    "DetectionOutput": [
+        (
+            "detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 4 no_permute: true nbottom: 2 "
+            "confidence_threshold: 0.01 nms_param { nms_threshold: 0.5 top_k: 6 } }",
+            [(2, 3, 2, 2), (2, 3, 1, 1), (2, 8, 1, 2), (2, 4, 1, 1), (1, 2, 20)],
+            {"values": {4: PRIORS}},
+        ),
+        (
+            "detection_output_param { num_classes: 2 share_location: false no_permute: true nbottom: 1 "
+            "nms_param { nms_threshold: 0.5 } background_label_id: -1 }",
+            [(1, 2, 1, 5), (1, 8, 5, 1), (1, 2, 20)],
+            {"values": {2: PRIORS}},
+        ),
+    ],
     "Squeeze": [
         ("squeeze_param { axis: 1 axis: -1 }", [(2, 1, 3, 1)], {}),
         ("", [(2, 1, 3, 1)], {}),

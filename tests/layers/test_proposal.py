@@ -102,7 +102,7 @@ def test_small_boxes_stay_with_a_score_of_0() -> None:
         ("ratio: 1 scale: 1", [(1, 2, 2, 2), (1, 4, 2, 2), (1, 3)], ShapeError, "expected 1 x 4"),
         ("ratio: 1 scale: 1", [(2, 2, 2, 2), (2, 4, 2, 2), (1, 4)], ShapeError, "of one image"),
         ("ratio: 1 scale: 1", [(1, 2, 2, 2), (1, 8, 2, 2), (1, 4)], ShapeError, "bottom 1 .* 1 x 4 x H x W"),
-        ("feat_stride: 16", [(1, 2, 2, 2), (1, 4, 2, 2), (1, 4)], LayerError, "one or more of ratio and scale"),
+        ("min_size: 16", [(1, 2, 2, 2), (1, 4, 2, 2), (1, 4)], LayerError, "one or more of ratio and scale"),
     ],
 )
 def test_refusals(body: str, shapes: list[tuple[int, ...]], kind: type[Exception], what: str) -> None:
@@ -115,3 +115,59 @@ def test_nan_is_an_error() -> None:
     info = torch.tensor([[30.0, 40, 1, 1]])
     with pytest.raises(LayerError, match="bottom 'x1' holds NaN"):
         layer(torch.zeros(1, 12, 1, 1), torch.full((1, 24, 1, 1), torch.nan), info)
+
+
+def _slow_fixed(scores: np.ndarray, deltas: np.ndarray, info: Box, most: int) -> list[list[float]]:
+    """Rows x1, y1, x2, y2, score of synopsys-caffe's proposal_layer.cpp; feat_stride 8, base 2, least size 20."""
+    found = []
+    each = len(scores) // 2
+    k = 0
+    for ratio in (0.5, 1.0, 2.0):
+        wide = math.floor(math.sqrt(4 / ratio) + 0.5)
+        high = math.floor(wide * ratio + 0.5)
+        for scale in (8, 16, 32):
+            w, h = wide * scale, high * scale
+            x, y = 0.5 - 0.5 * (w - 1) + 0.5 * w, 0.5 - 0.5 * (h - 1) + 0.5 * h
+            for i, j in np.ndindex(*scores.shape[1:]):
+                dx, dy, dw, dh = deltas[4 * k : 4 * k + 4, i, j]
+                px, py = j * 8 + x + w * dx, i * 8 + y + h * dy
+                pw, ph = w * math.exp(dw), h * math.exp(dh)
+                box = [px - 0.5 * pw, py - 0.5 * ph, px + 0.5 * pw, py + 0.5 * ph]
+                box = [max(min(value, int(info[1 - n % 2]) - 1), 0) for n, value in enumerate(box)]
+                found.append([*box, scores[each + k, i, j]])
+            k += 1
+    i = 0
+    while i < len(found) - 1:
+        box = found[i]
+        if box[2] - box[0] + 1 >= 20 * info[2] and box[3] - box[1] + 1 >= 20 * info[2]:
+            i += 1
+        else:
+            del found[i]
+    places = sorted(range(len(found)), key=lambda place: (found[place][4], place), reverse=True)
+    kept: list[list[float]] = []
+    for place in places:
+        if all(_iou(found[place], other) <= np.float32(0.6) for other in kept):
+            kept.append(found[place])
+    return kept[:most]
+
+
+@pytest.mark.parametrize(("most", "info"), [(300, (60.0, 80.0, 1.0)), (7, (90.0, 75.0, 1.5))])
+def test_of_synopsys_caffe(most: int, info: Box) -> None:
+    random = np.random.default_rng(most)
+    scores = random.integers(0, 20, size=(18, 4, 5)) / 20  # with equal ones
+    deltas = random.normal(size=(36, 4, 5)) * 0.4
+    deltas[-2:, -1, -1] = -9  # the last box is far too small, and stays
+    scores[-1, -1, -1] = 1
+    body = f"anchor_base_size: 2 feat_stride: 8 max_rois: {most} rpn_min_size: 20 rpn_nms_thresh: 0.6"
+    shapes = (1, 18, 4, 5), (1, 36, 4, 5), (1, 3)
+    layer = one_layer("Proposal", f"proposal_param {{ {body} }}", *shapes, tops=("rois", "scores"))
+    rois, values = layer(torch.from_numpy(scores)[None], torch.from_numpy(deltas)[None], torch.tensor([info]).double())
+    want = np.array(_slow_fixed(scores, deltas, info, most))
+    assert values.shape == (len(want), 1) and not rois[:, 0].any()
+    np.testing.assert_allclose(rois[:, 1:].numpy(), want[:, :4], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(values[:, 0].numpy(), want[:, 4], rtol=1e-6)
+
+
+def test_refusal_of_synopsys_caffe() -> None:
+    with pytest.raises(LayerError, match="under_test.*max_rois 0"):
+        one_layer("Proposal", "proposal_param { max_rois: 0 }", (1, 18, 1, 1), (1, 36, 1, 1), (1, 3))

@@ -125,6 +125,8 @@ def test_upsample_darknet() -> None:
         ("ResizeBilinear", "align_corners: true half_pixel_centers: true", (1, 2, 3, 4), LayerError, "one of them"),
         ("ResizeBilinear", "output_height: 0", (1, 2, 3, 4), ShapeError, "asks for .0, 3. pixels"),
         ("ResizeNearestNeighbor", "scale_width: -1", (1, 2, 3, 4), ShapeError, "positive numbers"),
+        ("ResizeNearestNeighbor", "scale_width: nan", (1, 2, 3, 4), ShapeError, "a factor of nan"),
+        ("ResizeBilinear", "scale_height: 1e38", (1, 20, 3, 4), ShapeError, "a factor of 1e.38"),
         ("ResizeBilinear", "", (1, 2, 3), ShapeError, "expected 4 axes"),
         ("ResizeBilinear", 'data_format: "NCHWD"', (1, 2, 3, 4), ShapeError, "expected 5 axes"),
         ("ResizeBilinear", "", (1, 0, 3, 4), ShapeError, "expected some pixels"),
