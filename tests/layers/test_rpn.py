@@ -125,7 +125,7 @@ def test_proposal_refusals() -> None:
             one_layer("Python", named(*PROPOSAL, text), *shapes)
     with pytest.raises(PrototxtError, match="not valid YAML"):
         one_layer("Python", named(*PROPOSAL, "{a: !!python/object:os.x 3}"), *shapes)
-    for index, shape in ((0, (2, 18, 4, 4)), (0, (1, 17, 4, 4)), (1, (1, 36, 4, 5)), (2, (1, 4))):
+    for index, shape in ((0, (2, 18, 4, 4)), (0, (1, 17, 4, 4)), (1, (1, 36, 4, 5)), (2, (1, 2))):
         with pytest.raises(ShapeError, match=f"bottom {index} has the shape"):
             one_layer("Python", named(*PROPOSAL, "'feat_stride': 16"), *shapes[:index], shape, *shapes[index + 1 :])
     layer = one_layer("Python", named(*PROPOSAL, "'feat_stride': 16"), *shapes)
