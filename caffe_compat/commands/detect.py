@@ -22,7 +22,7 @@ import sys
 
 from caffe_compat.commands import detect_windows
 from caffe_compat.commands.depth_arguments import add_file_arguments, add_hole_arguments
-from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.flags import add_dialect, add_gpu
 from caffe_compat.commands.inputs import DEPTH, LIST, MODEL, NET, NEW_FILE, OPTIONS, PICTURE, PROPOSALS
 from caffe_compat.commands.parser import Parser
 from caffe_compat.depth.scale import DISPARITY_SCALE
@@ -62,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     p.add_argument("--score_blob_name", metavar="BLOB", help="default: cls_prob, with TEST.SVM cls_score")
     p.add_argument("--bbox_blob_name", metavar="BLOB", help="default: bbox_pred")
     add_gpu(p)
+    add_dialect(p)
     depth = p.add_argument_group("depth (as for make_hha)")
     add_file_arguments(depth, "hha")
     add_hole_arguments(p)

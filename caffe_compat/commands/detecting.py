@@ -35,7 +35,7 @@ from caffe_compat.errors import DataError, UsageError, in_file, printable
 from caffe_compat.files import write_file
 from caffe_compat.media import Encoding, Preparation, can_encode, encode, stored_preparation
 from caffe_compat.media.drawing import draw_boxes
-from caffe_compat.net import Net
+from caffe_compat.net import Net, load_description
 from caffe_compat.net.runner import NetRunner
 
 __all__ = ["detect", "encoder_for", "write_drawing", "write_objects"]
@@ -55,7 +55,7 @@ def detect(args: argparse.Namespace) -> None:
     stored = stored_preparation(args.weights[0], strict=args.classes is None)
     config = load_config(args.cfg or stored_config(args.weights[0]), args.pairs)
     classes = _classes(args, stored)
-    net = load_detector_net(args.prototxt, args.weights)
+    net = load_detector_net(load_description(args.prototxt, dialect=args.dialect), args.weights)
     pictures = _pictures(args, stored)
     source = args.image or args.hha or args.depth
     runner = NetRunner(net, None, device)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import argparse
 
-from caffe_compat.commands.flags import add_gpu
+from caffe_compat.commands.flags import add_dialect, add_gpu
 from caffe_compat.commands.infer_arguments import add_boxes, add_depth, add_inputs, add_reading, add_results
 from caffe_compat.commands.inputs import LIST, MEAN, NET, PREPROCESSING, WEIGHTS
 from caffe_compat.commands.parser import Parser
@@ -50,6 +50,7 @@ def make_parser() -> argparse.ArgumentParser:
     run = p.add_argument_group("running")
     add_reading(run)
     add_gpu(run, several=True)
+    add_dialect(run)
     add_boxes(p, " (default: config.yml beside the weights)")
     return p
 

@@ -69,7 +69,7 @@ def _described(args: argparse.Namespace) -> NetDescription:
     """The net as it is given pictures: of a training net its deploy form, which says how they are prepared too."""
     message, lines = read_net_text(args.model)
     if not reads_own_data(message):
-        return describe_net(message, State("TEST"), source=args.model, lines=lines)
+        return describe_net(message, State("TEST"), source=args.model, lines=lines, dialect=args.dialect)
     form = deploy_form(message, args.model, lines=lines)
     if here().is_first:
         print(printable(f"{args.model} is a training net: here it {form.told()}"))
@@ -77,7 +77,7 @@ def _described(args: argparse.Namespace) -> NetDescription:
     stored = any(model_preparation(args.model, file, strict=False) for file in files)
     if not (args.preprocessing or stored) and any(layer.HasField("transform_param") for layer in message.layer):
         args.preprocessing = args.model
-    return describe_net(form.message, State("TEST"), source=args.model)
+    return describe_net(form.message, State("TEST"), source=args.model, dialect=args.dialect)
 
 
 def _feed(args: argparse.Namespace, runner: NetRunner) -> Feed:

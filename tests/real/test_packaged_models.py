@@ -17,7 +17,8 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from packaged import NETS, data
+from packaged import NETS, astronaut, code, data
+from program import call
 
 from caffe_compat.net import Net, load_net
 from caffe_compat.onnx import export_onnx
@@ -88,3 +89,27 @@ def test_exported(subject: tuple[str, Net]) -> None:
     for blob, wanted in blobs(net, name).items():
         assert found[blob].shape == wanted.shape
         np.testing.assert_allclose(found[blob], wanted, rtol=1e-3, atol=1e-4 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "prepared", "wanted", "near"),
+    [
+        ("face", ("--mean", "104,117,123"), (178.7, 57.6, 270.7, 177.1), 2),
+        ("code", ("--scale", str(1 / 255)), (50.42, 236.77, 132.49, 322.94), 0.05),
+    ],
+)
+def test_predict_finds_the_object(
+    name: str, prepared: tuple[str, str], wanted: tuple[float, ...], near: float, tmp_path: Path
+) -> None:
+    """The astronaut's face; the QR code, whose modules lie at 48 to 132, 238 to 322."""
+    files = NETS[name].files()
+    picture = astronaut()[..., ::-1] if name == "face" else code()
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    words = ("--model", files[0], "--weights", files[1], *prepared, "a.png", "--json", "o.json", "--draw", "drawn")
+    done = call("predict", *words, folder=tmp_path)
+    assert done.status == 0, done.stderr
+    (found,) = json.loads((tmp_path / "o.json").read_text())["pictures"][0]["objects"]
+    assert found["class"] == "1" and found["score"] > 0.99
+    np.testing.assert_allclose(found["box"], wanted, atol=near)
+    drawn = cv2.imread(str(tmp_path / "drawn" / "a.png"))
+    assert drawn.shape[:2] == picture.shape[:2] and (drawn != picture.reshape(*picture.shape[:2], -1)).any()
