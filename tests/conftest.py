@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from program import log_as_before
+from sources import nodes_of
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Started in the background by a shell without job control: the programs that tests start would inherit this, and
@@ -50,6 +51,13 @@ def _log_as_before_the_file() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _sources_go_with_the_file() -> Iterator[None]:
+    """Syntax trees of the whole package are many objects, which slow down all that comes after."""
+    yield
+    nodes_of.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def _log_as_before() -> Iterator[None]:
     """A command that a test runs in this process shows the log on standard error; the next test finds it as it was."""
@@ -65,6 +73,15 @@ def _checkout_as_before() -> Iterator[None]:
     yield
     left = [name for name in set(os.listdir(ROOT)) - before if name.endswith(WRITTEN)]
     assert not left, f"the test wrote {', '.join(left)} into {ROOT}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_power_cut() -> Iterator[None]:
+    """What a test writes need not outlive a power cut: nobody waits for the disk, thousands of times.  That the package
+    does, and when, is what ``faulty_disk`` counts; programs that tests start wait for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")

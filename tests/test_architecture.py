@@ -6,13 +6,15 @@ Every import counts: at the top of a module, inside a function, for typing only,
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parents[1] / "caffe_compat"
+from sources import PACKAGE, nodes_of
+
 ROOMS = (
     ("errors", "lazy", "version"),
     ("log", "memory", "ranks", "resources", "temporary"),
@@ -52,7 +54,7 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 def _targets(path: Path) -> Iterator[str]:
     """Dotted names of the package that a file imports, in any way."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "caffe_compat":
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
@@ -63,6 +65,7 @@ def _targets(path: Path) -> Iterator[str]:
                     yield str(word.value)
 
 
+@functools.cache
 def _file_of(name: str) -> Path:
     """The file that a dotted name stands in: its own, or that of the longest part of it that is a module."""
     parts = name.split(".")[1:]
@@ -75,6 +78,7 @@ def _file_of(name: str) -> Path:
     return PACKAGE / "__init__.py"
 
 
+@functools.cache
 def _graph() -> dict[Path, set[Path]]:
     files = sorted(PACKAGE.rglob("*.py"))
     return {path: {_file_of(name) for name in _targets(path)} - {path} for path in files}

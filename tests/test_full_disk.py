@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 from faulty_disk import everything, faulty, largest_file
+from sources import PACKAGE, nodes_of
 from writers import WRITERS
 
-import caffe_compat
 from caffe_compat.errors import CaffeCompatError
 
-PACKAGE = Path(caffe_compat.__file__).parent
 STEPS = 6
 WRITING = {
     "append_part", "atomic_folder", "atomic_write", "copy_file", "create_hdf5", "finish_file", "write_file",
@@ -159,7 +158,7 @@ def test_files_that_the_system_does_not_let_grow(tmp_path, monkeypatch, capsys, 
 
 def _calls(path):
     """(name of what is called, whether a file is opened for writing by it) in a module."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             given = [*node.args, *(keyword.value for keyword in node.keywords)]

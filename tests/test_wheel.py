@@ -21,6 +21,7 @@ import yaml
 from conftest import ROOT
 from page_material import recording
 from program import end
+from sources import nodes_of
 
 from caffe_compat.commands import COMMANDS, GROUPS, about
 from caffe_compat.resources import SHORT
@@ -70,7 +71,7 @@ def imported() -> set[str]:
     """Modules of others that the package imports, at the top of a file or inside functions."""
     found = set()
     for path in (ROOT / "caffe_compat").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes_of(path):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and not node.level:
                 names = [node.module or ""]

@@ -272,7 +272,7 @@ def _measured(
         arguments.mean_norm = _box_norms(arguments, transfer, weights, device)
     elif not transfer.teacher.fixed:  # one of a fixed size is measured on the crops that it will see
         arguments.mean_norm = _whole_norms(arguments, foreign, device)
-    transfer = Transfer(_recipe(arguments, foreign))
+    transfer = Transfer(_recipe(arguments, foreign), transfer)
     return measure_start(transfer, schedule, weights, device, lambda line: print(line, flush=True), arguments.sweep)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 from caffe_compat.errors import UsageError
 from caffe_compat.layers import Shape
@@ -60,16 +59,27 @@ class Feature:
 class Transfer:
     """A recipe with both nets read and checked against each other.
 
+    Args:
+        known: one whose nets are taken over, if its recipe means the same: reading a net of another framework takes
+            a second.
+
     Raises:
         CaffeCompatError: a file, a blob, or a pair of features that no loss can compare.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, known: Transfer | None = None) -> None:
         self.recipe = recipe
-        self.teacher = read_teacher(recipe)
-        self.student = read_features(
-            recipe.student, recipe.student_layers or self._same_layers(), "TRAIN", bool(recipe.proposals)
-        )
+        self.teacher: Branch
+        self.student: Branch
+        if known is not None and _nets_of(known.recipe) != _nets_of(recipe):
+            known = None
+        if known is not None:
+            self.teacher, self.student = known.teacher, known.student
+        else:
+            self.teacher = read_teacher(recipe)
+            self.student = read_features(
+                recipe.student, recipe.student_layers or self._same_layers(), "TRAIN", bool(recipe.proposals)
+            )
         size = self.teacher.size
         if self.teacher.fixed and size and size != recipe.size:
             raise UsageError(
@@ -77,6 +87,7 @@ class Transfer:
                 f"{size[0]} x {size[1]} only, not {recipe.size[0]} x {recipe.size[1]}; use --crop {size[0]} "
                 f"{size[1]}, or --proposals FILE (or builtin) for features over boxes, as in Fast R-CNN"
             )
+        self._plans: tuple[Plan, Plan] = known._plans if known is not None else self._planned()
         self.features = [self._feature(index) for index in range(len(recipe.layers))]
 
     @property
@@ -90,8 +101,7 @@ class Transfer:
         prefix = self.recipe.prefix
         return tuple(prefix + name if prefix + name in tops else name for name in self.recipe.layers)
 
-    @cached_property
-    def _plans(self) -> tuple[Plan, Plan]:
+    def _planned(self) -> tuple[Plan, Plan]:
         return self.teacher.plan(self.recipe.size), self.student.plan(self.recipe.size)
 
     def learnable_counts(self, branch: Branch) -> dict[str, int]:
@@ -203,6 +213,20 @@ class Transfer:
         if self.recipe.loss == "sigmoid":
             norm = math.sqrt(feature.shape[1]) * (feature.alpha or 1.0)
         return float(f"{1 / (feature.locations * norm):.6g}")
+
+
+def _nets_of(recipe: Recipe) -> tuple[object, ...]:
+    """What decides which nets a recipe is about."""
+    return (
+        recipe.teacher,
+        recipe.foreign,
+        recipe.student,
+        recipe.layers,
+        recipe.student_layers,
+        recipe.prefix,
+        bool(recipe.proposals),
+        recipe.size,
+    )
 
 
 def _size(shape: Shape) -> str:

@@ -117,22 +117,22 @@ def measure_start(
             the loss falls.
         CaffeCompatError: weights or images that cannot be used.
     """
-    small = Transfer(_small(transfer))
+    small = Transfer(_small(transfer), transfer)
     batches = draw(small, weights, BATCHES, schedule.random_seed, device)
     changes = _scaled(small, batches, tell)
-    small = Transfer(replace(small.recipe, **changes))
+    small = Transfer(replace(small.recipe, **changes), small)
     if small.recipe.loss == "sigmoid":
         changes |= _odds(small, batches)
-        small = Transfer(replace(small.recipe, **changes))
+        small = Transfer(replace(small.recipe, **changes), small)
     if schedule.clip_gradients is None:
         schedule = replace(schedule, clip_gradients=CLIP)
     changes |= _first_weights(small, schedule, batches, device)
-    small = Transfer(replace(small.recipe, **changes))
+    small = Transfer(replace(small.recipe, **changes), small)
     table: list[Verdict] = []
     if sweep:
         table = _sweep(small, replace(schedule, max_iter=max(sweep, 2 * BATCHES)), batches, device, tell)
         schedule = replace(schedule, base_lr=table[-1].rate)
-    return Start(Transfer(replace(transfer.recipe, **changes)), schedule, tuple(table))
+    return Start(Transfer(replace(transfer.recipe, **changes), transfer), schedule, tuple(table))
 
 
 def _small(transfer: Transfer) -> Recipe:
@@ -207,7 +207,7 @@ def _first_weights(
     if own and not STUDENT_NORM / TOO_LARGE <= max(norms) <= STUDENT_NORM * TOO_LARGE:
         std = float(trial.solver.net.layer(own).blob(0).detach().std()) * STUDENT_NORM / max(norms)
         smaller: dict[str, Any] = {"first_std": _digits(std, 3)}
-        trial = Trial(Transfer(replace(recipe, **smaller)), schedule, batches, device)
+        trial = Trial(Transfer(replace(recipe, **smaller), transfer), schedule, batches, device)
         found = _student_norms(trial, transfer)
         if abs(math.log(max(found) / STUDENT_NORM)) < abs(math.log(max(norms) / STUDENT_NORM)) / 2:
             changes, norms = smaller, found  # not where BatchNorm makes up for it
