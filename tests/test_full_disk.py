@@ -60,6 +60,14 @@ ALLOWED = {
 }
 
 
+DRAWN = ("report of a training", "page about trainings", "conv1 picture", "drawn clips")
+"""Writers that draw for a second each time they are called; the system's own refusal is tried on them always."""
+
+
+def _drawn_slowly(writers):
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in DRAWN)) for name in writers]
+
+
 class Case:
     """A fresh folder in which a writer can be run."""
 
@@ -106,7 +114,7 @@ def _fails(action):
     return None
 
 
-@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("name", _drawn_slowly(WRITERS))
 def test_an_error_at_every_call_and_at_every_size(tmp_path, monkeypatch, name):
     writer = WRITERS[name]
     cases = _cases(tmp_path, writer, monkeypatch)

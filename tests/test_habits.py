@@ -14,8 +14,7 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 LATE_IMPORTS = {
     "devices.py:torch": "command lines are read without it",
-    "frames/work.py:cv2": "a worker sets its threads; the parent may need neither",
-    "frames/work.py:torch": "the same",
+    "frames/work.py:cv2": "a worker sets its threads; the parent may not need it",
     "onnx/int8.py:onnxruntime": "its quantization takes a second to load, and few exports want it",
     "memory.py:resource": "there only on Unix",
     "commands/measurements/help_times.py:resource": "there only on Unix",

@@ -8,6 +8,7 @@ import itertools
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -175,11 +176,13 @@ def _start_worker() -> None:
 
 def _use_one_thread() -> None:
     """Each worker has a core: threads inside one cost more than they bring."""
-    import cv2  # here: the parent needs neither
-    import torch
+    for library in ("OMP", "MKL"):  # torch's, which only some work imports: a second or two
+        os.environ[f"{library}_NUM_THREADS"] = "1"
+    import cv2  # here: the parent need not
 
-    torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 def _end_with(parent: int) -> None:

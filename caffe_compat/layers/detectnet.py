@@ -93,7 +93,7 @@ class DetectNetTransformation(Layer):
             f"bottom 0 has the shape {list(images)}, expected pictures of three channels N x 3 x H x W",
         )
         self.require(
-            len(objects) == 4 and objects[0] == images[0] and objects[2] >= 1 and objects[3] == _FIELDS,
+            len(objects) == 4 and objects[0] == images[0] and min(objects[1:3]) >= 1 and objects[3] == _FIELDS,
             f"bottom 1 has the shape {list(objects)}, expected {images[0]} x 1 x R x {_FIELDS}: a row of counts, "
             "then objects",
         )

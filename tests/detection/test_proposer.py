@@ -147,7 +147,7 @@ def test_drawn_scenes(kinds):
     [
         (("images",), 8),
         (("depth",), 8),
-        (("images", "depth"), 8),
+        pytest.param(("images", "depth"), 8, marks=pytest.mark.slow),
         pytest.param(("images",), 1, marks=pytest.mark.slow),
         pytest.param(("depth",), 1, marks=pytest.mark.slow),
         pytest.param(("images", "depth"), 1, marks=pytest.mark.slow),

@@ -78,7 +78,9 @@ def test_snapshots_hold_deltas_that_are_not_normalised(whole: Path) -> None:
         assert set(found.raw) == {"bbox_pred"} and found.settings["RNG_SEED"] == 3
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL]
+)
 def test_a_run_that_was_cut_off_goes_on_bit_by_bit(whole: Path, tmp_path: Path, number: int) -> None:
     words = write_run(tmp_path)
     process = start("train_net", *words, "--iters", 10**6, folder=tmp_path, **SAME_BITS)

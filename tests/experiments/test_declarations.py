@@ -35,7 +35,12 @@ def planner(setting: Setting, seed: int = 1) -> Planner:
     return Planner(setting, seed, FOLDER, cache(read_experiment))
 
 
-def planned() -> Iterator[tuple[Setting, Experiment, str, Stage]]:
+@cache
+def planned() -> tuple[tuple[Setting, Experiment, str, Stage], ...]:
+    return tuple(_planned())
+
+
+def _planned() -> Iterator[tuple[Setting, Experiment, str, Stage]]:
     for setting in map(read_setting, setting_names()):
         plan = planner(setting)
         for experiment in map(read_experiment, experiment_names()):

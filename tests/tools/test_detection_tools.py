@@ -76,7 +76,7 @@ def test_salts_several_models_and_files_for_servers(folder: Path) -> None:
     assert not list(out.glob("*.part"))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
 def test_a_run_that_was_stopped_goes_on(folder: Path, how: signal.Signals) -> None:
     big = ["TEST.SCALES", "[900]", *SMALL[2:]]
     command = ["test_net", *SINGLE, *HHA, "--set", *big]

@@ -182,6 +182,7 @@ def test_a_video_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert redone.stdout == "4 written, 0 already there, 0 failed\n"
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_files_and_the_same_call_goes_on(tmp_path: Path) -> None:
     write_frames(tmp_path / "in", moved([(1, 0)] * 60, 240, 320))
     words = ("make_flow", tmp_path / "in", "-o", tmp_path / "out", "--quiet", "--workers", 1)

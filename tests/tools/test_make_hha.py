@@ -110,7 +110,7 @@ def test_a_bad_frame_never_ends_the_run(folder):
     chunks.add_text("caffe_compat.depth", "[" * 100_000)
     (folder / "out").mkdir()
     Image.new("RGB", (1, 1)).save(folder / "out" / "1.png", pnginfo=chunks)
-    for workers in (0, 2):
+    for workers in (0, 1):
         done = call("make_hha", folder / "in", "-o", folder / "out", *SETTINGS, "--workers", workers)
         assert done.status == 1 and "2 failed" in done.stdout, done.stdout + done.stderr
         assert "big.pgm: has a number of 20 digits" in done.stdout
