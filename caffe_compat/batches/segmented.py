@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import cv2
@@ -13,7 +14,7 @@ from caffe_compat.batches.reader import New, Reader, shown
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.media import fill_blob, planes, read_picture, resize_caffe
 
-__all__ = ["Line", "SegJob", "SegReader"]
+__all__ = ["Line", "SegJob", "SegReader", "WindowSegReader"]
 
 Line = tuple[int, Sequence[str]]
 """Of a list: its number and its words."""
@@ -38,6 +39,7 @@ class SegReader(Reader[SegJob]):
         new_size, crop: height and width; (0, 0): none.
         mean: of each channel, all (1), or none (0).
         factors: one of them scales a picture.
+        nearest: whether labels that get ``new_size`` take the nearest pixel instead of being interpolated.
     """
 
     who: str
@@ -53,6 +55,7 @@ class SegReader(Reader[SegJob]):
     mean: np.ndarray
     crop: tuple[int, int]
     factors: np.ndarray
+    nearest: bool = False
 
     def read(self, job: SegJob, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`."""
@@ -128,15 +131,19 @@ class SegReader(Reader[SegJob]):
         with self.naming(f"{self.source}, line {number}"):
             picture = self._resized(read_picture(self.root + words[0], "color" if self.color else "gray"))
             if self.kind == "PIXEL":
-                marks = self._resized(read_picture(self.root + words[1], "gray"))
+                marks = self._resized(read_picture(self.root + words[1], "gray"), self.nearest)
             else:
                 marks = np.full(picture.shape[:2], self._label(line), np.uint8)
         if picture.shape[:2] != marks.shape:
             raise self._about(line, f"is {picture.shape[:2]}, its labels {marks.shape}, expected one size")
         return picture, marks
 
-    def _resized(self, picture: np.ndarray) -> np.ndarray:
-        return resize_caffe(picture, *self.new_size) if self.new_size[0] else picture
+    def _resized(self, picture: np.ndarray, nearest: bool = False) -> np.ndarray:
+        if not self.new_size[0]:
+            return picture
+        if nearest:
+            return np.asarray(cv2.resize(picture, self.new_size[::-1], interpolation=cv2.INTER_NEAREST))
+        return resize_caffe(picture, *self.new_size)
 
     def _label(self, line: Line) -> int:
         if self.kind == "NONE":
@@ -145,3 +152,45 @@ class SegReader(Reader[SegJob]):
         if not text.isdecimal() or int(text) > 255:
             raise self._about(line, f"has the label {text!r}, expected 0 to 255")
         return int(text)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class WindowSegReader(SegReader):
+    """The same of windows: lines ``picture [labels] x1 y1 x2 y2``, of pixels that still belong to the window.
+
+    What a window has outside the picture is black, with the label ``ignored``.
+    """
+
+    def load(self, line: Line) -> tuple[np.ndarray, np.ndarray]:
+        """The window of the picture and that of its labels, with ``new_size``."""
+        number, words = line
+        corners = words[1 if self.kind == "NONE" else 2 :]
+        if len(corners) < 4 or not all(re.fullmatch(r"[+-]?[0-9]{1,9}", word) for word in corners[:4]):
+            raise self.error(
+                f"{self.source}, line {number}: {' '.join(words)!r}, expected 'picture labels x1 y1 x2 y2' (without "
+                "labels where label_type is NONE)"
+            )
+        whole = dataclasses.replace(self, new_size=(0, 0))
+        picture, marks = SegReader.load(whole, line)
+        x1, y1, x2, y2 = (int(word) for word in corners[:4])
+        if x2 < x1 or y2 < y1:
+            raise self._about(line, f"has the window {[x1, y1, x2, y2]}, expected x1 <= x2 and y1 <= y2")
+        if (x2 - x1 + 1) * (y2 - y1 + 1) > _MOST * max(marks.size, 1):
+            raise self._about(line, f"has the window {[x1, y1, x2, y2]}, far larger than itself, {marks.shape}")
+        window = (slice(y1, y2 + 1), slice(x1, x2 + 1))
+        cut, labels = _cut(picture, window, 0), _cut(marks, window, self.ignored)
+        return self._resized(cut), self._resized(labels, nearest=True)
+
+
+_MOST = 64
+"""How many times larger than its picture a window may be: it is filled with black."""
+
+
+def _cut(array: np.ndarray, window: tuple[slice, slice], fill: int) -> np.ndarray:
+    """A window, which may lie outside the array: ``fill`` there."""
+    made = np.full([part.stop - part.start for part in window] + list(array.shape[2:]), fill, array.dtype)
+    spans = [(max(part.start, 0), min(part.stop, side)) for part, side in zip(window, array.shape, strict=False)]
+    if all(first < last for first, last in spans):
+        there = tuple(slice(first - p.start, last - p.start) for (first, last), p in zip(spans, window, strict=True))
+        made[there] = array[tuple(slice(*span) for span in spans)]
+    return made

@@ -35,6 +35,7 @@ class Transform:
     Args:
         mean_values: of all channels, or of each; none where there is a ``mean`` for each pixel, that of ``mean_file``.
         varying: what comes before the crop, intel/caffe's, NVIDIA/caffe's or lim0606/ndsb's.
+        rectangle: height and width of the crop where they are not ``crop`` (Cysu/caffe); 0: they are.
     """
 
     train_phase: bool
@@ -48,6 +49,12 @@ class Transform:
     negate_x: int
     mean: np.ndarray | None = None
     varying: Varying | Stretching | Affine | None = None
+    rectangle: tuple[int, int] = (0, 0)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the crop; 0: all that there is."""
+        return self.rectangle[0] or self.crop, self.rectangle[1] or self.crop
 
     def shape(self, channels: int, height: int, width: int) -> tuple[int, ...]:
         """Shape of what becomes of an image of that size.
@@ -67,9 +74,11 @@ class Transform:
             )
         if self.negate_x >= channels:
             raise DataError(f"has {channels} channel(s), but negate_x_channel is {self.negate_x}")
-        if self.crop > min(height, width) and self.varying is None:
-            raise DataError(f"is {width}x{height}, smaller than crop_size {self.crop}")
-        return (channels, self.crop or height, self.crop or width)
+        high, wide = self.window
+        if (high > height or wide > width) and self.varying is None:
+            what = f"the crop of {wide}x{high}" if any(self.rectangle) else f"crop_size {self.crop}"
+            raise DataError(f"is {width}x{height}, smaller than {what}")
+        return (channels, high or height, wide or width)
 
     def __call__(
         self, channels: Sequence[np.ndarray] | np.ndarray, out: np.ndarray, random: np.random.Generator
@@ -114,12 +123,11 @@ class Transform:
     ) -> tuple[bool, tuple[slice, slice]]:
         """Whether to mirror, and rows and columns of the crop."""
         mirrored = self.mirror and bool(random.integers(2))
-        height, width = size
-        top = left = 0
-        if self.crop and self.train_phase:
-            top, left = int(random.integers(height - self.crop + 1)), int(random.integers(width - self.crop + 1))
-        elif self.crop:
-            top, left = (height - self.crop) // 2, (width - self.crop) // 2
+        room = [side - crop if crop else 0 for side, crop in zip(size, self.window, strict=True)]
+        if any(self.window) and self.train_phase:
+            top, left = (int(random.integers(free + 1)) for free in room)
+        else:
+            top, left = (free // 2 for free in room)
         return mirrored, (slice(top, top + out.shape[1]), slice(left, left + out.shape[2]))
 
     def _mean_at(self, window: tuple[slice, slice]) -> np.ndarray:

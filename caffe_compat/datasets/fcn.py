@@ -62,7 +62,7 @@ class FolderReader(Reader[str]):
 
     def read(self, job: str, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`."""
-        blobs = []
+        blobs: list[np.ndarray] = []
         for part in self.parts:
             try:
                 made = part.read(part.path(job))

@@ -32,6 +32,7 @@ __all__ = [
     "MultinomialLogisticLoss",
     "SigmoidCrossEntropyLoss",
     "SoftmaxWithLoss",
+    "floored_log",
 ]
 
 FLT_MIN = 1.17549435e-38
@@ -48,6 +49,12 @@ class _Floor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
+
+
+def floored_log(logs: Tensor) -> Tensor:
+    """Logarithms of probabilities, held above that of FLT_MIN; the gradient is not."""
+    found: Tensor = _Floor.apply(logs, math.log(FLT_MIN))  # type: ignore[no-untyped-call]
+    return found
 
 
 @register
@@ -95,7 +102,7 @@ class SoftmaxWithLoss(LossLayer):
         """Sum over the positions that are not ignored, divided by the normalizer."""
         axis = self.softmax.axis("axis", scores.dim())
         label, valid = read_labels(self, on_axis(label, scores.shape, axis), scores.shape[axis], self.normalizer.ignore)
-        logs = _Floor.apply(torch.log_softmax(scores, axis).gather(axis, label), math.log(FLT_MIN))
+        logs = floored_log(torch.log_softmax(scores, axis).gather(axis, label))
         if self.weighted:
             logs = logs * self.class_weights.to(logs)[label]
         if valid is not None:

@@ -107,6 +107,8 @@ class Reduction(Layer):
         self.section = params.section("reduction_param")
         self.section.ignore("axis")
         self.operation, self.coeff = self.section.enum("operation"), float(self.section.coeff)
+        if self.operation == "TOPK":
+            raise self.error("reduction_param.operation is TOPK, which is for BatchReduction only, as in yjxiong/caffe")
 
     def backward_reads(self) -> Reads:
         """The bottom, unless the gradient is the same everywhere."""

@@ -20,7 +20,7 @@ from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import indices
 from caffe_compat.layers.sharing import Reads
 
-__all__ = ["MaskUpsample", "NearestUpsample"]
+__all__ = ["MaskUpsample", "NearestUpsample", "scatter_places"]
 
 
 class _Unpool(torch.autograd.Function):
@@ -36,6 +36,12 @@ class _Unpool(torch.autograd.Function):
     def backward(ctx: Any, seed: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (places,) = ctx.saved_tensors
         return seed.gather(2, places), None, None
+
+
+def scatter_places(x: Tensor, places: Tensor, pixels: int) -> Tensor:
+    """Values [N, C, K] written to their places of so many pixels; the last of several stays, all get its gradient."""
+    made: Tensor = _Unpool.apply(x, places, pixels)  # type: ignore[no-untyped-call]
+    return made
 
 
 @register(when=lambda params: len(params.bottoms) == 2, dialect="segnet")
@@ -54,6 +60,12 @@ class MaskUpsample(Layer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
+        self.scale = (1, 1)
+        self.less = (0, 0)
+        self.size = self.read_size(params)
+
+    def read_size(self, params: Params) -> tuple[int, int] | None:
+        """Height and width of the top, or None: factors are set."""
         section = params.section("upsample_param")
         sides = ("h", "w")
         sizes = [section.optional(f"upsample_{side}") for side in sides]
@@ -63,15 +75,16 @@ class MaskUpsample(Layer):
             section.ignore("pad_out_h", "pad_out_w")
         elif sizes != [None, None] or (scales != [None, None] and (None in scales or scale is not None)):
             raise self.error("upsample_param: expected upsample_h and upsample_w, or scale, or scale_h and scale_w")
-        self.size = None if None in sizes else (int(sizes[0]), int(sizes[1]))
+        size = None if None in sizes else (int(sizes[0]), int(sizes[1]))
         factors = [2 if scale is None else scale] * 2 if scales == [None, None] else scales
         self.scale = (int(factors[0]), int(factors[1]))
-        self.less = (0, 0) if self.size else (int(bool(section.pad_out_h)), int(bool(section.pad_out_w)))
-        for side, factor, less in zip(sides, self.size or self.scale, self.less, strict=True):
+        self.less = (0, 0) if size else (int(bool(section.pad_out_h)), int(bool(section.pad_out_w)))
+        for side, factor, less in zip(sides, size or self.scale, self.less, strict=True):
             if factor < 2 or (less and factor != 2):
-                name = f"upsample_{side}" if self.size else f"scale or scale_{side}"
+                name = f"upsample_{side}" if size else f"scale or scale_{side}"
                 wanted = f"2, as pad_out_{side} is set" if less else "2 or more"
                 raise self.error(f"upsample_param.{name} is {factor}, expected {wanted}")
+        return size
 
     def backward_reads(self) -> Reads:
         """The mask."""
@@ -101,8 +114,7 @@ class MaskUpsample(Layer):
         high, wide = self._made(bottom.shape[2:])
         what = f"a place in the mask '{self.params.bottoms[1]}' for a top of {high} x {wide}"
         places = read_indices(self, mask, high * wide, what).flatten(2)
-        top: Tensor = _Unpool.apply(bottom.flatten(2), places, high * wide)  # type: ignore[no-untyped-call]
-        return top.view(*bottom.shape[:2], high, wide)
+        return scatter_places(bottom.flatten(2), places, high * wide).view(*bottom.shape[:2], high, wide)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """ScatterElements into zeros; factors need a static height and width."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from caffe_compat.errors import UsageError
 from caffe_compat.proto import forks_data
+from caffe_compat.proto.forks_accepted import ACCEPTED
 
 __all__ = ["DIALECTS", "accepted_in", "check_dialect", "guess_dialect", "origin", "owned_by", "owners"]
 
@@ -58,7 +59,7 @@ def _read(table: str) -> list[Fork]:
 
 
 _FORKS = _read(forks_data.FORKS)
-_ACCEPTED = {name: fork.repository for fork in _read(forks_data.ACCEPTED) for name in fork.names}
+_ACCEPTED = {name: fork.repository for fork in _read(ACCEPTED) for name in fork.names}
 _ORIGINS = [Fork(f"{fork.repository} {fork.dialect}".strip(), "", fork.names) for fork in _read(forks_data.ORIGINS)]
 _PYTHON = dict(line.split() for line in forks_data.PYTHON.strip().splitlines())
 _MOST = 3  # owners that a message names

@@ -5,7 +5,7 @@ it belongs to one, its dialect; below stand its layer types, and by message (or 
 name's first owner here is where it comes from: forks were made of forks.
 """
 
-__all__ = ["ACCEPTED", "AMBIGUOUS", "FORKS", "ORIGINS", "PYTHON"]
+__all__ = ["AMBIGUOUS", "FORKS", "ORIGINS", "PYTHON"]
 
 FORKS = """
 rbgirshick/caffe-fast-rcnn
@@ -303,6 +303,19 @@ shenwei1231/caffe-LDLForests
   LayerParameter neural_decision_forest_param
 Robert0812/deepsaldet
   WindowDataParameter shuffle
+Cysu/caffe
+  type GuidedDropout
+  LayerParameter guided_dropout_param
+kevinlin311tw/Caffe-DeepBinaryCode
+  type K1_EuclideanLoss K2_EuclideanLoss
+HyeonwooNoh/caffe deconvnet
+  type BN EltwiseAccuracy ImageSegData Unpooling WindowSegData
+  LayerParameter bn_param eltwise_accuracy_param unpooling_param
+  V1LayerParameter bn_param eltwise_accuracy_param unpooling_param
+TheLegendAli/CCVL
+  type ImageSegData Interp MatRead MatWrite Padding SegAccuracy
+  LayerParameter interp_param mat_write_param padding_param seg_accuracy_param softmaxloss_param
+  ConvolutionParameter hole hole_h hole_w
 TheLegendAli/DeepLab-Context
   ImageDataParameter has_label
 BVLC/caffe#3057
@@ -324,38 +337,6 @@ SeokjuLee/VPGNet
 openvinotoolkit/open_model_zoo
   type PriorBoxClustered
   PriorBoxParameter height width
-"""
-
-# What names another kernel, precision or memory, or who computes: it changes no number that a float32 net without it
-# would not give.  The types are in schema_forks.py.  force_mult is a
-# factor of the solver's force_decay, which is 0 unless a solver says it (and such solvers are refused).
-ACCEPTED = """
-wenwei202/caffe
-  ParamSpec force_mult
-NVIDIA/caffe
-  NetParameter default_forward_type default_backward_type default_forward_math default_backward_math global_grad_scale
-    global_grad_scale_adaptive default_conv_algos_override reduce_buckets default_cudnn_math_override
-    eltwise_mem_sharing
-  SolverParameter solver_data_type store_blobs_in_old_format
-  LayerParameter forward_type backward_type forward_math backward_math debug cudnn_math_override
-  TransformationParameter use_gpu_transform forward_packing display
-  BatchNormParameter engine
-  ConvolutionParameter cudnn_convolution_algo_seeker conv_algos_override
-  DataParameter threads parser_threads cache precache
-  DropoutParameter engine
-  ImageDataParameter threads cache precache
-yjxiong/caffe
-  NetParameter richness mem_param
-  SolverParameter richness group_id
-intel/caffe
-  NetParameter engine multinode
-  SolverParameter engine
-  LayerParameter engine multinode split_param mn_grad_compress_param quantization_param
-  ConcatParameter engine
-  BatchNormParameter engine
-  ConvolutionParameter conv_algorithm
-  EltwiseParameter engine
-  InnerProductParameter engine
 """
 
 # Names with which forks mean different things: they do not tell which dialect a net speaks.

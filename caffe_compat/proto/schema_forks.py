@@ -6,7 +6,7 @@ ones above 8000000 (1000 for values of enums).  In text only names matter, and w
 parameters inside.
 """
 
-from caffe_compat.proto import schema_nets, schema_small, schema_synopsys
+from caffe_compat.proto import schema_labs, schema_nets, schema_small, schema_synopsys
 
 __all__ = ["FORKS"]
 
@@ -176,7 +176,7 @@ DataParameter
   8000015 shuffle_pool_size uint32=1
 """
 
-# What changes no result, forks_data.ACCEPTED: NVIDIA/caffe, branch caffe-0.17, and intel/caffe.  A type that both
+# What changes no result, forks_accepted.ACCEPTED: NVIDIA/caffe, branch caffe-0.17, and intel/caffe.  A type that both
 # use for a field of the same name is the wider one.
 NVIDIA = """
 NetParameter
@@ -311,6 +311,7 @@ FORKS = (
         schema_small.PLANKTON,
         schema_small.SPARSE,
     ),
+    *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),
 )
 """The families, in the order in which they are added to the schema."""

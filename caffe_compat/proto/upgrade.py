@@ -30,6 +30,8 @@ _CAMEL = (
     " WindowData Threshold BN Crop Convolution3D Pooling3D Deconvolution3D VideoData VideoSegmentationData"
     " VideoWithVoxelTruthData VoxelCustomLoss DownSampling"
     " ImageDataAffine ImageDataMultipleInference AvgProbs AvgProbsMultiSources"
+    " Unpooling ImageSegData WindowSegData EltwiseAccuracy Interp SegAccuracy MatWrite"
+    " Padding MultiStageMeanfield"
 )
 _BY_KEY = {name.upper(): name for name in _CAMEL.split()}
 
@@ -108,6 +110,8 @@ def _upgrade_forks(net: Any, where: str) -> None:
     """
     intel = _drop_accepted(net, where) or net.HasField("bn_stats_batch_size")
     for layer in (*net.layer, *net.layers):
+        if layer.HasField("convolution_param"):
+            _upgrade_holes(layer, where)
         pooling = layer.pooling_param if layer.HasField("pooling_param") else None
         if pooling is not None and intel and 1 in (pooling.kernel_size, pooling.kernel_h, pooling.kernel_w):
             pooling.last_inside = True
@@ -225,6 +229,28 @@ def _upgrade_batch_norm(net: Any) -> None:
             for spec in layer.param:
                 spec.lr_mult = 0.0
                 spec.decay_mult = 0.0
+
+
+def _upgrade_holes(layer: Any, where: str) -> None:
+    """Write DeepLab's ``hole``, or ``hole_h`` and ``hole_w``, as Caffe 1.0's ``dilation``."""
+    section = layer.convolution_param
+    both = section.HasField("hole_h"), section.HasField("hole_w")
+    if not (section.HasField("hole") or any(both)):
+        return
+    if any(both) and (section.HasField("hole") or not all(both)):
+        raise NetError(
+            f"{where}layer '{layer.name}' (Convolution): convolution_param has hole, hole_h or hole_w, expected hole, "
+            "or hole_h and hole_w"
+        )
+    holes = [section.hole_h, section.hole_w] if all(both) else [section.hole]
+    if section.dilation and list(section.dilation) != holes:
+        raise NetError(
+            f"{where}layer '{layer.name}' (Convolution): convolution_param has dilation {list(section.dilation)} and "
+            f"hole {holes}, expected one of them"
+        )
+    section.dilation[:] = holes
+    for name in ("hole", "hole_h", "hole_w"):
+        section.ClearField(name)
 
 
 def _upgrade_parts(net: Any) -> None:

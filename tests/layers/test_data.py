@@ -95,6 +95,31 @@ def test_transformation_against_a_slow_reference(folder, make, mean):
     assert np.allclose(test()[0][0], whole[:, 1:5, 2:6])
 
 
+@pytest.mark.parametrize("make", [images, records])
+@pytest.mark.parametrize(
+    ("crop", "high", "wide"),
+    [("crop_height: 2 crop_width: 5", 2, 5), ("crop_size: 4 crop_width: 7", 4, 7), ("crop_height: 3", 3, 8)],
+)
+def test_crops_that_are_not_square(folder, make, crop, high, wide):
+    """Cysu/caffe's crop_height and crop_width; the one that is not given is crop_size, or all."""
+    seen = set()
+    places = [(y, x) for y in range(7 - high) for x in range(9 - wide)]
+    data = make(folder, "batch_size: 40", f"{crop} mirror: true mean_value: 3", "TRAIN")
+    assert data.wants()[data.params.tops[0]].crop == ((high, wide) if wide < 8 else None)
+    for got, label in (pair for _ in range(4) for pair in zip(*data(), strict=True)):
+        whole = image(int(label) - 10).transpose(2, 0, 1).astype(np.float32) - 3
+        cuts = {(y, x): whole[:, y : y + high, x : x + wide] for y, x in places}
+        found = {at for at, cut in cuts.items() for flip in (1, -1) if np.array_equal(got, cut[:, :, ::flip])}
+        assert len(found) == 1
+        seen |= found
+    assert seen == set(places)
+    top, left = (6 - high) // 2, (8 - wide) // 2
+    middle = image(0).transpose(2, 0, 1)[:, top : top + high, left : left + wide]
+    assert np.array_equal(make(folder, "batch_size: 1", crop, "TEST")()[0][0], middle)
+    with pytest.raises(DataError, match="is 8x6, smaller than the crop of 9x2"):
+        make(folder, "batch_size: 1", "crop_height: 2 crop_width: 9", "TEST")()
+
+
 def test_mirrors_in_test_too(folder):
     pixels, _ = images(folder, "batch_size: 10", "mirror: true")()
     flipped = [not np.array_equal(got.permute(1, 2, 0), image(k % 5)) for k, got in enumerate(pixels)]

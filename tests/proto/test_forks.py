@@ -9,8 +9,9 @@ import torch
 
 from caffe_compat.errors import LayerError, NetError, PrototxtError, UsageError
 from caffe_compat.net import load_net
-from caffe_compat.proto import caffe_pb2, forks_data, format_text, parse_text, upgrade_net, upgrade_solver
+from caffe_compat.proto import caffe_pb2, format_text, parse_text, upgrade_net, upgrade_solver
 from caffe_compat.proto.forks import DIALECTS, check_dialect, guess_dialect, origin, owned_by, owners
+from caffe_compat.proto.forks_accepted import ACCEPTED
 from caffe_compat.proto.schema import CLASSES
 
 INPUT = 'layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 1 dim: 2 dim: 6 dim: 6 } } }\n'
@@ -25,7 +26,7 @@ def _pooling(fields: str) -> str:
 
 
 def test_every_accepted_field_is_in_the_schema() -> None:
-    for line in forks_data.ACCEPTED.replace("\n    ", " ").splitlines():
+    for line in ACCEPTED.replace("\n    ", " ").splitlines():
         if line.startswith("  "):
             message, *names = line.split()
             assert set(names) <= set(CLASSES[message].DESCRIPTOR.fields_by_name), message

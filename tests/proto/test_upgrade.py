@@ -39,8 +39,8 @@ def test_v1_type(old, new):
 
 def test_every_v1_type_has_a_name():
     assert [number for number, name in upgrade.V1_TYPES.items() if not name] == [caffe_pb2.V1LayerParameter.NONE]
-    assert len(upgrade.V1_TYPES) == 56
-    assert len(set(upgrade.V1_TYPES.values())) == 55  # C3D's VOXEL_SOFTMAX is SOFTMAX
+    assert len(upgrade.V1_TYPES) == 65
+    assert len(set(upgrade.V1_TYPES.values())) == 64  # C3D's VOXEL_SOFTMAX is SOFTMAX
 
 
 def test_v1_layer():
@@ -216,3 +216,17 @@ def test_files_that_cannot_be_read(tmp_path):
         read.read_message_binary(path, caffe_pb2.Datum)
     path.write_bytes(caffe_pb2.Datum(label=3).SerializeToString())
     assert read.read_message_binary(path, caffe_pb2.Datum).label == 3
+
+
+@pytest.mark.parametrize(("holes", "dilation"), [("hole: 2", [2]), ("hole_h: 2 hole_w: 3", [2, 3])])
+def test_holes_are_dilations(holes, dilation):
+    source = f"layers {{ name: 'c' type: CONVOLUTION convolution_param {{ num_output: 1 kernel_size: 3 {holes} }} }}"
+    (layer,) = upgrade.upgrade_net(text.parse(source, caffe_pb2.NetParameter)).net.layer
+    assert layer.convolution_param == caffe_pb2.ConvolutionParameter(num_output=1, kernel_size=[3], dilation=dilation)
+
+
+@pytest.mark.parametrize("holes", ["hole: 2 hole_h: 2 hole_w: 2", "hole_h: 2", "hole: 2 dilation: 3"])
+def test_holes_that_contradict(holes):
+    source = f"layer {{ name: 'c' type: 'Convolution' convolution_param {{ num_output: 1 {holes} }} }}"
+    with pytest.raises(NetError, match=r"layer 'c' \(Convolution\): convolution_param has .*hole"):
+        upgrade.upgrade_net(text.parse(source, caffe_pb2.NetParameter))

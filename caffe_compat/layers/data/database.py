@@ -42,7 +42,7 @@ class Data(DataLayer):
             params, section, "scale", "mean_file", "crop_size", "mirror", "rand_skip", "force_encoded_color"
         )
         self.size = self.batch_size(section)
-        self.transformer = Transformer(params)
+        self.transformer = Transformer(params, rectangles=True)
         try:
             self.database = open_database(section.source, section.enum("backend"))
         except DataError as error:

@@ -55,7 +55,7 @@ class ImageData(DataLayer):
             )
         self.require_memory("a batch of resized images", [(self.size, 3, *self.new_size)])
         self.color, self.shuffle = bool(section.is_color), bool(section.shuffle)
-        self.transformer = Transformer(params)
+        self.transformer = Transformer(params, rectangles=True)
         self.images = read_image_list(self.source, section.root_folder)
         self.samples = len(self.images)
         self.rand_skip = int(section.rand_skip)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from caffe_compat.batches.segmented import SegJob, SegReader
+from caffe_compat.batches.segmented import SegJob, SegReader, WindowSegReader
 from caffe_compat.layers.base import Shape
 from caffe_compat.layers.data.image import ignore_transform_fields
 from caffe_compat.layers.data.source import DataLayer, Order
@@ -16,7 +16,7 @@ from caffe_compat.layers.registry import register
 from caffe_compat.media import Preprocessing
 from caffe_compat.media.lists import read_words
 
-__all__ = ["ImageSegData"]
+__all__ = ["ImageSegData", "WindowSegData"]
 
 
 @register(dialect="pspnet")
@@ -28,7 +28,9 @@ class ImageSegData(DataLayer):
     picture and, by ``label_type``, a gray picture of labels (PIXEL), the label of all pixels (IMAGE, the default) or
     nothing: ``ignore_label`` everywhere (NONE).  ``root_folder`` is put before paths as it is.
 
-    Scaling labels takes the nearest pixel, but ``new_height`` and ``new_width`` resize them linearly, as in the fork.
+    Scaling labels takes the nearest pixel, but ``new_height`` and ``new_width`` resize them linearly, as in the fork,
+    unless the net is of the dialect deconvnet (``image_seg_data_layer.cpp`` of HyeonwooNoh/caffe).  One top is the
+    picture alone; ``has_label: false`` (DeepLab) is ``label_type: NONE``.
     Where a picture is smaller than the crop, below and on the right it is padded with the mean and the labels with
     ``ignore_label``.  The crop is random in TRAIN, central in TEST; mirroring and scaling happen in both.  Source:
     ``image_seg_data_layer.cpp`` and ``DataTransformer::TransformImgAndSeg`` of hszhao/PSPNet.
@@ -36,7 +38,8 @@ class ImageSegData(DataLayer):
 
     caffe_type = "ImageSegData"
     labelled = True
-    top_count = (2, 3)
+    top_count = (1, 3)
+    reads: type[SegReader] = SegReader
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms, int(params.section("data_param").prefetch))
@@ -44,7 +47,8 @@ class ImageSegData(DataLayer):
         ignore_transform_fields(params, section, "scale", "mean_file", "crop_size", "mirror")
         self.source, self.size = str(section.source), self.batch_size(section)
         self.root, self.color = str(section.root_folder), bool(section.is_color)
-        self.kind, self.ignored = section.enum("label_type"), int(section.ignore_label)
+        self.kind = section.enum("label_type") if section.has_label else "NONE"
+        self.ignored = int(section.ignore_label)
         if not 0 <= self.ignored <= 255:
             raise self.error(f"image_data_param.ignore_label is {self.ignored}, expected 0 to 255")
         self.new_size = self._both(section, "new_height", "new_width")
@@ -114,7 +118,7 @@ class ImageSegData(DataLayer):
         return arrays[: len(self.params.tops)]
 
     def _make_reader(self) -> SegReader:
-        return SegReader(
+        return self.reads(
             self.who,
             self.source,
             self.root,
@@ -128,4 +132,19 @@ class ImageSegData(DataLayer):
             self.mean,
             self.crop,
             self.factors,
+            self.params.description.dialect.name == "deconvnet",
         )
+
+
+@register(dialect="deconvnet")
+class WindowSegData(ImageSegData):
+    """ImageSegData of windows: a line of ``source`` goes on with x1, y1, x2 and y2, whose pixels still belong to it.
+
+    Windows are cut out, black and ``ignore_label`` where they leave the picture, then resized to ``new_height`` and
+    ``new_width``, the labels to the nearest pixel.  The fork's third top, sizes, is not given.  Source:
+    ``window_seg_data_layer.cpp`` of HyeonwooNoh/caffe.
+    """
+
+    caffe_type = "WindowSegData"
+    top_count = (1, 2)
+    reads = WindowSegReader

@@ -82,11 +82,14 @@ _VARYING = ("random_resize_param", "random_aspect_ratio_param")
 class Transformer(Transform):
     """A :class:`~caffe_compat.batches.transform.Transform` as a layer's ``transform_param`` has it.
 
+    Args:
+        rectangles: whether ``crop_height`` and ``crop_width`` mean something to the layer.
+
     Raises:
         LayerError: values that contradict each other.
     """
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, rectangles: bool = False) -> None:
         section = params.section("transform_param")
         mean_file = str(section.mean_file) if section.has("mean_file") else ""
         super().__init__(
@@ -106,6 +109,10 @@ class Transformer(Transform):
             raise params.error(f"has mean_file ({mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(mean_file) if mean_file else None
         self.varying = _read_varying(params)
+        if rectangles:
+            self.rectangle = (int(section.crop_height), int(section.crop_width))
+        if self.varying is not None and any(self.rectangle):
+            raise params.error("transform_param has crop_height or crop_width and sizes that vary, expected crop_size")
         if self.varying is not None and mean_file:
             raise params.error(f"has mean_file ({mean_file}) and sizes that vary, expected mean_value")
 
@@ -129,6 +136,6 @@ class Transformer(Transform):
             mean_file=self.mean_file,
             scale=plain(self.scale),
             resize=resize if self.mean is None else (self.mean.shape[1], self.mean.shape[2]),
-            crop=(self.crop, self.crop) if self.crop else None,
+            crop=self.window if all(self.window) else None,
             flip=self.mirror,
         )
