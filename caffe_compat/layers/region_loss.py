@@ -22,6 +22,7 @@ __all__ = ["RegionLoss"]
 
 _ANNOTATED = 8  #: numbers of AnnotatedData's rows
 _LEAST = 10  #: of fewer biases the fork makes zeros
+_WARM, _WARM_SCALE = 12800, 0.01  #: images in which boxes are drawn to their biases, and how much
 
 
 def _is_annotated(shape: Shape) -> bool:
@@ -47,6 +48,12 @@ class RegionLoss(LossLayer):
     intel/caffe's: the top is not divided by the batch, offsets are held within 1 and not weighted by area, and the
     objectness of an object is 2 ``object_scale`` (p - 1)^3 p (1 - p); ``rescore`` is not used, and ``class_map`` and
     ``softmax_tree`` are refused.
+
+    With BoxData's rows (``num_label``, 30, for each image, ended as said) it is gklz1982/caffe-yolov2's and
+    quhezheng/caffe_yolo_v2's: as intel/caffe's, but offsets are not held, the objectness of an object is that of the
+    first kind without ``rescore``, and in the first 12800 / N passes all boxes are drawn to the centre of their cell
+    and to their bias, with a weight of 0.01 (the forks count the passes of all such layers of a process, here each
+    counts its own).
     """
 
     caffe_type = "RegionLoss"
@@ -57,7 +64,10 @@ class RegionLoss(LossLayer):
         section = params.section("region_loss_param")
         section.ignore("side", "softmax", "jitter", "absolute", "random")
         self.annotated = _is_annotated(bottoms[1])
-        if section.softmax_tree or (section.class_map and self.annotated):
+        self.boxed = not self.annotated and (section.has("num_label") or count(bottoms[1], 1) != OBJECTS * 5)
+        self.rows = int(section.num_label) if self.boxed else OBJECTS
+        self.passes, self.warm, self.carries = 0, False, self.boxed
+        if section.softmax_tree or (section.class_map and (self.annotated or self.boxed)):
             raise self.error("region_loss_param has a softmax_tree or class_map as in intel/caffe, expected none")
         self.classes, self.num = int(section.num_class), int(section.num)
         if section.coords != 4 or self.classes < 1 or self.num < 1:
@@ -66,7 +76,7 @@ class RegionLoss(LossLayer):
                 "4 and positive numbers"
             )
         biases = [float(bias) for bias in section.biases]
-        least = max(0 if self.annotated else _LEAST, 2 * self.num)
+        least = max(0 if self.annotated or self.boxed else _LEAST, 2 * self.num)
         if len(biases) < least or min(biases) <= 0:
             raise self.error(
                 f"region_loss_param.biases is {biases}, expected {least} or more positive numbers: width and height of "
@@ -82,6 +92,10 @@ class RegionLoss(LossLayer):
         """Nothing: the diff is kept."""
         return Reads()
 
+    def seek(self, batches: int) -> None:
+        """Count so many passes as made."""
+        self.passes = batches
+
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar."""
         tops: list[Shape] = [()] if self.annotated else super().top_shapes(bottoms)
@@ -91,8 +105,9 @@ class RegionLoss(LossLayer):
             f"bottom 0 has the shape {list(scores)}, expected N x {channels} x S x S",
         )
         self.require(
-            _is_annotated(bottoms[1]) if self.annotated else count(bottoms[1], 1) == OBJECTS * 5,
-            f"bottom 1 has the shape {list(bottoms[1])}, expected {OBJECTS} x 5 numbers of each image or 1 x 1 x G x 8",
+            _is_annotated(bottoms[1]) if self.annotated else count(bottoms[1], 1) == self.rows * 5,
+            f"bottom 1 has the shape {list(bottoms[1])}, expected {self.rows} x 5 numbers of each image or 1 x 1 x G "
+            "x 8",
         )
         return tops
 
@@ -103,6 +118,7 @@ class RegionLoss(LossLayer):
         with torch.no_grad():
             boxes = scores.detach().reshape(len(scores), self.num, 5 + self.classes, *scores.shape[2:])
             diff = torch.zeros_like(boxes)
+            self.warm = self.boxed and self.passes < _WARM // max(1, len(scores))
             images = (
                 self._annotations(label.detach().to(scores), len(scores))
                 if self.annotated
@@ -110,13 +126,14 @@ class RegionLoss(LossLayer):
             )
             for item, (box, (seen, objects)) in enumerate(zip(boxes, images, strict=True)):
                 self._fill(box, seen, objects, diff[item])
-            squared = diff * len(scores) ** 0.5 if self.annotated else diff
+            squared = diff * len(scores) ** 0.5 if self.annotated or self.boxed else diff
+            self.passes += 1
         loss: Tensor = SquaredDiff.apply(scores, squared.reshape(scores.shape), diff.reshape(scores.shape))
         return loss
 
     def _rows(self, scores: Tensor, label: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Of each image the boxes that predictions are compared with [T, 4], and the objects [T, 5]."""
-        truth = label.detach().to(scores).reshape(-1, OBJECTS, 5)
+        truth = label.detach().to(scores).reshape(-1, self.rows, 5)
         check_regions(self, truth.reshape(-1, 5))
         return [(rows[: first_zero(rows[:, 1]), 1:], rows[: first_zero(rows[:, 3])]) for rows in truth]
 
@@ -142,6 +159,10 @@ class RegionLoss(LossLayer):
         sure = box[:, 4].sigmoid()
         best = best_overlap(predicted, seen)
         diff[:, 4] = torch.where(best > self.thresh, 0.0, self.noobject_scale * sure * sure * (1 - sure))
+        if self.warm:
+            place = box[:, :2].sigmoid()
+            diff[:, :2] = _WARM_SCALE * (place - 0.5) * place * (1 - place)
+            diff[:, 2:4] = _WARM_SCALE * box[:, 2:4]
         if not len(objects):
             return
         check_objects(self, objects, self.classes)
@@ -162,7 +183,7 @@ class RegionLoss(LossLayer):
         n, j, i = at
         side = box.shape[-1]
         sure = box[n, 4, j, i].sigmoid()
-        flat = self.rescore or self.annotated
+        flat = self.rescore or self.annotated or self.boxed
         scale = self.coord_scale * (torch.ones_like(sure) if flat else 2 - truth[:, 2] * truth[:, 3])[:, None]
         most = 1.0 if self.annotated else torch.inf
         place = box[n, :2, j, i].sigmoid()
@@ -173,7 +194,8 @@ class RegionLoss(LossLayer):
         if self.annotated:
             away = 2 * (sure - 1) ** 3
         else:
-            away = sure - (overlap(predicted[n, j, i], truth) if self.rescore else torch.ones_like(sure))
+            towards = self.rescore and not self.boxed
+            away = sure - (overlap(predicted[n, j, i], truth) if towards else torch.ones_like(sure))
         diff[n, 4, j, i] = self.object_scale * away * sure * (1 - sure)
         right = F.one_hot(labels.long(), self.classes).to(box)
         diff[n, 5:, j, i] = self.class_scale * (box[n, 5:, j, i].softmax(1) - right)

@@ -11,7 +11,7 @@ from caffe_compat.errors import DataError
 from caffe_compat.media.pictures import Channels, decode, planes
 from caffe_compat.proto import caffe_pb2
 
-__all__ = ["datum_channels", "encoded_datum", "picture_datum", "read_datum"]
+__all__ = ["datum_channels", "encoded_datum", "picture_datum", "read_boxed_datum", "read_datum"]
 
 _NUMBER, _BYTES = 0, 2
 """Wire types."""
@@ -58,6 +58,28 @@ def read_datum(
     if min(shape) < 1 or values.size != shape[0] * shape[1] * shape[2]:
         raise DataError(f"{name}: a Datum of {values.size} values cannot have the shape {list(shape)}")
     return values[:0], values.reshape(shape), datum.label
+
+
+def read_boxed_datum(
+    raw: bytes, name: str, numbers: int, force_color: bool = False, force_gray: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """The picture of an ``encoded`` Datum, and the rows of ``numbers`` in its ``float_data``: float32 (boxes, numbers).
+
+    Raises:
+        DataError: the datum is malformed, not encoded, or has no such rows.
+    """
+    datum = caffe_pb2.Datum()
+    try:
+        datum.ParseFromString(raw)
+    except DecodeError as error:
+        raise DataError(f"{name}: is no Datum: {error}") from error
+    rows = np.array(datum.float_data, np.float32)
+    if not datum.encoded or not rows.size or rows.size % numbers:
+        raise DataError(
+            f"{name}: is {'' if datum.encoded else 'not '}encoded and has {rows.size} numbers of boxes, expected an "
+            f"encoded picture and {numbers} for each box"
+        )
+    return read_datum(raw, name, force_color, force_gray)[0], rows.reshape(-1, numbers)
 
 
 def _apart(raw: bytes) -> tuple[bytes, memoryview | None]:

@@ -268,6 +268,10 @@ ReshapeParameter
   8000004 pixelshuffler int32=1
 BatchNormParameter
   8000016 stats_batch_size uint32=0
+DataParameter
+  8000031 side uint32*, 8000032 num_label uint32=30
+RegionLossParameter
+  8000019 num_label uint32=30
 EltwiseParameter
   enum Engine: DEFAULT=0 CAFFE=1 MKL2017=3 MKLDNN=4
   8000004 engine Engine=DEFAULT

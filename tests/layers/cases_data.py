@@ -15,6 +15,13 @@ write_all(Path(F))
 TWO = {"tops": 2}
 
 CASES = {
+    "BoxData": [
+        (
+            f'data_param {{ source: "{F}/boxed" backend: LMDB batch_size: 2 }} transform_param {{ crop_size: 20 }}',
+            [],
+            TWO,
+        )
+    ],
     "AnnotatedData": [
         (f'data_param {{ source: "{F}/annotated" backend: LMDB batch_size: 2 }}', [], TWO),
         (

@@ -75,6 +75,14 @@ def datum(number: int) -> bytes:
     return message.SerializeToString()
 
 
+def boxed(number: int, rows: list[tuple[float, ...]], height: int = 30, width: int = 40) -> bytes:
+    """A picture (PNG) with rows of numbers of boxes as a Datum."""
+    encoded = cv2.imencode(".png", image(number, height, width))[1].tobytes()
+    message = caffe_pb2.Datum(channels=3, height=height, width=width, data=encoded, encoded=True)
+    message.float_data.extend(value for row in rows for value in row)
+    return message.SerializeToString()
+
+
 def annotated(number: int, boxes: list[tuple[float, ...]], height: int = 30, width: int = 40) -> bytes:
     """A picture (PNG) with boxes (label, x1, y1, x2, y2[, difficult]) as an AnnotatedDatum."""
     message = caffe_pb2.AnnotatedDatum(type="BBOX")
@@ -135,6 +143,7 @@ def write_all(folder: Path) -> None:
     """Everything above."""
     write_images(folder)
     write_lmdb(folder / "lmdb", [datum(number) for number in range(5)])
+    write_lmdb(folder / "boxed", [boxed(n, [(n, 0, 0.5, 0.4, 0.3, 0.2)]) for n in range(3)])
     write_lmdb(folder / "annotated", [annotated(n, [(n + 1, 0.1, 0.2, 0.6, 0.9)]) for n in range(3)])
     write_hdf5(folder, [3, 2])
     write_windows(folder)

@@ -16,8 +16,13 @@ from caffe_compat.errors import LayerError, ShapeError
 B = [float(word) for word in BIASES.split()[1::2]]
 
 
-def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool, rescore: bool) -> np.ndarray:
-    """Forward_cpu's diff; object_scale 5, noobject_scale 0.5, class_scale 2, coord_scale 3, thresh 0.3."""
+def _slow(
+    x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool, rescore: bool, boxed: str = ""
+) -> np.ndarray:
+    """Forward_cpu's diff; object_scale 5, noobject_scale 0.5, class_scale 2, coord_scale 3, thresh 0.3.
+
+    ``boxed``: of gklz1982/caffe-yolov2, in its first passes ("warm") or later ("cold").
+    """
     side, each = x.shape[2], 5 + classes
     diff = np.zeros(x.shape)
 
@@ -35,6 +40,10 @@ def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool,
                 best = max(best, iou_of(box(b, n, i, j), list(row[1:])))
             p = sigmoid(x[b, n * each + 4, j, i])
             diff[b, n * each + 4, j, i] = 0 if best > 0.3 else 0.5 * p * p * (1 - p)
+            for k in range(4 if boxed == "warm" else 0):
+                value = x[b, n * each + k, j, i]
+                place = sigmoid(value)
+                diff[b, n * each + k, j, i] = 0.01 * (value if k > 1 else -(0.5 - place) * place * (1 - place))
         for row in label[b]:
             if not row[3]:
                 break
@@ -46,7 +55,7 @@ def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool,
                 if iou > best:
                     best, n = iou, k
             at = n * each
-            scale = 3 if rescore else 3 * (2 - row[3] * row[4])
+            scale = 3 if rescore or boxed else 3 * (2 - row[3] * row[4])
             for k, whole in ((0, i), (1, j)):
                 place = sigmoid(x[b, at + k, j, i])
                 diff[b, at + k, j, i] = -scale * (row[1 + k] * side - whole - place) * place * (1 - place)
@@ -54,7 +63,7 @@ def _slow(x: np.ndarray, label: np.ndarray, num: int, classes: int, match: bool,
                     math.log(row[3 + k] * side / B[2 * n + k]) - x[b, at + 2 + k, j, i]
                 )
             p = sigmoid(x[b, at + 4, j, i])
-            goal = iou_of(box(b, n, i, j), list(row[1:])) if rescore else 1
+            goal = iou_of(box(b, n, i, j), list(row[1:])) if rescore and not boxed else 1
             diff[b, at + 4, j, i] = -5 * (goal - p) * p * (1 - p)
             e = np.exp(x[b, at + 5 : at + each, j, i])
             for c in range(classes):
@@ -102,7 +111,7 @@ def test_images_without_objects_learn_that_there_are_none() -> None:
         (f'{BIASES} softmax_tree: "t"', ((1, 35, 2, 2), (1, 1500)), LayerError, "softmax_tree or class_map"),
         (BIASES, ((1, 35, 2, 3), (1, 1500)), ShapeError, "expected N x 35 x S x S"),
         (BIASES, ((1, 30, 2, 2), (1, 1500)), ShapeError, "expected N x 35 x S x S"),
-        (BIASES, ((1, 35, 2, 2), (1, 1, 9, 7)), ShapeError, "expected 300 x 5 numbers"),
+        (BIASES, ((1, 35, 2, 2), (1, 1, 9, 7)), ShapeError, "expected 30 x 5 numbers"),
     ],
 )
 def test_refusals(body: str, shapes: tuple[tuple[int, ...], ...], kind: type[Exception], what: str) -> None:
@@ -195,3 +204,28 @@ def test_rows_of_another_image() -> None:
     row = torch.tensor([1, 1, 0, 0.1, 0.1, 0.5, 0.5, 0]).reshape(1, 1, 1, 8)
     with pytest.raises(LayerError, match="under_test.*rows of an image that is not among the 1"):
         layer(torch.zeros(1, 35, 2, 2), row)
+
+
+@pytest.mark.parametrize("field", ["", "num_label: 7"])
+def test_ground_truth_of_box_data(field: str) -> None:
+    """The first 12800 / 2 passes draw all boxes to their biases; the loss is not over the batch, the gradient is."""
+    random = np.random.default_rng(8)
+    x = random.normal(size=(2, 3 * 7, 4, 4))
+    label = np.zeros((2, 7 if field else 30, 5))
+    label[1, :5, 0] = random.integers(0, 2, 5)
+    label[1, :5, 1:3] = random.random((5, 2)) * 0.98 + 0.01
+    label[1, :5, 3:] = random.random((5, 2)) * 0.7 + 0.05
+    body = f"num_class: 2 num: 3 {field} thresh: 0.3 {BIASES} object_scale: 5 noobject_scale: 0.5 class_scale: 2"
+    layer = one_layer(
+        "RegionLoss", f"region_loss_param {{ {body} coord_scale: 3 }}", x.shape, (2, label[0].size)
+    ).double()
+    for passes, boxed in ((0, "warm"), (6399, "warm"), (6400, "cold")):
+        layer.seek(passes)
+        source = torch.from_numpy(x).requires_grad_()
+        loss = layer(source, torch.from_numpy(label).reshape(2, -1))
+        (gradient,) = torch.autograd.grad(loss, source)
+        want = _slow(x, label, 3, 2, True, True, boxed)
+        np.testing.assert_allclose(loss.item(), (want**2).sum(), rtol=1e-6)
+        np.testing.assert_allclose(gradient.numpy(), want / 2, rtol=1e-5, atol=1e-9)
+    with pytest.raises(ShapeError, match=r"expected (7|30) x 5 numbers of each image or 1 x 1 x G x 8"):
+        one_layer("RegionLoss", f"region_loss_param {{ {body} }}", x.shape, (2, 60))

@@ -2,6 +2,7 @@
 
 from caffe_compat.layers.data.affine import ImageDataAffine, ImageDataMultipleInference
 from caffe_compat.layers.data.annotated import AnnotatedData
+from caffe_compat.layers.data.boxed import BoxData
 from caffe_compat.layers.data.clips import VideoClips, VideoFrames
 from caffe_compat.layers.data.database import Data
 from caffe_compat.layers.data.fcn import ContextSegData, NYUDSegData, SBDDSegData, SIFTFlowSegData, VOCSegData
@@ -20,6 +21,7 @@ from caffe_compat.layers.data.window import WindowData
 
 __all__ = [
     "AnnotatedData",
+    "BoxData",
     "ContextSegData",
     "Data",
     "DataLayer",
