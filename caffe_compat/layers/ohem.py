@@ -178,7 +178,8 @@ class SmoothL1LossOHEM(LossLayer):
 
 def _measures_regions(params: Params) -> bool:
     """Whether there is what fast-rcnn's layer, which divides by the number of regions, has not."""
-    return len(params.tops) > 1 or params.section("loss_param").has("pre_fixed_normalizer")
+    several = len(params.tops) > 1 and len(params.bottoms) < 4  # with four bottoms it is Cascade R-CNN's
+    return several or params.section("loss_param").has("pre_fixed_normalizer")
 
 
 @register(when=_measures_regions, dialect="rfcn")

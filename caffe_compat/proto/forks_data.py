@@ -243,17 +243,18 @@ foss-for-synopsys-dwc-arc-processors/synopsys-caffe synopsys
   ReLUParameter relu6
   ReshapeParameter pixelshuffler
 zhaoweicai/mscnn mscnn
-  type BboxAccuracy BoxOutput DecodeBBox DetectionAccuracy DetectionLoss ImageGtData ProposalTarget ROIPooling
+  type BboxAccuracy BoxOutput DecodeBBox DetectionAccuracy DetectionLoss ImageGtData ProposalTarget ROIAlign ROIPooling
     SmoothL1Loss
-  LayerParameter box_output_param bbox_reg_param detection_loss_param detection_accuracy_param image_gt_data_param
-    proposal_target_param
+  LayerParameter bbox_reg_param box_output_param decode_bbox_param detection_accuracy_param detection_loss_param
+    image_gt_data_param proposal_target_param
   ROIPoolingParameter pad_ratio
-zhaoweicai/cascade-rcnn mscnn
-  type BboxAccuracy BoxGroupOutput DecodeBBox DetectionData DetectionGroupAccuracy DetectionGroupLoss EvalData
-    FrcnnOutput HardMining ProposalTarget ROIAlign ScaleRoute Smooth_L1
-  LayerParameter box_group_output_param bbox_reg_param detection_data_param detection_group_loss_param
-    detection_group_accuracy_param eval_data_param frcnn_output_param hard_mining_param scale_route_param
-    proposal_target_param
+zhaoweicai/cascade-rcnn cascade
+  type BboxAccuracy BoxGroupOutput DecodeBBox DetectionData DetectionEvaluate DetectionGroupAccuracy
+    DetectionGroupLoss EvalData FrcnnOutput HardMining ProposalTarget ROIAlign ScaleRoute SmoothL1Loss
+  LayerParameter bbox_reg_param box_group_output_param decode_bbox_param detection_data_param
+    detection_group_accuracy_param detection_group_loss_param eval_data_param frcnn_output_param hard_mining_param
+    proposal_target_param scale_route_param
+  ProposalTargetParameter append_gtbox bbox_thr_hg bbox_thr_lw pickup_discard
   ROIPoolingParameter pad_ratio
 sanghoon/caffe pvanet
   type Proposal ROIPooling SmoothL1Loss
@@ -342,8 +343,9 @@ openvinotoolkit/open_model_zoo
 # Names with which forks mean different things: they do not tell which dialect a net speaks.
 AMBIGUOUS = """
 several
-  type BN Normalize Upsample VideoData
-  LayerParameter bn_param upsample_param video_data_param
+  type BN BboxAccuracy DecodeBBox DetectionEvaluate Normalize ProposalTarget ROIAlign Upsample VideoData
+  LayerParameter bbox_reg_param bn_param decode_bbox_param detection_evaluate_param proposal_target_param
+    upsample_param video_data_param
 """
 
 # Where the other layer types come from.

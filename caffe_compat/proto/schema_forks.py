@@ -314,6 +314,7 @@ FORKS = (
         schema_nets.C3D,
         schema_small.PLANKTON,
         schema_small.SPARSE,
+        schema_nets.CASCADE,
     ),
     *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),

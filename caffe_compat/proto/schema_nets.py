@@ -2,6 +2,7 @@
 
 __all__ = [
     "C3D",
+    "CASCADE",
     "CLUSTERED",
     "COMPACT",
     "DENSE",
@@ -221,10 +222,13 @@ ProposalParameter
   6 pre_nms_topn uint32=6000, 7 post_nms_topn uint32=300, 8 nms_thresh float=0.7
 """
 
-# zhaoweicai/mscnn: 151 and 154; private numbers, since others have them
+# zhaoweicai/mscnn: 149 to 155; private numbers, since others have them
 MSCNN = """
 LayerParameter
-  8003151 box_output_param BoxOutputParameter, 8003154 bbox_reg_param BBoxRegParameter
+  8003149 detection_loss_param DetectionLossParameter, 8003150 detection_accuracy_param DetectionAccuracyParameter,
+  8003151 box_output_param BoxOutputParameter, 8003152 proposal_target_param ProposalTargetParameter,
+  8003153 image_gt_data_param ImageGtDataParameter, 8003154 bbox_reg_param BBoxRegParameter,
+  8003155 decode_bbox_param DecodeBBoxParameter
 BoxOutputParameter
   1 fg_thr float=0.0, 2 iou_thr float=0.5, 3 nms_type string="IOU", 4 field_h uint32*, 5 field_w uint32*,
   6 downsample_rate uint32*, 7 field_whr float=2.0, 8 field_xyr float=2.0, 9 max_nms_num uint32=0,
@@ -233,6 +237,75 @@ BBoxRegParameter
   1 bbox_mean float*, 2 bbox_std float*, 3 cls_aware bool=true
 ROIPoolingParameter
   4 pad_ratio float=0.0
+DecodeBBoxParameter
+  1 gt_iou_thr float=0.95
+DetectionLossParameter
+  1 cls_num uint32, 2 coord_num uint32=4, 3 lambda float=1.0, 4 field_h uint32, 5 field_w uint32,
+  6 downsample_rate uint32, 7 bb_smooth bool=true, 8 field_whr float=2.0, 9 field_xyr float=2.0,
+  10 bg_threshold float=0.5, 11 bg_multiple uint32=4, 12 sample_mode string="random", 13 objectness bool=false,
+  14 iou_weighted bool=false, 15 pos_neg_weighted bool=false
+DetectionAccuracyParameter
+  1 cls_num uint32, 2 coord_num uint32=4, 3 field_h uint32, 4 field_w uint32, 5 downsample_rate uint32,
+  6 top_k uint32=1, 7 field_whr float=2.0, 8 field_xyr float=4.0, 9 bg_threshold float=0.5, 10 objectness bool=false
+ProposalTargetParameter
+  1 cls_num uint32, 2 batch_size int32=128, 3 fg_fraction float=0.25, 4 num_img_per_batch uint32=4,
+  5 fg_thr float=0.5, 6 bg_thr_hg float=0.5, 7 bg_thr_lw float=0.1, 8 img_width uint32, 9 img_height uint32,
+  10 iou_weighted bool=false
+ImageGtDataParameter
+  1 source string, 2 scale float=1.0, 3 mean_file string, 4 batch_size uint32, 5 mirror bool=false,
+  6 downsample_rate uint32*, 7 coord_num uint32=4, 8 field_h uint32*, 9 field_w uint32*, 10 fg_threshold float=0.5,
+  11 resize_width uint32, 12 resize_height uint32, 13 crop_width uint32=0, 14 crop_height uint32=0,
+  15 do_multiple_scale bool=false, 16 min_scale uint32, 17 max_scale uint32, 18 min_whaspect float,
+  19 max_whaspect float, 20 min_gt_width float=0.0, 21 min_gt_height float=0.0, 22 shuffle bool=false,
+  23 output_gt_boxes bool=false, 24 fg_img_multiple uint32=1, 25 cache_images bool=false,
+  26 root_folder string=""
+"""
+
+# zhaoweicai/cascade-rcnn: 151 to 160; private numbers, since others have them
+CASCADE = """
+LayerParameter
+  8014151 detection_data_param DetectionDataParameter, 8014152 eval_data_param EvalDataParameter,
+  8014153 hard_mining_param HardMiningParameter, 8014154 scale_route_param ScaleRouteParameter,
+  8014156 detection_group_loss_param DetectionGroupLossParameter,
+  8014157 detection_group_accuracy_param DetectionGroupAccuracyParameter,
+  8014158 box_group_output_param BoxGroupOutputParameter, 8014160 frcnn_output_param FrcnnOutputParameter
+ProposalTargetParameter
+  11 bbox_thr_lw float=0.0, 12 bbox_thr_hg float=10.0, 13 pickup_discard bool=true, 14 append_gtbox bool=true
+HardMiningParameter
+  1 num_roi_per_image uint32=128, 2 num_image uint32=4
+ScaleRouteParameter
+  1 low_scale float, 2 high_scale float
+DetectionGroupLossParameter
+  1 cls_num uint32, 2 lambda float=1.0, 3 field_h uint32*, 4 field_w uint32*, 5 stride uint32, 6 field_whr float=4.0,
+  7 field_xyr float=0.25, 8 bg_threshold float=0.5, 9 bg_multiple uint32=4, 10 neg_mining_type string="random",
+  11 neg_ranking_type string="conf_loss", 12 min_num_neg uint32=5, 13 objectness bool=false, 14 batch_size int32=-1,
+  15 pos_neg_weighted bool=false, 16 bbox_loss_type string="Smooth_L1"
+DetectionGroupAccuracyParameter
+  1 cls_num uint32, 2 field_h uint32*, 3 field_w uint32*, 4 stride uint32, 5 field_whr float=2.0,
+  6 field_xyr float=4.0, 7 bg_threshold float=0.5, 8 objectness bool=false
+BoxGroupParameter
+  1 field_h uint32*, 2 field_w uint32*, 3 stride uint32
+BoxGroupOutputParameter
+  1 fg_thr float=0.0, 2 iou_thr float=0.5, 3 nms_type string="IOU", 4 box_group_param BoxGroupParameter*,
+  5 field_whr float=2.0, 6 field_xyr float=2.0, 7 max_nms_num uint32=0, 8 max_post_nms_num uint32=0,
+  9 min_size float=15.0
+FrcnnOutputParameter
+  1 conf_thr float=0.0, 2 iou_thr float=0.5, 3 nms_type string="IOU", 4 max_det_num uint32=0,
+  5 save_output_param SaveOutputParameter
+DetectionDataParameter
+  1 source string, 2 scale float=1.0, 3 batch_size uint32, 4 coord_num uint32=4, 5 stride uint32*, 6 field_h uint32*,
+  7 field_w uint32*, 8 fg_threshold float=0.5, 9 ignore_fg_threshold float=0.4, 10 resize_width uint32,
+  11 resize_height uint32, 12 crop_width uint32=0, 13 crop_height uint32=0, 14 min_scale float, 15 max_scale float,
+  16 multiscale_prob float=0.5, 17 min_whaspect float, 18 max_whaspect float, 19 short_size uint32,
+  20 long_size uint32, 21 min_gt_width float=0.0, 22 min_gt_height float=0.0, 23 shuffle string="random",
+  24 output_gt_boxes bool=false, 25 cache_images bool=false, 26 root_folder string="",
+  27 distort_param DistortionParameter, 28 resize_param ResizeParameter, 29 resize_ratio float,
+  30 crop_short_size uint32, 31 crop_long_size uint32, 32 low_scale_ratio float, 33 high_scale_ratio float,
+  34 anchor_ignore_margin_ratio float, 35 anchor_ignore_iou_thr float, 36 pickup_iou_thr float=0.2,
+  37 mix_group_size uint32=64, 38 template_ratio float*
+EvalDataParameter
+  1 source string, 2 scale float=1.0, 3 batch_size uint32, 4 resize_width uint32, 5 resize_height uint32,
+  6 short_size uint32, 7 long_size uint32, 8 root_folder string=""
 """
 
 # facebook/C3D: 6661 and 6662, and in LayerParameter of version 1.0, which is V1LayerParameter here, fields of other

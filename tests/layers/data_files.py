@@ -148,3 +148,27 @@ def write_all(folder: Path) -> None:
     write_hdf5(folder, [3, 2])
     write_windows(folder)
     write_boxes(folder)
+
+
+BOX_PICTURES = (
+    (40, 30, [(1, 0, 0, 4, 3, 15, 14), (2, 0, 1, 10, 12, 27, 37)], [(0, 30, 29, 39)]),
+    (24, 32, [(1, 1, 0, 2, 2, 9, 8)], []),
+    (20, 44, [], []),
+    (36, 28, [(2, 0, 0, 1, 1, 26, 34), (1, 0, 0, 12, 20, 13, 21)], []),
+)
+"""Height, width, boxes (class, ignored, difficult, x1, y1, x2, y2) and what is not of interest."""
+
+
+def write_box_lists(folder: Path) -> None:
+    """``box0.png`` ..., and lists of them in MS-CNN's form (``mscnn.txt``) and Cascade R-CNN's (``cascade.txt``)."""
+    texts = {"mscnn": "", "cascade": ""}
+    for number, (height, width, boxes, outside) in enumerate(BOX_PICTURES):
+        cv2.imwrite(str(folder / f"box{number}.png"), image(number, height, width))
+        for name in texts:
+            rows = [row if name == "cascade" else (*row[:2], *row[3:]) for row in boxes]
+            lines = [f"# {number}", f"box{number}.png", "3", str(height), str(width), str(len(rows))]
+            lines += [" ".join(map(str, row)) for row in rows] + [str(len(outside))]
+            lines += [" ".join(map(str, row)) for row in outside]
+            texts[name] += "\n".join(lines) + "\n"
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_text(text)

@@ -2,6 +2,7 @@
 
 from caffe_compat.layers.data.affine import ImageDataAffine, ImageDataMultipleInference
 from caffe_compat.layers.data.annotated import AnnotatedData
+from caffe_compat.layers.data.box_pictures import DetectionData, EvalData, ImageGtData
 from caffe_compat.layers.data.boxed import BoxData
 from caffe_compat.layers.data.clips import VideoClips, VideoFrames
 from caffe_compat.layers.data.database import Data
@@ -26,6 +27,8 @@ __all__ = [
     "Data",
     "DataLayer",
     "DenseImageData",
+    "DetectionData",
+    "EvalData",
     "HDF5Data",
     "HDF5Output",
     "HypercolumnData",
@@ -33,6 +36,7 @@ __all__ = [
     "ImageData",
     "ImageDataAffine",
     "ImageDataMultipleInference",
+    "ImageGtData",
     "ImageLabelmapData",
     "ImageSegData",
     "MemoryData",

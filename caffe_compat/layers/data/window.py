@@ -20,6 +20,7 @@ from caffe_compat.layers.data.transformer import Transformer, plain
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.media import MeanPicture, Preprocessing
+from caffe_compat.media.box_lists import whole_number
 
 __all__ = ["Placement", "Window", "WindowData", "place_window", "read_windows"]
 
@@ -47,15 +48,15 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
         if mark != "#":
             raise DataError(f"{where}: begins with {mark!r}, expected '#'")
         try:
-            number, name = _whole(next(words)), next(words)
+            number, name = whole_number(next(words)), next(words)
             images.append(root + name)
-            channels.append(_whole(next(words)))
+            channels.append(whole_number(next(words)))
             if channels[-1] < 1:
                 raise ValueError(f"{channels[-1]} channels")
             next(words), next(words)  # height and width: nobody asks
-            for _ in range(_whole(next(words))):
-                label, overlap = _whole(next(words)), float(next(words))
-                x1, y1, x2, y2 = (_whole(next(words)) for _ in range(4))
+            for _ in range(whole_number(next(words))):
+                label, overlap = whole_number(next(words)), float(next(words))
+                x1, y1, x2, y2 = (whole_number(next(words)) for _ in range(4))
                 if not math.isfinite(overlap):
                     raise ValueError(f"an overlap of {overlap}")
                 windows.append(Window(number, label, overlap, (x1, y1, x2, y2)))
@@ -69,13 +70,6 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
     if wrong:
         raise DataError(f"{path}: there is an image number {wrong.image}, expected 0 to {len(images) - 1} in order")
     return images, channels, windows
-
-
-def _whole(word: str) -> int:
-    """A number of 32 bits, as Caffe reads it."""
-    if len(word) > 20 or not -(1 << 31) <= int(word) < 1 << 31:
-        raise ValueError(f"{word[:20]!r} is no number of 32 bits")
-    return int(word)
 
 
 @register
