@@ -299,6 +299,15 @@ MhLiao/TextBoxes_plusplus
   DetectionOutputParameter use_polygon
   LayerParameter ctc_decoder_param ctc_loss_param reverse_param
   PriorBoxParameter denser_prior_boxes
+junhyukoh/caffe-lstm
+  type Lstm
+  LayerParameter lstm_param
+tianzhi0549/CTPN
+  type Lstm Reverse Transpose
+  LayerParameter lstm_param reverse_param transpose_param
+senlinuc/caffe_ocr
+  type CTCGreedyDecoder DenseBlock Interp Lstm Reverse ReverseTime SoftmaxWithLossMultiLabel Transpose WarpCTCLoss
+  LayerParameter denseblock_param lstm_param reverse_param reverse_time_param transpose_param
 shenwei1231/caffe-LDLForests
   type MAE NeuralDecisionDLForestWithLoss NeuralDecisionForest
   LayerParameter neural_decision_forest_param

@@ -315,6 +315,7 @@ FORKS = (
         schema_small.PLANKTON,
         schema_small.SPARSE,
         schema_nets.CASCADE,
+        schema_small.SEQUENCES,
     ),
     *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),

@@ -1,6 +1,6 @@
 """Messages and fields of smaller forks, and of jolibrain/caffe (beniz/deepdetect's); see ``schema_forks.py``."""
 
-__all__ = ["DEEPDETECT", "PLANKTON", "SPARSE"]
+__all__ = ["DEEPDETECT", "PLANKTON", "SEQUENCES", "SPARSE"]
 
 # jolibrain/caffe: LayerParameter 157 to 159, DistortionParameter 1, 2, 4, 6, 8, 10, 12, 13, whose others are SSD's
 DEEPDETECT = """
@@ -56,4 +56,17 @@ SparsifyParameter
   1 thre float=0.0, 2 coef float=0.0
 ParamSpec
   8000006 force_mult float=0.0
+"""
+
+# tianzhi0549/CTPN: LayerParameter 140, 142, 143; junhyukoh/caffe-lstm has 201, senlinuc/caffe_ocr 8266711, 8266710, 160
+SEQUENCES = """
+LayerParameter
+  8007140 lstm_param LSTMParameter, 8007142 transpose_param TransposeParameter, 8007143 reverse_param ReverseParameter
+LSTMParameter
+  1 num_output uint32=0, 2 clipping_threshold float=0.0, 3 weight_filler FillerParameter,
+  4 bias_filler FillerParameter, 5 batch_size uint32=1
+TransposeParameter
+  1 dim int32*
+ReverseParameter
+  1 axis int32*
 """
