@@ -284,10 +284,14 @@ wenwei202/caffe
   type Sparsify
   LayerParameter sparsify_param
   ParamSpec force_mult
+gklz1982/caffe-yolov2
+  type BoxData DetectionLoss EvalDetection RegionLoss Reorg
+  DataParameter side
+  DetectionOutputParameter biases coords label_map_file nms_threshold num_box side
 quhezheng/caffe_yolo_v2
   type Region
-  DataParameter num_label
-  DetectionOutputParameter biases classes coords nms_threshold
+  DataParameter num_label side
+  DetectionOutputParameter biases classes coords label_map_file nms_threshold num_box side
   LayerParameter region_param
   RegionLossParameter num_label
 sfzhang15/RefineDet refinedet

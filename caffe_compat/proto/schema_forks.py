@@ -316,6 +316,7 @@ FORKS = (
         schema_small.SPARSE,
         schema_nets.CASCADE,
         schema_small.SEQUENCES,
+        schema_small.REGIONS,
     ),
     *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),

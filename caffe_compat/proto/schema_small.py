@@ -1,6 +1,6 @@
 """Messages and fields of smaller forks, and of jolibrain/caffe (beniz/deepdetect's); see ``schema_forks.py``."""
 
-__all__ = ["DEEPDETECT", "PLANKTON", "SEQUENCES", "SPARSE"]
+__all__ = ["DEEPDETECT", "PLANKTON", "REGIONS", "SEQUENCES", "SPARSE"]
 
 # jolibrain/caffe: LayerParameter 157 to 159, DistortionParameter 1, 2, 4, 6, 8, 10, 12, 13, whose others are SSD's
 DEEPDETECT = """
@@ -69,4 +69,15 @@ TransposeParameter
   1 dim int32*
 ReverseParameter
   1 axis int32*
+"""
+
+# gklz1982/caffe-yolov2 and quhezheng/caffe_yolo_v2: DetectionOutputParameter 1 to 8 of YOLO
+REGIONS = """
+LayerParameter
+  8005060 region_param RegionParameter
+RegionParameter
+  1 classes uint32=20, 2 coords uint32=4, 3 boxes_of_each_grid uint32=5, 4 softmax bool=false, 5 anchors string
+DetectionOutputParameter
+  8000021 side uint32=13, 8000022 classes uint32=20, 8000023 num_box uint32=5, 8000024 coords uint32=4,
+  8000026 nms_threshold float=0.45, 8000027 biases float*, 8000028 label_map_file string
 """
