@@ -267,7 +267,7 @@ ConcatParameter
 ReshapeParameter
   8000004 pixelshuffler int32=1
 BatchNormParameter
-  8000016 stats_batch_size uint32=0
+  8000016 stats_batch_size uint32=0, 8000018 relu bool=false
 DataParameter
   8000031 side uint32*, 8000032 num_label uint32=30
 RegionLossParameter
@@ -277,10 +277,12 @@ EltwiseParameter
   8000004 engine Engine=DEFAULT
 InnerProductParameter
   enum Engine: DEFAULT=0 CAFFE=1 CUDNN=2 MKLDNN=3
-  8000007 engine Engine=DEFAULT
+  8000007 engine Engine=DEFAULT, 8000008 relu bool=false, 8000009 negative_slope float=0.0
 ConvolutionParameter
   enum Engine: MKL2017=3 MKLDNN=4
-  8000021 conv_algorithm string="direct"
+  enum FusionType: NONE_FUSION=0 SUM_FUSION=1
+  8000021 conv_algorithm string="direct", 8000041 relu bool=false, 8000042 negative_slope float=0.0,
+  8000043 coeff float*, 8000044 fusion_type FusionType=NONE_FUSION
 LRNParameter
   enum Engine: MKL2017=3 MKLDNN=4
 PoolingParameter
@@ -289,6 +291,7 @@ PoolingParameter
   8000025 stride_3d uint32*, 8000026 last_inside bool=false
 ReLUParameter
   enum Engine: MKL2017=3 MKLDNN=4
+  8000004 fuse bool=false
 """
 
 FORKS = (

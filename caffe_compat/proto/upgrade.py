@@ -17,6 +17,7 @@ from caffe_compat.errors import NetError, SolverError
 from caffe_compat.proto import caffe_pb2
 from caffe_compat.proto.forks import accepted_in, owners
 from caffe_compat.proto.upgrade_c3d import upgrade_c3d
+from caffe_compat.proto.upgrade_intel import upgrade_fused
 from caffe_compat.proto.upgrade_v0 import upgrade_v0
 
 __all__ = ["SOLVER_TYPES", "UpgradedNet", "V1_TYPES", "upgrade_net", "upgrade_solver"]
@@ -98,6 +99,7 @@ def upgrade_net(net: Any, filename: str = "") -> UpgradedNet:
         _upgrade_input(result, origins, where)
     _upgrade_batch_norm(result)
     _upgrade_parts(result)
+    upgrade_fused(result, origins, where)
     for problem in problems:
         _log.error("%s%s", where, problem)
     return UpgradedNet(result, origins, problems)

@@ -230,3 +230,55 @@ def test_holes_that_contradict(holes):
     source = f"layer {{ name: 'c' type: 'Convolution' convolution_param {{ num_output: 1 {holes} }} }}"
     with pytest.raises(NetError, match=r"layer 'c' \(Convolution\): convolution_param has .*hole"):
         upgrade.upgrade_net(text.parse(source, caffe_pb2.NetParameter))
+
+
+CONV = "convolution_param { num_output: 1 kernel_size: 1 %s }"
+
+
+def _conv(name, bottoms, top, more="", rest=""):
+    ends = " ".join(f"bottom: '{bottom}'" for bottom in bottoms)
+    return f"layer {{ name: '{name}' type: 'Convolution' {ends} top: '{top}' {rest} {CONV % more} }} "
+
+
+def test_layers_that_intel_computes_with_another_one():
+    """What its compiler makes of a convolution, a sum and a ReLU for TEST (TestCompileNetConvEltReluFusionMKLDNN)."""
+    rule = "include { phase: TEST }"
+    compiled = upgraded(
+        _conv("c1", ["data"], "c1", "relu: true negative_slope: 0.1", rule)
+        + _conv("c2", ["data"], "c2")
+        + _conv("c3", ["c1", "c2"], "relu", "relu: true fusion_type: SUM_FUSION")
+        + "layer { name: 'f' type: 'InnerProduct' bottom: 'relu' top: 'f' inner_product_param { relu: true } }"
+        + "layer { name: 'b' type: 'BatchNorm' bottom: 'f' top: 'b' batch_norm_param { relu: true } }"
+    )
+    assert same(
+        compiled.net,
+        _conv("c1", ["data"], "c1", "", rule)
+        + "layer { name: 'c1/relu' type: 'ReLU' bottom: 'c1' top: 'c1' include { phase: TEST }"
+        + " relu_param { negative_slope: 0.1 } } "
+        + _conv("c2", ["data"], "c2")
+        + _conv("c3", ["c1"], "c3/own")
+        + "layer { name: 'c3/eltwise' type: 'Eltwise' bottom: 'c3/own' bottom: 'c2' top: 'relu' }"
+        + "layer { name: 'c3/relu' type: 'ReLU' bottom: 'relu' top: 'relu' }"
+        + "layer { name: 'f' type: 'InnerProduct' bottom: 'relu' top: 'f' inner_product_param { } }"
+        + "layer { name: 'f/relu' type: 'ReLU' bottom: 'f' top: 'f' }"
+        + "layer { name: 'b' type: 'BatchNorm' bottom: 'f' top: 'b' batch_norm_param { } }"
+        + "layer { name: 'b/relu' type: 'ReLU' bottom: 'b' top: 'b' }",
+    )
+    assert compiled.origins == [0, None, 1, 2, None, None, 3, None, 4, None]
+
+
+def test_a_relu_that_intel_leaves_for_training_is_taken_once():
+    relu = "layer { name: 'r' type: 'ReLU' bottom: 'c' top: 'c' relu_param { %s } }"
+    compiled = upgraded(_conv("c", ["data"], "c", "relu: true") + relu % "fuse: true")
+    assert same(compiled.net, _conv("c", ["data"], "c") + relu % "")
+    with pytest.raises(NetError, match=r"layer 'r' \(ReLU\): relu_param.fuse is true, but no layer"):
+        upgraded(_conv("c", ["data"], "c") + relu % "fuse: true")
+
+
+def test_a_sum_of_other_weights_is_refused():
+    with pytest.raises(
+        NetError, match=r"layer 'c' \(Convolution\): convolution_param.coeff is \[1.0, 2.0\], expected 1"
+    ):
+        upgraded(_conv("c", ["data", "x"], "c", "fusion_type: SUM_FUSION coeff: 1 coeff: 2"))
+    plain = upgraded(_conv("c", ["data", "x"], "c", "relu: false coeff: 1"))
+    assert same(plain.net, _conv("c", ["data", "x"], "c"))
