@@ -60,9 +60,12 @@ def detect(args: argparse.Namespace) -> None:
     source = args.image or args.hha or args.depth
     runner = NetRunner(net, None, device)
     if proposes(runner):
+        if args.proposals != "builtin":
+            raise UsageError("--proposals: the net finds its regions itself")
         with in_file(args.prototxt):
             (kind,) = _seen(net, pictures, stored)
-            proposing = ProposingDetector(runner, len(classes) + 1, config, args.score_blob_name)
+            named = (args.score_blob_name, args.bbox_blob_name)
+            proposing = ProposingDetector(runner, len(classes) + 1, config, named)
         with in_file(source):
             found = name_objects(*proposing(proposing.ask(pictures[kind])), classes, config)
         _tell(args, pictures, found)

@@ -40,14 +40,18 @@ def own_objects(
     rows = None if args.blobs else rows_output(runner, args.scores)
     if not proposes(runner) and rows is None:
         return None
+    if args.proposals != "builtin":
+        raise UsageError("--proposals: the net finds its regions itself")
     known = detector_classes(args.classes) if args.classes else feed.classes
     names, keep = tuple(name for name in known if name != BACKGROUND), bool(args.npz or args.h5)
     if not proposes(runner) and rows is not None:
+        if args.cfg or args.pairs:
+            raise UsageError("--cfg and --set are for nets that give scores of regions; this one gives objects")
         return ObjectsInRows(runner, rows, feed, load_config(None, []), names, args.conf, keep)
     if args.blobs:
         raise UsageError("--blobs: of a detector, --npz and --h5 hold scores and boxes")
     config = load_config(file, [*(detector_options(list(feed.wanted.values())) if carried else []), *args.pairs])
-    detector = ProposingDetector(runner, len(names) + 1 if names else None, config, args.scores)
+    detector = ProposingDetector(runner, len(names) + 1 if names else None, config, (args.scores, None))
     return ProposedObjects(detector, feed, config, names, args.conf, keep)
 
 

@@ -51,8 +51,8 @@ class ProposingDetector:
     Args:
         runner: the net or the model.
         labels: number of classes with the background; None: as many as the net has scores.
-        config: TEST.SCALES, TEST.MAX_SIZE, TEST.SVM and PIXEL_MEANS are read.
-        scores: blob of the scores; None: ``cls_prob`` (``cls_score`` with TEST.SVM).
+        config: TEST.SCALES, TEST.MAX_SIZE, TEST.SVM, TEST.BBOX_REG and PIXEL_MEANS are read.
+        blobs: of scores and of deltas; None: ``cls_prob`` (``cls_score`` with TEST.SVM) and ``bbox_pred``.
 
     Attributes:
         labels: number of classes with the background.
@@ -62,11 +62,18 @@ class ProposingDetector:
         UsageError: more than one scale.
     """
 
-    def __init__(self, runner: Runner, labels: int | None, config: Config, scores: str | None = None) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        labels: int | None,
+        config: Config,
+        blobs: tuple[str | None, str | None] = (None, None),
+    ) -> None:
         self.runner, self.config = runner, config
-        self.names = (REGIONS, scores or ("cls_score" if config.test.svm else "cls_prob"), "bbox_pred")
+        scores = blobs[0] or ("cls_score" if config.test.svm else "cls_prob")
+        self.names = (REGIONS, scores, *([blobs[1] or "bbox_pred"] if config.test.bbox_reg else []))
         pictures = picture_inputs(runner)
-        if sorted(runner.inputs) != sorted([*pictures[:1], INFO]):
+        if len(pictures) != 1 or sorted(runner.inputs) != sorted([*pictures, INFO]):
             raise NetError(
                 f"the net takes the inputs {', '.join(runner.inputs)}; a detector that finds its regions itself takes "
                 f"a picture and {INFO}"
@@ -118,16 +125,19 @@ class ProposingDetector:
             bad = int(found[name].size - np.isfinite(found[name]).sum())
             if bad:
                 raise NetError(f"{bad} of {found[name].size} numbers in blob '{name}' are NaN or infinite")
-        regions, scores, deltas = (np.asarray(found[name]) for name in self.names)
-        boxes = regions.reshape(-1, 5)[:, 1:] / scene.factor
-        scores, deltas = scores.reshape(len(boxes), -1), deltas.reshape(len(boxes), -1)
-        if scores.shape[1] != self.labels or deltas.shape[1] not in (8, 4 * self.labels):
-            raise NetError(
-                f"blobs '{self.names[1]}' and '{self.names[2]}' have {scores.shape[1]} and {deltas.shape[1]} numbers "
-                f"for a region, expected {self.labels} and {4 * self.labels} (8: of background and any object)"
-            )
-        if deltas.shape[1] != 4 * self.labels:
+        boxes = np.asarray(found[REGIONS]).reshape(-1, 5)[:, 1:] / scene.factor
+        if not len(boxes):  # nothing is large enough
+            return np.zeros((0, self.labels), np.float32), np.zeros((0, 4 * self.labels))
+        scores, *others = (np.asarray(found[name]).reshape(len(boxes), -1) for name in self.names[1:])
+        sizes = [self.labels, *(4 * self.labels for _ in others)]
+        deltas = others[0] if others else np.zeros((len(boxes), 4 * self.labels), scores.dtype)
+        if deltas.shape[1] == 8:  # of the background and any object
             deltas = np.tile(deltas[:, 4:], (1, self.labels))
+        for name, array, wanted in zip(self.names[1:], (scores, deltas), sizes, strict=False):
+            if array.shape[1] != wanted:
+                raise NetError(f"blob '{name}' has {array.shape[1]} numbers for a region, expected {wanted}")
+        if not others:
+            return scores, np.tile(boxes.astype(np.float64), (1, self.labels))
         return scores, clip_boxes(bbox_transform_inv(boxes, deltas, EXTENT), scene.size)
 
 

@@ -142,10 +142,13 @@ def check(found: list[tuple[str, float, list[float]]], expected: list[Any]) -> N
 def test_rows_that_fit_no_use_are_refused(folder: Path) -> None:
     write(folder, SSD)
     (folder / "one.txt").write_text("cup\n")
+    np.savez(folder / "p.npz", a=np.zeros((1, 4)))
     done = run(folder, *PREDICT, *MEAN, "--conf", 0, "--classes", "one.txt", status=1)
     assert "the model gives label 2, there are 1 class names" in done.stdout + done.stderr
     done = run(folder, *PREDICT, *MEAN, "--resize", "20,20", "--crop", "16,16", status=2)
     assert "expected whole pictures" in done.stderr
+    assert "--cfg and --set are for nets" in run(folder, *PREDICT, *MEAN, *FASTER, status=2).stderr
+    assert "--proposals: the net finds" in run(folder, *PREDICT, *MEAN, "--proposals", "p.npz", status=2).stderr
     words = ("detect", "--def", "n.prototxt", "--net", "n.caffemodel", "--image", "a.png", "--classes", "names.txt")
     assert "run it with predict" in run(folder, *words, status=2).stderr
 
@@ -166,6 +169,11 @@ def test_a_net_finds_its_regions_itself(folder: Path, boxes: int) -> None:
     check(found, expected)
     if boxes == 2:
         return
+    (folder / "n.prototxt").write_text(faster(3, boxes).replace("min_size: 2", "min_size: 99"))
+    assert "nothing with a score of 0.2 or more" in run(folder, *PREDICT, *words).stdout
+    (folder / "n.prototxt").write_text(faster(3, boxes))
+    still = _moved(tops["rois"].numpy(), tops["cls_prob"].numpy(), None)
+    check(objects(folder, *PREDICT, *words, "TEST.BBOX_REG", "False"), still)
     detect = ("detect", "--def", "n.prototxt", "--net", "n.caffemodel", "--image", "a.png", "--json", "d.json", *words)
     run(folder, *detect)
     objects_there = json.loads((folder / "d.json").read_text())["objects"]
@@ -179,13 +187,17 @@ def test_a_net_finds_its_regions_itself(folder: Path, boxes: int) -> None:
     assert "export_onnx --outputs rois" in run(folder, *onnx, status=2).stderr
 
 
-def _moved(rois: np.ndarray, scores: np.ndarray, deltas: np.ndarray) -> list[tuple[str, float, list[float]]]:
+def _moved(rois: np.ndarray, scores: np.ndarray, deltas: np.ndarray | None) -> list[tuple[str, float, list[float]]]:
     """py-faster-rcnn's im_detect and suppression, one box after the other."""
     found = []
     for label, name in ((1, "cup"), (2, "box")):
         kept: list[tuple[float, list[float]]] = []
         for at in np.argsort(-scores[:, label], kind="stable"):
             x1, y1, x2, y2 = (float(value) / 0.6 for value in rois[at, 1:])
+            if deltas is None:
+                if all(_iou([x1, y1, x2, y2], other) <= 0.3 for _, other in kept):
+                    kept.append((float(scores[at, label]), [x1, y1, x2, y2]))
+                continue
             column = 4 if deltas.shape[1] == 8 else 4 * label
             dx, dy, dw, dh = map(float, deltas[at, column : column + 4])
             w, h = x2 - x1 + 1, y2 - y1 + 1
