@@ -20,6 +20,8 @@ from caffe_compat.media import fill_blob, negate_planes, planes, split_into
 
 __all__ = ["Transform"]
 
+_TURNED = 2  #: the channel of flow to the right
+
 
 @dataclasses.dataclass(eq=False)
 class Transform:
@@ -34,6 +36,7 @@ class Transform:
 
     Args:
         mean_values: of all channels, or of each; none where there is a ``mean`` for each pixel, that of ``mean_file``.
+        flow: LisaAnne's: in a mirror channel 2 of numbers that were no encoded picture becomes 255 - v.
         varying: what comes before the crop, intel/caffe's, NVIDIA/caffe's or lim0606/ndsb's.
         rectangle: height and width of the crop where they are not ``crop`` (Cysu/caffe); 0: they are.
     """
@@ -48,6 +51,7 @@ class Transform:
     mean_values: np.ndarray
     negate_x: int
     mean: np.ndarray | None = None
+    flow: bool = False
     varying: Varying | Stretching | Affine | None = None
     rectangle: tuple[int, int] = (0, 0)
 
@@ -94,6 +98,8 @@ class Transform:
             channels = planes(self.varying(np.stack(list(channels), -1), random))
         mirrored, window = self._drawn(channels[0].shape, out, random)
         cut = [plane[window] for plane in channels]
+        if mirrored and self.flow and len(cut) > _TURNED:
+            cut[_TURNED] = 255 - cut[_TURNED]
         if out.dtype == np.uint8:
             for plane, place in zip(self.turned(cut) if mirrored else cut, out, strict=True):
                 place[...] = plane[:, ::-1] if mirrored else plane

@@ -233,7 +233,8 @@ SolverParameter
   8000047 engine string="", 8000053 warmup_iter int32=0, 8000054 warmup_start_lr float=0.0, 8000055 stagelr float*,
   8000056 stageiter int32*
 TransformationParameter
-  8000036 random_resize_param RandomResizeParameter, 8000037 random_aspect_ratio_param RandomAspectRatioParameter
+  8000036 random_resize_param RandomResizeParameter, 8000037 random_aspect_ratio_param RandomAspectRatioParameter,
+  8000051 flow bool=false, 8000052 bgr2rgb bool=false
 RandomResizeParameter
   1 min_size uint32=0, 2 max_size uint32=0, 3 resize_param ResizeParameter
 RandomAspectRatioParameter
@@ -268,6 +269,8 @@ ReshapeParameter
   8000004 pixelshuffler int32=1
 BatchNormParameter
   8000016 stats_batch_size uint32=0, 8000018 relu bool=false
+ImageDataParameter
+  8000051 min_height uint32=0, 8000052 min_width uint32=0
 DataParameter
   8000031 side uint32*, 8000032 num_label uint32=30
 RegionLossParameter

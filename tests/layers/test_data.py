@@ -66,6 +66,35 @@ def test_grey_and_resized(folder):
     assert np.abs(pixels[0, 0].numpy() - want).max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("least", "size"),
+    [((12, 12), (12, 16)), ((6, 12), (9, 12)), ((3, 4), (6, 8)), ((7, 20), (15, 20)), ((8, 8), (8, 11))],
+)
+def test_small_images_enlarged(folder, least, size):
+    """6 x 8 pixels; the side that lacks more decides, and the other one keeps the proportions."""
+    pixels, _ = images(folder, f"batch_size: 1 min_height: {least[0]} min_width: {least[1]}", "bgr2rgb: true")()
+    want = cv2.resize(image(0), (size[1], size[0]))[..., ::-1]
+    assert np.array_equal(pixels[0].permute(1, 2, 0), want)
+    with pytest.raises(LayerError, match="min_height and min_width are 3 and 0"):
+        images(folder, "min_height: 3")
+
+
+def test_flow_of_raw_records_turns_in_a_mirror(folder, caplog):
+    """Only of records that are no encoded pictures, as in the forks."""
+    data = records(folder, "batch_size: 1", "mirror: true flow: true")
+    seen = set()
+    for number in range(10):
+        pixels = data()[0][0].permute(1, 2, 0).numpy()
+        plain = image(number % 5)
+        turned = plain[:, ::-1].copy()
+        turned[..., 2] = 255 - turned[..., 2]
+        seen.add(next(name for name, one in (("plain", plain), ("turned", turned)) if np.array_equal(pixels, one)))
+    assert seen == {"plain", "turned"} and not caplog.records
+    assert data.transformer.plain().flow
+    images(folder, "batch_size: 1", "flow: true")
+    assert "flow does nothing to decoded pictures" in caplog.text
+
+
 @pytest.mark.parametrize("make", [images, records])
 @pytest.mark.parametrize("mean", ["", "mean_value: 3", "mean_value: 1 mean_value: 2 mean_value: 4", "file"])
 def test_transformation_against_a_slow_reference(folder, make, mean):

@@ -36,7 +36,9 @@ class ImageData(DataLayer):
     """Batches of images and their labels.
 
     Tops: (batch, channels, height, width) in BGR, and (batch).  Without ``new_height``, ``new_width`` or ``crop_size``
-    all images of a batch must have one size.  ``data_param.prefetch`` says how many batches are read ahead.
+    all images of a batch must have one size.  intel/caffe's are ``bgr2rgb`` and (LisaAnne's) ``min_height`` and
+    ``min_width``: a smaller image is enlarged, its proportions kept.  ``data_param.prefetch`` says how many batches are
+    read ahead.
     """
 
     caffe_type = "ImageData"
@@ -54,13 +56,27 @@ class ImageData(DataLayer):
                 f"new_height and new_width are {self.new_size[0]} and {self.new_size[1]}, expected both or none"
             )
         self.require_memory("a batch of resized images", [(self.size, 3, *self.new_size)])
+        least = (int(section.min_height), int(section.min_width))
+        if bool(least[0]) != bool(least[1]):
+            raise self.error(f"min_height and min_width are {least[0]} and {least[1]}, expected both or none")
         self.color, self.shuffle = bool(section.is_color), bool(section.shuffle)
+        self.rgb = bool(params.section("transform_param").bgr2rgb)
+        if self.rgb and not self.color:
+            raise self.error("transform_param.bgr2rgb and is_color: false, expected one of them")
         self.transformer = Transformer(params, rectangles=True)
+        if self.transformer.flow:
+            logging.getLogger(__name__).warning(
+                "layer '%s' (%s): transform_param.flow does nothing to decoded pictures, as in the forks",
+                params.name,
+                params.type,
+            )
         self.images = read_image_list(self.source, section.root_folder)
         self.samples = len(self.images)
         self.rand_skip = int(section.rand_skip)
         self._shuffle()
-        self.reader = ImageReader(self.who, self.transformer.plain(), self.source, self.new_size, self.color)
+        self.reader = ImageReader(
+            *(self.who, self.transformer.plain(), self.source, self.new_size, self.color), least=least, rgb=self.rgb
+        )
         first = self.images[self.order[self.skip]]
         self.shapes = [(self.size, *self.reader.load(first).shape), (self.size,)]
 
@@ -78,6 +94,8 @@ class ImageData(DataLayer):
         return ImageJob(self.random_seed(number), [self.images[record] for record in records])
 
     def wants(self) -> dict[str, Preprocessing]:
-        """As :meth:`DataLayer.wants`."""
+        """As :meth:`DataLayer.wants`; of RGB nothing is said."""
+        if self.rgb:
+            return {}
         found = self.transformer.wants(3 if self.color else 1, self.new_size if self.new_size[0] else None)
         return {} if found is None else {self.params.tops[0]: found}

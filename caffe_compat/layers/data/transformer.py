@@ -108,6 +108,7 @@ class Transformer(Transform):
         if mean_file and self.mean_values.size:
             raise params.error(f"has mean_file ({mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(mean_file) if mean_file else None
+        self.flow = bool(section.flow)
         self.varying = _read_varying(params)
         if rectangles:
             self.rectangle = (int(section.crop_height), int(section.crop_width))
