@@ -63,7 +63,7 @@ def read_windows(path: str, root: str = "") -> tuple[list[str], list[int], list[
         except (StopIteration, RuntimeError, ValueError) as error:
             raise DataError(
                 f"{where}: expected '# number', path, channels, height, width, number of windows, and lines "
-                f"'class overlap x1 y1 x2 y2' ({error or 'the file ends too early'})"
+                f"'class overlap x1 y1 x2 y2' ({str(error) or 'the file ends too early'})"
             ) from error
         mark = next(words, None)
     wrong = next((window for window in windows if not 0 <= window.image < len(images)), None)
