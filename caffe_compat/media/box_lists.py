@@ -71,10 +71,11 @@ def read_box_list(path: str, root: str, difficult: bool) -> list[BoxPicture]:
         try:
             found.append(_read_picture(words, root, difficult))
         except (StopIteration, RuntimeError, ValueError) as error:
+            told = str(error) or "the file ends too early"
             line = "class ignored difficult x1 y1 x2 y2" if difficult else "class ignored x1 y1 x2 y2"
             raise DataError(
                 f"{where}: expected '# number', path, channels, height, width, number of boxes, lines '{line}', number "
-                f"of regions that are not of interest, and lines 'x1 y1 x2 y2' ({str(error) or 'the file ends too early'})"
+                f"of regions that are not of interest, and lines 'x1 y1 x2 y2' ({told})"
             ) from error
     if not found:
         raise DataError(f"{path}: the list is empty")
