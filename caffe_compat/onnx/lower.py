@@ -14,6 +14,7 @@ from caffe_compat.compare import Difference, difference, worst
 from caffe_compat.errors import DataError, UsageError
 from caffe_compat.media import Preparation
 from caffe_compat.net import Net
+from caffe_compat.onnx.detections import are_rows, rows_difference
 from caffe_compat.onnx.half import to_half
 from caffe_compat.onnx.int8 import Target, to_int8
 from caffe_compat.onnx.pictures import Feed, Item
@@ -221,10 +222,12 @@ class _Comparing:
 
 
 def _difference(got: np.ndarray, expected: np.ndarray) -> Difference:
-    """As everywhere, but that infinities never pass."""
+    """As everywhere, but that infinities never pass, and that rows of detections are paired."""
     infinite = int(np.isinf(got).sum())
     if infinite:
         return Difference(np.inf, np.inf, (got.shape,), f"{infinite} of {got.size} values are infinite")
+    if are_rows(expected) and are_rows(got):
+        return rows_difference(got, expected)
     return difference(got, expected)
 
 
