@@ -37,6 +37,8 @@ class Transform:
     Args:
         mean_values: of all channels, or of each; none where there is a ``mean`` for each pixel, that of ``mean_file``.
         flow: LisaAnne's: in a mirror channel 2 of numbers that were no encoded picture becomes 255 - v.
+        pad: intel/caffe's, for pictures: zeros around what is cut out, which stay zeros; but for one row below and one
+            column behind it, and numbers are rounded where there are ``mean_values``.
         varying: what comes before the crop, intel/caffe's, NVIDIA/caffe's or lim0606/ndsb's.
         rectangle: height and width of the crop where they are not ``crop`` (Cysu/caffe); 0: they are.
     """
@@ -52,6 +54,7 @@ class Transform:
     negate_x: int
     mean: np.ndarray | None = None
     flow: bool = False
+    pad: int = 0
     varying: Varying | Stretching | Affine | None = None
     rectangle: tuple[int, int] = (0, 0)
 
@@ -82,7 +85,7 @@ class Transform:
         if (high > height or wide > width) and self.varying is None:
             what = f"the crop of {wide}x{high}" if any(self.rectangle) else f"crop_size {self.crop}"
             raise DataError(f"is {width}x{height}, smaller than {what}")
-        return (channels, high or height, wide or width)
+        return (channels, (high or height) + 2 * self.pad, (wide or width) + 2 * self.pad)
 
     def __call__(
         self, channels: Sequence[np.ndarray] | np.ndarray, out: np.ndarray, random: np.random.Generator
@@ -94,6 +97,8 @@ class Transform:
             out: float32 array of the :meth:`shape` that follows; written.  One of uint8 gets the pixels as they are.
             random: where mirroring and, in TRAIN, the place of the crop are drawn from, in this order.
         """
+        if self.pad:
+            raise DataError(f"is no encoded picture, but transform_param has pad {self.pad}, which is for these")
         if self.varying is not None:
             channels = planes(self.varying(np.stack(list(channels), -1), random))
         mirrored, window = self._drawn(channels[0].shape, out, random)
@@ -113,6 +118,9 @@ class Transform:
         mirrored, window = self._drawn(pixels.shape[:2], out, random)
         mean = self._mean_at(window)
         cut = pixels[window]
+        if self.pad:
+            self._bordered(planes(cut), out, mirrored)
+            return
         if mirrored:  # turning bytes around is faster than turning numbers
             cut, mean = cv2.flip(cut, 1), mean[..., ::-1] if mean.ndim == 3 else mean
         if out.dtype == np.uint8 and not (mirrored and self.negate_x >= 0):
@@ -124,6 +132,18 @@ class Transform:
             return
         fill_blob(self.turned(channels) if mirrored else channels, out, mean, self.scale)
 
+    def _bordered(self, channels: Sequence[np.ndarray], out: np.ndarray, mirrored: bool) -> None:
+        wide = np.pad(np.stack(list(channels)).astype(np.float32), [(0, 0), (self.pad, self.pad), (self.pad, self.pad)])
+        if self.mean_values.size:
+            wide -= self.mean_values.reshape(-1, 1, 1)
+        wide *= self.scale
+        if self.mean_values.size:
+            np.rint(wide, out=wide)
+        outside = np.ones(wide.shape[1:], bool)
+        outside[self.pad : wide.shape[1] - self.pad + 1, self.pad : wide.shape[2] - self.pad + 1] = False
+        wide[:, outside] = 0
+        out[...] = wide[..., ::-1] if mirrored else wide
+
     def _drawn(
         self, size: Sequence[int], out: np.ndarray, random: np.random.Generator
     ) -> tuple[bool, tuple[slice, slice]]:
@@ -134,7 +154,8 @@ class Transform:
             top, left = (int(random.integers(free + 1)) for free in room)
         else:
             top, left = (free // 2 for free in room)
-        return mirrored, (slice(top, top + out.shape[1]), slice(left, left + out.shape[2]))
+        high, wide = (side - 2 * self.pad for side in out.shape[1:])
+        return mirrored, (slice(top, top + high), slice(left, left + wide))
 
     def _mean_at(self, window: tuple[slice, slice]) -> np.ndarray:
         return self.mean_values if self.mean is None else self.mean[:, *window]
@@ -142,7 +163,7 @@ class Transform:
     @property
     def levels(self) -> Levels | None:
         """What follows where only bytes are cut out; None: the mean is another for every pixel."""
-        return None if self.mean is not None else Levels(self.mean_values, self.scale)
+        return None if self.mean is not None or self.pad else Levels(self.mean_values, self.scale)
 
     def turned(self, channels: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """The channels of what is seen in a mirror, before their columns are put in reverse order."""

@@ -234,7 +234,7 @@ SolverParameter
   8000056 stageiter int32*
 TransformationParameter
   8000036 random_resize_param RandomResizeParameter, 8000037 random_aspect_ratio_param RandomAspectRatioParameter,
-  8000051 flow bool=false, 8000052 bgr2rgb bool=false
+  8000051 flow bool=false, 8000052 bgr2rgb bool=false, 8000053 pad uint32=0
 RandomResizeParameter
   1 min_size uint32=0, 2 max_size uint32=0, 3 resize_param ResizeParameter
 RandomAspectRatioParameter

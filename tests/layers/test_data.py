@@ -79,6 +79,27 @@ def test_small_images_enlarged(folder, least, size):
         images(folder, "min_height: 3")
 
 
+@pytest.mark.parametrize("mean", ["mean_value: 3.3", ""])
+def test_pictures_with_a_border(folder, mean):
+    """Transform(cv::Mat) of intel/caffe: one row and column of the border is taken for the picture."""
+    pixels, _ = images(folder, "batch_size: 1", f"crop_size: 4 pad: 2 mirror: true scale: 0.37 {mean}")()
+    assert pixels.shape == (1, 3, 8, 8)
+    found, cut = [], image(0)[1:5, 2:6]
+    for mirrored in (False, True):
+        want = np.zeros((3, 8, 8), np.float32)
+        for c, h, w in np.ndindex(3, 8, 8):
+            inside = 2 <= h < 6 and 2 <= w < 6
+            pixel = np.float32(cut[h - 2, w - 2, c] if inside else 0)
+            if not (h < 2 or w < 2 or h > 6 or w > 6):
+                pixel = (pixel - np.float32(3.3 if mean else 0)) * np.float32(0.37)
+                pixel = np.rint(pixel) if mean else pixel
+            want[c, h, 7 - w if mirrored else w] = pixel
+        found.append(np.array_equal(pixels[0].numpy(), want))
+    assert any(found)
+    with pytest.raises(DataError, match="is no encoded picture, but transform_param has pad 2"):
+        records(folder, "batch_size: 1", "pad: 2")()
+
+
 def test_flow_of_raw_records_turns_in_a_mirror(folder, caplog):
     """Only of records that are no encoded pictures, as in the forks."""
     data = records(folder, "batch_size: 1", "mirror: true flow: true")

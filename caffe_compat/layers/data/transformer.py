@@ -108,7 +108,9 @@ class Transformer(Transform):
         if mean_file and self.mean_values.size:
             raise params.error(f"has mean_file ({mean_file}) and mean_value, expected one of them")
         self.mean = read_mean(mean_file) if mean_file else None
-        self.flow = bool(section.flow)
+        self.flow, self.pad = bool(section.flow), int(section.pad)
+        if self.pad and (mean_file or section.mirror and self.negate_x >= 0):
+            raise params.error(f"transform_param has pad {self.pad} and mean_file or negate_x_channel, expected alone")
         self.varying = _read_varying(params)
         if rectangles:
             self.rectangle = (int(section.crop_height), int(section.crop_width))
