@@ -18,7 +18,7 @@ from caffe_compat.errors import CaffeCompatError, LayerError, nearest
 
 __all__ = ["CONSTANT_ZERO", "Filler"]
 
-TYPES = ("constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra", "bilinear")
+TYPES = ("constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra", "bilinear", "gaussian_unitball")
 VARIANCE_NORM = ("FAN_IN", "FAN_OUT", "AVERAGE")
 
 
@@ -27,6 +27,8 @@ class Filler:
     """A ``FillerParameter``.
 
     fan_in is ``count / shape[0]`` and fan_out ``count / shape[1]`` for every kind of blob, as in Caffe.
+    ``gaussian_unitball`` (rows of length 1) and ``alpha`` of msra, the slope of the leaky ReLU behind, are
+    happynear/caffe-windows'.
     """
 
     type: str = "constant"
@@ -37,6 +39,7 @@ class Filler:
     std: float = 1.0
     sparse: int = -1
     variance_norm: str = "FAN_IN"
+    alpha: float = 0.0
 
     @classmethod
     def from_message(
@@ -67,6 +70,7 @@ class Filler:
             message.std,
             message.sparse,
             VARIANCE_NORM[message.variance_norm],
+            message.alpha,
         )
 
     @property
@@ -83,7 +87,9 @@ class Filler:
         """
         if blob.numel() == 0:
             raise ValueError(f"a blob of shape {list(blob.shape)} has nothing to fill")
-        if blob.dim() == 0 and (self.type in ("xavier", "msra", "positive_unitball") or self.sparse >= 0):
+        if blob.dim() == 0 and (
+            self.type in ("xavier", "msra", "positive_unitball", "gaussian_unitball") or self.sparse >= 0
+        ):
             raise ValueError(f"filler '{self.type}' needs a blob with at least one axis")
         getattr(self, f"_{self.type}")(blob)
         return blob
@@ -106,12 +112,16 @@ class Filler:
         rows = blob.uniform_(0, 1, generator=random.generator(blob.device)).view(blob.shape[0], -1)
         rows.div_(rows.sum(1, keepdim=True))
 
+    def _gaussian_unitball(self, blob: Tensor) -> None:
+        rows = blob.normal_(0, 1, generator=random.generator(blob.device)).view(blob.shape[0], -1)
+        rows.div_((rows.square().sum(1, keepdim=True) + 1e-12).sqrt())
+
     def _xavier(self, blob: Tensor) -> None:
         bound = math.sqrt(3 / self._fan(blob))
         blob.uniform_(-bound, bound, generator=random.generator(blob.device))
 
     def _msra(self, blob: Tensor) -> None:
-        blob.normal_(0, math.sqrt(2 / self._fan(blob)), generator=random.generator(blob.device))
+        blob.normal_(0, math.sqrt(2 / self._fan(blob) / (1 + self.alpha**2)), generator=random.generator(blob.device))
 
     def _bilinear(self, blob: Tensor) -> None:
         if blob.dim() != 4 or blob.shape[2] != blob.shape[3]:

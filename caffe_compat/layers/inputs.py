@@ -45,7 +45,7 @@ class Input(Layer):
 
 @register
 class Parameter(Layer):
-    """A learnable blob as top, zero at first (it has no filler).
+    """A learnable blob as top, zero at first unless ``blob_filler``, which happynear/caffe-windows has, says otherwise.
 
     Top and blob are the same memory in Caffe, so a backward pass sets the diff instead of adding to it, and a loss
     weight, which Caffe keeps in the diff of the top, is lost.
@@ -58,7 +58,8 @@ class Parameter(Layer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        self.add_blob(tuple(int(dim) for dim in params.section("parameter_param").shape.dim))
+        section = params.section("parameter_param")
+        self.add_blob(tuple(int(dim) for dim in section.shape.dim), section.filler("blob_filler", Filler()))
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The shape of the blob."""

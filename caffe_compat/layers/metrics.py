@@ -33,6 +33,7 @@ class Accuracy(Layer):
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
         self.section = params.section("accuracy_param")
+        self.section.ignore("min_is_better")  # false here
         self.top_k = int(self.section.top_k)
         self.ignore: int | None = self.section.optional("ignore_label")
         self.section.axis("axis", len(bottoms[0]))
@@ -51,8 +52,7 @@ class Accuracy(Layer):
         axis = self.section.axis("axis", scores.dim())
         classes = scores.shape[axis]
         label, valid = read_labels(self, on_axis(label, scores.shape, axis), classes, self.ignore)
-        better = (scores >= scores.gather(axis, label)).sum(axis, keepdim=True) - 1
-        correct = (better < self.top_k).to(scores).flatten()
+        correct = (self.better(scores, label, axis) < self.top_k).to(scores).flatten()
         counted = torch.ones_like(correct) if valid is None else valid.to(scores).flatten()
         correct = correct * counted
         tops = (correct.sum() / counted.sum().clamp(min=1),)
@@ -61,6 +61,10 @@ class Accuracy(Layer):
         zeros = scores.new_zeros(classes)
         hits, seen = (zeros.scatter_add(0, label.flatten(), values) for values in (correct, counted))
         return (*tops, hits / seen.clamp(min=1))
+
+    def better(self, scores: Tensor, label: Tensor, axis: int) -> Tensor:
+        """How many classes come before the label, which has one entry along ``axis``."""
+        return (scores >= scores.gather(axis, label)).sum(axis, keepdim=True) - 1
 
 
 @register(dialect="pspnet")

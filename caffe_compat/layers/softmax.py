@@ -23,6 +23,8 @@ def softmax_section(params: Params, bottom: Shape) -> Section:
     """
     section = params.section("softmax_param")
     section.ignore("engine")
+    if section.normalize_type != "Softmax":  # happynear/caffe-windows's
+        raise params.error(f"softmax_param.normalize_type is '{section.normalize_type}', expected Softmax")
     section.axis("axis", len(bottom))
     return section
 

@@ -164,7 +164,7 @@ ydwen/caffe-face
   LayerParameter center_loss_param
 s9xie/hed
   type ImageLabelmapData
-happynear/caffe-windows
+happynear/caffe-windows normface
   type Arccos Axpy BN BatchContrastiveLoss CenterLoss ChannelScale ConfidencePenaltyLoss CorrelationLoss Cosine
     FCNAccuracy Flip FocalLoss GeneralContrastiveLoss GeneralTripletLoss GlobalLSEMargin Gram Hotspot InnerDistance
     Insanity LabelSpecificAdd LargeMarginInnerProduct Local MarginInnerProduct MovingNormalize MultiLabelImageData
@@ -342,7 +342,7 @@ cdmh/deeplab-public
 farmingyard/ShuffleNet
   type ShuffleChannel
   LayerParameter shuffle_channel_param
-happynear/NormFace
+happynear/NormFace normface
   type Normalize
   LayerParameter normalize_param
 SeokjuLee/VPGNet

@@ -6,7 +6,7 @@ ones above 8000000 (1000 for values of enums).  In text only names matter, and w
 parameters inside.
 """
 
-from caffe_compat.proto import schema_labs, schema_nets, schema_small, schema_synopsys
+from caffe_compat.proto import schema_labs, schema_nets, schema_normface, schema_small, schema_synopsys
 
 __all__ = ["FORKS"]
 
@@ -309,6 +309,7 @@ FORKS = (
         schema_nets.NORMS,
         schema_nets.SYNOPSYS,
         schema_synopsys.CONVERTED,
+        schema_normface.NORMFACE,
         schema_nets.OLD,
         schema_nets.VIDEO,
         schema_nets.PVANET,
