@@ -303,6 +303,8 @@ MhLiao/TextBoxes_plusplus
   DetectionOutputParameter use_polygon
   LayerParameter ctc_decoder_param ctc_loss_param reverse_param
   PriorBoxParameter denser_prior_boxes
+kmaninis/OSVOS-caffe
+  type SigmoidCrossEntropyBalanceLoss
 junhyukoh/caffe-lstm
   type Lstm
   LayerParameter lstm_param
