@@ -188,7 +188,9 @@ NetParameter
   8000019 default_cudnn_math_override int32=-1, 8000020 eltwise_mem_sharing bool=true
 SolverParameter
   8000045 solver_data_type NetParameter.Type=FLOAT, 8000046 store_blobs_in_old_format bool=false,
-  8000050 min_lr float=0.0, 8000051 rampup_interval int32=0, 8000052 rampup_lr float=0.0
+  8000050 min_lr float=0.0, 8000051 rampup_interval int32=0, 8000052 rampup_lr float=0.0,
+  8000061 larc bool=false, 8000062 larc_policy string="scale", 8000063 larc_eta float=0.001,
+  8000064 larc_turbo bool=false
 LayerParameter
   8000145 forward_type NetParameter.Type=FLOAT, 8000146 backward_type NetParameter.Type=FLOAT,
   8000147 forward_math NetParameter.Type=FLOAT, 8000148 backward_math NetParameter.Type=FLOAT,

@@ -14,6 +14,7 @@ from caffe_compat.errors import NetError, SolverError, in_file
 from caffe_compat.net import load_description
 from caffe_compat.proto import upgrade_net
 from caffe_compat.proto.schema import PHASES
+from caffe_compat.solver.adaptive import check_larc
 from caffe_compat.solver.policies import check_policy
 
 __all__ = ["NetSource", "SolverNets", "check_solver", "solver_nets", "tests_before", "weight_files"]
@@ -80,6 +81,7 @@ def check_solver(param: Any) -> None:
         SolverError: naming the field and what was expected.
     """
     check_policy(param)
+    check_larc(param)
     if param.average_loss < 1:
         raise SolverError(f"average_loss is {param.average_loss}, expected 1 or more")
     if param.iter_size < 1:

@@ -19,8 +19,9 @@ from caffe_compat.net.blobs import gradient_of
 from caffe_compat.net.exhausted import updating
 from caffe_compat.solver import lock
 from caffe_compat.solver.actions import Action
+from caffe_compat.solver.adaptive import adapted
 from caffe_compat.solver.later import Later, SmoothedLoss
-from caffe_compat.solver.policies import learning_rate
+from caffe_compat.solver.policies import learning_rate, momentum
 from caffe_compat.solver.scores import tell_display
 from caffe_compat.solver.testing import Tested
 from caffe_compat.solver.updates import part_of, update
@@ -194,7 +195,10 @@ class Solver(Tested):
             size = len(self.learnables)
             histories = [self.history[start : start + size] for start in range(0, len(self.history), size or 1)]
             rule = self.compute_updates if self._scale is None else self._scale.guarded(self.compute_updates)
-            update(rule, part_of(which, moved, gradients, histories, rate), self.param)
+            part = part_of(which, moved, gradients, histories, rate)
+            if self.param.larc:
+                part = adapted(part, rate, momentum(self.param, self.iter), self.param)
+            update(rule, part, self.param)
             if self._scale is not None:
                 self._scale.advance()
         self.iter += 1
