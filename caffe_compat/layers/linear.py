@@ -13,7 +13,7 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads
 
-__all__ = ["Embed", "InnerProduct"]
+__all__ = ["Embed", "InnerProduct", "SparseInnerProduct"]
 
 
 @register
@@ -101,6 +101,26 @@ class InnerProduct(Layer):
             graph.node("Add", [graph.add("MatMul", [x, weight]), *bias], tops)
         else:
             graph.node("MatMul", [x, weight], tops)
+
+
+@register(dialect="deepdetect")
+class SparseInnerProduct(InnerProduct):
+    """InnerProduct of a bottom of which few numbers are not 0.
+
+    In the fork the gradients of a pass replace those of earlier ones (``iter_size``), and none goes to the bottom; here
+    it has one.  Source: jolibrain/caffe, ``sparse_inner_product_layer.cpp``.
+    """
+
+    caffe_type = "SparseInnerProduct"
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        if self.transpose:
+            raise self.error("inner_product_param.transpose is true, expected false: the fork takes no notice of it")
+
+    def replaces_gradient(self, index: int, bottoms: Sequence[Shape]) -> bool:
+        """Both blobs'."""
+        return True
 
 
 @register

@@ -9,6 +9,8 @@ LayerParameter
   8004159 labelsequence_accuracy_param LabelsequenceAccuracyParameter
 CtcLossParameter
   1 alphabet_size uint32=0, 3 time_step uint32=0, 4 blank_label int32=0
+SparseDatum
+  1 size int32, 2 nnz int32=0, 3 indices int32*, 4 label float, 5 data float*
 ContinuationIndicatorParameter
   1 time_step uint32=0, 2 axis int32=0
 LabelsequenceAccuracyParameter

@@ -1,5 +1,6 @@
 """Configurations for the registry tests: sequences.py and refinedet.py."""
 
+from cases_data import TWO, F
 from cases_ssd import BOXES, PRIORS, TRUTH
 
 _OUT = "detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 5 confidence_threshold: 0.01"
@@ -23,6 +24,8 @@ CASES = {
     "LabelsequenceAccuracy": [
         ("labelsequence_accuracy_param { blank_label: 1 }", [(2, 4, 3), (2, 3)], {"labels": {1: 3}})
     ],
+    "SparseData": [(f'data_param {{ source: "{F}/sparse" backend: LMDB batch_size: 2 }}', [], TWO)],
+    "SparseInnerProduct": [("inner_product_param { num_output: 3 weight_filler { type: 'xavier' } }", [(2, 4)], {})],
     "DetectionOutput": [
         (
             f"{_OUT} objectness_score: 0.2 nms_param {{ nms_threshold: 0.45 top_k: 4 }} }}",

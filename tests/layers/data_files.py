@@ -96,6 +96,13 @@ def annotated(number: int, boxes: list[tuple[float, ...]], height: int = 30, wid
     return message.SerializeToString()
 
 
+def sparse(size: int, label: float, *entries: tuple[int, float]) -> bytes:
+    """A ``SparseDatum`` with (place, value) entries."""
+    places, values = [place for place, _ in entries], [value for _, value in entries]
+    datum = caffe_pb2.SparseDatum(size=size, nnz=len(entries), indices=places, data=values, label=label)
+    return datum.SerializeToString()
+
+
 def write_lmdb(path: Path, records: list[bytes]) -> None:
     """A database with keys ``00000000``, ``00000001``, ..."""
     with lmdb.open(str(path), map_size=1 << 20) as environment, environment.begin(write=True) as transaction:
@@ -145,6 +152,7 @@ def write_all(folder: Path) -> None:
     write_lmdb(folder / "lmdb", [datum(number) for number in range(5)])
     write_lmdb(folder / "boxed", [boxed(n, [(n, 0, 0.5, 0.4, 0.3, 0.2)]) for n in range(3)])
     write_lmdb(folder / "annotated", [annotated(n, [(n + 1, 0.1, 0.2, 0.6, 0.9)]) for n in range(3)])
+    write_lmdb(folder / "sparse", [sparse(5, n, (n, 0.5), (4, 2)) for n in range(3)])
     write_hdf5(folder, [3, 2])
     write_windows(folder)
     write_boxes(folder)

@@ -16,6 +16,7 @@ from caffe_compat.layers.data.paired import PairedImageData
 from caffe_compat.layers.data.regions import ObjectData, RegionData, RoIDataLayer, RoIDataLayerPi
 from caffe_compat.layers.data.segmented import ImageSegData
 from caffe_compat.layers.data.source import DataLayer
+from caffe_compat.layers.data.sparse import SparseData
 from caffe_compat.layers.data.transformer import Transformer
 from caffe_compat.layers.data.volumes import VideoSegmentationData, VideoVolumes, VideoWithVoxelTruthData
 from caffe_compat.layers.data.window import WindowData
@@ -48,6 +49,7 @@ __all__ = [
     "RoIDataLayerPi",
     "SBDDSegData",
     "SIFTFlowSegData",
+    "SparseData",
     "Transformer",
     "VOCSegData",
     "VideoClips",
