@@ -319,6 +319,9 @@ shenwei1231/caffe-LDLForests
   LayerParameter neural_decision_forest_param
 Robert0812/deepsaldet
   WindowDataParameter shuffle
+torrvision/caffe
+  type MultiStageMeanfield
+  LayerParameter multi_stage_meanfield_param
 Cysu/caffe
   type GuidedDropout
   LayerParameter guided_dropout_param

@@ -62,6 +62,14 @@ CASES = {
     ],
     "K1_EuclideanLoss": [("", [(3, 4), (3, 4)], {"gradcheck": False})],
     "K2_EuclideanLoss": [("", [(3, 4), (3, 4)], {"gradcheck": False})],
+    "MultiStageMeanfield": [
+        (
+            "multi_stage_meanfield_param { num_iterations: 3 theta_alpha: 3 theta_beta: 0.7 theta_gamma: 2 "
+            "spatial_filter_weight: 3 bilateral_filter_weight: 5 }",
+            [(2, 3, 3, 4)] * 3,
+            {},
+        )
+    ],
     "Gather": [("", [(2, 3), (2,)], {"tops": 2})],
     "Scatter": [("", [(2, 3)], {})],
     "BatchReduction": [
