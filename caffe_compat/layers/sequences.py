@@ -19,7 +19,7 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import indices
 
-__all__ = ["ContinuationIndicator", "CtcLoss", "LabelsequenceAccuracy"]
+__all__ = ["BatchIndicator", "ContinuationIndicator", "CtcLoss", "LabelsequenceAccuracy"]
 
 
 @register(dialect="deepdetect")
@@ -59,6 +59,41 @@ class ContinuationIndicator(Layer):
         items = graph.add("Slice", [graph.add("Shape", bottoms), ints([self.axis]), ints([self.axis + 1])])
         shape = graph.add("Concat", [ints([self.steps]), items], axis=0)
         graph.node("Expand", [graph.constant(marks), shape], tops)
+
+
+@register(when=lambda params: not params.bottoms, dialect="xmfbit/warpctc-caffe")
+class BatchIndicator(Layer):
+    """The same marks without a bottom: ``time_step`` rows of ``batch_size`` (``continuation_indicator_layer.cpp``)."""
+
+    caffe_type = "ContinuationIndicator"
+    bottom_count = (0, 0)
+    marks: Tensor
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super().__init__(params, bottoms)
+        section = params.section("continuation_indicator_param")
+        steps, items = int(section.time_step), int(section.batch_size)
+        if steps < 1 or items < 1:
+            raise self.error(
+                f"continuation_indicator_param has time_step {steps} and batch_size {items}, expected positive numbers"
+            )
+        self.shape = (steps, items)
+        self.require_memory("a blob", [self.shape])
+        marks = torch.ones(self.shape)
+        marks[0] = 0
+        self.register_buffer("marks", marks, persistent=False)
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """Steps by items."""
+        return [self.shape]
+
+    def forward(self) -> Tensor:
+        """The same in every pass."""
+        return self.marks.clone()
+
+    def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
+        """A constant."""
+        graph.node("Identity", [graph.constant(self.marks.cpu().numpy())], tops)
 
 
 @register(dialect="deepdetect")

@@ -305,6 +305,10 @@ MhLiao/TextBoxes_plusplus
   PriorBoxParameter denser_prior_boxes
 kmaninis/OSVOS-caffe
   type SigmoidCrossEntropyBalanceLoss
+xmfbit/warpctc-caffe
+  type ContinuationIndicator CtcLoss LabelsequenceAccuracy
+  ContinuationIndicatorParameter batch_size
+  LayerParameter continuation_indicator_param ctc_loss_param labelsequence_accuracy_param
 junhyukoh/caffe-lstm
   type Lstm
   LayerParameter lstm_param

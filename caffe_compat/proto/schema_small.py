@@ -12,7 +12,7 @@ CtcLossParameter
 SparseDatum
   1 size int32, 2 nnz int32=0, 3 indices int32*, 4 label float, 5 data float*
 ContinuationIndicatorParameter
-  1 time_step uint32=0, 2 axis int32=0
+  1 time_step uint32=0, 2 axis int32=0, 8000002 batch_size uint32=0
 LabelsequenceAccuracyParameter
   1 blank_label int32=0
 DistortionParameter

@@ -13,6 +13,7 @@ CASES = {
     "ContinuationIndicator": [
         ("continuation_indicator_param { time_step: 3 }", [(2, 3, 4)], {}),
         ("continuation_indicator_param { time_step: 1 axis: -1 }", [(2, 3)], {}),
+        ("continuation_indicator_param { time_step: 3 batch_size: 2 }", [], {}),
     ],
     "CtcLoss": [
         (

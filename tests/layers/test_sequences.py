@@ -86,12 +86,15 @@ def test_sequence_accuracy(blank: int) -> None:
 def test_continuation_indicator() -> None:
     layer = one_layer("ContinuationIndicator", "continuation_indicator_param { time_step: 3 axis: 1 }", (5, 2, 7))
     assert layer(torch.rand(5, 2, 7)).tolist() == [[0, 0], [1, 1], [1, 1]]
+    layer = one_layer("ContinuationIndicator", "continuation_indicator_param { time_step: 3 batch_size: 2 }")
+    assert [layer().tolist() for _ in range(2)] == [[[0, 0], [1, 1], [1, 1]]] * 2
 
 
 @pytest.mark.parametrize(
     ("kind", "body", "shapes", "message"),
     [
         ("ContinuationIndicator", "", [(2, 3)], "time_step is 0"),
+        ("ContinuationIndicator", "continuation_indicator_param { time_step: 2 }", [], "batch_size 0, expected"),
         ("ContinuationIndicator", "continuation_indicator_param { time_step: 1 axis: 2 }", [(2, 3)], "axis is 2"),
         ("CtcLoss", "ctc_loss_param { alphabet_size: 3 }", [(5, 4, 3), (4, 3)], "time_step 0"),
         ("CtcLoss", "ctc_loss_param { alphabet_size: 3 time_step: 6 }", [(5, 4, 3), (4, 3)], "T x N x 3, T from 6"),
