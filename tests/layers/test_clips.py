@@ -179,7 +179,7 @@ def test_frames_of_a_video(folder: Path) -> None:
         ('source: "{F}/clips.txt" batch_size: 1 modality: RGB name_pattern: "%d%d"', "expected a number"),
         ('source: "{F}/clips.txt" batch_size: 1 new_length: 0', "expected positive numbers"),
         ('source: "{F}/clips.txt" batch_size: 1', r"clips.txt, line 1: .*flow_x_0001.jpg"),
-        ('source: "{F}/clips.txt" batch_size: 1 use_image: true', "fit no meaning of the type"),
+        ('source: "{F}/clips.txt" batch_size: 1 is_color: true', "fit no meaning of the type"),
         ('video_file: "{F}/video.avi"', "video_type is WEBCAM"),
         ("video_type: VIDEO", "video_file is missing"),
         ('video_type: VIDEO video_file: "{F}/clips.txt"', "is no video"),
