@@ -6,7 +6,7 @@ Source: ``reorg_layer.hpp`` and ``reorg_layer.cpp`` of eric612/MobileNet-YOLO.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +43,7 @@ class Reorg(Layer):
 
     homogeneous = True
     caffe_type = "Reorg"
+    stride_field: ClassVar[str] = "reorg_param.stride"  #: for errors
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
@@ -58,13 +59,13 @@ class Reorg(Layer):
         number, channels, height, width = shape
         self.require(
             channels % stride**2 == 0,
-            f"the bottom has {channels} channels, expected a multiple of reorg_param.stride squared, {stride**2}",
+            f"the bottom has {channels} channels, expected a multiple of {self.stride_field} squared, {stride**2}",
         )
         if self.reverse:
             return [(number, channels // stride**2, height * stride, width * stride)]
         self.require(
             height % stride == 0 and width % stride == 0,
-            f"the bottom has {height} x {width} pixels, expected multiples of reorg_param.stride {stride}",
+            f"the bottom has {height} x {width} pixels, expected multiples of {self.stride_field} {stride}",
         )
         return [(number, channels * stride**2, height // stride, width // stride)]
 

@@ -392,4 +392,5 @@ fast-rcnn s-gupta/fast-rcnn
 faster-rcnn rbgirshick/py-faster-rcnn
 fcn shelhamer/fcn.berkeleyvision.org
 detectnet NVIDIA/caffe
+synopsys foss-for-synopsys-dwc-arc-processors/synopsys-caffe
 """

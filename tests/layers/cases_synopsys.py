@@ -3,6 +3,10 @@
 from cases_ssd import PRIORS
 
 FILLERS = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
+PAD = (
+    "python_param { module: \"pad\" layer: \"PadTensor\" param_str: \"{'pad_t': 1, 'pad_b': 2, 'pad_l': 0, 'pad_r': 3, "
+    "'pad_mode': '%s'}\" }"
+)
 
 CASES = {
     "Convolution": [
@@ -56,6 +60,12 @@ CASES = {
             [(1, 2, 1, 5), (1, 8, 5, 1), (1, 2, 20)],
             {"values": {2: PRIORS}},
         ),
+    ],
+    "Python": [
+        ('python_param { module: "yolov2" layer: "darknet_reorg" }', [(2, 4, 4, 2)], {"gradcheck": False}),
+        (PAD % "constant", [(2, 3, 4, 3)], {"gradcheck": False}),
+        (PAD % "edge", [(2, 3, 2, 1)], {"gradcheck": False}),
+        (PAD % "reflect", [(1, 2, 3, 4)], {"gradcheck": False}),
     ],
     "Squeeze": [
         ("squeeze_param { axis: 1 axis: -1 }", [(2, 1, 3, 1)], {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cases_synopsys import PAD
 from one_layer import one_layer
 
 from caffe_compat.errors import LayerError, ShapeError
@@ -167,6 +168,26 @@ def test_mul_repeats_axes_of_one() -> None:
     torch.testing.assert_close(layer(x), x * torch.tensor([[1.0], [2], [3]]))
 
 
+def test_darknet_reorg() -> None:
+    """The loop of darknet.py, over a bottom that is read as 1 x 2 x 8 x 4."""
+    x = torch.arange(64, dtype=torch.float64).view(1, 8, 4, 2).requires_grad_()
+    wide, want = x.detach().reshape(1, 2, 8, 4), torch.zeros(1, 8, 4, 2, dtype=torch.float64)
+    for k, y, z in np.ndindex(8, 4, 2):
+        offset = k // 2
+        want[0, k, y, z] = wide[0, k % 2, y * 2 + offset // 2, z * 2 + offset % 2]
+    top = one_layer("Python", 'python_param { module: "yolov2" layer: "darknet_reorg" }', x.shape)(x)
+    assert torch.equal(top, want.reshape(1, 32, 2, 1))
+    with pytest.raises(LayerError, match="no gradient"):
+        top.sum().backward()
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_pad_tensor(mode: str) -> None:
+    x = np.random.default_rng(6).normal(size=(1, 2, 3, 4))
+    top = one_layer("Python", PAD % mode, x.shape)(torch.from_numpy(x))
+    np.testing.assert_array_equal(top.numpy(), np.pad(x, ((0, 0), (0, 0), (1, 2), (0, 3)), mode))
+
+
 _CONV = "convolution_param { num_output: 1 kernel_size: 3 %s }"
 _POOL = "pooling_param { %s }"
 
@@ -184,6 +205,8 @@ _POOL = "pooling_param { %s }"
         ("Pooling", _POOL % "kernel_size: 3 pad_type: 2", [(1, 1, 4, 4)], LayerError, "pad_type is 2"),
         ("Pooling", _POOL % "kernel_size: 3 pad_type: 1 pad: 1", [(1, 1, 4, 4)], LayerError, "pad_type and another"),
         ("Add", "", [(2, 3), (3, 2)], ShapeError, "expected equal sizes or 1"),
+        ("Python", PAD % "wrap", [(1, 1, 4, 4)], LayerError, "a pad_mode of constant, edge, reflect"),
+        ("Python", PAD % "reflect", [(1, 1, 2, 4)], ShapeError, "too small to be reflected"),
         ("Squeeze", "squeeze_param { axis: 1 }", [(1, 2, 1)], ShapeError, "axis 1 of the bottom's"),
         ("Mul", "", [(2, 3), (3, 2)], ShapeError, "expected equal sizes or 1"),
     ],
