@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
@@ -68,12 +69,12 @@ class ROIAlign(Layer):
         return [(rois[0], feature[1], self.bins[0] + 1, self.bins[1] + 1)]
 
     def forward(self, feature: Tensor, rois: Tensor) -> Tensor:
-        """Four cells a corner, image by image."""
+        """A weighted sum of four cells for each corner."""
         rois = rois.detach().to(feature.dtype).reshape(-1, 5)
         if feature.is_meta:
             return feature.new_empty(self.top_shapes([tuple(feature.shape), tuple(rois.shape)])[0])
         check_regions(self, rois)
-        if not feature.numel():
+        if not feature.numel() or not len(rois):
             return feature.new_zeros(self.top_shapes([tuple(feature.shape), tuple(rois.shape)])[0])
         images = read_indices(self, rois[:, 0], feature.shape[0], f"an image index in '{self.params.bottoms[1]}'")
         pad = (rois[:, 3:] - rois[:, 1:3] + 1) * self.pad
@@ -83,16 +84,15 @@ class ROIAlign(Layer):
             self._line(low[:, 1 - axis], high[:, 1 - axis], valid, self.bins[axis], feature.shape[2 + axis])
             for axis in (0, 1)
         )
-        parts, places = [], []
-        for image in range(feature.shape[0]):
-            own = (images == image).nonzero().reshape(-1)
-            if len(own):
-                places.append(own)
-                lines = ([(cell[own], weight[own]) for cell, weight in line] for line in (rows, columns))
-                parts.append(self._at(feature[image], *lines))
-        if not parts:
-            return feature.new_zeros(0, feature.shape[1], self.bins[0] + 1, self.bins[1] + 1)
-        return torch.cat(parts)[torch.cat(places).argsort()]
+        number, channels, height, width = feature.shape
+        cells = feature.movedim(1, -1).reshape(number * height * width, channels)
+        index, weight = [], []
+        for row, row_weight in rows:
+            for column, column_weight in columns:
+                index.append(((images[:, None, None] * height + row[:, :, None]) * width + column[:, None]).reshape(-1))
+                weight.append((row_weight[:, :, None] * column_weight[:, None]).reshape(-1))
+        found = F.embedding_bag(torch.stack(index, 1), cells, per_sample_weights=torch.stack(weight, 1), mode="sum")
+        return found.reshape(len(rois), self.bins[0] + 1, self.bins[1] + 1, channels).movedim(-1, 1)
 
     @staticmethod
     def _line(low: Tensor, high: Tensor, valid: Tensor, bins: int, size: int) -> list[tuple[Tensor, Tensor]]:
@@ -105,20 +105,6 @@ class ROIAlign(Layer):
         behind = (at.floor().long() + 1).clamp(0, size - 1)
         part = at.clamp(0, size - 1) - before
         return [(before, (1 - part) * inside), (behind, part * inside)]
-
-    @staticmethod
-    def _at(feature: Tensor, rows: Sequence[tuple[Tensor, Tensor]], columns: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        """Weighted cells of one image (Tensor[R, C, rows, columns])."""
-        channels, _, width = feature.shape
-        flat, total = feature.flatten(1), None
-        for row, row_weight in rows:
-            for column, column_weight in columns:
-                index = row[:, :, None] * width + column[:, None]
-                weight = row_weight[:, :, None] * column_weight[:, None]
-                found = flat.index_select(1, index.reshape(-1)).reshape(channels, *index.shape) * weight
-                total = found if total is None else total + found
-        assert total is not None
-        return total.movedim(1, 0)
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Four GatherND and their weights."""
