@@ -85,7 +85,7 @@ def _blurred(values: Tensor, lattice: Lattice, reverse: bool) -> Tensor:
         blurred = held[:-1] + 0.5 * (held[one] + held[other])
         held = torch.cat([blurred, held[-1:]])
     alpha = 1 / (1 + 2.0**-lattice.rank)
-    back = (held[vertices] * (weights * alpha)[:, None]).view(len(rows), corners, -1).sum(1)
+    back: Tensor = (held[vertices] * (weights * alpha)[:, None]).view(len(rows), corners, -1).sum(1)
     return back.t()
 
 

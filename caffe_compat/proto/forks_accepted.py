@@ -23,6 +23,7 @@ NVIDIA/caffe
   DropoutParameter engine
   ImageDataParameter threads cache precache
 yjxiong/caffe
+  DataParameter mpi_skip_step
   NetParameter richness mem_param
   SolverParameter richness group_id
 intel/caffe

@@ -57,10 +57,12 @@ V1LayerParameter
   8016070 strict_dim bool=true
 """
 
-# yjxiong/caffe, branch action_recog
+# yjxiong/caffe, branch action_recog; mpi_skip_step, of branch mpi_parallel, counts between processes of MPI
 ACTION = """
 LayerParameter
   8016071 batch_reduction_param BatchReductionParameter
+DataParameter
+  8016072 mpi_skip_step uint32=0
 BatchReductionParameter
   1 level int32*, 2 reduction_param ReductionParameter, 3 pos bool=false
 ReductionParameter

@@ -13,6 +13,7 @@ from one_layer import one_layer, one_net
 
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.layers import Layer
+from caffe_compat.net import load_net
 
 RNG = np.random.default_rng(5)
 
@@ -276,3 +277,20 @@ def test_batch_reduction_of_diagonals_and_largest() -> None:
             one_layer("BatchReduction", f"batch_reduction_param {{ {text} }}", x.shape)
     with pytest.raises(CaffeCompatError, match="TOPK, which is for BatchReduction only"):
         one_layer("Reduction", "reduction_param { operation: TOPK }", x.shape)
+
+
+def test_labels_of_deconvnet_are_resized_to_the_nearest(tmp_path: Path) -> None:
+    """PSPNet's layer of the name interpolates them; the rest of the net tells which is meant."""
+    marks = (np.arange(48, dtype=np.uint8).reshape(6, 8) * 5).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), image(0))
+    cv2.imwrite(str(tmp_path / "b.png"), marks)
+    (tmp_path / "list.txt").write_text("/a.png /b.png\n")
+    fields = f'source: "{tmp_path}/list.txt" root_folder: "{tmp_path}" label_type: PIXEL new_height: 9 new_width: 5'
+    head = f'layer {{ name: "d" type: "ImageSegData" top: "x" top: "y" image_data_param {{ {fields} }} }}'
+    tail = (
+        'layer { name: "u" type: "Unpooling" bottom: "x" top: "z" unpooling_param { kernel_size: 2 unpool_size: 18 } }'
+    )
+    for text, how in ((head + tail, cv2.INTER_NEAREST), (head, cv2.INTER_LINEAR)):
+        (tmp_path / "net.prototxt").write_text(text)
+        labels = load_net(tmp_path / "net.prototxt", phase="TEST").layer("d")()[1]
+        np.testing.assert_array_equal(labels[0, 0].numpy(), cv2.resize(marks, (5, 9), interpolation=how))
