@@ -26,13 +26,19 @@ __all__ = ["ObjectsInRows", "ProposedObjects", "own_objects", "rows_output"]
 
 
 def own_objects(
-    args: argparse.Namespace, runner: Runner, feed: Feed, file: str | os.PathLike[str] | None, carried: bool
+    args: argparse.Namespace,
+    runner: Runner,
+    feed: Feed,
+    file: str | os.PathLike[str] | None,
+    carried: bool,
+    centres: bool = False,
 ) -> Objects | None:
     """What is done with a net that finds objects in whole pictures; None: this one does not.
 
     Args:
         file: with options of the fast-rcnn tools; None: there is none.
         carried: whether the preparation of pictures says the scale and the mean.
+        centres: whether rows hold classes from 0, centres and sides, in place of labels from 1 and corners.
 
     Raises:
         CaffeCompatError: arguments that do not fit, or another kind of net.
@@ -47,7 +53,9 @@ def own_objects(
     if not proposes(runner) and rows is not None:
         if args.cfg or args.pairs:
             raise UsageError("--cfg and --set are for nets that give scores of regions; this one gives objects")
-        return ObjectsInRows(runner, rows, feed, load_config(None, []), names, args.conf, keep)
+        task = ObjectsInRows(runner, rows, feed, load_config(None, []), names, args.conf, keep)
+        task.centres = centres
+        return task
     if args.blobs:
         raise UsageError("--blobs: of a detector, --npz and --h5 hold scores and boxes")
     config = load_config(file, [*(detector_options(list(feed.wanted.values())) if carried else []), *args.pairs])
@@ -78,6 +86,9 @@ class ObjectsInRows(Objects):
         conf: score from which on objects are told of.
         keep: whether all rows are kept, as boxes (not cut), scores and classes.
 
+    Attributes:
+        centres: whether rows hold classes from 0, centres and sides.
+
     Raises:
         UsageError: the net sees a part of pictures, or takes more than pictures.
     """
@@ -92,7 +103,7 @@ class ObjectsInRows(Objects):
             raise UsageError("the net sees a part of each picture (crop), which moves boxes: expected whole pictures")
         self.session, self.output, self.feed, self.config = runner, output, feed, config
         self.classes, self.conf, self.keep, self.named = tuple(classes), conf, keep, bool(classes)
-        self.proposals = None
+        self.proposals, self.centres = None, False
         batch = runner.inputs[feed.names[0]].shape[0]
         self.times = batch if isinstance(batch, int) else 1
 
@@ -113,6 +124,9 @@ class ObjectsInRows(Objects):
         if np.isnan(rows).any():  # a side may be infinite, YOLO's is an exponential
             raise DataError(f"output '{self.output}' holds NaN")
         rows = rows[(rows[:, 0] == 0) & (rows[:, 1] >= 0)]
+        if self.centres:
+            middle, half = rows[:, 3:5], rows[:, 5:] / 2
+            rows = np.concatenate([rows[:, :1], rows[:, 1:2] + 1, rows[:, 2:3], middle - half, middle + half], 1)
         height, width = loaded.shown.shape[:2]
         boxes = rows[:, 3:] * np.array([width, height, width, height], rows.dtype)
         cut = np.clip(boxes, 0, np.array([width, height, width, height]) - 1)

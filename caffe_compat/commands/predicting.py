@@ -88,10 +88,12 @@ def _feed(args: argparse.Namespace, runner: NetRunner) -> Feed:
 
 def _own(args: argparse.Namespace, runner: NetRunner, weights: str, stored: bool) -> Task | None:
     """What is done with a net that finds objects itself."""
-    if not proposes(runner) and rows_output(runner, args.scores) is None:
+    rows = rows_output(runner, args.scores)
+    if not proposes(runner) and rows is None:
         return None
     file = args.cfg or stored_config(weights)
-    return own_objects(args, runner, _feed(args, runner), file, stored and file is None)
+    centres = any(node.layer.rows_of_centres and rows in node.layer.params.tops for node in runner.net.nodes)
+    return own_objects(args, runner, _feed(args, runner), file, stored and file is None, centres)
 
 
 def _labels(args: argparse.Namespace, runner: NetRunner) -> Task:

@@ -83,6 +83,7 @@ class Layer(nn.Module):
     homogeneous: ClassVar[bool] = False  #: its bottoms (not boxes) times a positive number give its tops times it
     per_box: ClassVar[bool] = False  #: its tops have an item for each row of bottom 1, a box of an image of bottom 0
     sized_by_values: ClassVar[bool] = False  #: values decide a size of its tops; of rows there are at most those told
+    rows_of_centres: ClassVar[bool] = False  #: its detections hold classes from 0, centres and sides, not corners
     rows_axis: ClassVar[int] = 0  #: which size of the tops that is
     precision: Precision = "single"  #: under mixed precision: of 16 bits, of the bottoms' type, or of 32 bits
     on_meta: ClassVar[bool] = True  #: whether ``forward`` gives the shapes on torch's meta device (it reads no files)

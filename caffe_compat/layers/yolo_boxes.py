@@ -42,6 +42,7 @@ class MapDetectionOutput(Layer):
     no_gradient = (0,)
     sized_by_values = True
     rows_axis = 2
+    rows_of_centres = True
     onnx_reason = "boxes are suppressed in the order of their cells, which ONNX's suppression does not do"
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:

@@ -139,6 +139,23 @@ def check(found: list[tuple[str, float, list[float]]], expected: list[Any]) -> N
     np.testing.assert_allclose([one[2] for one in found], [one[2] for one in expected], rtol=1e-4, atol=1e-3)
 
 
+def test_rows_of_centres(folder: Path) -> None:
+    """caffe-yolov2's rows hold classes from 0, centres and sides."""
+    body = "classes: 2 side: 4 num_box: 1 coords: 4 biases: 1.2 biases: 2 confidence_threshold: 0.1 nms_threshold: 0.9"
+    yolo = source("data", 1, 3, 16, 16) + conv("c", "data", "c", 7, "kernel_size: 4 stride: 4")
+    net = write(folder, yolo + layer("DetectionOutput", "found", "c", "found", f"detection_output_param {{ {body} }}"))
+    wanted = Preprocessing(mean=(90.0, 100.0, 110.0), resize=(16, 16))
+    with torch.no_grad():
+        rows = net(data=torch.from_numpy(wanted.blob(picture(3, HIGH, WIDE))[None]))["found"].numpy()[0, 0]
+    expected = []
+    for _, label, score, x, y, w, h in rows[np.argsort(-rows[:, 2], kind="stable")].tolist():
+        corners = (x - w / 2) * WIDE, (y - h / 2) * HIGH, (x + w / 2) * WIDE, (y + h / 2) * HIGH
+        box = [min(max(side, 0), (HIGH if n % 2 else WIDE) - 1) for n, side in enumerate(corners)]
+        expected.append(("cup" if label == 0 else "box", score, box))
+    assert len(expected) > 4
+    check(objects(folder, *PREDICT, *MEAN, "--conf", 0.05, "--classes", "names.txt"), expected)
+
+
 def test_rows_that_fit_no_use_are_refused(folder: Path) -> None:
     write(folder, SSD)
     (folder / "one.txt").write_text("cup\n")
