@@ -54,9 +54,12 @@ def _odd_shapes(shapes: Shapes) -> Iterator[Shapes]:
         yield [shape] * len(shapes)
 
 
-def _odd_parameters(body: str) -> Iterator[str]:
+def _odd_parameters(body: str, shapes: Shapes) -> Iterator[str]:
+    """A kernel or pad of 1000 along three axes is a gigabyte: there it is 40, which fits no bottom either."""
+    deep = any(len(shape) > 4 for shape in shapes)
     for match in NUMBER.finditer(body):
         for value in ODD_REAL if "." in match[0] else ODD:
+            value = "40" if deep and value == "1000" else value
             yield body[: match.start()] + value + body[match.end() :]
 
 
@@ -102,5 +105,5 @@ def test_odd_shapes(name: str, phase: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_odd_parameters(name: str, phase: str) -> None:
     for body, shapes, options in CASES[name]:
-        for odd in _odd_parameters(body):
+        for odd in _odd_parameters(body, shapes):
             _run(name, odd, shapes, options, phase)
