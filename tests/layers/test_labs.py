@@ -287,8 +287,10 @@ def test_labels_of_deconvnet_are_resized_to_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("/a.png /b.png\n")
     fields = f'source: "{tmp_path}/list.txt" root_folder: "{tmp_path}" label_type: PIXEL new_height: 9 new_width: 5'
     head = f'layer {{ name: "d" type: "ImageSegData" top: "x" top: "y" image_data_param {{ {fields} }} }}'
-    tail = (
-        'layer { name: "u" type: "Unpooling" bottom: "x" top: "z" unpooling_param { kernel_size: 2 unpool_size: 18 } }'
+    tail = "".join(
+        f'layer {{ name: "u{n}" type: "Unpooling" bottom: "x" top: "z{n}" '
+        "unpooling_param { kernel_size: 2 unpool_size: 18 } }"
+        for n in range(2)
     )
     for text, how in ((head + tail, cv2.INTER_NEAREST), (head, cv2.INTER_LINEAR)):
         (tmp_path / "net.prototxt").write_text(text)
