@@ -45,11 +45,10 @@ def _built(body: str) -> type:
     return type(one_net("Twofold", body, [(2, 3)], ["y"], "TEST").layer("under_test"))
 
 
-def test_scale_has_two_meanings() -> None:
-    assert [(meaning.layer, meaning.dialect) for meaning in registered()["Scale"]] == [
-        (Scale, ""),
-        (ConstantScale, "caffe-sds"),
-    ]
+def test_scale_has_several_meanings() -> None:
+    found = [(meaning.layer, meaning.dialect) for meaning in registered()["Scale"]]
+    assert found[:2] == [(Scale, ""), (ConstantScale, "caffe-sds")]
+    assert [dialect for _, dialect in found[2:]] == ["normface"]
     for body, kind in (("scale_param { scale: 3 }", ConstantScale), ("scale_param { bias_term: true }", Scale)):
         assert type(one_net("Scale", body, [(2, 3)], ["y"], "TEST").layer("under_test")) is kind
 

@@ -83,8 +83,8 @@ def test_what_changes_no_result_is_dropped_and_named_once(caplog) -> None:
 
 
 def test_what_changes_results_is_not_accepted() -> None:
-    with pytest.raises(PrototxtError, match=r"no field named 'bgr2rgb' \(BVLC Caffe has none; .*intel/caffe"):
-        _net('layer { name: "c" type: "ImageData" transform_param { bgr2rgb: true } }')
+    with pytest.raises(PrototxtError, match=r"no field named 'compile_net_state' \(BVLC Caffe has none; .*intel/caffe"):
+        _net("compile_net_state { bn_scale_remove: true }")
     with pytest.raises(PrototxtError, match="no field named 'momentum_policy'"):
         parse_text('momentum_policy: "opt"', caffe_pb2.SolverParameter)
 
