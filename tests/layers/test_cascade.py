@@ -12,8 +12,12 @@ from cases_cascade import GROUP, NORM, REG, ROIS
 from one_layer import one_layer
 from test_grid_detection import MEANS, STDS, Row, overlap
 
+from caffe_compat.description import describe_net
 from caffe_compat.errors import LayerError, ShapeError
 from caffe_compat.layers.box_targets import BboxAccuracy, CascadeBboxAccuracy
+from caffe_compat.layers.params import Params
+from caffe_compat.layers.registry import layer_class
+from caffe_compat.proto import caffe_pb2, parse_text
 
 f32 = np.float32
 SIZES = "img_width: 90 img_height: 70"
@@ -426,3 +430,15 @@ def test_refusals(kind: str, text: str, shapes: list[tuple[int, ...]], what: str
     tops = tuple("abcdef") if kind == "ProposalTarget" else ("y",)
     with pytest.raises((LayerError, ShapeError), match=f"under_test.*{what}"):
         one_layer(kind, text, *shapes, tops=tops)
+
+
+@pytest.mark.parametrize(("other", "kind"), [("", BboxAccuracy), ("scale_route_param { }", CascadeBboxAccuracy)])
+def test_the_rest_of_the_net_says_which_bbox_accuracy_is_meant(other: str, kind: type) -> None:
+    text = "".join(
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" {more} '
+        f"input_param {{ shape {{ dim: 2 dim: {columns} }} }} }}"
+        for name, columns, more in (("a", 8, ""), ("b", 5, ""), ("c", 6, other))
+    )
+    text += 'layer { name: "t" type: "BboxAccuracy" bottom: "a" bottom: "b" bottom: "c" top: "t" }'
+    description = describe_net(parse_text(text, caffe_pb2.NetParameter))
+    assert layer_class(Params(description.layers[-1])) is kind
