@@ -1,5 +1,6 @@
 """Jobs over processes: every job once, a process that dies costs its own job."""
 
+import importlib
 import itertools
 import os
 import signal
@@ -22,6 +23,10 @@ def die(job: int) -> int:
     os._exit(3)
 
 
+def threads(job: int) -> int:
+    return importlib.import_module("torch").get_num_threads()
+
+
 def lost(job: int) -> int:
     return -job
 
@@ -37,6 +42,11 @@ def test_in_this_process_in_order_and_only_as_asked_for():
 def test_workers_do_every_job_once_and_a_dead_one_costs_its_own_job():
     found = list(map_jobs(double, range(30), 2, lost))
     assert sorted(found) == [(n, -n if n in (13, 17) else 2 * n) for n in range(30)]
+
+
+def test_a_worker_that_imports_torch_gives_it_one_thread(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert list(map_jobs(threads, [0], 1)) == [(0, 1)]
 
 
 def test_without_a_result_for_the_lost_a_dead_worker_ends_all():
