@@ -51,12 +51,17 @@ def _is_field(tokens: Sequence[Any], index: int) -> bool:
     return index + 1 < len(tokens) and tokens[index + 1][1] in (":", "{", "<")
 
 
+_PRIVATE = 8000000  # fields from here on are forks', in messages that Caffe has too
+
+
 def reason(message: str, name: str) -> str:
     """Why a field is refused: the forks that have it; if none, the nearest name, or the messages where it belongs."""
     hint = owned_by(message, name)
     if not hint:
         fields = CLASSES[message].DESCRIPTOR.fields
-        owners = [f.name for f in fields if f.message_type and name in f.message_type.fields_by_name]
+        found = [(f.name, f.message_type.fields_by_name.get(name)) for f in fields if f.message_type]
+        had = {owner: field.number for owner, field in found if field is not None}
+        owners = [owner for owner, number in had.items() if number < _PRIVATE] or list(had)
         hint = nearest(name, [field.name for field in fields])
         if not hint and len(owners) in (1, 2, 3):
             hint = f" (it belongs into {' or '.join(owners)})"
