@@ -58,7 +58,8 @@ def detect(args: argparse.Namespace) -> None:
     net = load_detector_net(load_description(args.prototxt, dialect=args.dialect), args.weights)
     pictures = _pictures(args, stored)
     source = args.image or args.hha or args.depth
-    runner = NetRunner(net, None, device)
+    with in_file(args.prototxt):
+        runner = NetRunner(net, None, device)
     if proposes(runner):
         if args.proposals != "builtin":
             raise UsageError("--proposals: the net finds its regions itself")

@@ -133,7 +133,7 @@ class Objects:
 def test_nets_that_propose_regions_are_fed_objects():
     tops = ("data", "im_info", "gt_boxes")
     layer = upstream("'num_classes': 3", tops)
-    assert type(layer) is ObjectData and layer.top_shapes([]) == [(1, 3, 100, 100), (1, 3), (1, 5)]
+    assert type(layer) is ObjectData and layer.top_shapes([]) == [(1, 3, 128, 128), (1, 3), (1, 5)]
     with pytest.raises(LayerError, match="has no images: it is fed by feed"):
         layer()
     layer.feed(Objects())

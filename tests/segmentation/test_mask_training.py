@@ -102,7 +102,7 @@ def test_as_the_branch_calls_it(made: Path, tmp_path: Path) -> None:
 
 
 def test_classifiers_learn_the_drawn_solids(made: Path, tmp_path: Path) -> None:
-    write_run(tmp_path, made, "--iters", 40, "--snapshot-iters", 100, "--base-lr", 0.05)
+    write_run(tmp_path, made, "--iters", 40, "--snapshot-iters", 100, "--base-lr", 0.01)
     assert train(tmp_path, "--set", "RNG_SEED", 5).status == 0
     lines = map(json.loads, (tmp_path / OUT / "inst_segm_metrics.jsonl").read_text().splitlines())
     losses = [line["loss"] for line in lines if line.get("phase") == "train"]

@@ -235,7 +235,8 @@ def test_every_layer_says_in_what_it_computes() -> None:
             assert meaning.layer.precision in ("half", "any", "single"), meaning
             halves |= {name} if meaning.layer.precision == "half" else set()
     assert halves == {
-        "Convolution", "ConvolutionDepthwise", "Deconvolution", "DepthwiseConvolution", "ForeignNet", "InnerProduct",
+        "Convolution", "Convolution3D", "ConvolutionDepthwise", "Deconvolution", "Deconvolution3D",
+        "DepthwiseConvolution", "ForeignNet", "InnerProduct", "SparseInnerProduct",
     }  # fmt: skip
 
 
