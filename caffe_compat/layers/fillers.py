@@ -18,7 +18,17 @@ from caffe_compat.errors import CaffeCompatError, LayerError, nearest
 
 __all__ = ["CONSTANT_ZERO", "Filler"]
 
-TYPES = ("constant", "uniform", "gaussian", "positive_unitball", "xavier", "msra", "bilinear", "gaussian_unitball")
+TYPES = (
+    "constant",
+    "uniform",
+    "gaussian",
+    "positive_unitball",
+    "xavier",
+    "msra",
+    "bilinear",
+    "gaussian_unitball",
+    "diagonal",
+)
 VARIANCE_NORM = ("FAN_IN", "FAN_OUT", "AVERAGE")
 
 
@@ -28,7 +38,8 @@ class Filler:
 
     fan_in is ``count / shape[0]`` and fan_out ``count / shape[1]`` for every kind of blob, as in Caffe.
     ``gaussian_unitball`` (rows of length 1) and ``alpha`` of msra, the slope of the leaky ReLU behind, are
-    happynear/caffe-windows'.
+    happynear/caffe-windows'.  ``diagonal`` (``diag_val`` over the area of the kernel where output and input channel are
+    the same, 1 for those that are not given) is lmb-freiburg/flownet2's.
     """
 
     type: str = "constant"
@@ -40,6 +51,7 @@ class Filler:
     sparse: int = -1
     variance_norm: str = "FAN_IN"
     alpha: float = 0.0
+    diagonal: tuple[float, ...] = ()
 
     @classmethod
     def from_message(
@@ -71,12 +83,13 @@ class Filler:
             message.sparse,
             VARIANCE_NORM[message.variance_norm],
             message.alpha,
+            tuple(float(value) for value in message.diag_val),
         )
 
     @property
     def draws(self) -> bool:
         """Whether numbers are drawn at random."""
-        return self.type not in ("constant", "bilinear")
+        return self.type not in ("constant", "bilinear", "diagonal")
 
     @torch.no_grad()
     def fill_(self, blob: Tensor) -> Tensor:
@@ -131,6 +144,14 @@ class Filler:
         centre = (size - 1) / (2 * factor)
         ramp = 1 - (torch.arange(size, dtype=blob.dtype, device=blob.device) / factor - centre).abs()
         blob.copy_((ramp[:, None] * ramp).expand_as(blob))
+
+    def _diagonal(self, blob: Tensor) -> None:
+        if blob.dim() != 4:
+            raise ValueError(f"filler 'diagonal' needs a blob of 4 axes, not {list(blob.shape)}")
+        blob.zero_()
+        for index in range(min(blob.shape[:2])):
+            value = self.diagonal[index] if index < len(self.diagonal) else 1.0
+            blob[index, index] = value / (blob.shape[2] * blob.shape[3])
 
     def _fan(self, blob: Tensor) -> float:
         fan_in = blob.numel() / blob.shape[0]

@@ -26,6 +26,8 @@ yjxiong/caffe
   DataParameter mpi_skip_step
   NetParameter richness mem_param
   SolverParameter richness group_id
+lmb-freiburg/flownet2
+  LayerParameter reshape_every_iter
 intel/caffe
   NetParameter engine multinode
   SolverParameter engine

@@ -208,7 +208,7 @@ cdmh/deeplab-public-ver2
   BatchNormParameter update_global_stats
   ImageDataParameter ignore_label label_type
   ImageDataParameter.LabelType NONE IMAGE PIXEL
-lmb-freiburg/flownet2
+lmb-freiburg/flownet2 flownet
   type Accum BlackAugmentation ChannelNorm Correlation Correlation1D CustomData DataAugmentation DisparityData
     Downsample FLOWriter FloatReader FloatWriter FlowAugmentation FlowWarp GenerateAugmentationParameters ImgReader
     ImgWriter L1Loss LpqLoss Mean NegReLU PFMWriter Resample
@@ -365,7 +365,7 @@ openvinotoolkit/open_model_zoo
 # Names with which forks mean different things: they do not tell which dialect a net speaks.
 AMBIGUOUS = """
 several
-  type BN BboxAccuracy DecodeBBox DetectionEvaluate Normalize ProposalTarget ROIAlign Upsample VideoData
+  type BN BboxAccuracy DecodeBBox DetectionEvaluate L1Loss Normalize ProposalTarget ROIAlign Upsample VideoData
   LayerParameter bbox_reg_param bn_param decode_bbox_param detection_evaluate_param proposal_target_param
     upsample_param video_data_param
 """

@@ -6,7 +6,7 @@ ones above 8000000 (1000 for values of enums).  In text only names matter, and w
 parameters inside.
 """
 
-from caffe_compat.proto import schema_labs, schema_nets, schema_normface, schema_small, schema_synopsys
+from caffe_compat.proto import schema_flow, schema_labs, schema_nets, schema_normface, schema_small, schema_synopsys
 
 __all__ = ["FORKS"]
 
@@ -326,6 +326,7 @@ FORKS = (
         schema_nets.CASCADE,
         schema_small.SEQUENCES,
         schema_small.REGIONS,
+        schema_flow.FLOWNET,
     ),
     *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),

@@ -36,7 +36,7 @@ def test_owners() -> None:
     assert owners("type", "CenterLoss")[0] == "ydwen/caffe-face"
     assert owners("LayerParameter", "permute_param")[0] == "weiliu89/caffe"
     assert owners("type", "Convolution") == [] == owners("LayerParameter", "no_such_param")
-    assert owned_by("type", "Correlation") == (
+    assert owned_by("type", "FloatReader") == (
         " (BVLC Caffe has none; it is of the fork lmb-freiburg/flownet2 and not supported here)"
     )
     assert re.search(r"and \d+ more", owned_by("type", "SmoothL1Loss"))
@@ -125,22 +125,22 @@ def test_an_enum_value_of_a_fork() -> None:
 
 def test_an_unknown_type_names_its_fork(tmp_path) -> None:
     path = tmp_path / "net.prototxt"
-    path.write_text(f'{INPUT}layer {{ name: "c" type: "Correlation" bottom: "d" top: "c" }}\n')
-    with pytest.raises(LayerError, match="unknown layer type 'Correlation'.*of the fork lmb-freiburg/flownet2"):
+    path.write_text(f'{INPUT}layer {{ name: "c" type: "FloatReader" bottom: "d" top: "c" }}\n')
+    with pytest.raises(LayerError, match="unknown layer type 'FloatReader'.*of the fork lmb-freiburg/flownet2"):
         load_net(path)
 
 
 def test_all_unknown_types_are_told_at_once(tmp_path) -> None:
     layers = "".join(
         f'layer {{ name: "l{index}" type: "{kind}" bottom: "d" top: "t{index}" }}\n'
-        for index, kind in enumerate(["Correlation", "ReLU", "Convolutoin", *["Correlation"] * 3, "Xyzzy"])
+        for index, kind in enumerate(["FloatReader", "ReLU", "Convolutoin", *["FloatReader"] * 3, "Xyzzy"])
     )
     path = tmp_path / "net.prototxt"
     path.write_text(INPUT + layers)
     with pytest.raises(LayerError) as caught:
         load_net(path)
     assert str(caught.value) == (
-        f"{path}: layer 'l0' (Correlation): 3 unknown layer types: 'Correlation' (BVLC Caffe has none; it is of the "
+        f"{path}: layer 'l0' (FloatReader): 3 unknown layer types: 'FloatReader' (BVLC Caffe has none; it is of the "
         "fork lmb-freiburg/flownet2 and not supported here): layers 'l0' (line 2), 'l3' (line 5), 'l4' (line 6) and 1 "
         "more; 'Convolutoin' (did you mean 'Convolution'?): layer 'l2' (line 4); 'Xyzzy': layer 'l6' (line 8)"
     )
