@@ -317,7 +317,8 @@ tianzhi0549/CTPN
   LayerParameter lstm_param reverse_param transpose_param
 senlinuc/caffe_ocr
   type CTCGreedyDecoder DenseBlock Interp Lstm Reverse ReverseTime SoftmaxWithLossMultiLabel Transpose WarpCTCLoss
-  LayerParameter denseblock_param lstm_param reverse_param reverse_time_param transpose_param
+  LayerParameter ctc_decoder_param ctc_loss_param denseblock_param lstm_param reverse_param reverse_time_param
+    transpose_param
 shenwei1231/caffe-LDLForests
   type MAE NeuralDecisionDLForestWithLoss NeuralDecisionForest
   LayerParameter neural_decision_forest_param

@@ -327,6 +327,7 @@ FORKS = (
         schema_small.SEQUENCES,
         schema_small.REGIONS,
         schema_flow.FLOWNET,
+        schema_small.OCR,
     ),
     *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),

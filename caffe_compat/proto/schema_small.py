@@ -1,6 +1,6 @@
 """Messages and fields of smaller forks, and of jolibrain/caffe (beniz/deepdetect's); see ``schema_forks.py``."""
 
-__all__ = ["DEEPDETECT", "PLANKTON", "REGIONS", "SEQUENCES", "SPARSE"]
+__all__ = ["DEEPDETECT", "OCR", "PLANKTON", "REGIONS", "SEQUENCES", "SPARSE"]
 
 # jolibrain/caffe: LayerParameter 157 to 159, DistortionParameter 1, 2, 4, 6, 8, 10, 12, 13, whose others are SSD's
 DEEPDETECT = """
@@ -8,7 +8,9 @@ LayerParameter
   8004157 ctc_loss_param CtcLossParameter, 8004158 continuation_indicator_param ContinuationIndicatorParameter,
   8004159 labelsequence_accuracy_param LabelsequenceAccuracyParameter
 CtcLossParameter
-  1 alphabet_size uint32=0, 3 time_step uint32=0, 4 blank_label int32=0
+  1 alphabet_size uint32=0, 3 time_step uint32=0, 4 blank_label int32=0, 8000001 output_delay int32=0,
+  8000002 blank_index int32=0, 8000003 preprocess_collapse_repeated bool=false,
+  8000004 ctc_merge_repeated bool=true, 8000005 loss_calculation_t int32=0
 SparseDatum
   1 size int32, 2 nnz int32=0, 3 indices int32*, 4 label float, 5 data float*
 ContinuationIndicatorParameter
@@ -82,4 +84,18 @@ RegionParameter
 DetectionOutputParameter
   8000021 side uint32=13, 8000022 classes uint32=20, 8000023 num_box uint32=5, 8000024 coords uint32=4,
   8000026 nms_threshold float=0.45, 8000027 biases float*, 8000028 label_map_file string
+"""
+
+# senlinuc/caffe_ocr: LayerParameter 147, 158; its CTCLossParameter is CtcLossParameter 8000001 to 8000005
+OCR = """
+LayerParameter
+  8007147 denseblock_param DenseBlockParameter, 8007158 ctc_decoder_param CTCDecoderParameter
+CTCDecoderParameter
+  1 blank_index int32=0, 2 ctc_merge_repeated bool=true
+DenseBlockParameter
+  1 numTransition int32=40, 2 initChannel int32=16, 3 growthRate int32=12, 4 pad_h int32=1, 5 pad_w int32=1,
+  6 conv_verticalStride int32=1, 7 conv_horizentalStride int32=1, 8 filter_H int32=3, 9 filter_W int32=3,
+  10 Filter_Filler FillerParameter, 11 BN_Scaler_Filler FillerParameter, 12 BN_Bias_Filler FillerParameter,
+  15 gpuIdx int32=0, 16 use_dropout bool=false, 17 dropout_amount float=0.0, 18 use_BC bool=false,
+  19 BC_ultra_space_efficient bool=false, 20 workspace_MB int32=8, 21 moving_average_fraction float=0.1
 """
