@@ -22,8 +22,8 @@ from caffe_compat.layers.sharing import Reads
 __all__ = ["Correlation", "Correlation1D"]
 
 
-class _SubtractFunction(torch.autograd.Function):
-    """Mean |a - b| over windows and channels, with the fork's signs, which are no derivative."""
+class _Comparing(torch.autograd.Function):
+    """What the layer makes of both maps; its gradients need no graph of hundreds of displacements."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, layer: Correlation) -> Tensor:
@@ -34,7 +34,7 @@ class _SubtractFunction(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor, Tensor, None]:
         a, b = ctx.saved_tensors
-        return (*ctx.layer.differences_gradient(a, b, seeds[0]), None)
+        return (*ctx.layer.gradients(a, b, seeds[0]), None)
 
 
 @register(dialect="flownet")
@@ -75,11 +75,14 @@ class Correlation(Layer):
         self._read_displacements(params)
 
     def _read_displacements(self, params: Params) -> None:
-        """Rows and columns of the displacements, in pixels."""
+        """Rows and columns of the displacements."""
         if params.section("correlation_param").has("single_direction"):
             raise self.error("correlation_param.single_direction is for Correlation1D, not for Correlation")
-        steps = [step * self.step for step in range(-self.radius, self.radius + 1)]
-        self.rows, self.columns = steps, steps
+        self.rows = self.columns = self._steps(-self.radius, 2 * self.radius + 1)
+
+    def _steps(self, least: int, many: int) -> range:
+        """So many displacements, in pixels."""
+        return range(least * self.step, (least + many) * self.step, self.step)
 
     def backward_reads(self) -> Reads:
         """Nothing: padded copies are kept."""
@@ -106,7 +109,8 @@ class Correlation(Layer):
             f"window and displacements do not fit into the bottom of shape {list(first)} with pad {self.pad}",
         )
         shape = (first[0], len(self.rows) * len(self.columns), *made)
-        self.require_memory("the top", [shape])
+        high, wide = (side + 2 * pad for side, pad in zip(first[2:], self.pads, strict=True))
+        self.require_memory("two padded maps and the top", [(2, *first[:2], high, wide), shape])
         return [shape]
 
     def _padded(self, bottom: Tensor) -> Tensor:
@@ -120,7 +124,7 @@ class Correlation(Layer):
         return padded[:, :, top : top + high, left : left + wide]
 
     def compare(self, a: Tensor, b: Tensor) -> Tensor:
-        """The top; autograd gives the derivative."""
+        """The top."""
         made = self._sizes(a.shape)
         first, second = self._region(self._padded(a), made), self._padded(b)
         planes = []
@@ -137,28 +141,37 @@ class Correlation(Layer):
         """One displacement after the other."""
         if not a.numel():
             return a.new_zeros(self.top_shapes([tuple(a.shape), tuple(b.shape)])[0])
-        if not self.subtract:
-            return self.compare(a, b)
-        top: Tensor = _SubtractFunction.apply(a, b, self)
+        top: Tensor = _Comparing.apply(a, b, self)
         return top
 
-    def differences_gradient(self, a: Tensor, b: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """The fork's gradients of both bottoms for SUBTRACT."""
-        number, made = a.shape[0], seed.shape[2:]
-        window = seed.new_ones(1, 1, self.kernel, self.kernel) / (self.kernel**2 * a.shape[1])
-        spread = F.conv_transpose2d(seed.flatten(0, 1)[:, None], window, stride=self.stride)
-        spread = spread.reshape(number, -1, *spread.shape[2:])
+    def gradients(self, a: Tensor, b: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of both bottoms: products', or the fork's of differences."""
+        made = seed.shape[2:]
+        spread = seed / (self.kernel**2 * a.shape[1])
+        if not self.kernel == self.stride == 1:
+            spread = self._spread(spread)
         first, second = self._padded(a), self._padded(b)
-        signs = torch.where(first >= second, 1.0, -1.0).to(seed)
-        one, other = torch.zeros_like(signs), torch.zeros_like(signs)
+        one, other = torch.zeros_like(first), torch.zeros_like(first)
+        if self.subtract:
+            signs = torch.where(first >= second, 1.0, -1.0).to(seed)
+            first, second = -signs, signs
         for place, (row, column) in enumerate(itertools.product(self.rows, self.columns)):
             parts = spread[:, place, None]
-            self._region(one, made).add_(parts * self._region(signs, made, row, column))
-            self._region(other, made, row, column).sub_(parts * self._region(signs, made))
+            self._region(one, made).addcmul_(parts, self._region(second, made, row, column))
+            self._region(other, made, row, column).addcmul_(parts, self._region(first, made))
         (high, wide), (rows, columns) = self.pads, a.shape[2:]
         left = self.lead + wide
         inner = (..., slice(high, high + rows), slice(left, left + columns))
         return one[inner], other[inner]
+
+    def _spread(self, seed: Tensor) -> Tensor:
+        """To all pixels of each window."""
+        high, wide = ((size - 1) * self.stride + self.kernel for size in seed.shape[2:])
+        spread = seed.new_zeros(*seed.shape[:2], high, wide)
+        for row, column in itertools.product(range(self.kernel), repeat=2):
+            last = high - self.kernel + row + 1, wide - self.kernel + column + 1
+            spread[:, :, row : last[0] : self.stride, column : last[1] : self.stride] += seed
+        return spread
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """Pad; of each row of displacements a Slice, a Gather of its columns, Mul and ReduceSum; AveragePool."""
@@ -208,7 +221,7 @@ class Correlation1D(Correlation):
             raise self.error(f"correlation_param.single_direction is {way}, expected -1, 0 or 1")
         many = self.radius + 1 if way else 2 * self.radius + 1
         least = {-1: -many, 0: -self.radius, 1: 0}[way]
-        self.rows, self.columns = [0], [(least + step) * self.step for step in range(many)]
+        self.rows, self.columns = range(1), self._steps(least, many)
         self.pads, self.borders = (0, self.pad), (0, self.reach_of)
         self.lead = max(0, -self.columns[0] - self.reach_of)
         if self.lead > self.pad:

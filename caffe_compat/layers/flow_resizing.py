@@ -102,8 +102,8 @@ class _Resizing(Layer):
         shape, made = tuple(bottoms[0]), self.size_of(bottoms)
         self.require(min(made) > 0, f"the top has {made[0]} x {made[1]} pixels, expected positive numbers")
         self.require(min(shape[2:]) > 0, f"the bottom has the shape {list(shape)}, expected some pixels")
-        self.check_sizes((shape[2], shape[3]), made)
         self.require_memory("the top", [(*shape[:2], *made)])
+        self.check_sizes((shape[2], shape[3]), made)
         return [(*shape[:2], *made)]
 
     def check_sizes(self, have: tuple[int, int], made: tuple[int, int]) -> None:
@@ -326,9 +326,9 @@ class Accum(Layer):
     def forward(self, *bottoms: Tensor) -> Tensor:
         """One interpolation each."""
         made = self._made([tuple(bottom.shape) for bottom in bottoms])
-        joined = bottoms[:-1] if self.like else bottoms
-        if not joined[0].numel():
-            return joined[0].new_zeros(self.top_shapes([tuple(bottom.shape) for bottom in bottoms])[0])
+        joined = [bottom for bottom in (bottoms[:-1] if self.like else bottoms) if bottom.numel()]
+        if not joined:
+            return bottoms[0].new_zeros(self.top_shapes([tuple(bottom.shape) for bottom in bottoms])[0])
         resized = [F.interpolate(bottom, made, mode="bilinear", align_corners=True) for bottom in joined]
         return torch.cat(resized, 1)
 

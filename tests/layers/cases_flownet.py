@@ -5,15 +5,15 @@ SUBTRACT = "correlation_type: SUBTRACT"
 
 CASES = {
     "Correlation": [
-        ("correlation_param { pad: 2 kernel_size: 1 max_displacement: 2 }", [(2, 3, 4, 5)] * 2, {}),
+        ("correlation_param { pad: 1 kernel_size: 1 max_displacement: 1 }", [(1, 2, 3, 4)] * 2, {}),
         (
-            "correlation_param { pad: 4 kernel_size: 3 max_displacement: 4 stride_1: 2 stride_2: 2 }",
-            [(1, 2, 6, 7)] * 2,
+            "correlation_param { pad: 2 kernel_size: 3 max_displacement: 2 stride_1: 2 stride_2: 2 }",
+            [(1, 2, 4, 5)] * 2,
             {},
         ),
         (
             f"correlation_param {{ pad: 3 kernel_size: 3 max_displacement: 2 stride_2: 2 {SUBTRACT} }}",
-            [(2, 2, 4, 3)] * 2,
+            [(1, 1, 4, 3)] * 2,
             APART,
         ),
     ],
