@@ -17,12 +17,12 @@ from caffe_compat.layers.registry import register
 from caffe_compat.layers.roi_onnx import write_roi_pooling
 from caffe_compat.layers.samples import boxes
 
-__all__ = ["CFMPooling", "ROIPooling", "SmoothL1Loss"]
+__all__ = ["CFMPooling", "ROIPooling", "SmoothL1Loss", "roi_pool"]
 
 _MASKED_AT_ONCE = 1 << 26  #: elements of masked feature maps that CFMPooling holds at a time
 
 
-def _roi_pool(layer: Layer, feature: Tensor, rois: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
+def roi_pool(layer: Layer, feature: Tensor, rois: Tensor, scale: float, size: tuple[int, int]) -> Tensor:
     """torchvision's roi_pool: its rounding and its float32 bins are Caffe's, and so is its gradient."""
     try:
         importlib.import_module("torchvision")
@@ -99,7 +99,7 @@ class ROIPooling(_RoiLayer):
         if self.pad:
             pad = (rois[:, 3:] - rois[:, 1:3] + 1) * self.pad
             rois = torch.cat([rois[:, :1], rois[:, 1:3] - pad, rois[:, 3:] + pad], 1)
-        return _roi_pool(self, feature, rois, self.scale, self.size)
+        return roi_pool(self, feature, rois, self.scale, self.size)
 
     def _onnx_padded(self, graph: OnnxGraph, rois: str) -> str:
         """The regions with ``pad_ratio``."""
@@ -169,7 +169,7 @@ class CFMPooling(_RoiLayer):
             part = slice(start, start + at_once)
             masked = feature[planes[part]] * maps[part, None]
             local = torch.arange(len(masked), device=rois.device, dtype=rois.dtype)[:, None]
-            pooled.append(_roi_pool(self, masked, torch.cat((local, corners[part]), 1), 1.0, self.size))
+            pooled.append(roi_pool(self, masked, torch.cat((local, corners[part]), 1), 1.0, self.size))
         return (torch.cat(pooled), maps[:, None])[: len(self.params.tops)]
 
     def _check_corners(self, corners: Tensor, height: int, width: int) -> None:

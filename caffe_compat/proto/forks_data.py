@@ -5,9 +5,11 @@ it belongs to one, its dialect; below stand its layer types, and by message (or 
 name's first owner here is where it comes from: forks were made of forks.
 """
 
+from caffe_compat.proto.forks_labs import LABS
+
 __all__ = ["AMBIGUOUS", "FORKS", "ORIGINS", "PYTHON"]
 
-FORKS = """
+FORKS = f"""
 rbgirshick/caffe-fast-rcnn
   type ROIPooling SmoothL1Loss
   LayerParameter roi_pooling_param smooth_l1_loss_param
@@ -361,7 +363,7 @@ SeokjuLee/VPGNet
 openvinotoolkit/open_model_zoo
   type PriorBoxClustered
   PriorBoxParameter height width
-"""
+{LABS}"""
 
 # Names with which forks mean different things: they do not tell which dialect a net speaks.
 AMBIGUOUS = """

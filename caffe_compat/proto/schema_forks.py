@@ -328,6 +328,7 @@ FORKS = (
         schema_small.REGIONS,
         schema_flow.FLOWNET,
         schema_small.OCR,
+        schema_small.POOLED_REGIONS,
     ),
     *schema_labs.LABS,
     *(SMALL, QUIET, NVIDIA, INTEL),

@@ -1,6 +1,6 @@
 """Messages and fields of smaller forks, and of jolibrain/caffe (beniz/deepdetect's); see ``schema_forks.py``."""
 
-__all__ = ["DEEPDETECT", "OCR", "PLANKTON", "REGIONS", "SEQUENCES", "SPARSE"]
+__all__ = ["DEEPDETECT", "OCR", "PLANKTON", "POOLED_REGIONS", "REGIONS", "SEQUENCES", "SPARSE"]
 
 # jolibrain/caffe: LayerParameter 157 to 159, DistortionParameter 1, 2, 4, 6, 8, 10, 12, 13, whose others are SSD's
 DEEPDETECT = """
@@ -98,4 +98,14 @@ DenseBlockParameter
   10 Filter_Filler FillerParameter, 11 BN_Scaler_Filler FillerParameter, 12 BN_Bias_Filler FillerParameter,
   15 gpuIdx int32=0, 16 use_dropout bool=false, 17 dropout_amount float=0.0, 18 use_BC bool=false,
   19 BC_ultra_space_efficient bool=false, 20 workspace_MB int32=8, 21 moving_average_fraction float=0.1
+"""
+
+# gidariss/caffe_LocNet: LayerParameter 140; mysee1989/PG-CNN: 8266713
+POOLED_REGIONS = """
+LayerParameter
+  8017140 region_pooling_param RegionPoolingParameter, 8017713 multi_roi_pooling_param MultiROIPoolingParameter
+RegionPoolingParameter
+  1 pooled_h uint32=0, 2 pooled_w uint32=0, 3 spatial_scale float=1.0, 4 offset float=6.0
+MultiROIPoolingParameter
+  1 pooled_h uint32=0, 2 pooled_w uint32=0, 3 spatial_scale float=1.0, 4 top_num uint32=1
 """
