@@ -67,6 +67,7 @@ class Layer(nn.Module):
     onnx_reason: ClassVar[str] = ""  #: why there is no ONNX form, for the support table; "" if there is one
     has_blobs: ClassVar[bool] = False  #: whether layers of this kind can own learnable blobs
     vector_blobs: ClassVar[bool] = False  #: its blobs are vectors; files may have them with other axes of size 1
+    takes_blobs: ClassVar[bool] = False  #: weights files hold its blobs in other shapes; it takes them itself
     gathers: ClassVar[bool] = False  #: its blobs are gathered in the forward pass; no solver updates them
     statistics_section: ClassVar[str] = ""  #: the message with ``use_global_stats``, of layers that gather statistics
     phase_dependent: ClassVar[bool] = False  #: it computes something else in TRAIN than in TEST
@@ -172,6 +173,13 @@ class Layer(nn.Module):
             if name is not None:
                 self._blob_owners[index] = self._parameters[name]  # type: ignore[assignment]
         return self
+
+    def take_blobs(self, blobs: Sequence[np.ndarray]) -> None:
+        """Take over the blobs of a weights file by a rule of its own, where :attr:`takes_blobs` says so.
+
+        Raises:
+            ValueError: they cannot be its; the caller names file and layer.
+        """
 
     def replaces_gradient(self, index: int, bottoms: Sequence[Shape]) -> bool:
         """Whether Caffe's backward pass overwrites the diff of blob ``index`` where others add to it.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,13 +46,15 @@ class DataAugmentation(Layer):
     channel [1, C, 1, 1].  Each of the first N passes, in TEST too, moves the means on by the batch before they are
     subtracted; nets with trained weights have passed them.  ``mean_per_pixel`` (the default) says which is.  Without
     ``recompute_mean`` three ``mean`` values with ``mean_per_pixel: false``, of a single blob, the number of passes.
-    Weights of another height and width: the mean of each channel is taken.  Crops, and what is drawn at random (only
-    with a crop, in the fork too), are for training and not supported.
+    Of weights nothing is taken without ``recompute_mean``, else the number of passes, and the means of the channels
+    or, with ``mean_per_pixel``, of the pixels; of another height and width the mean over the pixels, for all.  Crops,
+    and what is drawn at random (only with a crop, in the fork too), are for training and not supported.
     """
 
     caffe_type = "DataAugmentation"
     has_blobs = True
     gathers = True
+    takes_blobs = True
     carries = True
     no_gradient = (0,)
 
@@ -89,6 +92,28 @@ class DataAugmentation(Layer):
             )
         self.require(not self.mean or shape[1] == 3, f"the bottom has {shape[1]} channels, augmentation_param.mean 3")
         return [shape]
+
+    @torch.no_grad()
+    def take_blobs(self, blobs: Sequence[np.ndarray]) -> None:
+        """Weights of pictures of any size."""
+        if not self.passes or len(blobs) < 2:
+            return
+        pixels, channels = self.blob(1), self.blob(2)
+        wanted = channels.shape[1]
+        if len(blobs) != 3 or blobs[0].size != 1 or blobs[1].ndim != 4 or blobs[1].shape[:2] != (1, wanted):
+            raise ValueError(
+                f"the file has blobs of the shapes {[list(blob.shape) for blob in blobs]}, expected 1, "
+                f"1 x {wanted} x height x width and {wanted} numbers"
+            )
+        self.blob(0).fill_(float(blobs[0].reshape(-1)[0]))
+        if not self.by_pixel:
+            if blobs[2].size != wanted:
+                raise ValueError(f"blob 2 of the file has the shape {list(blobs[2].shape)}, expected {wanted} numbers")
+            channels.copy_(torch.from_numpy(blobs[2]).view(channels.shape))
+            return
+        means = torch.from_numpy(blobs[1])
+        channels.copy_(means.mean((2, 3), keepdim=True))
+        pixels.copy_(means if means.shape == pixels.shape else channels.expand_as(pixels))
 
     @torch.no_grad()
     def forward(self, bottom: Tensor) -> Tensor:

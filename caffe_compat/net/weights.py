@@ -73,18 +73,31 @@ def copy_from(plan: Plan, path: PathLike, mapped: bool = False) -> list[str]:
     for node in plan.nodes:
         targets.setdefault(node.name, node)
     model = binary.scan(path)
-    found = [(source, targets[source.name]) for source in model.layers if source.name in targets]
-    for source, node in found:  # everything is checked before anything is written
+    known = [(source, targets[source.name]) for source in model.layers if source.name in targets]
+    found = [(source, node) for source, node in known if not node.layer.takes_blobs]
+    for source, _ in known:
         for blob in source.blobs:
             blob.check()
+    for source, node in found:  # everything is checked before anything is written
         _check_blobs(path, node, [(blob.shape, blob.legacy) for blob in source.blobs])
     pairs = [pair for source, node in found for pair in zip(source.blobs, node.layer.blobs, strict=True)]
     with torch.no_grad():
+        for source, node in known:
+            if node.layer.takes_blobs:
+                _hand_over(path, node, source.blobs)
         _read_blobs(path, pairs, mapped)
         for blob, parameter in pairs:
             if blob.has_diff:
                 parameter.grad = torch.from_numpy(blob.diff()).view(parameter.shape).to(parameter.device)
     return [source.name for source in model.layers if source.name not in targets]
+
+
+def _hand_over(path: PathLike, node: Node, blobs: Sequence[Blob]) -> None:
+    """To a layer that takes blobs itself."""
+    try:
+        node.layer.take_blobs([blob.read().reshape(blob.shape) for blob in blobs])
+    except ValueError as error:
+        raise WeightsError(f"{path}: layer '{node.name}' ({node.type}): {error}") from error
 
 
 def _read_blobs(path: PathLike, pairs: Sequence[tuple[Blob, nn.Parameter]], mapped: bool) -> None:

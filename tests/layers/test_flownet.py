@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import flow_loops as loops
 import numpy as np
 import pytest
 import torch
-from one_layer import one_layer
+from one_layer import one_layer, one_net
 
-from caffe_compat.errors import LayerError, ShapeError
+from caffe_compat.errors import LayerError, ShapeError, WeightsError
 from caffe_compat.layers.flow_losses import FlowNetL1Loss
 from caffe_compat.layers.losses import L1Loss
 
@@ -236,6 +237,30 @@ def test_the_mean_of_trained_weights_is_not_moved() -> None:
     layer = one_layer("DataAugmentation", body, x.shape, blob0=torch.tensor([1e5]), blob2=mean)
     torch.testing.assert_close(layer(x), x - mean.view(1, 3, 1, 1))
     assert layer.blob(2).flatten().tolist() == mean.tolist()
+
+
+@pytest.mark.parametrize("by_pixel", ["false", "true"])
+def test_weights_of_larger_pictures(tmp_path: Path, by_pixel: str) -> None:
+    body = f"augmentation_param {{ recompute_mean: 5 mean_per_pixel: {by_pixel} }}"
+    large, small = (one_net("DataAugmentation", body, [(1, 3, *size)]) for size in ((4, 6), (2, 3)))
+    means = torch.from_numpy(_random(1, 3, 4, 6))
+    with torch.no_grad():
+        for blob, value in zip(large.layer("under_test").blobs, (9, means, means.mean((2, 3))), strict=True):
+            blob.copy_(torch.as_tensor(value).reshape(-1).expand(blob.numel()).view(blob.shape))
+    large.save(tmp_path / "w.caffemodel")
+    small.copy_from(tmp_path / "w.caffemodel")
+    x = torch.ones(1, 3, 2, 3)
+    with torch.no_grad():
+        top = small(x0=x)["y"]
+    torch.testing.assert_close(top, x - means.mean((2, 3), keepdim=True))
+    assert small.layer("under_test").blob(0).item() == 10
+
+
+def test_weights_of_other_channels_are_refused(tmp_path: Path) -> None:
+    body = "augmentation_param { recompute_mean: 5 }"
+    one_net("DataAugmentation", body, [(1, 3, 4, 6)]).save(tmp_path / "w.caffemodel")
+    with pytest.raises(WeightsError, match=r"w.caffemodel: layer 'under_test' .*expected 1, 1 x 2 x height x width"):
+        one_net("DataAugmentation", body, [(1, 2, 4, 6)]).copy_from(tmp_path / "w.caffemodel")
 
 
 def test_mean() -> None:
