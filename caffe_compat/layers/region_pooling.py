@@ -34,7 +34,6 @@ class RegionPooling(Layer):
 
     caffe_type = "RegionPooling"
     bottom_count = (2, 2)
-    no_gradient = (1,)
     per_box = True
     onnx_reason = "ONNX has no masked region pooling"
 
@@ -112,7 +111,6 @@ class MultiROIPooling(Layer):
     caffe_type = "MultiROIPooling"
     bottom_count = (2, 2)
     top_count = (2, 30)
-    no_gradient = (1,)
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)

@@ -16,7 +16,7 @@ from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Share
 
-__all__ = ["Concat", "Flatten", "Reshape", "Silence", "Slice", "Split"]
+__all__ = ["Concat", "Flatten", "Reshape", "ReshapeInPlace", "Silence", "Slice", "Split"]
 
 INT64_MAX = 2**63 - 1
 
@@ -136,6 +136,22 @@ class Reshape(Layer):
         for index, dim in enumerate(self.dims):
             middle.append(start + index if dim == 0 else -1 if dim == -1 else [dim])
         _reshape(graph, bottoms[0], tops, [*range(start), *middle, *range(end, rank)])
+
+
+def _was_allowed(params: Params) -> bool:
+    return params.in_place and params.description.dialect.name == "locnet"
+
+
+@register(when=_was_allowed, dialect="locnet")
+class ReshapeInPlace(Reshape):
+    """The same, and its top may be its bottom, as in Caffe until the autumn of 2015 and in gidariss/caffe_LocNet."""
+
+    in_place = True
+    caffe_type = "Reshape"
+
+    def shared_memory(self) -> tuple[Share, ...]:
+        """Top and bottom; in place they are one anyway."""
+        return () if self.params.in_place else super().shared_memory()
 
 
 def _reshape(graph: OnnxGraph, bottom: str, tops: Sequence[str], target: Sequence[int | list[int]]) -> None:

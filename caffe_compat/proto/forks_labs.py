@@ -3,7 +3,7 @@
 __all__ = ["LABS"]
 
 LABS = """\
-gidariss/caffe_LocNet
+gidariss/caffe_LocNet locnet
   type RegionPooling SigmoidCrossEntropyLossWeighted
   LayerParameter region_pooling_param
 mysee1989/PG-CNN

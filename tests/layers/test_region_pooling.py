@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from one_layer import one_layer
 
 from caffe_compat.errors import LayerError, ShapeError
+from caffe_compat.net import BlobNet, load_net
 
 
 def _cells(box: np.ndarray, scale: float, offset: float) -> list[int]:
@@ -180,3 +182,39 @@ def test_regions_that_are_none() -> None:
         layer(torch.rand(1, 1, 4, 4), torch.ones(1, 9))
     with pytest.raises(LayerError, match="expected finite"):
         layer(torch.rand(1, 1, 4, 4), torch.full((1, 9), torch.nan))
+
+
+def test_reshape_in_place_as_locnet_has_it(tmp_path: Path) -> None:
+    """The same numbers and diffs as with a top of another name; without a layer of LocNet it is refused."""
+    found = []
+    for top, pooled in (("z", True), ("y", True), ("y", False)):
+        regions = """layer { name: "f" type: "Input" top: "f" top: "r" input_param {
+            shape { dim: 1 dim: 1 dim: 4 dim: 4 } shape { dim: 1 dim: 9 } } }
+            layer { name: "p" type: "RegionPooling" bottom: "f" bottom: "r" top: "p"
+              region_pooling_param { pooled_h: 1 pooled_w: 1 } }"""
+        (tmp_path / "net.prototxt").write_text(
+            f"""force_backward: true
+            layer {{ name: "i" type: "Input" top: "x" input_param {{ shape {{ dim: 4 dim: 3 }} }} }}
+            {regions * pooled}
+            layer {{ name: "ip" type: "InnerProduct" bottom: "x" top: "y"
+              inner_product_param {{ num_output: 6 weight_filler {{ type: "gaussian" }} }} }}
+            layer {{ name: "rs" type: "Reshape" bottom: "y" top: "{top}"
+              reshape_param {{ shape {{ dim: -1 dim: 2 dim: 3 }} }} }}
+            layer {{ name: "s" type: "Sigmoid" bottom: "{top}" top: "s" }}
+            layer {{ name: "l" type: "Reduction" bottom: "s" top: "l" loss_weight: 1 }}"""
+        )
+        if not pooled:
+            with pytest.raises(LayerError, match="in place"):
+                load_net(tmp_path / "net.prototxt")
+            break
+        torch.manual_seed(0)
+        engine = BlobNet(load_net(tmp_path / "net.prototxt"))
+        engine.blob("x").data[...] = np.random.default_rng(0).normal(size=(4, 3))
+        for _ in range(2):
+            engine.forward()
+            engine.backward()
+        assert engine.blob(top).data.shape == (4, 2, 3)
+        found.append((engine.blob("s").data.copy(), engine.blob("x").diff.copy()))
+    assert found[1][1].any()
+    for other, same in zip(*found, strict=True):
+        np.testing.assert_array_equal(other, same)
