@@ -23,18 +23,18 @@ __all__ = ["Correlation", "Correlation1D"]
 
 
 class _Comparing(torch.autograd.Function):
-    """What the layer makes of both maps; its gradients need no graph of hundreds of displacements."""
+    """What the layer makes of both padded maps; its gradients need no graph of hundreds of displacements."""
 
     @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, layer: Correlation) -> Tensor:
-        ctx.save_for_backward(a, b)
+    def forward(ctx: Any, first: Tensor, second: Tensor, layer: Correlation, made: Sequence[int]) -> Tensor:
+        ctx.save_for_backward(first, second)
         ctx.layer = layer
-        return layer.compare(a, b)
+        return layer.compare(first, second, made)
 
     @staticmethod
-    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor, Tensor, None]:
-        a, b = ctx.saved_tensors
-        return (*ctx.layer.gradients(a, b, seeds[0]), None)
+    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        first, second = ctx.saved_tensors
+        return (*ctx.layer.gradients(first, second, seeds[0]), None, None)
 
 
 @register(dialect="flownet")
@@ -123,10 +123,9 @@ class Correlation(Layer):
         top, left = self.borders[0] + row, self.lead + self.borders[1] + column
         return padded[:, :, top : top + high, left : left + wide]
 
-    def compare(self, a: Tensor, b: Tensor) -> Tensor:
+    def compare(self, padded: Tensor, second: Tensor, made: Sequence[int]) -> Tensor:
         """The top."""
-        made = self._sizes(a.shape)
-        first, second = self._region(self._padded(a), made), self._padded(b)
+        first = self._region(padded, made)
         planes = []
         for row, column in itertools.product(self.rows, self.columns):
             other = self._region(second, made, row, column)
@@ -141,16 +140,15 @@ class Correlation(Layer):
         """One displacement after the other."""
         if not a.numel():
             return a.new_zeros(self.top_shapes([tuple(a.shape), tuple(b.shape)])[0])
-        top: Tensor = _Comparing.apply(a, b, self)
+        top: Tensor = _Comparing.apply(self._padded(a), self._padded(b), self, self._sizes(a.shape))
         return top
 
-    def gradients(self, a: Tensor, b: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of both bottoms: products', or the fork's of differences."""
+    def gradients(self, first: Tensor, second: Tensor, seed: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of both padded maps: products', or the fork's of differences."""
         made = seed.shape[2:]
-        spread = seed / (self.kernel**2 * a.shape[1])
+        spread = seed / (self.kernel**2 * first.shape[1])
         if not self.kernel == self.stride == 1:
             spread = self._spread(spread)
-        first, second = self._padded(a), self._padded(b)
         one, other = torch.zeros_like(first), torch.zeros_like(first)
         if self.subtract:
             signs = torch.where(first >= second, 1.0, -1.0).to(seed)
@@ -159,10 +157,7 @@ class Correlation(Layer):
             parts = spread[:, place, None]
             self._region(one, made).addcmul_(parts, self._region(second, made, row, column))
             self._region(other, made, row, column).addcmul_(parts, self._region(first, made))
-        (high, wide), (rows, columns) = self.pads, a.shape[2:]
-        left = self.lead + wide
-        inner = (..., slice(high, high + rows), slice(left, left + columns))
-        return one[inner], other[inner]
+        return one, other
 
     def _spread(self, seed: Tensor) -> Tensor:
         """To all pixels of each window."""

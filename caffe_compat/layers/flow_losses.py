@@ -11,7 +11,7 @@ from torch import Tensor
 from caffe_compat.layers.base import LossLayer, Shape
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
-from caffe_compat.layers.sharing import Reads
+from caffe_compat.layers.sharing import Reads, Reread
 
 __all__ = ["FlowNetL1Loss"]
 
@@ -47,7 +47,8 @@ class _Absolute(torch.autograd.Function):
 
 
 def _means_flownet(params: Params) -> bool:
-    return params.has_section("l1_loss_param") or len(params.bottoms) == 1
+    speaks = params.description.dialect.name == "flownet"
+    return speaks or params.has_section("l1_loss_param") or len(params.bottoms) == 1
 
 
 @register(when=_means_flownet, dialect="flownet")
@@ -76,8 +77,12 @@ class FlowNetL1Loss(LossLayer):
             raise self.error(f"l1_loss_param.epsilon is {self.epsilon:g}, expected 0 or more")
 
     def backward_reads(self) -> Reads:
-        """Nothing: the difference is kept."""
-        return Reads() if len(self.params.bottoms) > 1 else Reads((0,))
+        """Nothing: the difference is kept; a single bottom is the difference, of which signs are kept."""
+        return Reads((0,)) if len(self.params.bottoms) == 1 and self.by_place else Reads()
+
+    def backward_form(self, memory: Reread) -> Tensor:
+        """With what the buffer of the single bottom holds."""
+        return self(*memory.bottoms)  # type: ignore[no-any-return]
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """A scalar; bottoms of one shape."""

@@ -9,6 +9,7 @@ import torch
 from flow_nets import FlowNets, flow_net
 
 from caffe_compat.description import State, describe_net
+from caffe_compat.layers.flow_losses import FlowNetL1Loss
 from caffe_compat.net.net import Net
 from caffe_compat.onnx import export_onnx
 from caffe_compat.proto import caffe_pb2
@@ -61,3 +62,9 @@ def test_gradients_reach_every_weight_below_the_last_resizing() -> None:
 
 def test_the_dialect_is_guessed() -> None:
     assert guess_dialect(parse(flow_net("2", *SIZE), caffe_pb2.NetParameter)) == "flownet"
+
+
+def test_l1_loss_in_a_net_of_the_fork_is_the_forks() -> None:
+    text = flow_net("S", *SIZE) + 'layer { name: "loss" type: "L1Loss" bottom: "flow" bottom: "flow" top: "loss" }'
+    net = Net(describe_net(parse(text, caffe_pb2.NetParameter), State("TRAIN")))
+    assert isinstance(net.layer("loss"), FlowNetL1Loss)
