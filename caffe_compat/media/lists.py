@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from caffe_compat.errors import DataError
 from caffe_compat.files import atomic_write, open_existing
 from caffe_compat.media.long_lists import ImageList, LabelledImage, Lines, Pair, PairList
@@ -19,6 +21,7 @@ __all__ = [
     "read_clip_list",
     "read_first_paths",
     "read_image_list",
+    "read_label_rows",
     "read_name_list",
     "read_pair_list",
     "read_path_pairs",
@@ -92,6 +95,34 @@ def read_clip_list(path: PathLike) -> list[tuple[str, int, int, int]]:
     if not result:
         raise DataError(f"{path}: the list is empty, expected lines 'folder frames label'")
     return result
+
+
+def read_label_rows(path: PathLike, root: str, count: int) -> tuple[list[LabelledImage], np.ndarray]:
+    """Lines ``path label ... label`` with ``count`` whole numbers, as PG-CNN has them; names have no blanks.
+
+    Args:
+        root: is put before every path as it is.
+
+    Returns:
+        The images, whose label is their row in the labels, and these, int32 [n, count].
+
+    Raises:
+        MissingFileError: no such list.
+        DataError: it is empty, or a line is another; names the line.
+    """
+    images: list[LabelledImage] = []
+    rows: list[list[int]] = []
+    for number, line in enumerate(_lines(path), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != count + 1 or not all(re.fullmatch(r"[+-]?[0-9]{1,9}", word) for word in words[1:]):
+            raise DataError(f"{path}, line {number}: {line.strip()[:60]!r}, expected a path and {count} whole numbers")
+        images.append(LabelledImage(root + words[0], len(rows), number))
+        rows.append([int(word) for word in words[1:]])
+    if not images:
+        raise DataError(f"{path}: the list is empty, expected lines of a path and {count} whole numbers")
+    return images, np.array(rows, np.int32)
 
 
 def _atoi(text: str) -> int | None:

@@ -100,12 +100,17 @@ DenseBlockParameter
   19 BC_ultra_space_efficient bool=false, 20 workspace_MB int32=8, 21 moving_average_fraction float=0.1
 """
 
-# gidariss/caffe_LocNet: LayerParameter 140; mysee1989/PG-CNN: 8266713
+# gidariss/caffe_LocNet: LayerParameter 140; mysee1989/PG-CNN: 8266713 and 15711
 POOLED_REGIONS = """
 LayerParameter
-  8017140 region_pooling_param RegionPoolingParameter, 8017713 multi_roi_pooling_param MultiROIPoolingParameter
+  8017140 region_pooling_param RegionPoolingParameter, 8017713 multi_roi_pooling_param MultiROIPoolingParameter,
+  8017711 multi_label_image_data_param MultiLabelImageDataParameter
 RegionPoolingParameter
   1 pooled_h uint32=0, 2 pooled_w uint32=0, 3 spatial_scale float=1.0, 4 offset float=6.0
 MultiROIPoolingParameter
   1 pooled_h uint32=0, 2 pooled_w uint32=0, 3 spatial_scale float=1.0, 4 top_num uint32=1
+MultiLabelImageDataParameter
+  1 source string, 2 scale float=1.0, 3 mean_file string, 4 batch_size uint32=1, 5 crop_size uint32=0,
+  6 mirror bool=false, 7 rand_skip uint32=0, 8 shuffle bool=false, 9 new_height uint32=0, 10 new_width uint32=0,
+  11 is_color bool=true, 12 root_folder string="", 13 label_num uint32=28
 """

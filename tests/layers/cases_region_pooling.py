@@ -1,4 +1,6 @@
-"""Configurations for the registry tests: region_pooling.py and pair_losses.py."""
+"""Configurations for the registry tests: region_pooling.py, pair_losses.py, data/many_labels.py."""
+
+from cases_data import TWO, F
 
 REGIONS = [
     [0, 0, 0, 5, 4, 2, 1, 4, 4],
@@ -23,4 +25,12 @@ CASES = {
     ],
     "AbsLoss": [("", [(3, 2), (3, 2, 1)], {})],
     "SigmoidCrossEntropyLossWeighted": [("", [(3, 2)] * 3, {"positive": (2,), "constant": (1, 2)})],
+    "MultiLabelImageData": [
+        (
+            f'multi_label_image_data_param {{ source: "{F}/list.txt" batch_size: 2 label_num: 1 }} '
+            "transform_param { crop_size: 4 mirror: true }",
+            [],
+            TWO,
+        )
+    ],
 }

@@ -11,6 +11,7 @@ from caffe_compat.layers.data.hdf5 import HDF5Data, HDF5Output
 from caffe_compat.layers.data.hypercolumns import HypercolumnData, HypercolumnSettings
 from caffe_compat.layers.data.image import ImageData
 from caffe_compat.layers.data.labelled_maps import DenseImageData, ImageLabelmapData
+from caffe_compat.layers.data.many_labels import MultiLabelImageData
 from caffe_compat.layers.data.memory import MemoryData
 from caffe_compat.layers.data.paired import PairedImageData
 from caffe_compat.layers.data.regions import ObjectData, RegionData, RoIDataLayer, RoIDataLayerPi
@@ -41,6 +42,7 @@ __all__ = [
     "ImageLabelmapData",
     "ImageSegData",
     "MemoryData",
+    "MultiLabelImageData",
     "NYUDSegData",
     "ObjectData",
     "PairedImageData",
