@@ -70,6 +70,10 @@ CASES = {
         ),
     ],
     "Eltwise": [("eltwise_param { coeff: 0.5 }", [(2, 3)], {})],
+    "LpqLoss": [
+        ("lpq_loss_param { p: 2 q: 0.2 }", [(2, 3, 2, 2)] * 2, {"onnx": False}),
+        ("lpq_loss_param { p: 0.8 q: 1 p_epsilon: 0.1 pq_episode_starts_at_iter: 0 }", [(1, 2, 2, 3)], {"onnx": False}),
+    ],
     "L1Loss": [
         ("l1_loss_param { l2_per_location: true }", [(2, 3, 2, 4)] * 2, {"onnx": False}),
         ("l1_loss_param { normalize_by_num_entries: true }", [(2, 2, 2, 3)] * 2, {"onnx": False}),

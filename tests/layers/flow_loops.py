@@ -191,3 +191,20 @@ def l1_loss(difference: np.ndarray, p: dict[str, float]) -> tuple[float, np.ndar
         if not flat:
             diff[n, :, y, x] = factor * values / root / divisor * known[n, :, y, x]
     return total / divisor, diff
+
+
+def lpq_loss(difference: np.ndarray, p: dict[str, float]) -> tuple[float, np.ndarray]:
+    """The loss of LpqLoss and the diff of the difference, for a top diff of 1."""
+    number, channels = difference.shape[:2]
+    known = ~np.isnan(difference)
+    divisor = known.sum() / channels if p.get("entries") else number
+    factor = 1 / channels if p.get("prescale") else 1.0
+    diff, total = np.zeros(difference.shape), 0.0
+    for n, y, x in np.ndindex(number, *difference.shape[2:]):
+        values = np.where(known[n, :, y, x], difference[n, :, y, x], 0)
+        bases = np.abs(values) + p["p_epsilon"]
+        inner = factor * float((bases ** p["p"]).sum()) + p["q_epsilon"]
+        total += inner ** p["q"]
+        outer = p["q"] * inner ** p["q"] / inner / divisor * factor
+        diff[n, :, y, x] = outer * p["p"] * bases ** p["p"] / bases * np.where(values > 0, 1, -1) * known[n, :, y, x]
+    return total / divisor, diff

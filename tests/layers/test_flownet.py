@@ -212,6 +212,29 @@ def test_l1_loss_number_by_number(body: str, p: dict[str, float], bottoms: int) 
         np.testing.assert_allclose(value.grad.numpy(), sign * diff, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("flags", "p"),
+    [
+        ("", {"p": 2, "q": 0.2, "p_epsilon": 0.1, "q_epsilon": 0.01}),
+        ("normalize_by_num_entries: true", {"p": 1, "q": 0.4, "p_epsilon": 0.2, "q_epsilon": 0, "entries": 1}),
+        ("l2_prescale_by_channels: true", {"p": 0.7, "q": 2, "p_epsilon": 0.01, "q_epsilon": 1, "prescale": 1}),
+    ],
+)
+def test_lpq_loss_number_by_number(flags: str, p: dict[str, float]) -> None:
+    a, b = _random(2, 2, 3, 4), _random(2, 2, 3, 4, seed=1)
+    b[0, 0, 1, 1] = a[0, 0, 1, 1]
+    b[1, :, 0, 0] = np.nan
+    body = " ".join(f"{name}: {p[name]}" for name in ("p", "q", "p_epsilon", "q_epsilon"))
+    layer = one_layer("LpqLoss", f"lpq_loss_param {{ {body} {flags} }}", a.shape, b.shape)
+    one, two = torch.from_numpy(a).requires_grad_(), torch.from_numpy(b).requires_grad_()
+    loss = layer(one, two)
+    loss.backward()
+    expected, diff = loops.lpq_loss(a - b, p)
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-5)
+    np.testing.assert_allclose(one.grad.numpy(), diff, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(two.grad.numpy(), -diff, rtol=1e-4, atol=1e-6)
+
+
 def test_l1_loss_without_the_fields_is_nvidias() -> None:
     layer = one_layer("L1Loss", "", (2, 3), (2, 3))
     assert type(layer) is L1Loss
@@ -305,6 +328,8 @@ REFUSED: list[tuple[str, str, list[tuple[int, ...]], Any, str]] = [
     ("Accum", "", [(1, 3, 4, 1)], ShapeError, "in the fork it is NaN"),
     ("Mean", "mean_param { operation: ADD }", [(1, 3, 4, 4)], LayerError, "neither file nor value"),
     ("Mean", "mean_param { operation: ADD value: 1 value: 2 }", [(1, 3, 4, 4)], ShapeError, "multiple of 2 channels"),
+    ("LpqLoss", "lpq_loss_param { p: 1 p: 2 q: 1 q: 1 }", [(1, 3, 4, 4)] * 2, LayerError, "has 2 p, 2 q"),
+    ("LpqLoss", "lpq_loss_param { p: 0 q: 1 }", [(1, 3, 4, 4)] * 2, LayerError, "expected positive powers"),
     ("Eltwise", "eltwise_param { operation: MAX }", [(1, 3)], LayerError, "takes at least 2 bottoms"),
     (
         "DataAugmentation",
