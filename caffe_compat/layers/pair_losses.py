@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe_compat.layers.base import LossLayer, Shape, count
-from caffe_compat.layers.losses import EuclideanLoss
+from caffe_compat.layers.losses import EuclideanLoss, L1Loss
 from caffe_compat.layers.registry import register
 
-__all__ = ["AbsLoss", "SigmoidCrossEntropyLossWeighted"]
+__all__ = ["AbsLoss", "ManhattanLoss", "SigmoidCrossEntropyLossWeighted"]
 
 
 @register
@@ -28,6 +28,16 @@ class AbsLoss(EuclideanLoss):
         """One mean of sums."""
         difference = a - b.reshape(a.shape)
         return torch.where(difference > 0, difference, -difference).sum() / a.shape[0]
+
+
+@register
+class ManhattanLoss(L1Loss):
+    """L1Loss under another name, as in the GPU code; the CPU code divides the gradient by |difference| + 0.001.
+
+    Source: ``manhattan_loss_layer.cu`` of qxcv/caffe.
+    """
+
+    caffe_type = "ManhattanLoss"
 
 
 @register

@@ -11,4 +11,6 @@ mysee1989/PG-CNN
   LayerParameter multi_label_image_data_param multi_roi_pooling_param
 Ravi-Garg/Unsupervised_Depth_Estimation
   type AbsLoss Warping
+qxcv/caffe
+  type ManhattanLoss
 """

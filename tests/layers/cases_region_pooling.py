@@ -23,6 +23,7 @@ CASES = {
             {"values": {1: [0, 0, 6, 4, 11, 11, 3, 5, -9, -9, 99, 2]}, "tops": 3, "gradcheck": False},
         )
     ],
+    "ManhattanLoss": [("", [(3, 2), (3, 2, 1)], {})],
     "AbsLoss": [("", [(3, 2), (3, 2, 1)], {})],
     "SigmoidCrossEntropyLossWeighted": [("", [(3, 2)] * 3, {"positive": (2,), "constant": (1, 2)})],
     "MultiLabelImageData": [

@@ -133,6 +133,17 @@ def test_losses() -> None:
     np.testing.assert_allclose(leaf.grad.numpy(), weight * (1 / (1 + np.exp(-scores)) - target) / 3, atol=1e-12)
 
 
+def test_manhattan_loss() -> None:
+    a, b = np.array([[1.0, -2.0], [0.5, 0.001]]), np.array([[0.0, -2.0], [3.0, 0.0]])
+    leaves = [torch.from_numpy(a).requires_grad_(), torch.from_numpy(b.reshape(2, 2, 1)).requires_grad_()]
+    loss = one_layer("ManhattanLoss", "", (2, 2), (2, 2, 1), phase="TRAIN")(*leaves)
+    assert float(loss.detach()) == pytest.approx((1 + 0 + 2.5 + 0.001) / 2)
+    (3 * loss).backward()
+    for sign, leaf in zip((1, -1), leaves, strict=True):
+        assert leaf.grad is not None
+        np.testing.assert_allclose(leaf.grad.reshape(2, 2).numpy(), sign * 1.5 * np.array([[1, 0], [-1, 1]]))
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "shapes", "tops", "message"),
     [
