@@ -1,4 +1,4 @@
-"""Bilinear resizing of DeepLab and PSPNet: Interp."""
+"""Bilinear resizing of DeepLab and PSPNet: Interp; and of ctensmeyer/caffe: BilinearInterpolation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.reach import Spans
 from caffe_compat.layers.registry import register
 
-__all__ = ["Interp"]
+__all__ = ["BilinearInterpolation", "Interp"]
 
 
 @register(dialect="pspnet")
@@ -124,3 +124,29 @@ class Interp(Layer):
         sizes = graph.add("Concat", [kept, size], axis=0)
         mode = "align_corners"
         graph.node("Resize", [x, "", "", sizes], tops, mode="linear", coordinate_transformation_mode=mode)
+
+
+@register
+class BilinearInterpolation(Interp):
+    """The same, to the height and width of the second bottom, whose values are not read.
+
+    A top of one row or column is refused: the fork divides by 0 there.  Source: ``bilinear_interpolation_layer.cpp`` of
+    ctensmeyer/caffe.
+    """
+
+    caffe_type = "BilinearInterpolation"
+    bottom_count = (2, 2)
+
+    def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
+        super(Interp, self).__init__(params, bottoms)
+        self.begin = self.end = 0
+        self.like, self.size = True, None
+        self.shrink = self.zoom = 1
+
+    def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
+        """N x C x height x width."""
+        (top,) = super().top_shapes(bottoms)
+        self.require(
+            min(top[2:]) > 1, f"bottom 1 has the shape {list(bottoms[1])}, expected 2 rows and columns or more"
+        )
+        return [top]

@@ -13,4 +13,6 @@ Ravi-Garg/Unsupervised_Depth_Estimation
   type AbsLoss Warping
 qxcv/caffe
   type ManhattanLoss
+ctensmeyer/caffe
+  type BilinearInterpolation
 """

@@ -9,4 +9,5 @@ CASES = {
         ("interp_param { height: 1 width: 2 }", [(2, 2, 4, 5)], {}),
         ("interp_param { use_blob_size: true pad_beg: -1 }", [(2, 2, 4, 5), (1, 3, 6, 7)], {}),
     ],
+    "BilinearInterpolation": [("", [(2, 2, 3, 4), (1, 1, 5, 2)], {"constant": (1,)})],
 }

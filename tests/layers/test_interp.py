@@ -80,6 +80,22 @@ def test_the_size_of_another_blob(size: tuple[int, int]) -> None:
     assert like.grad is None
 
 
+@pytest.mark.parametrize("size", [(6, 9), (2, 3), (5, 4)])
+def test_bilinear_interpolation(size: tuple[int, int]) -> None:
+    random, shape = np.random.default_rng(size[0]), (2, 3, 5, 4)
+    layer = one_layer("BilinearInterpolation", "", shape, (7, 1, *size))
+    x, seed = random.normal(size=shape).astype(np.float32), random.normal(size=(2, 3, *size)).astype(np.float32)
+    bottom = torch.from_numpy(x).requires_grad_()
+    top = layer(bottom, torch.ones(7, 1, *size))
+    top.backward(torch.from_numpy(seed))
+    assert bottom.grad is not None
+    expected, diff = _slow(x, seed, 0, shape[2:])
+    np.testing.assert_allclose(top.detach().numpy(), expected, rtol=1e-5, atol=2e-6)
+    np.testing.assert_allclose(bottom.grad.numpy(), diff, rtol=1e-5, atol=5e-6)
+    with pytest.raises(ShapeError, match="expected 2 rows and columns or more"):
+        one_layer("BilinearInterpolation", "", shape, (1, 1, 1, 3))
+
+
 def test_a_second_bottom_and_use_blob_size_come_together() -> None:
     with pytest.raises(LayerError, match="under_test.*has 1 bottoms, expected a second one"):
         one_layer("Interp", "interp_param { use_blob_size: true }", (1, 2, 5, 5))
