@@ -65,21 +65,20 @@ class _Clusters(Layer):
 
     @property
     def cells(self) -> tuple[int, int]:
-        """Columns and rows that are looked at."""
+        """Columns and rows that are looked at, where there are as many."""
         return self.size[0] // self.stride, self.size[1] // self.stride
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """50 boxes for each class."""
         coverage, corners = bottoms
-        columns, rows = self.cells
         self.require(
             len(coverage) == 4 and coverage[1] == self.classes,
             f"bottom 0 has the shape {list(coverage)}, expected N x {self.classes} (num_classes) x H x W",
         )
         self.require(
-            tuple(corners) == (coverage[0], 4, *coverage[2:]) and coverage[2] >= rows and coverage[3] >= columns,
-            f"bottoms have the shapes {list(coverage)} and {list(corners)}, expected 4 channels in the second and at "
-            f"least {rows} x {columns} cells in both",
+            tuple(corners) == (coverage[0], 4, *coverage[2:]),
+            f"bottoms have the shapes {list(coverage)} and {list(corners)}, expected 4 channels in the second and as "
+            "many cells in both",
         )
         return [(coverage[0], _MOST, 5)] * self.classes
 

@@ -217,6 +217,10 @@ def test_boxes_of_a_grid() -> None:
     assert not first.any() and not second[0].any()
     assert second[1, 0].tolist() == [10, 4, 29, 24, float(np.float16(math.log(3)))]  # 19.5 is cut to 19
     assert not second[1, 1:].any()
+    few = one_layer(
+        "Python", body, (1, 2, 3, 4), (1, 4, 3, 4), tops=("a", "b")
+    )  # of a smaller picture: all cells count
+    assert torch.equal(few(coverage[1:, :, :3, :4], corners[1:, :, :3, :4])[1], second[1:])
     low = one_layer("Python", body.replace(", 9, 2", ", 21, 2"), (2, 2, 6, 8), (2, 4, 6, 8), tops=("a", "b"))
     assert not low(coverage, corners)[1].any()  # 20 pixels high
     truth = one_layer(
