@@ -1,4 +1,7 @@
-"""FlowNet2's FlowWarp and ChannelNorm.  Source: lmb-freiburg/flownet2, the layers' ``.cpp`` and ``.cu``."""
+"""FlowNet2's FlowWarp and ChannelNorm, PWC-Net's Warp.
+
+Source: the layers' ``.cpp`` and ``.cu`` of lmb-freiburg/flownet2 and NVlabs/PWC-Net.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 
-__all__ = ["ChannelNorm", "FlowWarp"]
+__all__ = ["ChannelNorm", "FlowWarp", "Warp"]
 
 SMALLEST = 1e-9  #: added to the norm that ChannelNorm's gradient is divided by
 
@@ -33,8 +36,10 @@ class FlowWarp(Layer):
 
     def __init__(self, params: Params, bottoms: Sequence[Shape]) -> None:
         super().__init__(params, bottoms)
-        kind = params.section("flow_warp_param").enum("fill_value")
-        self.fill_with = 0.0 if kind == "ZERO" else math.nan
+        self.fill_with = self._fill_with(params)
+
+    def _fill_with(self, params: Params) -> float:
+        return 0.0 if params.section("flow_warp_param").enum("fill_value") == "ZERO" else math.nan
 
     def backward_reads(self) -> Reads:
         """Both bottoms."""
@@ -59,18 +64,26 @@ class FlowWarp(Layer):
             torch.arange(high, device=flow.device, dtype=flow.dtype)[:, None],
         )
         x, y = (start + flow[:, axis : axis + 1] for axis, start in enumerate(grid))
-        inside = (x >= 0) & (y >= 0) & (x < wide) & (y < high)
+        inside = self._inside(x, wide) & self._inside(y, high)
         x, y = torch.where(inside, x, 0), torch.where(inside, y, 0)
+        return torch.where(inside, self._sampled(picture, x, y), self.fill_with)
+
+    def _inside(self, place: Tensor, size: int) -> Tensor:
+        """Which places lie in the picture."""
+        return (place >= 0) & (place < size)
+
+    def _sampled(self, picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The picture at places (Tensor[N, 1, H, W]) that lie in it."""
+        high, wide = picture.shape[2:]
         left, top = x.detach().floor(), y.detach().floor()
         alpha, beta = x - left, y - top
         columns = left.long(), (left.long() + 1).clamp(max=wide - 1)
         rows = top.long(), (top.long() + 1).clamp(max=high - 1)
-        flat, warped = picture.flatten(2), torch.zeros_like(picture)
+        warped = torch.zeros_like(picture)
         for row, down in zip(rows, (1 - beta, beta), strict=True):
             for column, right in zip(columns, (1 - alpha, alpha), strict=True):
-                places = (row * wide + column).flatten(2).expand_as(flat)
-                warped = warped + right * down * flat.gather(2, places).view(picture.shape)
-        return torch.where(inside, warped, self.fill_with)
+                warped = warped + right * down * _pixels(picture, row, column)
+        return warped
 
     def to_onnx(self, graph: OnnxGraph, bottoms: Sequence[str], tops: Sequence[str]) -> None:
         """GatherElements of the four pixels, exact where GridSample is not; the batch may be open."""
@@ -85,7 +98,7 @@ class FlowWarp(Layer):
             limits = [graph.constant([axis]), graph.constant([axis + 1]), graph.constant([1])]
             place = graph.add("Add", [graph.add("Slice", [flow, *limits]), graph.constant(start[0])])
             after = graph.add("Not", [graph.add("Less", [place, graph.constant(0.0)])])
-            known = graph.add("And", [after, graph.add("Less", [place, graph.constant(float(size))])])
+            known = graph.add("And", [after, self._ends(graph, place, size)])
             parts.append((place, known, size))
         inside = graph.add("And", [known for _, known, _ in parts])
         ends = []
@@ -105,6 +118,63 @@ class FlowWarp(Layer):
                 terms.append(graph.add("Mul", [value, graph.add("Mul", [right, down])]))
         warped = graph.add("Where", [inside, graph.add("Sum", terms), graph.constant(self.fill_with)])
         graph.node("Reshape", [warped, graph.constant([0, channels, high, wide])], tops)
+
+    def _ends(self, graph: OnnxGraph, place: str, size: int) -> str:
+        """Which places lie before the end of the picture; none that are NaN."""
+        return graph.add("Less", [place, graph.constant(float(size))])
+
+
+@register
+class Warp(FlowWarp):
+    """PWC-Net's: as :class:`FlowWarp`, but 0 also between the last pixel and the one that would follow it.
+
+    Where the flow points at a column or row itself, its gradient is the mean of the differences to both neighbours, of
+    which one outside the picture counts 0.
+    """
+
+    caffe_type = "Warp"
+
+    def _fill_with(self, params: Params) -> float:
+        return 0.0
+
+    def _inside(self, place: Tensor, size: int) -> Tensor:
+        return (place >= 0) & (place <= size - 1)
+
+    def _sampled(self, picture: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        whole = [place.detach() == place.detach().floor() for place in (x, y)]
+        between = [torch.where(on, place.detach(), place) for on, place in zip(whole, (x, y), strict=True)]
+        warped = super()._sampled(picture, *between)
+        if not (torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)):
+            return warped
+        values = picture.detach()
+        for on, place, slope in zip(whole, (x, y), self._slopes(values, x.detach(), y.detach()), strict=True):
+            warped = warped + torch.where(on, place - place.detach(), 0) * slope
+        return warped
+
+    def _slopes(self, values: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Means of the differences to the neighbours left and right, and to those above and below."""
+        high, wide = values.shape[2:]
+        slopes = []
+        for (dx, dy), place, size in (((1, 0), x, wide), ((0, 1), y, high)):
+            sides = []
+            for step in (1, -1):
+                there = self._inside(place + step, size)
+                moved = super()._sampled(
+                    values, torch.where(there, x + step * dx, x), torch.where(there, y + step * dy, y)
+                )
+                sides.append(step * (moved - super()._sampled(values, x, y)))
+            slopes.append((sides[0] + sides[1]) / 2)
+        return slopes[0], slopes[1]
+
+    def _ends(self, graph: OnnxGraph, place: str, size: int) -> str:
+        return graph.add("LessOrEqual", [place, graph.constant(float(size - 1))])
+
+
+def _pixels(picture: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The picture's values (Tensor[N, C, H, W]) at whole places (Tensor[N, 1, H, W])."""
+    flat = picture.flatten(2)
+    places = (rows * picture.shape[3] + columns).flatten(2).expand_as(flat)
+    return flat.gather(2, places).view(picture.shape)
 
 
 @register(dialect="flownet")

@@ -15,4 +15,6 @@ qxcv/caffe
   type ManhattanLoss
 ctensmeyer/caffe
   type BilinearInterpolation
+NVlabs/PWC-Net
+  type Warp
 """
