@@ -359,7 +359,7 @@ class BboxAccuracy(Layer):
 
 def _means_cascade(params: Params) -> bool:
     """Whether the net speaks of Cascade R-CNN; one of R-FCN's layers does, which MS-CNN does not have."""
-    return params.description.dialect.name in ("cascade", "rfcn")
+    return params.speaks("cascade", "rfcn")
 
 
 @register(when=_means_cascade, dialect="cascade")

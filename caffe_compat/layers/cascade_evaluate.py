@@ -173,7 +173,10 @@ class CascadeDetectionEvaluate(Layer):
         return tops
 
 
-@register(when=lambda params: len(params.tops) > 1 and len(params.bottoms) == 4, dialect="cascade")
+@register(
+    when=lambda params: len(params.tops) > 1 and len(params.bottoms) == 4 and params.speaks("cascade"),
+    dialect="cascade",
+)
 class CascadeSmoothL1Loss(SmoothL1Loss):
     """SmoothL1Loss with a second top, the loss of each position, summed over the channels (Tensor[N, 1, H, W]), which
     is divided by nothing and has no gradient.

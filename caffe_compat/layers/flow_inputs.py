@@ -20,10 +20,15 @@ from caffe_compat.media.means import read_mean
 __all__ = ["DataAugmentation", "FlowNetEltwise", "Mean"]
 
 
-@register(when=lambda params: len(params.bottoms) == 1, dialect="flownet", marked=True)
+def _single(params: Params) -> bool:
+    """Whether the fork is spoken: Caffe refuses a single bottom."""
+    return len(params.bottoms) == 1 and params.speaks("flownet")
+
+
+@register(when=_single, dialect="flownet", marked=True)
 class FlowNetEltwise(Eltwise):
-    """Eltwise SUM of a single bottom, times its coefficient; BVLC's takes two or more, and so do the fork's other
-    operations."""
+    """Eltwise SUM of a single bottom, times its coefficient, in nets of this fork; BVLC's takes two or more, and so do
+    the fork's other operations."""
 
     bottom_count = (1, 1)
     in_place = False

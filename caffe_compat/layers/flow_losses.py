@@ -81,7 +81,7 @@ class _DifferenceLoss(LossLayer):
 
 
 def _means_flownet(params: Params) -> bool:
-    speaks = params.description.dialect.name == "flownet"
+    speaks = params.speaks("flownet")
     return speaks or params.has_section("l1_loss_param") or len(params.bottoms) == 1
 
 

@@ -46,7 +46,7 @@ def unit_rows(weight: Tensor) -> None:
 def _means_normface(params: Params) -> bool:
     """By its message, by one that the fork's own nets have by mistake, or by the rest of the net."""
     named = params.has_section("normalize_param") or params.has_section("softmax_param")
-    spoken = params.description.dialect.name == "normface" and not params.has_section("norm_param")
+    spoken = params.speaks("normface") and not params.has_section("norm_param")
     return named or spoken
 
 
@@ -259,7 +259,7 @@ class UnitProduct(InnerProduct):
         super().to_onnx(graph, bottoms, tops)
 
 
-@register(when=lambda params: len(params.bottoms) > 1, dialect="normface", marked=True)
+@register(when=lambda params: len(params.bottoms) > 1 and params.speaks("normface"), dialect="normface", marked=True)
 class GivenProduct(Layer):
     """InnerProduct whose weights are bottom 1 (Tensor[O, K], or O x ... of as many numbers), and bias bottom 2, if any.
 

@@ -99,7 +99,7 @@ class SoftmaxWithLossOHEM(LossLayer):
         return tops[: max(1, len(self.params.tops))]
 
 
-@register(when=lambda params: len(params.tops) > 2, dialect="rfcn")
+@register(when=lambda params: len(params.tops) > 2 and params.speaks("rfcn"), dialect="rfcn")
 class RfcnSoftmaxWithLoss(SoftmaxWithLossOHEM):
     """The same under BVLC's name: in daijifeng001/caffe-rfcn, whose third top no other SoftmaxWithLoss has."""
 
@@ -179,7 +179,7 @@ class SmoothL1LossOHEM(LossLayer):
 def _measures_regions(params: Params) -> bool:
     """Whether there is what fast-rcnn's layer, which divides by the number of regions, has not."""
     several = len(params.tops) > 1 and len(params.bottoms) < 4  # with four bottoms it is Cascade R-CNN's
-    return several or params.section("loss_param").has("pre_fixed_normalizer")
+    return (several and params.speaks("rfcn")) or params.section("loss_param").has("pre_fixed_normalizer")
 
 
 @register(when=_measures_regions, dialect="rfcn")

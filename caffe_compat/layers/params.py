@@ -54,6 +54,10 @@ class Params:
         self.bottoms, self.tops, self.in_place = description.bottoms, description.tops, description.in_place
         self._sections: dict[str, Section] = {}
 
+    def speaks(self, *dialects: str) -> bool:
+        """Whether the net speaks one of these dialects, as the caller says or as its other names tell."""
+        return self.description.dialect.name in dialects
+
     def section(self, field: str) -> Section:
         """The parameter message ``field``, e.g. ``"pooling_param"``; its defaults where the layer has none."""
         if field not in self._sections:

@@ -160,7 +160,7 @@ CASES = {
         (
             "smooth_l1_loss_param { sigma: 2 } loss_weight: 1 loss_weight: 0",
             [(3, 4, 2, 1), (3, 4, 2, 1), (3, 4, 2, 1), (3, 4, 2, 1)],
-            {"tops": 2, "labels": {2: 2, 3: 2}},
+            {"tops": 2, "labels": {2: 2, 3: 2}, "dialect": "cascade"},
         ),
     ],
     "ImageGtData": [

@@ -30,6 +30,7 @@ CASES = {
             APART,
         ),
     ],
+    "Eltwise": [("eltwise_param { coeff: 0.5 }", [(2, 3)], {"dialect": "flownet"})],
     "Warp": [
         ("", [(1, 2, 2, 2), (1, 2, 2, 2)], {"values": {1: [0.3, 0.4, 0.2, -0.7, 0.1, 0.6, -0.5, -0.8]}}),
         ("", [(2, 3, 4, 5), (2, 2, 4, 5)], {}),
@@ -73,7 +74,6 @@ CASES = {
             APART,
         ),
     ],
-    "Eltwise": [("eltwise_param { coeff: 0.5 }", [(2, 3)], {})],
     "LpqLoss": [
         ("lpq_loss_param { p: 2 q: 0.2 }", [(2, 3, 2, 2)] * 2, {"onnx": False}),
         ("lpq_loss_param { p: 0.8 q: 1 p_epsilon: 0.1 pq_episode_starts_at_iter: 0 }", [(1, 2, 2, 3)], {"onnx": False}),

@@ -34,8 +34,8 @@ CASES = {
     "InnerProduct": [
         (f"inner_product_param {{ num_output: 4 normalize: true {GAUSS} }}", [(3, 5)], {"gradcheck": False}),
         (f"inner_product_param {{ num_output: 4 normalize: false {GAUSS} }}", [(3, 5)], {}),
-        ("inner_product_param { bias_term: false }", [(3, 5, 1), (4, 5, 1, 1)], {}),
-        ("inner_product_param { axis: 2 }", [(3, 2, 5), (4, 5), (4,)], {}),
+        ("inner_product_param { bias_term: false }", [(3, 5, 1), (4, 5, 1, 1)], {"dialect": "normface"}),
+        ("inner_product_param { axis: 2 }", [(3, 2, 5), (4, 5), (4,)], {"dialect": "normface"}),
     ],
     "Scale": [("scale_param { num_axes: 0 min_value: 0.5 max_value: 2 filler { value: 1.5 } }", [(2, 3)], {})],
     "Accuracy": [("accuracy_param { min_is_better: true top_k: 2 }", [(4, 5), (4,)], {"labels": {1: 5}})],

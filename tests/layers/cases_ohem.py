@@ -26,8 +26,10 @@ CASES = {
             {"tops": 2},
         ),
     ],
-    "SoftmaxWithLoss": [(THREE, [(2, 5, 3, 2), (2, 1, 3, 2)], {"labels": {1: 5}, "tops": 3})],
-    "SmoothL1Loss": [("loss_weight: 1 loss_weight: 0", [(3, 4), (3, 4), (3, 4)], {"labels": {2: 2}, "tops": 2})],
+    "SoftmaxWithLoss": [(THREE, [(2, 5, 3, 2), (2, 1, 3, 2)], {"labels": {1: 5}, "tops": 3, "dialect": "rfcn"})],
+    "SmoothL1Loss": [
+        ("loss_weight: 1 loss_weight: 0", [(3, 4), (3, 4), (3, 4)], {"labels": {2: 2}, "tops": 2, "dialect": "rfcn"})
+    ],
     "BoxAnnotatorOHEM": [
         (
             "box_annotator_ohem_param { roi_per_img: 2 }",

@@ -15,7 +15,12 @@ Shape = Sequence[int]
 
 
 def one_net(
-    type_name: str, body: str, shapes: Sequence[Shape], tops: Sequence[str] = ("y",), phase: str = "TEST"
+    type_name: str,
+    body: str,
+    shapes: Sequence[Shape],
+    tops: Sequence[str] = ("y",),
+    phase: str = "TEST",
+    dialect: str = "",
 ) -> Net:
     """A net of Input layers ``x0``, ``x1``, ... and the layer ``under_test`` over them."""
     text = ""
@@ -25,14 +30,20 @@ def one_net(
     bottoms = " ".join(f'bottom: "x{index}"' for index in range(len(shapes)))
     outs = " ".join(f'top: "{top}"' for top in tops)
     text += f'layer {{ name: "under_test" type: "{type_name}" {bottoms} {outs} {body} }}'
-    return Net(describe_net(parse(text, caffe_pb2.NetParameter), State(phase)))
+    return Net(describe_net(parse(text, caffe_pb2.NetParameter), State(phase), dialect=dialect))
 
 
 def one_layer(
-    type_name: str, body: str, *shapes: Shape, tops: Sequence[str] = ("y",), phase: str = "TEST", **blobs: Tensor
+    type_name: str,
+    body: str,
+    *shapes: Shape,
+    tops: Sequence[str] = ("y",),
+    phase: str = "TEST",
+    dialect: str = "",
+    **blobs: Tensor,
 ) -> Layer:
     """The layer alone; ``blob0=...`` sets its blobs."""
-    layer = one_net(type_name, body, shapes, tops, phase).layer("under_test")
+    layer = one_net(type_name, body, shapes, tops, phase, dialect).layer("under_test")
     with torch.no_grad():
         for name, values in blobs.items():
             blob = layer.blobs[int(name.removeprefix("blob"))]

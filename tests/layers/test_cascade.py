@@ -401,7 +401,7 @@ def test_smooth_l1_loss_of_each_region() -> None:
     random = np.random.default_rng(8)
     a, b, inside, outside = (random.normal(size=(3, 4, 2, 1)) for _ in range(4))
     text = "smooth_l1_loss_param { sigma: 2 } loss_weight: 1 loss_weight: 0"
-    layer = one_layer("SmoothL1Loss", text, *[(3, 4, 2, 1)] * 4, tops=("loss", "each")).double()
+    layer = one_layer("SmoothL1Loss", text, *[(3, 4, 2, 1)] * 4, tops=("loss", "each"), dialect="cascade").double()
     loss, each = layer(*map(torch.from_numpy, (a, b, inside, outside)))
     d = inside * (a - b)
     want = np.where(abs(d) < 0.25, 2 * d * d, abs(d) - 0.125) * outside

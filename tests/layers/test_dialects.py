@@ -120,3 +120,23 @@ def test_the_rest_of_the_net_decides_where_conditions_do_not_and_is_told(caplog:
     description = describe_net(net)
     assert layer_registry.layer_class(Params(description.layers[1])) is Shifted
     assert "layer 't' (Twofold): read as in ssd" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "bottoms", "tops", "dialect"),
+    [
+        ("Eltwise", [(2, 3)], ["a"], "flownet"),
+        ("InnerProduct", [(2, 3), (4, 3), (4,)], ["a"], "normface"),
+        ("SmoothL1Loss", [(2, 3)] * 4, ["a", "b"], "cascade"),
+        ("SmoothL1Loss", [(2, 3)] * 3, ["a", "b"], "rfcn"),
+        ("SoftmaxWithLoss", [(2, 3), (2,)], ["a", "b", "c"], "rfcn"),
+    ],
+)
+def test_numbers_of_blobs_that_only_a_fork_takes(
+    kind: str, bottoms: list[tuple[int, ...]], tops: list[str], dialect: str
+) -> None:
+    """Caffe's refusal stands unless the net speaks the fork."""
+    body = " ".join(f"loss_weight: {int(not index)}" for index in range(len(tops))) if len(tops) > 1 else ""
+    one_net(kind, body, bottoms, tops, dialect=dialect)
+    with pytest.raises(LayerError, match="the prototxt gives"):
+        one_net(kind, body, bottoms, tops)

@@ -354,7 +354,8 @@ def test_clamped_scale_and_fillers() -> None:
 
 def test_given_product() -> None:
     x, w, b = torch.randn(3, 2, 4), torch.randn(5, 4, 1), torch.randn(5)
-    top = one_layer("InnerProduct", "inner_product_param { axis: 2 }", x.shape, w.shape, b.shape)(x, w, b)
+    body = "inner_product_param { axis: 2 }"
+    top = one_layer("InnerProduct", body, x.shape, w.shape, b.shape, dialect="normface")(x, w, b)
     torch.testing.assert_close(top, x @ w[..., 0].T + b)
 
 
@@ -384,4 +385,4 @@ def test_given_product() -> None:
 )
 def test_refusals(kind: str, body: str, shapes: list[tuple[int, ...]], error: type[Exception], what: str) -> None:
     with pytest.raises(error, match=f"under_test.*{what}"):
-        one_layer(kind, body, *shapes)
+        one_layer(kind, body, *shapes, dialect="normface" if kind == "InnerProduct" else "")

@@ -68,7 +68,7 @@ def _run(name: str, body: str, shapes: Shapes, options: dict[str, Any], phase: s
     tops = options.get("top_names") or [f"y{index}" for index in range(options.get("tops", 1))]
     torch.manual_seed(0)
     try:
-        net = one_net(name, body, shapes, tops, phase)
+        net = one_net(name, body, shapes, tops, phase, options.get("dialect", ""))
         layer, generator = net.layer("under_test"), np.random.default_rng(0)
         if not layer.on_meta or name == "Input":
             return  # reads files, or is never run

@@ -112,7 +112,7 @@ def test_under_the_names_of_caffe_rfcn() -> None:
         ("SmoothL1Loss", "SmoothL1LossOHEM", fixed, boxes, "l"),
     ):
         shapes = [tuple(bottom.shape) for bottom in bottoms]
-        found = one_layer(kind, body, *shapes, tops=tops)(*bottoms)
+        found = one_layer(kind, body, *shapes, tops=tops, dialect="rfcn")(*bottoms)
         for one, other in zip(found, one_layer(wanted, body, *shapes, tops=tops)(*bottoms), strict=True):
             torch.testing.assert_close(one, other)
     assert found[0].item() == pytest.approx(_huber(boxes[2] * (boxes[0] - boxes[1])) / 6)

@@ -41,7 +41,7 @@ def _net(case: Case, phase: str = "TEST") -> Net:
     type_name, body, shapes, options = case
     tops = options.get("top_names") or [f"y{index}" for index in range(options.get("tops", 1))]
     torch.manual_seed(0)
-    return one_net(type_name, body, shapes, tops, phase)
+    return one_net(type_name, body, shapes, tops, phase, options.get("dialect", ""))
 
 
 def _layer(net: Net) -> Layer:

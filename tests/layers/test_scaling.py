@@ -18,7 +18,8 @@ FACTOR = 4.0
 def make(name: str, body: str, shapes: Any, options: dict[str, Any]) -> tuple[Layer, list[torch.Tensor]]:
     tops = options.get("top_names") or [f"y{index}" for index in range(options.get("tops", 1))]
     torch.manual_seed(0)
-    layer, generator = one_net(name, body, shapes, tops, "TEST").layer("under_test"), np.random.default_rng(0)
+    net, generator = one_net(name, body, shapes, tops, "TEST", options.get("dialect", "")), np.random.default_rng(0)
+    layer = net.layer("under_test")
     bottoms = []
     for index, shape in enumerate(shapes):
         sample = layer.sample(index, shapes, generator)
