@@ -99,7 +99,7 @@ class SoftmaxWithLossOHEM(LossLayer):
         return tops[: max(1, len(self.params.tops))]
 
 
-@register(when=lambda params: len(params.tops) > 2 and params.speaks("rfcn"), dialect="rfcn")
+@register(when=lambda params: len(params.tops) > 2 and params.speaks("rfcn", "cascade"), dialect="rfcn")
 class RfcnSoftmaxWithLoss(SoftmaxWithLossOHEM):
     """The same under BVLC's name: in daijifeng001/caffe-rfcn, whose third top no other SoftmaxWithLoss has."""
 
