@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from caffe_compat.layers.labels import read_labels
 from caffe_compat.layers.normface import unit_rows
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
+from caffe_compat.layers.samples import indices
 from caffe_compat.layers.sharing import Reads, with_gradient, with_gradients
 
 __all__ = ["GeneralContrastiveLoss", "GeneralTripletLoss", "InnerDistance"]
@@ -69,6 +71,10 @@ class InnerDistance(Layer):
     def backward_reads(self) -> Reads:
         """All bottoms."""
         return Reads(tuple(range(len(self.params.bottoms))))
+
+    def sample(self, bottom: int, shapes: Sequence[Shape], random: np.random.Generator) -> np.ndarray | None:
+        """Labels: rows of the weights."""
+        return indices(shapes[2], shapes[1][0], random) if bottom == 2 else None
 
     def top_shapes(self, bottoms: Sequence[Shape]) -> list[Shape]:
         """The axes before ``axis``, and the rows."""

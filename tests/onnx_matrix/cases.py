@@ -33,8 +33,6 @@ TESTS = Path(__file__).resolve().parents[1]
 GOLDEN, SMALL = TESTS / "data" / "golden" / "layers", TESTS / "data" / "onnx"
 NAN = ("quirk_pooling_ave_beyond",)
 """Golden cases in which Caffe computes NaN: 0 / 0 in a window of no area."""
-DEGENERATE = ("Convolution-4",)
-"""The kernel is larger than the image, for which ONNX has no convolution."""
 
 Inputs = dict[str, np.ndarray]
 
@@ -102,7 +100,7 @@ def _golden(path: Path) -> Subject | None:
 
 def _configurations() -> Iterator[Subject]:
     sys.path.insert(0, str(TESTS / "layers"))
-    case_net = importlib.import_module("exported").case_net
+    exported = importlib.import_module("exported")
     seen: Counter[str] = Counter()  # a type may have cases in several files
     for path in sorted((TESTS / "layers").glob("cases_*.py")):
         for kind, configurations in importlib.import_module(path.stem).CASES.items():
@@ -110,9 +108,9 @@ def _configurations() -> Iterator[Subject]:
                 name = f"{kind}-{seen[kind]}"
                 seen[kind] += 1
                 usable = shapes and options.get("forward") is not False and options.get("tops") != 0
-                if not usable or options.get("onnx") is False or name in DEGENERATE:
+                if not usable or options.get("onnx") is False or name in exported.DEGENERATE:
                     continue
-                yield Subject(name, case_net(kind, body, shapes, options))
+                yield Subject(name, exported.case_net(kind, body, shapes, options))
 
 
 # -- models and what they should compute ---------------------------------------------------------------------------
