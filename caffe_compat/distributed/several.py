@@ -273,13 +273,14 @@ class Several(Group):
             time.sleep(0.05)
 
     def _state(self, rank: int) -> tuple[str, bool]:
-        """How a process ended ("": it has answered that it lives), and whether that is sure."""
+        """How a process ended ("": it lives), and whether that is sure: it has answered, or is seen to be no more."""
         if self._has(f"ended/{rank}"):
             return f"ended: {self._store.get(f'ended/{rank}').decode()}", True
         if self._has(f"here/{rank}"):
             return "", True
         who = self._store.get(f"who/{rank}").decode() if self._has(f"who/{rank}") else "never seen"
-        return f"({who}) has ended without a word", _has_ended(who)
+        ended = _has_ended(who)
+        return "" if ended is False else f"({who}) has ended without a word", bool(ended)
 
 
 def _seconds() -> float:
@@ -313,18 +314,22 @@ def _meet(ranks: Ranks, limit: timedelta) -> Any:
     return store
 
 
-def _has_ended(who: str) -> bool:
-    """Whether a process of this machine, named as :class:`Several` names it, is no more; of others nobody knows."""
+def _has_ended(who: str) -> bool | None:
+    """Whether a process, named as :class:`Several` names it, is no more; None: nobody knows, as of other machines."""
     words = who.split()
     if len(words) != 4 or words[3] != socket.gethostname():
-        return False
+        return None
     try:
         os.kill(int(words[1]), 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         return False
-    return False
+    try:
+        with open(f"/proc/{int(words[1])}/stat", "rb") as stream:
+            return stream.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")  # ended, and not waited for yet
+    except OSError:
+        return None
 
 
 def _named(ranks: Sequence[int], world: int) -> str:
