@@ -7,7 +7,8 @@ Source: yjxiong/caffe, ``video_data_layer.cpp``, ``io.cpp`` (ReadSegmentRGBToDat
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -153,6 +154,31 @@ class ClipJob:
     clips: Sequence[ClipFolder]
 
 
+def gather_clips(reader: Reader[Any], lines: Sequence[str], made: Iterable[np.ndarray], new: New) -> np.ndarray:
+    """A batch of clips, of one shape.
+
+    Args:
+        reader: names the layer in errors.
+        lines: where the clips stand, for errors.
+        made: the arrays of the clips, made as they are asked for.
+
+    Raises:
+        DataError: one has another shape than the first.
+    """
+    data: np.ndarray | None = None
+    for item, (line, clip) in enumerate(zip(lines, made, strict=True)):
+        if data is None:
+            data = new((len(lines), *clip.shape))
+        if data.shape[1:] != clip.shape:
+            raise reader.error(
+                f"{line} becomes {list(clip.shape)}, the first clip of the batch {list(data.shape[1:])}; use "
+                "new_height and new_width, or crop_size"
+            )
+        data[item] = clip
+    assert data is not None
+    return data
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClipReader(Reader[ClipJob]):
     """Stacks of frames (batch, channels, height, width) and labels (batch, 1, 1, 1).
@@ -178,18 +204,8 @@ class ClipReader(Reader[ClipJob]):
     def read(self, job: ClipJob, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`: stacks and labels."""
         random = np.random.default_rng(job.seed)
-        data: np.ndarray | None = None
-        for item, clip in enumerate(job.clips):
-            made = self.clip(clip, random)
-            if data is None:
-                data = new((len(job.clips), *made.shape))
-            if data.shape[1:] != made.shape:
-                raise self.error(
-                    f"{self._line(clip)} becomes {list(made.shape)}, the first clip of the batch "
-                    f"{list(data.shape[1:])}; use new_height and new_width, or crop_size"
-                )
-            data[item] = made
-        assert data is not None
+        made = (self.clip(clip, random) for clip in job.clips)
+        data = gather_clips(self, [self._line(clip) for clip in job.clips], made, new)
         return data, np.array([clip.label for clip in job.clips], np.float32).reshape(-1, 1, 1, 1)
 
     def about(self, job: ClipJob) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from caffe_compat.batches.clips import gather_clips
 from caffe_compat.batches.images import Seed
 from caffe_compat.batches.reader import New, Reader, shown
-from caffe_compat.errors import CaffeCompatError, DataError
+from caffe_compat.errors import DataError
 from caffe_compat.files import open_existing
 from caffe_compat.media import read_picture, resize_caffe
 from caffe_compat.media.video import video_clip, video_head
@@ -137,18 +138,8 @@ class VolumeReader(Reader[VolumeJob]):
     def read(self, job: VolumeJob, new: New) -> tuple[np.ndarray, ...]:
         """As :meth:`Reader.read`: volumes and labels."""
         random = np.random.default_rng(job.seed)
-        data: np.ndarray | None = None
-        for item, clip in enumerate(job.clips):
-            made = self.clip(clip, random)
-            if data is None:
-                data = new((len(job.clips), *made.shape))
-            if data.shape[1:] != made.shape:
-                raise self.error(
-                    f"{self._line(clip)} becomes {list(made.shape)}, the first clip of the batch "
-                    f"{list(data.shape[1:])}; use new_height and new_width, or crop_size"
-                )
-            data[item] = made
-        assert data is not None
+        made = (self.clip(clip, random) for clip in job.clips)
+        data = gather_clips(self, [self._line(clip) for clip in job.clips], made, new)
         return data, np.stack([self.label(clip) for clip in job.clips])
 
     def about(self, job: VolumeJob) -> str:
@@ -157,22 +148,18 @@ class VolumeReader(Reader[VolumeJob]):
 
     def clip(self, clip: VolumeClip, random: np.random.Generator) -> np.ndarray:
         """One volume, transformed."""
-        try:
+        with self.naming(self._line(clip)):
             frames = self._frames(clip, self._numbers(clip, random))
             if len({frame.shape for frame in frames}) > 1:
                 raise DataError("has frames of several sizes, expected new_height and new_width")
             return self.transform(np.stack(frames).transpose(3, 0, 1, 2), random)
-        except CaffeCompatError as error:
-            raise self.error(f"{self._line(clip)}: {error}") from error
 
     def one_frame(self, clip: VolumeClip) -> tuple[int, int]:
         """Height and width of the first frame that the layer is set up with, resized."""
         first = 0 if self.jitter and not self.images else clip.first
-        try:
+        with self.naming(self._line(clip)):
             height, width = self._frames(clip, range(first, first + 1))[0].shape[:2]
-        except CaffeCompatError as error:
-            raise self.error(f"{self._line(clip)}: {error}") from error
-        return height, width
+            return height, width
 
     def label(self, clip: VolumeClip) -> np.ndarray:
         """A number, or a 1 for each of its classes."""
@@ -303,7 +290,7 @@ class TruthReader(Reader[VolumeJob]):
 
     def item(self, clip: VolumeClip, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One volume and its truth; without a crop the truth is as it stands in the file, as in the fork."""
-        try:
+        with self.naming(f"{self.source}, line {clip.line}"):
             volume = read_volume(clip.path, self.single_bytes)
             if len(volume) <= self.truth:
                 raise DataError(f"has {len(volume)} channels, expected more than the {self.truth} of the truth")
@@ -311,5 +298,3 @@ class TruthReader(Reader[VolumeJob]):
             data = self.transform.made(volume[: -self.truth], mirrored, window)
             rest = volume[-self.truth :][:, :, window[0], window[1]]
             return data, self.truth_transform(rest, mirrored) if self.transform.crop else rest.astype(np.float32)
-        except CaffeCompatError as error:
-            raise self.error(f"{self.source}, line {clip.line}: {error}") from error

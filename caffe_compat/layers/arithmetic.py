@@ -16,7 +16,7 @@ from caffe_compat.layers.params import Params, Section
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient, with_gradients
 
-__all__ = ["Eltwise", "Exp", "Log", "Power", "Sum"]
+__all__ = ["Eltwise", "Exp", "Log", "Power", "PowerFunction", "Sum"]
 
 
 def _affine(bottom: Tensor, scale: float, shift: float) -> Tensor:
@@ -36,7 +36,7 @@ def _chain(graph: OnnxGraph, bottom: str, top: str, steps: Sequence[tuple[str, f
             bottom = graph.add(op, inputs)
 
 
-class _PowerFunction(torch.autograd.Function):
+class PowerFunction(torch.autograd.Function):
     """inner ** power with Caffe's gradient power * top / inner: NaN where both are 0."""
 
     @staticmethod
@@ -92,7 +92,7 @@ class Power(NeuronLayer):
             return inner
         if self.power == 2:
             return inner.square()
-        top: Tensor = _PowerFunction.apply(inner, self.power)
+        top: Tensor = PowerFunction.apply(inner, self.power)
         return top
 
     def _derivative(self, bottom: Tensor, top: Tensor) -> Tensor:

@@ -5,18 +5,16 @@ Source: zhaoweicai/cascade-rcnn, ``detection_evaluate_layer.cpp`` and ``smooth_L
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from caffe_compat.errors import MissingFileError
-from caffe_compat.files import open_existing
 from caffe_compat.layers.base import Layer, Shape, as_rows, count
 from caffe_compat.layers.box_coding import unclear
 from caffe_compat.layers.detection import SmoothL1Loss
+from caffe_compat.layers.detection_evaluate import read_sizes
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import boxes as sample_boxes
@@ -24,7 +22,7 @@ from caffe_compat.media.pixel_boxes import corner_overlaps
 
 __all__ = ["CascadeDetectionEvaluate", "CascadeSmoothL1Loss"]
 
-_log = logging.getLogger(__name__)
+_WITHOUT_SIZES = "boxes are compared in the net's own pixels instead of the pictures', so overlaps can differ a little"
 _NONE = -1
 
 
@@ -60,30 +58,8 @@ class CascadeDetectionEvaluate(Layer):
             raise self.error(f"detection_evaluate_param.overlap_threshold is {self.overlap:g}, expected more than 0")
         if not section.has("name_size_file"):
             raise self.error("detection_evaluate_param.name_size_file is not set, expected a file of names and sizes")
-        self.sizes = self._read_sizes(str(section.name_size_file))
+        self.sizes = read_sizes(self, section.name_size_file, _WITHOUT_SIZES)
         self._line = 0
-
-    def _read_sizes(self, path: str) -> list[tuple[int, int]]:
-        """Heights and widths; none where the file is not there, so that a net can be run on pictures without it."""
-        try:
-            with open_existing(path, "name_size_file") as stream:
-                words = stream.read().decode("utf-8", "surrogateescape").split()
-        except MissingFileError as error:
-            told = (
-                "boxes are compared in the net's own pixels instead of the pictures', so overlaps can differ a little"
-            )
-            _log.warning("layer '%s': detection_evaluate_param.name_size_file: %s; %s", self.name, error, told)
-            return []
-        sizes = []
-        for line in range(0, len(words), 3):
-            try:
-                _, height, width = words[line : line + 3]
-                sizes.append((int(height), int(width)))
-            except ValueError as error:
-                raise self.error(f"{path}: entry {line // 3 + 1} is no name, height and width") from error
-        if not sizes:
-            raise self.error(f"{path} has no entry, expected a name, height and width a line")
-        return sizes
 
     def start_over(self) -> None:
         """At the first line of the sizes again."""

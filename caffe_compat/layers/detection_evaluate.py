@@ -20,11 +20,15 @@ from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.samples import boxes as sample_boxes
 
-__all__ = ["DetectionEvaluate"]
+__all__ = ["DetectionEvaluate", "read_sizes"]
 
 _log = logging.getLogger(__name__)
 _f32 = np.float32
 _NONE = -1
+_WITHOUT_SIZES = (
+    "boxes are compared without it, in parts of the picture instead of pixels, so average precision can differ a "
+    "little, and no results are written"
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,33 @@ class _Box:
     corners: np.ndarray
     area: np.floating
     difficult: bool = False
+
+
+def read_sizes(layer: Layer, path: str, without: str) -> list[tuple[int, int]]:
+    """Heights and widths of ``name_size_file``; none where it is not there, so that a net can run on pictures without.
+
+    Args:
+        without: what that changes, for the log.
+
+    Raises:
+        LayerError: it has no entry, or one that is no name, height and width.
+    """
+    try:
+        with open_existing(os.fspath(path), "name_size_file") as stream:
+            words = stream.read().decode("utf-8", "surrogateescape").split()
+    except MissingFileError as error:
+        _log.warning("layer '%s': detection_evaluate_param.name_size_file: %s; %s", layer.name, error, without)
+        return []
+    sizes = []
+    for line in range(0, len(words), 3):
+        try:
+            _, height, width = words[line : line + 3]
+            sizes.append((int(height), int(width)))
+        except ValueError as error:
+            raise layer.error(f"{path}: entry {line // 3 + 1} is no name, height and width") from error
+    if not sizes:
+        raise layer.error(f"{path} has no entry, expected a name, height and width a line")
+    return sizes
 
 
 @register
@@ -69,32 +100,8 @@ class DetectionEvaluate(Layer):
         self.resize = section.resize_param if section.has("resize_param") else None
         if self.resize is not None and not (self.resize.height and self.resize.width):
             raise self.error("detection_evaluate_param.resize_param has no height or width, expected positive numbers")
-        self.sizes = self._read_sizes(section.name_size_file) if section.has("name_size_file") else []
+        self.sizes = read_sizes(self, section.name_size_file, _WITHOUT_SIZES) if section.has("name_size_file") else []
         self._line = 0
-
-    def _read_sizes(self, path: str) -> list[tuple[int, int]]:
-        """Heights and widths; none where the file is not there, so that a net can be run on pictures without it."""
-        sizes = []
-        try:
-            with open_existing(os.fspath(path), "name_size_file") as stream:
-                words = stream.read().decode("utf-8", "surrogateescape").split()
-        except MissingFileError as error:
-            _log.warning(
-                "layer '%s': detection_evaluate_param.name_size_file: %s; boxes are compared without it, in parts of "
-                "the picture instead of pixels, so average precision can differ a little, and no results are written",
-                self.name,
-                error,
-            )
-            return []
-        for line in range(0, len(words), 3):
-            try:
-                _, height, width = words[line : line + 3]
-                sizes.append((int(height), int(width)))
-            except ValueError as error:
-                raise self.error(f"{path}: entry {line // 3 + 1} is no name, height and width") from error
-        if not sizes:
-            raise self.error(f"{path} has no entry, expected a name, height and width a line")
-        return sizes
 
     def start_over(self) -> None:
         """At the first line of the sizes again."""

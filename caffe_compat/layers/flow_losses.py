@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caffe_compat.layers.arithmetic import PowerFunction
 from caffe_compat.layers.base import LossLayer, Shape
 from caffe_compat.layers.params import Params
 from caffe_compat.layers.registry import register
@@ -16,26 +17,10 @@ from caffe_compat.layers.sharing import Reads, Reread
 __all__ = ["FlowNetL1Loss", "LpqLoss"]
 
 
-class _Power(torch.autograd.Function):
-    """x ** power with the gradient of Caffe's Power, power * top / x: NaN where both are 0."""
-
-    @staticmethod
-    def forward(ctx: Any, inner: Tensor, power: float) -> Tensor:
-        top = inner.pow(power)
-        ctx.save_for_backward(inner, top)
-        ctx.power = power
-        return top
-
-    @staticmethod
-    def backward(ctx: Any, *seeds: Tensor) -> tuple[Tensor, None]:
-        inner, top = ctx.saved_tensors
-        return seeds[0] * (ctx.power * top / inner), None
-
-
 def _powered(inner: Tensor, power: float) -> Tensor:
     if power in (1, 2):
         return inner if power == 1 else inner.square()
-    top: Tensor = _Power.apply(inner, power)
+    top: Tensor = PowerFunction.apply(inner, power)
     return top
 
 

@@ -17,7 +17,20 @@ from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 from caffe_compat.layers.windows import FLT_MAX, PoolWindow, Size, average_pool, max_pool, stochastic_pool
 from caffe_compat.random import Draw
 
-__all__ = ["Pooling", "SPP"]
+__all__ = ["Pooling", "SPP", "by_the_mask"]
+
+
+def by_the_mask(memory: Reread) -> tuple[Tensor, Tensor]:
+    """Top and mask of a pooling of one bottom, of any number of axes, whose gradient goes where the mask says now."""
+    (bottom,), (top, mask) = memory.bottoms, memory.tops
+    places = mask.flatten(2).long()
+    inside = (places >= 0) & (places < count(bottom.shape, 2))
+
+    def rule(seed: Tensor) -> Tensor:
+        diff = seed.new_zeros(*bottom.shape[:2], count(bottom.shape, 2))
+        return diff.scatter_add(2, places * inside, seed.flatten(2) * inside).reshape(bottom.shape)
+
+    return with_gradient(top, bottom, rule), mask
 
 
 class _PoolLayer(Layer):
@@ -123,15 +136,7 @@ class Pooling(_PoolLayer):
 
     def backward_form(self, memory: Reread) -> tuple[Tensor, ...]:
         """What the mask says now; what it says outside the image, where Caffe writes beyond the diff, is left out."""
-        (bottom,), (top, mask) = memory.bottoms, memory.tops
-        places = mask.flatten(2).long()
-        inside = (places >= 0) & (places < count(bottom.shape, 2))
-
-        def rule(seed: Tensor) -> Tensor:
-            diff = seed.new_zeros(*bottom.shape[:2], count(bottom.shape, 2))
-            return diff.scatter_add(2, places * inside, seed.flatten(2) * inside).reshape(bottom.shape)
-
-        return with_gradient(top, bottom, rule), mask
+        return by_the_mask(memory)
 
     def _pair(self, section: Section, name: str) -> Size:
         sides = [section.optional(f"{name}_h"), section.optional(f"{name}_w")]

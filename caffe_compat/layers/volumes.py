@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from caffe_compat.layers.base import Layer, OnnxGraph, Shape, count
+from caffe_compat.layers.base import Layer, OnnxGraph, Shape
 from caffe_compat.layers.convolution import Convolution, Deconvolution, Windowed
 from caffe_compat.layers.params import ConvWindow, Params, Section
+from caffe_compat.layers.pooling import by_the_mask
 from caffe_compat.layers.registry import register
 from caffe_compat.layers.sharing import Reads, Reread, with_gradient
 from caffe_compat.layers.volume_windows import (
@@ -248,15 +249,7 @@ class VolumePooling(_VolumePool):
 
     def backward_form(self, memory: Reread) -> tuple[Tensor, ...]:
         """What the mask says now."""
-        (bottom,), (top, mask) = memory.bottoms, memory.tops
-        places = mask.flatten(2).long()
-        inside = (places >= 0) & (places < count(bottom.shape, 2))
-
-        def rule(seed: Tensor) -> Tensor:
-            diff = seed.new_zeros(*bottom.shape[:2], count(bottom.shape, 2))
-            return diff.scatter_add(2, places * inside, seed.flatten(2) * inside).reshape(bottom.shape)
-
-        return with_gradient(top, bottom, rule), mask
+        return by_the_mask(memory)
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Pool."""
